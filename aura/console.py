@@ -1,0 +1,104 @@
+"""What the user sees: progress on long work, one short summary per stage, errors without tracebacks.
+
+Progress bars are drawn only in a terminal; in a log, a plain line appears at most every ten seconds.
+"""
+
+import errno
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from aura.errors import UserError
+
+T = TypeVar("T")
+LOG_INTERVAL = 10.0  # seconds between two lines of progress where there is no terminal
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` are done: a bar in a terminal, lines elsewhere."""
+    if not err.is_terminal:
+        yield from _track_in_log(items, description, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+def _track_in_log(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - last > LOG_INTERVAL:
+            last = time.monotonic()
+            err.print(f"{description}: {done:,} of {total:,}", markup=False)
+
+
+def summary(stage: str, facts: dict[str, str], see: str) -> None:
+    """Print a stage's closing lines: its facts (with units), and where to look."""
+    seconds = time.monotonic() - _STARTED
+    facts = facts | {"time": f"{seconds:.1f} s"}
+    out.print(f"[bold]{stage}[/bold]  " + " · ".join(f"{name} {value}" for name, value in facts.items()))
+    out.print(f"  see {see}", markup=False)
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a small table on standard error, beside the error message it explains."""
+    drawn = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        drawn.add_row(*row)
+    err.print(drawn)
+
+
+def size(number: float) -> str:
+    """A number of bytes in decimal units: `16.2 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a program's `main`; a user's mistake ends it with one message and exit status 1."""
+    warnings.simplefilter("ignore")  # libraries' warnings say nothing that a user of aura could act on
+    try:
+        main()
+    except UserError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(_explain(error))
+    except KeyboardInterrupt:
+        fail("interrupted. Run the same command again to go on.", status=130)
+
+
+def fail(message: str, status: int = 1) -> None:
+    """Print an error on standard error and end the program."""
+    err.print(f"[bold red]error:[/bold red] {_escaped(message)}")
+    sys.exit(status)
+
+
+def _escaped(message: str) -> str:
+    return message.replace("[", "\\[")
+
+
+def _explain(error: OSError) -> str:
+    """Word the failures of a file system that a user can mend; anything else is a bug and keeps its trace."""
+    place = error.filename or "an output"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left on the disk while writing {place}. Free some space, then run the same command again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+        return f"cannot write or read {place}: {os.strerror(error.errno)}. Check its owner and permissions."
+    raise error
+
+
+_STARTED = time.monotonic()

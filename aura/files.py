@@ -1,0 +1,78 @@
+"""Files and folders that are either whole or absent, and their hashes.
+
+Every output is written beside its place and renamed into it, so a killed writer leaves the old state (or
+none) and never a half one. The price is a rename per output; rename within a folder is atomic (POSIX).
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aura.errors import UserError
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Give a fresh folder to write into; on success it takes the place of `path`, whatever was there.
+
+    A leftover of a killed run is removed first. If the body raises, `path` is left as it was.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if path.exists():
+        shutil.rmtree(path)
+    partial.rename(path)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: a reader never sees a part of `content`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything JSON can hold
+    """Write `value` as JSON: indented, in the given key order, floats as Python prints them."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path, made_by: str) -> Any:  # noqa: ANN401 - anything JSON can hold
+    """Read a JSON file; an absent or broken one is a `UserError` that names the command which makes it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. It is written by: {made_by}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}). Make it again with: {made_by}") from None
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_folder(path: Path, made_by: str) -> None:
+    """Refuse to work on a folder that is absent: a stage must not take nothing for an empty input."""
+    if not path.is_dir():
+        raise UserError(f"the folder {path} is missing. It is made by: {made_by}")
+
+
+def folder_size(path: Path) -> int:
+    """Bytes of all files below `path`."""
+    return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())

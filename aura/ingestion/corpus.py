@@ -1,0 +1,73 @@
+"""The corpus on disk: one Parquet schema for extracted shards and for what `select` lets through.
+
+A document's hash (XXH3, 128 bits, of its UTF-8 text) is computed once, at extraction, and decides everything
+that must not move when the corpus grows: duplicates, caps and the split. XXH3 is no cryptographic hash: it
+guards against accidents, at 20 GB/s, and not against forged documents.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from aura.errors import UserError
+
+EMOTIONS = ("joy", "sadness", "anger", "fear", "disgust", "surprise", "trust", "anticipation")
+
+SCHEMA = pa.schema(
+    [
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("doc", pa.string(), nullable=False),  # the file it came from, and `#n` where a file holds several
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("affect", pa.list_(pa.float32(), len(EMOTIONS)), nullable=False),  # sums to 1, or all zero
+        pa.field("text_hash", pa.binary(16), nullable=False),
+    ]
+)
+
+TRAIN, HELD_OUT = Path("data/corpus/train"), Path("data/corpus/held_out")
+
+
+def text_hash(text: bytes) -> bytes:
+    """The 16-byte hash of a document's UTF-8 text."""
+    return xxhash.xxh3_128_digest(text)
+
+
+def hash_halves(hashes: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """The two 64-bit halves of each hash: independent random numbers, one for the split, one for caps."""
+    words = np.frombuffer(b"".join(hashes.to_pylist()), dtype=">u8").reshape(-1, 2)
+    return words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)
+
+
+def is_held_out(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
+    """Which documents are kept from training: a function of each text hash alone.
+
+    `share` is the expected share of held-out documents. Raising it only adds documents to the held-out set.
+    """
+    return hash_halves(hashes)[0] < np.uint64(share * 2.0**64)
+
+
+def shards(folder: Path) -> list[Path]:
+    """The Parquet files of one split, in order; an absent or empty folder is a `UserError`."""
+    found = sorted(folder.glob("*.parquet"))
+    if not found:
+        raise UserError(f"expected the corpus in {folder}, found no Parquet file there. Run: dvc repro select")
+    return found
+
+
+def read_texts(folder: Path) -> Iterator[str]:
+    """Yield every document's text, in order, a few megabytes of them in memory at a time."""
+    for shard in shards(folder):
+        for batch in pq.ParquetFile(shard).iter_batches(batch_size=256, columns=["text"]):
+            yield from batch.column("text").to_pylist()
+
+
+def corpus_hash(folder: Path) -> str:
+    """SHA-256 over the sorted text hashes: equal for equal sets of documents, however they lie in files."""
+    columns = [pq.read_table(shard, columns=["text_hash"]).column("text_hash") for shard in shards(folder)]
+    hashes = sorted(value for column in columns for value in column.to_pylist())
+    return hashlib.sha256(b"".join(hashes)).hexdigest()

@@ -1,0 +1,58 @@
+"""Where work runs: this machine's cores, as a `concurrent.futures` executor.
+
+Processes, not threads: reading, cleaning and encoding are Python and hold the interpreter lock. They are
+spawned (0.5 s each), because forking a process that holds Arrow's threads can hang it. With one core
+everything runs in the calling process. Results never depend on which it was.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Number of cores this process may use (a `taskset` counts, unlike in `os.cpu_count`)."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class SerialExecutor(Executor):
+    """Runs each call at once, in the calling process."""
+
+    def submit(self, fn: Callable[..., Result], /, *args: object, **kwargs: object) -> "Future[Result]":
+        """Call `fn` now and return its finished future."""
+        future: Future[Result] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - the future carries it to the caller, like any executor's
+            future.set_exception(error)
+        return future
+
+
+def executor() -> Executor:
+    """An executor over this machine's cores; use it as a context manager."""
+    workers = cores()
+    return SerialExecutor() if workers == 1 else ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def ordered_map(pool: Executor, fn: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `fn(item)` in the order of `items`, with a bounded number of calls in flight.
+
+    `Executor.map` submits everything at once and so holds every result that waits to be consumed; here at
+    most two calls per core wait, which bounds memory whatever the number of items.
+    """
+    waiting: deque[Future[Result]] = deque()
+    limit = 1 if isinstance(pool, SerialExecutor) else 2 * cores()
+    for item in items:
+        if len(waiting) == limit:
+            yield waiting.popleft().result()
+        waiting.append(pool.submit(fn, item))
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,253 @@
+"""The typed view of params.yaml: every knob's type and range, checked before any work.
+
+params.yaml is the only place of values; nothing here has a default except the per-source options, which a
+source may leave out. An unknown key, a wrong type or a value out of range is a `UserError` that names the
+key, what was expected, what came, and the nearest right name.
+"""
+
+import difflib
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from aura.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+
+SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(pydantic.BaseModel):
+    """A part of params.yaml: no unknown keys, no silent conversions, immutable."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TxtSource(Section):
+    """A folder of .txt and .md files."""
+
+    kind: Literal["txt"]
+    path: str
+    documents: Literal["file", "blank_line", "line"] = "file"
+
+
+class JsonSource(Section):
+    """A folder of .json and .jsonl files; `text_keys` are dotted paths, the first one present counts."""
+
+    kind: Literal["json"]
+    path: str
+    text_keys: list[str] = ["text", "content", "body", "message"]
+
+
+class SampleSource(Section):
+    """The built-in sample: documentation inside the installed packages that the file at `path` pins."""
+
+    kind: Literal["sample"]
+    path: str
+
+
+Source = Annotated[TxtSource | JsonSource | SampleSource, Field(discriminator="kind")]
+
+
+class Extract(Section):
+    """Reading and cleaning; see params.yaml for units and ranges of this and every other section."""
+
+    sources: dict[SourceName, Source] = Field(min_length=1)
+    min_chars: int = Field(ge=0, le=1_000_000)
+    invalid_text: Literal["drop", "replace"]
+    on_bad_file: Literal["skip", "fail"]
+    lexicon: str
+    shards: int = Field(ge=1, le=4096)
+
+
+class Caps(Section):
+    """At most so much of one source; `None` means no cap."""
+
+    max_files: int | None = Field(None, ge=1)
+    max_documents: int | None = Field(None, ge=1)
+    max_bytes: int | None = Field(None, ge=1)
+
+
+class Select(Section):
+    """What of all sources together becomes the corpus, and its split."""
+
+    deduplicate: Literal["exact", "none"]
+    held_out: float = Field(ge=0.0001, le=0.5)
+    caps: dict[SourceName, Caps]
+
+
+class TrainTokenizer(Section):
+    """The tokenizer."""
+
+    model_type: Literal["unigram", "bpe"]
+    vocab_size: int = Field(ge=300, le=1_000_000)
+    character_coverage: float = Field(ge=0.9, le=1)
+    max_piece_chars: int = Field(ge=1, le=64)
+    split_digits: bool
+    split_by_script: bool
+    split_by_number: bool
+    whitespace_pieces: bool
+    special_tokens: bool
+    reserved_tokens: int = Field(ge=0, le=1024)
+    user_symbols: list[Annotated[str, Field(min_length=1)]]
+
+
+class Validate(Section):
+    """The gates a tokenizer must pass."""
+
+    min_bytes_per_token: float = Field(ge=1, le=16)
+    max_fertility: float = Field(ge=1, le=100)
+    max_unknown_share: Share
+    max_byte_fallback_share: Share
+    max_unused_share: Share
+    round_trip: bool
+
+
+class Encode(Section):
+    """How documents are laid out in the token shards."""
+
+    add_bos: bool
+    add_eos: bool
+
+
+class Pretrain(Section):
+    """The language model and its training run."""
+
+    seed: int = Field(ge=0, le=2**32 - 1)
+    steps: int = Field(ge=1, le=100_000_000)
+    batch_size: int = Field(ge=1, le=1_000_000)
+    seq_len: int = Field(ge=8, le=2**20)
+    learning_rate: float = Field(gt=0, le=1)
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0, le=1)
+    grad_clip: float = Field(gt=0, le=1000)
+    layers: int = Field(ge=1, le=1000)
+    width: int = Field(ge=8, le=65_536)
+    heads: int = Field(ge=1, le=1024)
+    kv_heads: int = Field(ge=1, le=1024)
+    hidden: int = Field(ge=8, le=2**20)
+    tied_embeddings: bool
+    eval_every: int = Field(ge=1, le=100_000_000)
+    eval_tokens: int = Field(ge=1024, le=1_000_000_000)
+    sample_tokens: int = Field(ge=1)
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    extract: Extract
+    select: Select
+    train_tokenizer: TrainTokenizer
+    validation: Validate = Field(alias="validate")  # pydantic keeps the name `validate` for itself
+    encode: Encode
+    pretrain: Pretrain
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check params.yaml; every mistake in it is listed in one `UserError`."""
+    try:
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. Run this in the project's folder, or `git checkout {path}`.") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {_one_line(error)}") from None
+    try:
+        params = Params.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise UserError("\n".join(_explain(path, mistake) for mistake in error.errors())) from None
+    _check_together(path, params)
+    return params
+
+
+def _check_together(path: Path, params: Params) -> None:
+    """Rules that bind several keys."""
+    run, sources = params.pretrain, params.extract.sources
+    rules = [
+        (
+            run.width % run.heads == 0,
+            f"pretrain.width ({run.width}) must be divisible by pretrain.heads ({run.heads})",
+        ),
+        (
+            (run.width // run.heads) % 2 == 0,
+            "pretrain.width / pretrain.heads must be even (rotary embeddings turn pairs)",
+        ),
+        (
+            run.heads % run.kv_heads == 0,
+            f"pretrain.heads ({run.heads}) must be divisible by pretrain.kv_heads ({run.kv_heads})",
+        ),
+        (
+            run.warmup_steps <= run.steps,
+            f"pretrain.warmup_steps ({run.warmup_steps}) must be at most pretrain.steps ({run.steps})",
+        ),
+        (
+            run.sample_tokens <= run.seq_len,
+            f"pretrain.sample_tokens ({run.sample_tokens}) must be at most pretrain.seq_len ({run.seq_len})",
+        ),
+        *(
+            (name in sources, f"select.caps.{name}: no such source;{_nearest(name, list(sources))}")
+            for name in params.select.caps
+        ),
+    ]
+    broken = [f"{path}: {message}" for holds, message in rules if not holds]
+    if broken:
+        raise UserError("\n".join(broken))
+
+
+def _explain(path: Path, mistake: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    location = _location(mistake["loc"])
+    key, came = ".".join(location), mistake["input"]
+    if mistake["type"] == "extra_forbidden":
+        return f"{path}: unknown key {key} (came: {came!r});{_nearest(location[-1], _names_beside(location))}"
+    if mistake["type"] == "missing":
+        return f"{path}: the key {key} is missing. Add it; `git diff {path}` shows whether it was removed."
+    expected = mistake["msg"].removeprefix("Input should be ")
+    if mistake["type"] == "union_tag_invalid":
+        key, expected, came = (
+            f"{key}.kind",
+            f"one of {mistake['ctx']['expected_tags']}",
+            mistake["ctx"]["tag"],
+        )
+    return f"{path}: {key}: expected {expected}; came {came!r} ({type(came).__name__})"
+
+
+def _location(loc: tuple[str | int, ...]) -> list[str]:
+    """The key's path in the file: without the kind of source that pydantic inserts after a source's name."""
+    parts = [str(part) for part in loc if part != "[key]"]
+    if parts[:2] == ["extract", "sources"] and len(parts) > 3:
+        del parts[3]
+    return parts
+
+
+def _names_beside(location: list[str]) -> list[str]:
+    """Names that may stand where the last part of `location` does."""
+    kinds: list[Any] = [Params]
+    for part in location[:-1]:
+        fields = [kind.model_fields.get(part) or _field_with_alias(kind, part) for kind in kinds]
+        kinds = [model for field in fields if field for model in _models_in(field.annotation)] or kinds
+    return sorted({field.alias or name for kind in kinds for name, field in kind.model_fields.items()})
+
+
+def _field_with_alias(kind: Any, alias: str) -> Any:  # noqa: ANN401 - a pydantic model and its FieldInfo
+    return next((field for field in kind.model_fields.values() if field.alias == alias), None)
+
+
+def _models_in(annotation: Any) -> list[type[pydantic.BaseModel]]:  # noqa: ANN401 - a type expression
+    """All models inside a type expression such as `dict[str, A | B]`."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return [annotation]
+    return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f" did you mean {close[0]}?" if close else f" known here: {', '.join(names)}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

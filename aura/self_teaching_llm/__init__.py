@@ -1,0 +1,1 @@
+"""The language model: architecture, training loop, evaluation, samples."""

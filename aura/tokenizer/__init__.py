@@ -1,0 +1,1 @@
+"""The SentencePiece tokenizer: symbols, training, encoding, measures."""
