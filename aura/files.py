@@ -7,7 +7,7 @@ none) and never a half one. The price is a rename per output; rename within a fo
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything JSON can hold
     """Write `value` as JSON: indented, in the given key order, floats as Python prints them."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_records(path: Path, head: dict[str, Any], key: str, records: Iterable[Any]) -> None:
+    """Write the JSON object `head` (not empty) with `records` as a list under `key`, one record a line, so that it diffs well."""
+    lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    opening = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
+    write_bytes(path, f"{opening},\n  {json.dumps(key)}: [\n{lines}\n]}}\n".encode())
 
 
 def read_json(path: Path, made_by: str) -> Any:  # noqa: ANN401 - anything JSON can hold

@@ -1,0 +1,26 @@
+"""extract: the files of one source → data/extracted/NAME, Parquet shards with affect vectors and a manifest."""
+
+import sys
+from pathlib import Path
+
+from aura import console, params
+from aura.errors import UserError
+from aura.ingestion.extract import extract
+
+
+def main() -> None:
+    """Extract the source named on the command line."""
+    settings = params.load().extract
+    if sys.argv[1:] and sys.argv[1] in settings.sources:
+        name = sys.argv[1]
+    else:
+        raise UserError(f"usage: python -m stages.extract NAME, with NAME one of {', '.join(settings.sources)}")
+    out = Path("data/extracted", name)
+    totals = extract(name, settings.sources[name], settings, out)
+    lost = ", ".join(f"{count:,} {reason}" for reason, count in totals["lost"].items()) or "nothing"
+    facts = {"files": f"{totals['files']:,}", "documents": f"{totals['documents']:,}", "lost": lost}
+    console.summary(f"extract {name}", facts | {"text": console.size(totals["bytes_kept"])}, see=f"{out}/manifest.json")
+
+
+if __name__ == "__main__":
+    console.run(main)
