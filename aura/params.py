@@ -152,11 +152,20 @@ class Params(Section):
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check params.yaml; every mistake in it is listed in one `UserError`."""
     try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Run this in the project's folder, or `git checkout {path}`.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {_one_line(error)}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid UTF-8: {error}") from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Params:
+    """Check the text of a params.yaml; `path` is what messages call it."""
+    try:
+        values = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     try:
         params = Params.model_validate(values)
     except pydantic.ValidationError as error:
@@ -206,7 +215,7 @@ def _explain(path: Path, mistake: Any) -> str:  # noqa: ANN401 - pydantic's Erro
         return f"{path}: unknown key {key} (came: {came!r});{_nearest(location[-1], _names_beside(location))}"
     if mistake["type"] == "missing":
         return f"{path}: the key {key} is missing. Add it; `git diff {path}` shows whether it was removed."
-    expected = mistake["msg"].removeprefix("Input should be ")
+    expected = mistake["msg"].removeprefix("Input should be ").replace("String should match", "a name that matches")
     if mistake["type"] == "union_tag_invalid":
         key, expected, came = (
             f"{key}.kind",
@@ -247,7 +256,3 @@ def _models_in(annotation: Any) -> list[type[pydantic.BaseModel]]:  # noqa: ANN4
 def _nearest(name: str, names: list[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f" did you mean {close[0]}?" if close else f" known here: {', '.join(names)}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -1,0 +1,38 @@
+# `make` sets up .venv from the lock and runs the pipeline; `make test` sets up and runs the tests.
+# Targets that use the environment put its bin/ on PATH, because DVC runs stages as `python -m stages.NAME`.
+
+PYTHON ?= python3.11
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: all setup lock lint test test-slow bench
+
+all: setup
+	dvc repro
+
+setup: .venv/ready
+
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Locks the newest versions that pyproject.toml allows: names, versions and hashes, but no addresses.
+lock: setup
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file requirements.txt
+	python -m aura.lock
+
+lint: setup
+	ruff format --check
+	ruff check
+	mypy
+
+test: setup
+	pytest
+
+test-slow: setup
+	pytest -m slow
+
+bench: setup
+	@for script in benchmarks/*.py; do echo "== $$script"; python $$script || exit 1; done

@@ -1,0 +1,5 @@
+"""`python -m aura`: the same as the `aura` command."""
+
+from aura.cli import main
+
+main()

@@ -1,0 +1,73 @@
+"""The `aura` command: what DVC has no command for. Each command parses and prints; a function elsewhere works."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from aura import console, params, sources
+from aura.files import folder_size
+from aura.ingestion import pins
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Tokenizers under DVC.")
+source_app = typer.Typer(no_args_is_help=True, help="What the corpus is read from: extract.sources in params.yaml.")
+app.add_typer(source_app, name="source")
+
+Name = Annotated[str, typer.Argument(help="Name of the source: lower-case letters, digits, - and _.")]
+
+
+@source_app.command("add")
+def add_source(
+    name: Name,
+    path: Annotated[str, typer.Argument(help="Folder with the files.")],
+    kind: Annotated[str | None, typer.Option(help="txt or json; told by the files when left out.")] = None,
+    documents: Annotated[
+        str | None, typer.Option(help="In .txt files, a document is a: file (default), blank_line or line.")
+    ] = None,
+    text_key: Annotated[
+        list[str] | None, typer.Option(help="In JSON, the key that holds the text; dotted, may be repeated.")
+    ] = None,
+    pin: Annotated[
+        bool, typer.Option(help="Track a list of file hashes, not the folder: for thousands of files.")
+    ] = False,
+    only: Annotated[bool, typer.Option(help="Take every other source out.")] = False,
+) -> None:
+    """Add a folder to the corpus."""
+    found = sources.add(name, path, kind, documents, text_key or [], pin)
+    others = [other for other in params.load().extract.sources if only and other != name]
+    for other in others:
+        sources.remove(other)
+    removed = f", removed {', '.join(others)}" if others else ""
+    console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
+
+
+@source_app.command("list")
+def list_sources() -> None:
+    """List the sources, with the size of what is extracted of each."""
+    table = Table("name", "kind", "path", "extracted")
+    for name, source in params.load().extract.sources.items():
+        folder = sources.extracted(name)
+        size = console.size(folder_size(folder)) if folder.exists() else "not yet"
+        table.add_row(name, source.kind, source.path, size)
+    console.out.print(table)
+
+
+@source_app.command("remove")
+def remove_source(name: Name) -> None:
+    """Take a source out of the corpus; its files stay where they are."""
+    sources.remove(name)
+    console.out.print(f"removed {name}. Run: dvc repro", markup=False)
+
+
+@source_app.command("scan")
+def scan_source(name: Name) -> None:
+    """Take the changed files of a pinned source in."""
+    count = sources.scan(name)
+    pin = Path("data", name + pins.SUFFIX)
+    console.out.print(f"{pin} now describes {count:,} files. Run: dvc repro", markup=False)
+
+
+def main() -> None:
+    """Run the command line."""
+    console.run(app)

@@ -1,0 +1,163 @@
+"""A real project on a mini corpus: this repository's files, small sources, small models, real git and DVC."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+REPOSITORY = Path(__file__).parents[1]
+MINI_PARAMS = {
+    "extract": {"shards": 2},
+    "train_tokenizer": {"vocab_size": 700, "reserved_tokens": 4},
+    "validate": {
+        "min_bytes_per_token": 1.1,
+        "max_fertility": 50.0,
+        "max_byte_fallback_share": 0.2,
+        "max_unused_share": 0.95,
+    },
+    "select": {"held_out": 0.2},
+    "pretrain": {
+        "steps": 6,
+        "batch_size": 2,
+        "seq_len": 32,
+        "warmup_steps": 2,
+        "layers": 1,
+        "width": 16,
+        "heads": 2,
+        "kv_heads": 1,
+        "hidden": 32,
+        "eval_every": 3,
+        "eval_tokens": 1024,
+        "sample_tokens": 8,
+    },
+}
+
+
+class Project:
+    """A folder with a copy of this repository's files, and the means to run things in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # The copy's own modules come first, also where a script is run as `python stages/NAME.py`.
+        self.environment = os.environ | {
+            "PYTHONPATH": str(folder),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@example.com",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@example.com",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(folder.parent / "dvc-site-cache"),
+            "COLUMNS": "200",
+        }
+
+    def run(self, *command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project; with `check`, a failure shows what the command printed."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, **options
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def edit_params(self, **sections: dict[str, object]) -> None:
+        """Set keys of params.yaml, section by section, keeping the rest."""
+        yaml, path = YAML(), self.folder / "params.yaml"
+        values = yaml.load(path)
+        for section, changes in sections.items():
+            values[section].update(changes)
+        yaml.dump(values, path)
+
+    def lock(self) -> dict[str, dict[str, str]]:
+        """The hash of every output in dvc.lock, by stage."""
+        stages = YAML(typ="safe").load(self.folder / "dvc.lock")["stages"]
+        return {stage: {out["path"]: out["md5"] for out in entry["outs"]} for stage, entry in stages.items()}
+
+    def ran(self, output: str) -> set[str]:
+        """The stages that a `dvc repro` ran, read from what it printed."""
+        marks = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+        return set(marks)
+
+    def copy(self, folder: Path) -> "Project":
+        """The same project, outputs and cache included, in another folder."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+
+def stdlib_texts(count: int) -> list[str]:
+    """Docstrings of standard-library modules: real English prose that every Python brings along."""
+    texts = []
+    for path in sorted(Path(os.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = ast.get_docstring(node) or ""
+                if len(text) > 200:
+                    texts.append(text)
+        if len(texts) >= count:
+            break
+    return texts[:count]
+
+
+def write_sources(folder: Path) -> None:
+    """Fill data/ with one small source of each kind."""
+    texts = stdlib_texts(420)
+    for kind in ("books", "posts", "pinned"):
+        (folder / "data" / kind).mkdir(parents=True)
+    for number, text in enumerate(texts[:200]):
+        (folder / "data/books" / f"{number:03d}.txt").write_text(text, encoding="utf-8")
+    for number in range(10):
+        records = [{"text": text, "n": number} for text in texts[200 + 10 * number : 210 + 10 * number]]
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / "data/posts" / f"{number}.jsonl").write_text(lines, encoding="utf-8")
+    for number in range(5):
+        text = "\n\n\n".join(texts[300 + 20 * number : 320 + 20 * number])
+        (folder / "data/pinned" / f"{number}.txt").write_text(text, encoding="utf-8")
+
+
+def new_project(folder: Path) -> Project:
+    """This repository's files (committed or not) in `folder`, with the mini corpus and its params."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, names):
+        if (REPOSITORY / name).exists() and not name.startswith(("tests/", "reports/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, folder / name)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    write_sources(folder)
+    versions = json.loads((folder / "versions.json").read_text())
+    pin = {"packages": {"optax": versions["optax"]}}
+    (folder / "data/sample.pin.json").write_text(json.dumps(pin), encoding="utf-8")
+    project = Project(folder)
+    python = [sys.executable, "-m", "aura", "source"]
+    project.run(*python, "add", "books", "data/books")
+    project.run(*python, "add", "posts", "data/posts")
+    project.run(*python, "add", "pinned", "data/pinned", "--documents", "blank_line", "--pin")
+    project.edit_params(**MINI_PARAMS)
+    project.run("git", "init", "-q", "-b", "main")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "mini project")
+    return project
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The mini project after its first `dvc repro`, committed; tests must not change it."""
+    project = new_project(tmp_path_factory.mktemp("built") / "project")
+    project.run("dvc", "repro", "-q")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "results")
+    return project
+
+
+@pytest.fixture
+def project(built: Project, tmp_path: Path) -> Project:
+    """A copy of the built mini project that a test may change."""
+    return built.copy(tmp_path / "project")

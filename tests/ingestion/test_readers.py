@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from aura.errors import UserError
+from aura.ingestion.cleaning import clean
+from aura.ingestion.readers import Lost, documents, list_files
+from aura.params import JsonSource, TxtSource
+
+
+def txt(how: str = "file", path: Path | str = "x") -> TxtSource:
+    return TxtSource.model_validate({"kind": "txt", "path": str(path), "documents": how})
+
+
+def posts(**options: object) -> JsonSource:
+    return JsonSource.model_validate({"kind": "json", "path": "x", **options})
+
+
+def read(source, data: bytes, name: str = "a.json") -> list[bytes | Lost]:
+    return list(documents(source, name, data))
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("file", [b"a\nb\n\n \nc\n"]), ("blank_line", [b"a\nb", b"c\n"]), ("line", [b"a", b"b", b"c"])],
+)
+def test_a_file_is_one_document_or_many(how, expected):
+    assert read(txt(how), b"a\nb\n\n \nc\n") == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_with_and_without_a_mark_give_the_same_text(encoding):
+    assert read(txt(), "grüße ✓".encode(encoding)) == ["grüße ✓".encode()]
+
+
+def test_text_is_found_in_nested_json():
+    value = [{"text": "one"}, {"items": [{"body": "two"}, {"deep": {"message": "three"}}]}, "four"]
+    assert read(posts(), json.dumps(value).encode()) == [b"one", b"two", b"three", b"four"]
+
+
+def test_a_dotted_path_names_any_field():
+    data = json.dumps({"data": {"attributes": {"note": "here"}}, "text": "not this"}).encode()
+    assert read(posts(text_keys=["data.attributes.note"]), data) == [b"here"]
+
+
+def test_a_malformed_line_loses_that_line_alone():
+    data = b'{"text": "one"}\n{"text": \n\n{"text": "three"}\n{"id": 4}\n'
+    assert read(posts(), data, "a.jsonl") == [b"one", Lost("malformed JSON"), b"three", Lost("no text key")]
+
+
+def test_json_nested_too_deeply_is_lost_with_its_reason():
+    assert read(posts(), b"[" * 200_000 + b"]" * 200_000) == [Lost("JSON nested too deeply")]
+
+
+def test_invalid_utf8_is_dropped_or_replaced_and_never_guessed():
+    assert clean(b"ab\xff", "drop", 0) == Lost("invalid UTF-8")
+    assert clean(b"ab\xff", "replace", 0) == "ab\ufffd"
+
+
+def test_a_lone_surrogate_in_json_is_counted_as_invalid():
+    [raw] = read(posts(), rb'{"text": "\ud800 and more"}')
+    assert isinstance(raw, bytes)
+    assert clean(raw, "drop", 0) == Lost("invalid UTF-8")
+
+
+def test_cleaning_removes_control_characters_and_keeps_tabs_and_newlines():
+    assert clean("\x00a\x07\tb\nc\x9b \u200d".encode(), "drop", 0) == "a\tb\nc \u200d"
+
+
+def test_short_and_empty_documents_have_different_reasons():
+    assert clean(b" \n", "drop", 0) == Lost("empty")
+    assert clean("äöü".encode(), "drop", 4) == Lost("too short")
+    assert clean("äöüß".encode(), "drop", 4) == "äöüß"
+
+
+def test_a_folder_without_such_files_is_worded_for_its_user(tmp_path):
+    with pytest.raises(UserError, match=r"No \.txt files found: the folder .*/none does not exist"):
+        list_files(txt(path=tmp_path / "none"))
+    with pytest.raises(UserError, match=r"No \.txt or \.md files found in .*: it is empty"):
+        list_files(txt(path=tmp_path))
+    (tmp_path / "a.pdf").touch()
+    with pytest.raises(UserError, match=r"it holds only files with \.pdf"):
+        list_files(txt(path=tmp_path))
+
+
+def test_files_are_listed_by_name_whatever_their_depth(tmp_path):
+    for name in ("b.txt", "a/z.md", "a.txt", "c.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [file.name for file in list_files(txt(path=tmp_path))] == ["a.txt", "a/z.md", "b.txt"]
