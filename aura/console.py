@@ -56,7 +56,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     drawn = Table(*columns, title=title, title_justify="left")
     for row in rows:
         drawn.add_row(*row)
-    err.print(drawn)
+    err.print(drawn, soft_wrap=False)
 
 
 def size(number: float) -> str:

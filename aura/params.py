@@ -195,8 +195,8 @@ def _check_together(path: Path, params: Params) -> None:
             f"pretrain.warmup_steps ({run.warmup_steps}) must be at most pretrain.steps ({run.steps})",
         ),
         (
-            run.sample_tokens <= run.seq_len,
-            f"pretrain.sample_tokens ({run.sample_tokens}) must be at most pretrain.seq_len ({run.seq_len})",
+            2 * run.sample_tokens <= run.seq_len,
+            f"pretrain.sample_tokens ({run.sample_tokens}) must be at most half of pretrain.seq_len ({run.seq_len})",
         ),
         *(
             (name in sources, f"select.caps.{name}: no such source;{_nearest(name, list(sources))}")

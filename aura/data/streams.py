@@ -1,0 +1,46 @@
+"""A split as one stream of ids, cut into windows; read from disk as needed, never loaded whole.
+
+A window is `seq_len` inputs and their targets, `seq_len + 1` ids, and the next window starts at the last
+target of the one before: every id but the first is a target once per epoch, and fewer than `seq_len` ids at
+the end are left out. Windows run across documents, as GPT-2's do: simple, no padding, 100 % of the compute
+on real tokens; the price is that a document's first tokens may attend to the one before.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.unsignedinteger[Any]]
+Windows = npt.NDArray[np.int32]
+
+
+class TokenStream:
+    """Arrays of ids (memory-mapped or not), read as if they were one."""
+
+    def __init__(self, parts: list[Ids]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, start: int, count: int) -> npt.NDArray[np.int32]:
+        """Ids `start` to `start + count`, which must lie within the stream."""
+        out = np.empty(count, np.int32)
+        part, done = int(np.searchsorted(self._starts, start, side="right")) - 1, 0
+        while done < count:
+            inside = start + done - self._starts[part]
+            piece = self._parts[part][inside : inside + count - done]
+            out[done : done + len(piece)] = piece
+            part, done = part + 1, done + len(piece)
+        return out
+
+    def number_of_windows(self, seq_len: int) -> int:
+        """How many whole windows of `seq_len` targets the stream holds."""
+        return max(0, (len(self) - 1) // seq_len)
+
+    def windows(self, numbers: npt.NDArray[np.integer[Any]], seq_len: int) -> Windows:
+        """The windows of these numbers, of shape (len(numbers), seq_len + 1)."""
+        rows = [self.read(int(number) * seq_len, seq_len + 1) for number in numbers]
+        return np.stack(rows) if rows else np.empty((0, seq_len + 1), np.int32)

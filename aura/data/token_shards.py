@@ -1,0 +1,208 @@
+"""Token shards: the corpus as flat ids, with a table of its documents and a manifest that accounts for both.
+
+    data/tokens/manifest.json            what the set holds, and which tokenizer made it
+    data/tokens/train/sample-003.npy     ids of all documents, one after the other; memory-mapped when read
+    data/tokens/train/sample-003.parquet one row per document: offset, tokens, bytes, doc, source, affect
+
+One shard per corpus shard, so writing needs the memory of one shard. Ids take 2 bytes while the vocabulary
+fits 16 bits, else 4. Opening compares names, sizes and the tokenizer, a few milliseconds, and refuses
+a part of a set; altered bytes of the right length are found by `verify`, which hashes about 1 GB a second.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aura import files
+from aura.data.streams import Ids, TokenStream
+from aura.errors import UserError
+from aura.ingestion.corpus import EMOTIONS
+
+FORMAT = 1
+SPLITS = ("train", "held_out")
+MADE_BY = "dvc repro encode"
+
+DOCUMENTS = pa.schema(
+    [
+        pa.field("offset", pa.int64(), nullable=False),  # of the document's first id in its shard
+        pa.field("tokens", pa.int64(), nullable=False),  # <bos> and <eos> included
+        pa.field("bytes", pa.int64(), nullable=False),  # of its text in UTF-8
+        pa.field("doc", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("affect", pa.list_(pa.float32(), len(EMOTIONS)), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the manifest says of one shard; `path` is without suffix, as in `train/sample-003`."""
+
+    path: str
+    source: str
+    documents: int
+    tokens: int
+    bytes: int
+    ids_size: int
+    ids_sha256: str
+    documents_size: int
+    documents_sha256: str
+
+    @property
+    def split(self) -> str:
+        """`train` or `held_out`."""
+        return self.path.partition("/")[0]
+
+
+def id_dtype(vocab_size: int) -> np.dtype[Any]:
+    """The smallest unsigned type that holds every id: uint16 up to 65,536 pieces, else uint32."""
+    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+
+
+def source_of(name: str) -> str:
+    """The source of a shard named `<source>-<NNN>`."""
+    return name.rpartition("-")[0]
+
+
+def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> Entry:
+    """Write one shard (`ids` of one dimension in the set's dtype, `documents` of schema DOCUMENTS) below `folder`."""
+    ids_file, documents_file = _files(folder, path)
+    ids_file.parent.mkdir(parents=True, exist_ok=True)
+    np.save(ids_file, ids)
+    pq.write_table(documents.cast(DOCUMENTS), documents_file, compression="zstd")
+    return Entry(
+        path=path,
+        source=source_of(Path(path).name),
+        documents=documents.num_rows,
+        tokens=len(ids),
+        bytes=sum(documents["bytes"].to_pylist()),
+        ids_size=ids_file.stat().st_size,
+        ids_sha256=files.sha256_file(ids_file),
+        documents_size=documents_file.stat().st_size,
+        documents_sha256=files.sha256_file(documents_file),
+    )
+
+
+def write_manifest(folder: Path, tokenizer: str, vocab_size: int, layout: dict[str, Any], entries: list[Entry]) -> None:
+    """Write the file that makes a set of shards whole; it comes last.
+
+    `tokenizer` is the SHA-256 of the model file, `layout` the options of section `encode`.
+    """
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "dtype": id_dtype(vocab_size).name,
+        "vocab_size": vocab_size,
+        "tokenizer": tokenizer,
+        "layout": layout,
+        "counts": _counts(entries),
+    }
+    files.write_records(folder / "manifest.json", manifest, "shards", map(asdict, entries))
+
+
+class TokenShards:
+    """A whole set of token shards, opened for reading.
+
+    Arguments:
+        folder: what `encode` wrote.
+        tokenizer: SHA-256 of the model file the reader works with.
+
+    Raises:
+        UserError: the set is incomplete, of another size than its manifest says, or another tokenizer's.
+    """
+
+    def __init__(self, folder: Path, tokenizer: str) -> None:
+        files.require_folder(folder, made_by=MADE_BY)
+        manifest = files.read_json(folder / "manifest.json", made_by=MADE_BY)
+        if manifest.get("format") != FORMAT:
+            raise UserError(
+                f"{folder}: expected token shards of format {FORMAT}, came {manifest.get('format')!r}. Run: {MADE_BY}"
+            )
+        if manifest["tokenizer"] != tokenizer:
+            raise UserError(
+                f"{folder} was made by the tokenizer {manifest['tokenizer'][:16]}…, but the one at hand is "
+                f"{tokenizer[:16]}…. Make the tokens again with: {MADE_BY}"
+            )
+        self.folder = folder
+        self.dtype = np.dtype(manifest["dtype"])
+        self.vocab_size: int = manifest["vocab_size"]
+        self.entries = [Entry(**entry) for entry in manifest["shards"]]
+        self._check_names_and_sizes()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identity of the set: the manifest's hash, which covers the hash of every shard."""
+        return files.sha256_file(self.folder / "manifest.json")
+
+    def stream(self, split: str) -> TokenStream:
+        """All ids of a split as one memory-mapped stream, in the order of the manifest."""
+        return TokenStream([self._map(entry) for entry in self._of(split)])
+
+    def documents(self, split: str) -> Iterator[tuple[Ids, dict[str, Any]]]:
+        """Yield each document of a split: its ids, and its row of the schema DOCUMENTS."""
+        for entry in self._of(split):
+            ids = self._map(entry)
+            for row in pq.read_table(_files(self.folder, entry.path)[1]).to_pylist():
+                yield ids[row["offset"] : row["offset"] + row["tokens"]], row
+
+    def verify(self) -> None:
+        """Hash every file and compare; an altered one is a `UserError`."""
+        for entry in self.entries:
+            hashes = (entry.ids_sha256, entry.documents_sha256)
+            for file, expected in zip(_files(self.folder, entry.path), hashes, strict=True):
+                if (came := files.sha256_file(file)) != expected:
+                    raise UserError(
+                        f"{file} was altered: expected sha256 {expected[:16]}…, came {came[:16]}…. "
+                        f"Make it again with: {MADE_BY} --force"
+                    )
+
+    def _of(self, split: str) -> list[Entry]:
+        return [entry for entry in self.entries if entry.split == split]
+
+    def _map(self, entry: Entry) -> Ids:
+        file = _files(self.folder, entry.path)[0]
+        ids: Ids = np.load(file, mmap_mode="r", allow_pickle=False)
+        if ids.shape != (entry.tokens,) or ids.dtype != self.dtype:
+            raise UserError(
+                f"{file}: expected {entry.tokens} ids of {self.dtype}, came {ids.shape} of {ids.dtype}. "
+                f"Run: {MADE_BY} --force"
+            )
+        return ids
+
+    def _check_names_and_sizes(self) -> None:
+        expected: dict[Path, int] = {}
+        for entry in self.entries:
+            ids_file, documents_file = _files(self.folder, entry.path)
+            expected |= {ids_file: entry.ids_size, documents_file: entry.documents_size}
+        found = {file: file.stat().st_size for split in SPLITS for file in (self.folder / split).glob("*")}
+        wrong = sorted(file for file in expected.keys() | found.keys() if expected.get(file) != found.get(file))
+        if wrong:
+            told = [f"{file}: {_bytes(expected.get(file))} expected, {_bytes(found.get(file))} found" for file in wrong]
+            more = [f"and {len(told) - 5} more"] if len(told) > 5 else []
+            raise UserError(
+                "\n".join([f"{self.folder} is not the set its manifest describes:", *told[:5], *more])
+                + f"\nMake it again with: {MADE_BY} --force"
+            )
+
+
+def _files(folder: Path, path: str) -> tuple[Path, Path]:
+    return folder / f"{path}.npy", folder / f"{path}.parquet"
+
+
+def _bytes(size: int | None) -> str:
+    return "no file" if size is None else f"{size:,} bytes"
+
+
+def _counts(entries: list[Entry]) -> dict[str, dict[str, dict[str, int]]]:
+    """Documents, tokens and bytes per split and source."""
+    counts: dict[str, dict[str, dict[str, int]]] = {split: {} for split in SPLITS}
+    for entry in entries:
+        of_source = counts[entry.split].setdefault(entry.source, {"documents": 0, "tokens": 0, "bytes": 0})
+        for name in of_source:
+            of_source[name] += getattr(entry, name)
+    return counts

@@ -1,0 +1,58 @@
+"""`SPMTokenizer`, the tokenizer under the import path and the names of the guide.
+
+Thin over `aura.tokenizer`, which the pipeline itself uses. No JAX is imported.
+"""
+
+from pathlib import Path
+
+from aura import files, params
+from aura.errors import UserError
+from aura.ingestion.cleaning import clean
+from aura.ingestion.readers import Lost, documents, list_files
+from aura.params import TxtSource
+from aura.tokenizer import artifact
+from aura.tokenizer.counts import count_words, texts_hash
+from aura.tokenizer.tokenizer import Tokenizer
+
+
+class SPMTokenizer(Tokenizer):
+    """A tokenizer by the path of its model: `SPMTokenizer("models/spm/spiece.model").encode("Hello")`."""
+
+    @classmethod
+    def train_from_dir(
+        cls,
+        input_dir: str | Path,
+        model_prefix: str | Path,
+        vocab_size: int | None = None,
+        **options: object,
+    ) -> "SPMTokenizer":
+        """Train on every .txt and .md file below a folder, each a document, and load the result.
+
+        Args:
+            input_dir: folder of text files; none at all, or one that is no UTF-8, is a `UserError`.
+            model_prefix: writes PREFIX.model, PREFIX.vocab and PREFIX_config.json.
+            vocab_size: pieces; left out, it comes from params.yaml like every other option.
+            options: any other key of the train_tokenizer section of params.yaml.
+        """
+        texts = _read_texts(Path(input_dir))
+        changes = options if vocab_size is None else options | {"vocab_size": vocab_size}
+        chosen = artifact.with_changes(params.load().train_tokenizer, **changes)
+        made = artifact.build(count_words(texts), texts_hash(texts), chosen)
+        prefix = Path(model_prefix)
+        for name, content in made.files(prefix.name).items():
+            files.write_bytes(prefix.parent / name, content)
+        return cls(prefix.parent / f"{prefix.name}.model")
+
+
+def _read_texts(folder: Path) -> list[str]:
+    """The documents of a folder, cleaned as `extract` does; read here, as scripts without a main guard call this."""
+    source = TxtSource(kind="txt", path=str(folder))
+    texts = []
+    for file in list_files(source):
+        for item in documents(source, file.name, file.path.read_bytes()):
+            text = item if isinstance(item, Lost) else clean(item, invalid_text="drop", min_chars=1)
+            if isinstance(text, str):
+                texts.append(text)
+            elif text.reason != "empty":
+                raise UserError(f"{file.path}: {text.reason}. Convert the file to UTF-8, or take it out of the folder.")
+    return texts

@@ -1,0 +1,51 @@
+"""Trained weights on disk: safetensors beside the config that explains them.
+
+The same weights give the same bytes, so a folder's hash is the model's identity: tensors are named by their
+place in the model, and nothing records a time, a path or a host.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from aura import files
+from aura.errors import UserError
+from aura.self_teaching_llm.model import LanguageModel, ModelConfig
+from aura.self_teaching_llm.training import leaf_name
+
+FORMAT = 1
+MADE_BY = "dvc repro pretrain"
+
+
+def save(folder: Path, model: LanguageModel, origin: dict[str, Any]) -> None:
+    """Put model.safetensors and config.json into `folder`, all or none; `origin` says what the model was made from."""
+    tensors = {leaf_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(model)}
+    parameters = sum(tensor.size for tensor in tensors.values())
+    config = {"format": FORMAT, "model": asdict(model.config), "parameters": parameters, **origin}
+    with files.replaced_folder(folder) as partial:
+        save_file(tensors, partial / "model.safetensors")
+        files.write_json(partial / "config.json", config)
+
+
+def load(folder: Path) -> LanguageModel:
+    """The model in `folder`; an absent, foreign or misfitting one is a `UserError`."""
+    files.require_folder(folder, made_by=MADE_BY)
+    config = files.read_json(folder / "config.json", made_by=MADE_BY)
+    if config.get("format") != FORMAT:
+        raise UserError(f"{folder}: expected format {FORMAT}, came {config.get('format')!r}. Run: {MADE_BY}")
+    shapes = jax.eval_shape(lambda: LanguageModel(ModelConfig(**config["model"]), seed=0))
+    tensors = load_file(folder / "model.safetensors")
+    expected = {leaf_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
+    came = {name: tensor.shape for name, tensor in tensors.items()}
+    if came != expected:
+        wrong = sorted(name for name in came.keys() | expected.keys() if came.get(name) != expected.get(name))
+        told = "; ".join(f"{name}: {expected.get(name)} expected, {came.get(name)} found" for name in wrong[:5])
+        raise UserError(f"{folder}/model.safetensors does not fit its config.json: {told}. Run: {MADE_BY} --force")
+    model: LanguageModel = jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.numpy.asarray(tensors[leaf_name(path)]), shapes
+    )
+    return model

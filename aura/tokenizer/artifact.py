@@ -1,0 +1,97 @@
+"""A trained tokenizer as files: the model, its vocabulary to read, and the record of how it was made.
+
+The record holds every option, the corpus's hash and the versions that decide bytes, and no time, path or
+host: it is the same wherever the tokenizer is built again.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from aura import console, files
+from aura.errors import UserError
+from aura.ingestion import corpus
+from aura.params import TrainTokenizer
+from aura.tokenizer import train
+from aura.tokenizer.counts import WordCounts, count_words
+from aura.tokenizer.symbols import SPACE
+
+LIBRARIES = ("sentencepiece", "protobuf")  # they write the model's bytes
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A trained tokenizer, ready to be written."""
+
+    model: bytes
+    vocabulary: str
+    config: dict[str, Any]
+
+    def files(self, name: str = "spiece") -> dict[str, bytes]:
+        """The content of each file by its name."""
+        config = json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"
+        return {
+            f"{name}.model": self.model,
+            f"{name}.vocab": self.vocabulary.encode(),
+            f"{name}_config.json": config.encode(),
+        }
+
+
+def build(counts: WordCounts, corpus_hash: str, options: TrainTokenizer) -> Artifact:
+    """Train a tokenizer from `counts`; prints what is being done, as SentencePiece itself is silent."""
+    symbols = train.symbols_of(options)
+    for notice in symbols.notices:
+        console.err.print(f"note: {notice}", markup=False)
+    console.err.print(
+        f"training {options.model_type} with {options.vocab_size:,} pieces on {len(counts.words):,} distinct words"
+    )
+    model = train.train_model(counts, options)
+    config = {
+        "options": options.model_dump(),
+        "sentencepiece": train.FIXED | {"required_chars": f"U+{ord(SPACE):04X}"},
+        "special_tokens": {token: place for place, token in enumerate(symbols.special)},
+        "user_symbols": list(symbols.user),
+        "corpus": {
+            "hash": corpus_hash,
+            "documents": counts.documents,
+            "bytes": counts.bytes,
+            "words": counts.words.total(),
+            "distinct_words": len(counts.words),
+            "cut_words": counts.cut_words,
+            "characters_left_out": counts.left_out,
+        },
+        "model_sha256": hashlib.sha256(model).hexdigest(),
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+    return Artifact(model, train.vocabulary(model), config)
+
+
+def build_from_corpus(folder: Path, output: Path, options: TrainTokenizer) -> Artifact:
+    """Train on the documents of one corpus split and put the tokenizer's files into `output`, all or none."""
+    train.symbols_of(options)  # refuses a wrong symbol before any counting
+    corpus.shards(folder)  # and an absent corpus
+    with files.replaced_folder(output) as partial:
+        console.err.print(f"counting the words of {folder}", markup=False)
+        counts = count_words(corpus.read_texts(folder))
+        artifact = build(counts, corpus.corpus_hash(folder), options)
+        for name, content in artifact.files().items():
+            (partial / name).write_bytes(content)
+    return artifact
+
+
+def with_changes(options: TrainTokenizer, **changes: object) -> TrainTokenizer:
+    """`options` with some values replaced and checked; a value that does not fit is a `UserError`."""
+    try:
+        return TrainTokenizer.model_validate(options.model_dump() | changes)
+    except pydantic.ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg'].replace('Input should be', 'expected')}; "
+            f"came {mistake['input']!r}"
+            for mistake in error.errors()
+        ]
+        raise UserError("\n".join(lines)) from None

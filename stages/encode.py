@@ -1,0 +1,30 @@
+"""Stage encode: data/corpus and models/spm, validated -> data/tokens."""
+
+from pathlib import Path
+
+from aura import console, params
+from aura.data import encoding
+
+OUTPUT = Path("data/tokens")
+
+
+def main() -> None:
+    """Encode the corpus as params.yaml's section `encode` says."""
+    entries = encoding.encode_corpus(
+        Path("data/corpus"), Path("models/spm"), Path("reports/validate/passed.json"), OUTPUT, params.load().encode
+    )
+    tokens, text = sum(entry.tokens for entry in entries), sum(entry.bytes for entry in entries)
+    console.summary(
+        "encode",
+        {
+            "tokens": f"{tokens:,}",
+            "documents": f"{sum(entry.documents for entry in entries):,}",
+            "bytes per token": f"{text / max(tokens, 1):.2f}",
+            "shards": f"{len(entries)}",
+        },
+        see=f"{OUTPUT}/manifest.json",
+    )
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,65 @@
+"""Stage train_tokenizer: data/corpus/train -> models/spm. With arguments: the one-shot program (see --help)."""
+
+import sys
+from pathlib import Path
+
+from aura import console, params
+from aura.ingestion import corpus
+from aura.tokenizer import artifact
+
+OUTPUT = Path("models/spm")
+
+
+def main() -> None:
+    """Run the stage, or, with arguments, the program; the stage depends on none of the program's modules."""
+    if sys.argv[1:]:
+        from aura.tokenizer import program
+
+        program.main(sys.argv[1:])
+    else:
+        train_tokenizer()
+
+
+def train_tokenizer() -> None:
+    """Train the tokenizer that params.yaml describes."""
+    options = params.load().train_tokenizer
+    made = artifact.build_from_corpus(corpus.TRAIN, OUTPUT, options)
+    learnt_from = made.config["corpus"]
+    console.summary(
+        "train_tokenizer",
+        {
+            "pieces": f"{options.vocab_size:,} ({options.model_type})",
+            "documents": f"{learnt_from['documents']:,}",
+            "text": console.size(learnt_from["bytes"]),
+            "distinct words": f"{learnt_from['distinct_words']:,}",
+            "left out": _left_out(learnt_from),
+        },
+        see=f"{OUTPUT}/spiece.vocab, {OUTPUT}/spiece_config.json",
+    )
+
+
+def train_tokenizer_enhanced(
+    corpus_path: str | Path,
+    output_dir: str | Path,
+    vocab_size: int | str | None = None,
+    model_type: str | None = None,
+    *,
+    skip_validation: bool = False,
+    **options: object,
+) -> Path:
+    """The program as a function, under the guide's import path: see `aura.tokenizer.program`."""
+    from aura.tokenizer import program
+
+    return program.train_tokenizer_enhanced(
+        corpus_path, output_dir, vocab_size, model_type, skip_validation=skip_validation, **options
+    )
+
+
+def _left_out(learnt_from: dict[str, dict[str, int]]) -> str:
+    """What training went without: characters that SentencePiece keeps to itself."""
+    present = {name: count for name, count in learnt_from["characters_left_out"].items() if count}
+    return ", ".join(f"{count:,} {name}" for name, count in present.items()) or "nothing"
+
+
+if __name__ == "__main__":
+    console.run(main)

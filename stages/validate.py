@@ -1,0 +1,39 @@
+"""Stage validate: data/corpus/held_out, models/spm -> reports/validate."""
+
+from pathlib import Path
+
+from aura import console, parallel, params
+from aura.errors import UserError
+from aura.ingestion import corpus
+from aura.tokenizer import validation
+from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.validation import Gate
+
+MODEL, OUTPUT = Path("models/spm/spiece.model"), Path("reports/validate")
+
+
+def main() -> None:
+    """Measure the tokenizer on held-out documents; a missed gate ends the pipeline here."""
+    limits = params.load().validation
+    tokenizer = Tokenizer.load(MODEL)
+    gates = validation.validate(tokenizer, corpus.HELD_OUT, limits, OUTPUT, parallel.cores())
+    missed = [gate for gate in gates if not gate.holds]
+    if missed:
+        _explain(missed)
+    values = {gate.measure.replace("_", " "): gate.value for gate in gates}
+    console.summary("validate", {"gates": f"all {len(gates)} hold"} | values, see=f"{OUTPUT}/metrics.json")
+
+
+def _explain(missed: list[Gate]) -> None:
+    """Show what was expected and what came, then stop."""
+    rows = [[gate.measure, gate.limit, gate.value, gate.look] for gate in missed]
+    console.table(f"missed gates (reports in {OUTPUT})", ["measure", "expected", "came", "where to look"], rows)
+    raise UserError(
+        f"the tokenizer misses {', '.join(gate.measure for gate in missed)} on held-out documents. Change the "
+        "corpus or the train_tokenizer section of params.yaml, or move the limit in its validate section; "
+        "then: dvc repro"
+    )
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aura import files
+from aura.errors import UserError
+from aura.ingestion import corpus
+from aura.self_teaching_llm.pretrain import Metrics, pretrain
+from aura.self_teaching_llm.weights import load
+from tests.mini_tokens import MiniTokens, tiny
+
+
+def run(mini: MiniTokens, folder: Path, **changes: object) -> Metrics:
+    return pretrain(mini.tokens, mini.spm / "spiece.model", folder / "lm", folder / "reports", tiny(**changes))
+
+
+@pytest.fixture(scope="module")
+def trained(made: MiniTokens, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    run(made, folder)
+    return folder
+
+
+def held_out_texts(mini: MiniTokens) -> list[str]:
+    return list(corpus.read_texts(mini.corpus / "held_out"))
+
+
+def results(folder: Path) -> dict[str, str]:
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name != "timings.json"]
+    return {path.relative_to(folder).as_posix(): files.sha256_file(path) for path in found}
+
+
+def test_training_twice_gives_the_same_bytes(made: MiniTokens, trained: Path, tmp_path: Path):
+    run(made, tmp_path)
+    assert results(tmp_path) == results(trained)
+
+
+def test_these_and_no_other_files_are_written(trained: Path):
+    plots = {f"reports/plots/metrics/{name}.tsv" for name in ("loss", "bits_per_byte")}
+    model = {"lm/model.safetensors", "lm/config.json"}
+    assert set(results(trained)) == plots | model | {"reports/metrics.json", "reports/samples.txt"}
+
+
+def test_the_model_names_its_tokenizer_and_tokens(made: MiniTokens, trained: Path):
+    config = files.read_json(trained / "lm/config.json", made_by="")
+    assert config["tokenizer"] == files.sha256_file(made.spm / "spiece.model")
+    assert config["tokens"] == files.sha256_file(made.tokens / "manifest.json")
+    assert load(trained / "lm").config.vocab_size == made.tokenizer.vocab_size == 500
+
+
+def test_every_step_is_plotted_and_the_metrics_agree_with_the_plots(trained: Path):
+    metrics = files.read_json(trained / "reports/metrics.json", made_by="")
+    losses, bits = (
+        np.loadtxt(trained / f"reports/plots/metrics/{name}.tsv", skiprows=1) for name in ("loss", "bits_per_byte")
+    )
+    assert losses[:, 0].tolist() == list(range(1, 9))
+    assert bits[:, 0].tolist() == [4, 8]
+    assert (metrics["step"], metrics["loss"], metrics["bits_per_byte"]) == (8, losses[-1, 1], bits[-1, 1])
+
+
+def test_samples_continue_the_beginnings_of_held_out_documents(made: MiniTokens, trained: Path):
+    samples = (trained / "reports/samples.txt").read_text(encoding="utf-8")
+    beginnings = [made.tokenizer.decode(made.tokenizer.encode(text)[:14]) for text in held_out_texts(made)[:4]]
+    assert all(beginning in samples for beginning in beginnings)
+    assert samples.count("--- continued by the model") == 4
+
+
+def test_timings_are_apart_from_results(trained: Path):
+    timings = files.read_json(trained / "reports/timings.json", made_by="")
+    assert timings["tokens_per_second"] > 0
+    assert set(timings["seconds"]) == {"prepare", "first_step", "train", "evaluate", "sample_and_save"}
+
+
+def test_a_small_model_learns_context(made: MiniTokens, tmp_path: Path):
+    metrics = run(made, tmp_path, steps=300, eval_every=300, learning_rate=0.01, warmup_steps=10)
+    assert metrics.bits_per_byte < 0.95 * metrics.context_free_bits_per_byte
+
+
+def test_tokens_of_another_tokenizer_are_refused(mini: MiniTokens, tmp_path: Path):
+    manifest = files.read_json(mini.tokens / "manifest.json", made_by="")
+    files.write_json(mini.tokens / "manifest.json", manifest | {"tokenizer": "f" * 64})
+    with pytest.raises(UserError, match="was made by the tokenizer ffff"):
+        run(mini, tmp_path)
+
+
+def test_altered_tokens_are_refused_before_training(mini: MiniTokens, tmp_path: Path):
+    file = mini.tokens / "train/a-000.npy"
+    file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(UserError, match="was altered"):
+        run(mini, tmp_path)
+    assert not (tmp_path / "lm").exists()
+
+
+def test_a_sequence_longer_than_the_corpus_says_so(made: MiniTokens, tmp_path: Path):
+    with pytest.raises(UserError, match=r"training tokens for one sequence.* Lower pretrain\.seq_len"):
+        run(made, tmp_path, seq_len=2**20)

@@ -1,0 +1,141 @@
+"""The pipeline as its users drive it: real `dvc` commands on the mini project."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Project
+
+ALL = {"extract@books", "extract@posts", "extract@pinned", "extract@sample"} | {
+    *("select", "train_tokenizer", "validate", "encode", "pretrain")
+}
+
+
+def repro(project: Project, *arguments: str) -> set[str]:
+    """Run `dvc repro`; returns the stages that ran."""
+    return project.ran(project.run("dvc", "repro", *arguments).stdout)
+
+
+def test_the_second_run_finds_everything_up_to_date(built: Project):
+    assert "Data and pipelines are up to date." in built.run("dvc", "repro").stdout
+
+
+def test_building_again_leaves_git_clean(project: Project):
+    shutil.rmtree(project.folder / "data/extracted")
+    shutil.rmtree(project.folder / "models")
+    assert repro(project, "--force") == ALL
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_touched_file_reruns_nothing(project: Project):
+    for path in ("data/books/000.txt", "aura/ingestion/extract.py", "params.yaml"):
+        (project.folder / path).touch()
+    assert repro(project) == set()
+
+
+def test_a_comment_in_the_training_code_stops_before_the_stages_below(project: Project):
+    """DVC reruns what lists the module; the same bytes come out, so nothing below it runs."""
+    code = project.folder / "aura/tokenizer/counts.py"
+    code.write_text(code.read_text() + "\n# a comment\n")
+    assert repro(project) == {"train_tokenizer"}
+
+
+def test_a_new_file_runs_its_source_and_what_follows(project: Project):
+    for number in range(9):  # enough that not all of them are held out
+        (project.folder / f"data/books/new{number}.txt").write_text(f"a new document about {number} happy words\n" * 9)
+    assert repro(project) == {"extract@books", *ALL - {name for name in ALL if name.startswith("extract")}}
+
+
+def test_a_looser_gate_reruns_validation_alone(project: Project):
+    project.edit_params(validate={"max_fertility": 60.0})
+    assert repro(project) == {"validate"}
+
+
+def test_a_missed_gate_stops_everything_after_it(project: Project):
+    project.edit_params(validate={"min_bytes_per_token": 15.0})
+    done = project.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    assert project.ran(done.stdout) == {"validate"}
+    assert "min_bytes_per_token" in done.stderr
+    assert "bytes_per_token" in (project.folder / "reports/validate/metrics.json").read_text()
+    assert not (project.folder / "reports/validate/passed.json").exists()
+    assert repro_fails_again(project)
+
+
+def repro_fails_again(project: Project) -> bool:
+    return project.run("dvc", "repro", "encode", check=False).returncode != 0
+
+
+def test_a_fresh_clone_with_a_remote_runs_nothing(project: Project, tmp_path: Path):
+    project.run("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    for folder in ("books", "posts", "pinned"):
+        project.run("dvc", "add", "-q", f"data/{folder}")
+    project.run("dvc", "push", "-q")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "remote")
+    project.run("git", "clone", "-q", str(project.folder), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    assert repro(clone, "--pull", "--allow-missing") == set()
+    assert not (clone.folder / "data/extracted").exists()
+    clone.run("dvc", "pull", "-q", "data/books.dvc")  # given both at once, DVC 3.67 brings the first alone
+    clone.run("dvc", "pull", "-q", "models/spm")
+    assert len(list((clone.folder / "data/books").iterdir())) == 200
+    assert (clone.folder / "models/spm/spiece.model").exists()
+
+
+def test_a_fresh_clone_runs_nothing_after_a_source_was_removed(project: Project, tmp_path: Path):
+    project.run("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    project.run("aura", "source", "remove", "posts")
+    assert repro(project) == ALL - {name for name in ALL if name.startswith("extract")}
+    for folder in ("books", "pinned"):
+        project.run("dvc", "add", "-q", f"data/{folder}")
+    project.run("dvc", "push", "-q")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "without posts")
+    project.run("git", "clone", "-q", str(project.folder), str(tmp_path / "clone"))
+    assert repro(Project(tmp_path / "clone"), "--pull", "--allow-missing") == set()
+
+
+@pytest.mark.parametrize("stage", ["select", "train_tokenizer", "validate", "encode", "pretrain"])
+def test_a_stage_script_refuses_an_absent_input(built: Project, tmp_path: Path, stage: str):
+    inputs = {"select": "data/extracted", "train_tokenizer": "data/corpus", "validate": "data/corpus"}
+    project = built.copy(tmp_path / "project")
+    shutil.rmtree(project.folder / inputs.get(stage, "data"))
+    done = project.run("python", "-m", f"stages.{stage}", check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "dvc repro" in done.stderr
+
+
+def test_dvc_shows_metrics_plots_and_params(project: Project):
+    metrics = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    assert set(metrics) == {"reports/validate/metrics.json", "reports/pretrain/metrics.json"}
+    project.run("dvc", "plots", "show")
+    html = (project.folder / "dvc_plots/index.html").read_text()
+    assert html.count("vega") >= 3
+    project.edit_params(select={"held_out": 0.3})
+    assert "held_out" in project.run("dvc", "params", "diff").stdout
+    project.run("dvc", "repro", "-q", "-s", "select")
+    assert project.run("dvc", "metrics", "diff").returncode == 0
+
+
+def test_a_frozen_stage_does_not_run(project: Project):
+    project.run("dvc", "freeze", "pretrain")
+    project.edit_params(encode={"add_eos": False})
+    assert repro(project) == {"encode"}
+    project.run("dvc", "unfreeze", "pretrain")
+    assert repro(project) == {"pretrain"}
+
+
+def test_a_single_stage_runs_alone(project: Project):
+    project.edit_params(train_tokenizer={"vocab_size": 650})
+    assert repro(project, "-s", "train_tokenizer") == {"train_tokenizer"}
+
+
+def test_the_stage_scripts_run_as_files_too(project: Project):
+    """`python stages/x.py` puts stages/ on the path, where select.py would hide the standard library's."""
+    done = project.run("python", "stages/select.py")
+    assert done.stdout.startswith("select ")

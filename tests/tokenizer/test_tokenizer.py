@@ -1,0 +1,95 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentencepiece import sentencepiece_model_pb2 as model_pb2
+
+from aura.errors import UserError
+from aura.tokenizer.symbols import SPACE
+from aura.tokenizer.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def content(tokenizers: dict[str, Tokenizer]) -> bytes:
+    return tokenizers["unigram"].proc.serialized_model_proto()
+
+
+def refusal(folder: Path, content: bytes) -> str:
+    """The message that loading `content` ends with."""
+    path = folder / "spiece.model"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        Tokenizer.load(path)
+    return str(caught.value)
+
+
+def test_encode_and_encode_batch_agree(tokenizer, documents):
+    texts = [*documents[:5], "", f"a{SPACE} b", " "]
+    batch = tokenizer.encode_batch(texts, threads=2)
+    assert [ids.tolist() for ids in batch] == [tokenizer.encode(text) for text in texts]
+    assert {ids.dtype for ids in batch} == {np.dtype(np.int32)}
+
+
+def test_literal_u2581_becomes_its_three_bytes(tokenizer):
+    assert [tokenizer.piece(token) for token in tokenizer.encode(SPACE)] == ["<0xE2>", "<0x96>", "<0x81>"]
+
+
+def test_lone_surrogates_are_refused_with_their_place(tokenizer):
+    with pytest.raises(ValueError, match=r"surrogate '\\ud800' at character 2"):
+        tokenizer.encode("ab\ud800")
+
+
+@pytest.mark.parametrize("token", [-1, 1000])
+def test_decoding_an_id_outside_of_the_vocabulary_is_refused(tokenizer, token):
+    with pytest.raises(ValueError, match=f"0 to 999, came {token}"):
+        tokenizer.decode([5, token])
+
+
+def test_bytes_that_are_no_text_decode_to_the_replacement_character(tokenizer):
+    assert tokenizer.decode(tokenizer.encode(SPACE)[:2]) == "\ufffd\ufffd"
+
+
+def test_sha256_is_that_of_the_file(tmp_path, tokenizer):
+    path = tmp_path / "spiece.model"
+    content = tokenizer.proc.serialized_model_proto()
+    path.write_bytes(content)
+    assert Tokenizer.load(path).sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_missing_model_names_the_command(tmp_path):
+    with pytest.raises(UserError, match="dvc repro train_tokenizer"):
+        Tokenizer.load(tmp_path / "spiece.model")
+
+
+def test_a_model_cut_off_anywhere_is_one_message(tmp_path, content):
+    for end in [*range(0, len(content), 397), *range(len(content) - 60, len(content))]:
+        message = refusal(tmp_path, content[:end])
+        assert "Make it again" in message
+        assert "\n" not in message
+
+
+def test_other_bytes_are_one_message(tmp_path):
+    assert "expected a whole SentencePiece model" in refusal(tmp_path, b"\xff" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda model: model.pieces.pop(), "claims 1000"),
+        (lambda model: setattr(model.pieces[0], "piece", "<PAD>"), "first pieces"),
+        (lambda model: setattr(model.pieces[2], "type", 4), "text can make"),
+        (lambda model: setattr(model.pieces[900], "piece", model.pieces[901].piece), "repeated"),
+        (lambda model: setattr(model.pieces[900], "score", float("nan")), "no number"),
+        (lambda model: setattr(model.pieces[50], "type", 1), "each byte"),
+        (lambda model: setattr(model.trainer_spec, "model_type", 3), "neither unigram nor BPE"),
+        (lambda model: setattr(model.trainer_spec, "byte_fallback", False), "other settings"),
+        (lambda model: setattr(model.normalizer_spec, "precompiled_charsmap", b"x" * 99), "changes characters"),
+        (lambda model: setattr(model.normalizer_spec, "add_dummy_prefix", True), "adds or removes spaces"),
+        (lambda model: model.ClearField("normalizer_spec"), "cut off"),
+    ],
+)
+def test_a_model_that_breaks_the_contract_is_refused_with_the_reason(tmp_path, content, change, reason):
+    model = model_pb2.ModelProto.FromString(content)
+    change(model)
+    assert reason in refusal(tmp_path, model.SerializeToString())
