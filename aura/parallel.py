@@ -6,9 +6,11 @@ everything runs in the calling process. Results never depend on which it was.
 """
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -36,10 +38,23 @@ class SerialExecutor(Executor):
         return future
 
 
-def executor() -> Executor:
-    """An executor over this machine's cores; use it as a context manager."""
+@contextmanager
+def executor() -> Iterator[Executor]:
+    """An executor over this machine's cores; on an error, what has not begun is not begun."""
     workers = cores()
-    return SerialExecutor() if workers == 1 else ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    if workers == 1:
+        yield SerialExecutor()
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    # Ctrl-C reaches every process of a terminal. Workers begin with it ignored; this process ends them.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for _ in range(workers):
+        pool.submit(os.getpid)
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def ordered_map(pool: Executor, fn: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

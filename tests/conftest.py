@@ -6,13 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 REPOSITORY = Path(__file__).parents[1]
+COMPILED = Path(tempfile.gettempdir(), f"aura-tests-compiled-{os.getuid()}")
 MINI_PARAMS = {
     "extract": {"shards": 2},
     "train_tokenizer": {"vocab_size": 700, "reserved_tokens": 4},
@@ -57,12 +60,16 @@ class Project:
             "DVC_NO_ANALYTICS": "1",
             "DVC_SITE_CACHE_DIR": str(folder.parent / "dvc-site-cache"),
             "COLUMNS": "200",
+            # The mini model compiles for 6 s and runs for 1; what is compiled does not change what comes out.
+            "JAX_COMPILATION_CACHE_DIR": str(COMPILED),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
 
     def run(self, *command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; with `check`, a failure shows what the command printed."""
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, **options
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240, **options
         )
         if check and done.returncode:
             raise AssertionError(f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
@@ -148,13 +155,20 @@ def new_project(folder: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The mini project after its first `dvc repro`, committed; tests must not change it."""
-    project = new_project(tmp_path_factory.mktemp("built") / "project")
-    project.run("dvc", "repro", "-q")
-    project.run("git", "add", "-A")
-    project.run("git", "commit", "-qm", "results")
-    return project
+def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """The mini project after its first `dvc repro`, committed; tests must not change it.
+
+    Built once, by whichever test process comes first.
+    """
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    with FileLock(shared / "built.lock"):
+        if not (shared / "built").exists():
+            project = new_project(shared / "building")
+            project.run("dvc", "repro", "-q")
+            project.run("git", "add", "-A")
+            project.run("git", "commit", "-qm", "results")
+            project.folder.rename(shared / "built")
+    return Project(shared / "built")
 
 
 @pytest.fixture

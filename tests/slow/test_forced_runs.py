@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Project
-from tests.stages.test_experiments import CHANGES
+from tests.slow.test_experiments import CHANGES
 from tests.stages.test_pipeline import ALL, repro
 
 pytestmark = pytest.mark.slow

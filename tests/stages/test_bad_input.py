@@ -1,7 +1,10 @@
 """Users' mistakes: each ends with one clear message and no traceback."""
 
+import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -109,12 +112,17 @@ def test_a_stale_pin(project: Project):
 
 
 def test_an_interrupted_stage_says_how_to_go_on(project: Project):
-    stage = ["timeout", "--signal=INT", "--preserve-status", "1.2", "python", "-m", "stages.extract", "sample"]
-    done = subprocess.run(
-        stage, cwd=project.folder, env=project.environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 130
-    assert "interrupted. Run the same command again to go on." in done.stderr
+    """Ctrl-C goes to every process of the terminal's group; here, as soon as the work has begun."""
+    command = ["python", "-m", "stages.extract", "sample"]
+    options = {"cwd": project.folder, "env": project.environment, "stderr": subprocess.PIPE, "text": True}
+    stage = subprocess.Popen(command, start_new_session=True, **options)
+    while stage.poll() is None and not (project.folder / "data/extracted/.sample.partial").exists():
+        time.sleep(0.002)
+    time.sleep(0.1)
+    os.killpg(stage.pid, signal.SIGINT)
+    _, said = stage.communicate(timeout=60)
+    assert (stage.returncode, said) == (130, "error: interrupted. Run the same command again to go on.\n")
+    assert not (project.folder / "data/extracted/.sample.partial").exists()
 
 
 def test_the_tokenizer_of_another_corpus_is_refused(project: Project, tmp_path: Path):

@@ -22,13 +22,6 @@ def test_the_second_run_finds_everything_up_to_date(built: Project):
     assert "Data and pipelines are up to date." in built.run("dvc", "repro").stdout
 
 
-def test_building_again_leaves_git_clean(project: Project):
-    shutil.rmtree(project.folder / "data/extracted")
-    shutil.rmtree(project.folder / "models")
-    assert repro(project, "--force") == ALL
-    assert project.run("git", "status", "--porcelain").stdout == ""
-
-
 def test_a_touched_file_reruns_nothing(project: Project):
     for path in ("data/books/000.txt", "aura/ingestion/extract.py", "params.yaml"):
         (project.folder / path).touch()
@@ -128,6 +121,12 @@ def test_a_frozen_stage_does_not_run(project: Project):
     assert repro(project) == {"encode"}
     project.run("dvc", "unfreeze", "pretrain")
     assert repro(project) == {"pretrain"}
+
+
+def test_an_experiment_runs_what_its_param_touches_and_is_listed(project: Project):
+    done = project.run("dvc", "exp", "run", "-n", "tried", "-S", "validate.max_fertility=55.0")
+    assert project.ran(done.stdout) == {"validate"}
+    assert "tried" in project.run("dvc", "exp", "show").stdout
 
 
 def test_a_single_stage_runs_alone(project: Project):

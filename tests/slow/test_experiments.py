@@ -9,6 +9,7 @@ from tests.stages.test_pipeline import ALL
 
 AFTER_SELECT = {"train_tokenizer", "validate", "encode", "pretrain"}
 EXTRACTS = {name for name in ALL if name.startswith("extract")}
+pytestmark = pytest.mark.slow
 CHANGES = {
     "extract.min_chars=400": EXTRACTS | {"select"} | AFTER_SELECT,
     "select.held_out=0.3": {"select"} | AFTER_SELECT,

@@ -1,0 +1,211 @@
+"""One-shot training: folders of text in, one tokenizer out, without DVC.
+
+It calls the functions of the pipeline's stages one after the other, in a work folder, so the same documents
+give the same spiece.model as `dvc repro`. The price is that nothing is reused: each run reads, cleans and counts
+all of its text again.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from aura import console, files, parallel
+from aura.errors import UserError
+from aura.ingestion import corpus, pins
+from aura.ingestion.extract import extract
+from aura.ingestion.readers import SUFFIXES, InputFile, list_files
+from aura.ingestion.select import select
+from aura.params import Params, SampleSource, Source, TrainTokenizer
+from aura.tokenizer import artifact, train, validation
+from aura.tokenizer.artifact import Artifact
+from aura.tokenizer.counts import WordCounts, count_words, texts_hash
+from aura.tokenizer.tokenizer import Tokenizer
+
+PIPELINE_OUTPUT = Path("models/spm")  # what the train_tokenizer stage writes, and DVC tracks
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train on, how, and where to.
+
+    Attributes:
+        settings: params.yaml, with what was asked for otherwise in its place.
+        sources: what to read, by name.
+        output: the folder that gets spiece.model, spiece.vocab and spiece_config.json; its other files stay.
+        any_size: whether settings.train_tokenizer.vocab_size is a limit, and what the corpus allows will do.
+        max_files: at most so many files of each source, chosen by the hash of their names.
+        judge: whether to measure the tokenizer on held-out documents, and to fail on a missed gate.
+        work_dir: keeps extracted text, corpus and reports below its train_tokenizer folder; `None` keeps nothing.
+    """
+
+    settings: Params
+    sources: dict[str, Source]
+    output: Path
+    any_size: bool = False
+    max_files: int | None = None
+    judge: bool = True
+    work_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Documents:
+    """What there is to learn from, and the documents to judge by, if the split left any."""
+
+    counts: WordCounts
+    hash: str
+    held_out: Path | None
+
+
+def run(request: Request) -> Path:
+    """Train as requested and return the path of spiece.model.
+
+    Raises `UserError` for a mistake in the request or its text, and, when the tokenizer's files are written, for
+    every gate of params.yaml that it misses.
+    """
+    if request.output.exists() and not request.output.is_dir():
+        raise UserError(f"expected a folder for the tokenizer, {request.output} is a file. Name another --output.")
+    with _work_folder(request.work_dir) as work:
+        documents = _documents(request, work)
+        made = _build(documents, request.settings.train_tokenizer, any_size=request.any_size)
+        for name, content in made.files().items():
+            files.write_bytes(request.output / name, content)
+        model = request.output / "spiece.model"
+        missed = _judge(model, documents.held_out, request, work)
+        _summarise(made, request)
+        if missed:
+            raise UserError("\n".join([f"the tokenizer in {request.output} misses on held-out documents:", *missed]))
+    return model
+
+
+@contextmanager
+def _work_folder(work_dir: Path | None) -> Iterator[Path]:
+    """A folder for what lies between text and tokenizer: fresh, and kept only where the user named one."""
+    if work_dir is None:
+        with tempfile.TemporaryDirectory(prefix="aura-") as folder:
+            yield Path(folder)
+        return
+    work = work_dir / "train_tokenizer"  # a name of our own, because what lies there is replaced
+    if work.exists():
+        shutil.rmtree(work)
+    work.mkdir(parents=True)
+    yield work
+
+
+def _documents(request: Request, work: Path) -> Documents:
+    """Extract every source, then split as the pipeline does; too few documents for that are all learnt from."""
+    # All of them before any long work: a mistake in the last one should show at once.
+    sources = {
+        name: _as_folder(source, request.max_files, work / "files" / name) for name, source in request.sources.items()
+    }
+    for name, source in sources.items():
+        _extract(name, source, request.sources[name].path, request.settings, work / "extracted" / name)
+    folders = [work / "extracted" / name for name in sources]
+    tables = [pq.read_table(path, columns=["text_hash"]) for folder in folders for path in corpus.shards(folder)]
+    hashes = pa.concat_arrays([table.column("text_hash").combine_chunks() for table in tables])
+    held = corpus.is_held_out(hashes, request.settings.select.held_out)
+    if held.any() and not held.all():
+        select(list(sources), request.settings.select, work / "extracted", work / "corpus")
+        learnt_from = work / "corpus/train"
+        counts = count_words(corpus.read_texts(learnt_from))
+        return Documents(counts, corpus.corpus_hash(learnt_from), work / "corpus/held_out")
+    texts = [text for folder in folders for text in corpus.read_texts(folder)]
+    if request.settings.select.deduplicate == "exact":
+        texts = sorted(set(texts))
+    return Documents(count_words(texts), texts_hash(texts), None)
+
+
+def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
+    """`source`, checked; where not all of a folder is meant, reduced to `folder`, which gets links to the files."""
+    path = Path(source.path)
+    if isinstance(source, SampleSource):
+        if max_files is not None:
+            raise UserError("--max_files works with folders. Name them: --txt_dirs FOLDER or --json_dirs FOLDER")
+        return source
+    if path.is_file() and not pins.is_pin(path):
+        suffixes = SUFFIXES[source.kind]
+        chosen = [InputFile(path.name + ("" if path.suffix.lower() in suffixes else suffixes[0]), path)]
+    else:
+        chosen = list_files(source)
+        if max_files is None:
+            return source
+    for file in sorted(chosen, key=lambda file: xxhash.xxh3_64_intdigest(file.name.encode()))[:max_files]:
+        link = folder / file.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file.path.absolute())
+    return source.model_copy(update={"path": str(folder)})
+
+
+def _extract(name: str, source: Source, shown: str, settings: Params, folder: Path) -> None:
+    """Extract one source and say what came of it; `shown` is what the user calls it."""
+    try:
+        totals = extract(name, source, settings.extract, folder)
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process ended early. In a script, put the call below `if __name__ == '__main__':`, because "
+            "worker processes import the script. If it stands there, look whether memory ran out."
+        ) from None
+    lost = ", ".join(f"{count:,} {reason}" for reason, count in totals["lost"].items()) or "nothing"
+    text = f"{totals['documents']:,} documents, {console.size(totals['bytes_kept'])}; lost: {lost}"
+    console.out.print(f"{shown}: {totals['files']:,} files, {text}", markup=False)
+
+
+def _build(documents: Documents, options: TrainTokenizer, *, any_size: bool) -> Artifact:
+    """Train; with `any_size`, as many pieces as the corpus allows where that is less than asked for."""
+    try:
+        return artifact.build(documents.counts, documents.hash, options)
+    except UserError:
+        if not (any_size and documents.counts.words):
+            raise
+        largest = train._largest_size(documents.counts, options, options.vocab_size)
+        if largest == options.vocab_size:  # it was another mistake
+            raise
+    console.out.print(f"vocabulary {largest:,}: the most this corpus allows")
+    return artifact.build(documents.counts, documents.hash, artifact.with_changes(options, vocab_size=largest))
+
+
+def _judge(model: Path, held_out: Path | None, request: Request, work: Path) -> list[str]:
+    """Print the measures on held-out documents; returns a line for each gate that does not hold."""
+    if not request.judge:
+        return []
+    if held_out is None:
+        share = request.settings.select.held_out
+        console.out.print(
+            f"validation skipped: so few documents that a split (select.held_out: {share}) leaves one side empty; the "
+            "tokenizer learnt from all. If a file holds many documents: --documents blank_line",
+            markup=False,
+        )
+        return []
+    gates = validation.validate(
+        Tokenizer.load(model), held_out, request.settings.validation, work / "validation", parallel.cores()
+    )
+    measures = [f"{gate.measure.replace('_', ' ')} {gate.value}" for gate in gates]
+    console.out.print("held-out text: " + " · ".join(measures), markup=False)
+    missed = [
+        f"  {gate.measure}: expected {gate.limit}, came {gate.value}"
+        + (f" ({gate.look})" if "text" in gate.look else "")
+        for gate in gates
+        if not gate.holds
+    ]
+    remedy = "Add text, change --vocab_size, move the limit (validate in params.yaml), or use --skip_validation."
+    return [*missed, remedy] if missed else []
+
+
+def _summarise(made: Artifact, request: Request) -> None:
+    options, learnt_from = made.config["options"], made.config["corpus"]
+    facts = {
+        "pieces": f"{options['vocab_size']:,} ({options['model_type']})",
+        "documents": f"{learnt_from['documents']:,}",
+        "text": console.size(learnt_from["bytes"]),
+    }
+    kept = "" if request.work_dir is None else f", {request.work_dir / 'train_tokenizer'}"
+    console.summary("tokenizer", facts, see=f"{request.output}/spiece.vocab, {request.output}/spiece_config.json{kept}")
+    if request.output.resolve() == PIPELINE_OUTPUT.resolve():
+        console.err.print(f"note: {PIPELINE_OUTPUT} belongs to the pipeline; the next `dvc repro` makes it again.")

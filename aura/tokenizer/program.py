@@ -1,0 +1,197 @@
+"""The command line of one-shot training, and the same as one function: what the guide's commands run.
+
+Options have the guide's underscored names and take several values, which Typer by itself does not. None has a
+default of its own where params.yaml has a value: left out, it is what the pipeline uses.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aura import params
+from aura.errors import UserError
+from aura.ingestion.readers import SUFFIXES
+from aura.params import JsonSource, Params, Source, TxtSource
+from aura.tokenizer import artifact, one_shot
+from aura.tokenizer.one_shot import PIPELINE_OUTPUT, Request
+
+SIZES = {"tiny": 2_000, "small": 8_000, "medium": 16_000, "large": 32_000, "xl": 50_000}
+SEVERAL = ("--txt_dirs", "--json_dirs")  # options that take several values
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def train_tokenizer(
+    txt_dirs: Annotated[
+        list[str] | None, typer.Option("--txt_dirs", help="Folders (or files) of .txt and .md text.")
+    ] = None,
+    json_dirs: Annotated[
+        list[str] | None, typer.Option("--json_dirs", help="Folders (or files) of .json and .jsonl records.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", help="Folder for spiece.model, spiece.vocab and spiece_config.json.")
+    ] = PIPELINE_OUTPUT,
+    vocab_size: Annotated[
+        str | None,
+        typer.Option(
+            "--vocab_size",
+            help=f"Pieces, or one of {', '.join(SIZES)}. Left out: as many as the text allows, up to params.yaml's.",
+        ),
+    ] = None,
+    model_type: Annotated[str | None, typer.Option("--model_type", help="unigram or bpe.")] = None,
+    special_tokens: Annotated[
+        bool | None,
+        typer.Option("--special_tokens/--no_special_tokens", help="The instruction, chat and reasoning tokens."),
+    ] = None,
+    user_symbols: Annotated[
+        str | None, typer.Option("--user_symbols", help='Strings kept whole, with commas between: "<A>,<B>".')
+    ] = None,
+    character_coverage: Annotated[
+        float | None, typer.Option("--character_coverage", help="Share of characters with a piece of their own.")
+    ] = None,
+    min_length: Annotated[
+        int | None, typer.Option("--min_length", min=0, help="Characters; shorter documents are left out.")
+    ] = None,
+    max_files: Annotated[
+        int | None, typer.Option("--max_files", min=1, help="At most so many files of each folder.")
+    ] = None,
+    documents: Annotated[
+        str, typer.Option("--documents", help="In .txt files, a document is a: file, blank_line or line.")
+    ] = "file",
+    work_dir: Annotated[
+        Path | None, typer.Option("--work_dir", help="Keep the extracted text, the corpus and the reports here.")
+    ] = None,
+    skip_validation: Annotated[
+        bool, typer.Option("--skip_validation", help="Do not judge the tokenizer on held-out documents.")
+    ] = False,
+) -> None:
+    """Train one tokenizer on folders of text, without the pipeline.
+
+    What is left out comes from params.yaml: without folders, its sources; without options, its train_tokenizer
+    section, held-out share and gates.
+    """
+    symbols = None if user_symbols is None else [name.strip() for name in user_symbols.split(",") if name.strip()]
+    options: dict[str, object] = {
+        "vocab_size": vocab_size,
+        "model_type": model_type,
+        "special_tokens": special_tokens,
+        "user_symbols": symbols,
+        "character_coverage": character_coverage,
+    }
+    settings = params.load()
+    if min_length is not None:
+        settings = _replaced(settings, extract=settings.extract.model_copy(update={"min_chars": min_length}))
+    sources = settings.extract.sources
+    if txt_dirs or json_dirs:
+        sources = sources_of(txt_dirs or [], json_dirs or [], documents)
+        # Caps name sources of params.yaml, which are not read now.
+        settings = _replaced(settings, select=settings.select.model_copy(update={"caps": {}}))
+    one_shot.run(
+        Request(
+            settings=with_options(settings, options),
+            sources=sources,
+            output=output,
+            any_size=vocab_size is None,
+            max_files=max_files,
+            judge=not skip_validation,
+            work_dir=work_dir,
+        )
+    )
+
+
+def train_tokenizer_enhanced(
+    corpus_path: str | Path,
+    output_dir: str | Path,
+    vocab_size: int | str | None = None,
+    model_type: str | None = None,
+    *,
+    skip_validation: bool = False,
+    **options: object,
+) -> Path:
+    """Train a tokenizer as the command line does, and return the path of its spiece.model.
+
+    Call it below `if __name__ == "__main__":` in a script, because text is read by worker processes.
+
+    Args:
+        corpus_path: a folder of .txt and .md files, each a document; or one file: .jsonl with a record a line, or
+            text with blank lines between its documents.
+        output_dir: gets spiece.model, spiece.vocab and spiece_config.json.
+        vocab_size: pieces, or a name such as "small"; left out, as many as the text allows, up to params.yaml's.
+        model_type: "unigram" or "bpe"; left out, like every other option, as in params.yaml.
+        skip_validation: do not judge the tokenizer on held-out documents.
+        options: any other key of the train_tokenizer section of params.yaml.
+
+    Raises:
+        UserError: a mistake in text or options; or, with the files written, a gate of params.yaml that is missed.
+    """
+    path = Path(corpus_path)
+    is_json = path.suffix.lower() in SUFFIXES["json"]
+    settings = params.load()
+    settings = _replaced(settings, select=settings.select.model_copy(update={"caps": {}}))
+    request = Request(
+        settings=with_options(settings, options | {"vocab_size": vocab_size, "model_type": model_type}),
+        sources=sources_of(
+            [] if is_json else [path], [path] if is_json else [], "blank_line" if path.is_file() else "file"
+        ),
+        output=Path(output_dir),
+        any_size=vocab_size is None,
+        judge=not skip_validation,
+    )
+    return one_shot.run(request)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command line."""
+    app(args=expanded(arguments), prog_name="python stages/train_tokenizer.py")
+
+
+def expanded(arguments: Sequence[str]) -> list[str]:
+    """Repeat an option before each of its values: `--txt_dirs a b` becomes `--txt_dirs a --txt_dirs b`."""
+    result: list[str] = []
+    option = ""  # the option that further values belong to
+    for argument in arguments:
+        if argument.startswith("--"):
+            name = argument.partition("=")[0]
+            option = name if name in SEVERAL else ""
+        elif option and result[-1] != option:
+            result.append(option)
+        result.append(argument)
+    return result
+
+
+def sources_of(txt: Sequence[str | Path], json: Sequence[str | Path], documents: str) -> dict[str, Source]:
+    """A named source for each folder or file; the order in which they are given does not matter."""
+    if documents not in ("file", "blank_line", "line"):
+        raise UserError(f"--documents: expected file, blank_line or line; came {documents!r}")
+    found: dict[str, Source] = {}
+    for number, path in enumerate(sorted({str(path) for path in txt}), start=1):
+        found[f"txt{number}"] = TxtSource.model_validate({"kind": "txt", "path": path, "documents": documents})
+    for number, path in enumerate(sorted({str(path) for path in json}), start=1):
+        found[f"json{number}"] = JsonSource(kind="json", path=path)
+    return found
+
+
+def with_options(settings: Params, options: dict[str, object]) -> Params:
+    """`settings` with those options of its train_tokenizer section that are not `None`, checked."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if "vocab_size" in given:
+        given["vocab_size"] = size_named(str(given["vocab_size"]))
+    return _replaced(settings, train_tokenizer=artifact.with_changes(settings.train_tokenizer, **given))
+
+
+def size_named(size: str) -> int:
+    """A vocabulary size from digits or from one of the names tiny, small, medium, large and xl."""
+    if size in SIZES:
+        return SIZES[size]
+    try:
+        return int(size)
+    except ValueError:
+        names = ", ".join(f"{name} ({number:,})" for name, number in SIZES.items())
+        raise UserError(f"vocab_size: expected a number of pieces, or one of {names}; came {size!r}") from None
+
+
+def _replaced(settings: Params, **sections: params.Section) -> Params:
+    return settings.model_copy(update=sections)

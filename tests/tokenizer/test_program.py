@@ -1,0 +1,181 @@
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aura.errors import UserError
+from aura.tokenizer import program
+from aura.tokenizer.symbols import ROLES
+from aura.tokenizer.tokenizer import Tokenizer
+from stages.train_tokenizer import train_tokenizer_enhanced
+from tests.conftest import Project, new_project, stdlib_texts
+
+FILES = ["spiece.model", "spiece.vocab", "spiece_config.json"]
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The mini project, its tokenizer not yet trained; tests write into folders of their own."""
+    project = new_project(tmp_path_factory.mktemp("program") / "project")
+    project.run("aura", "source", "remove", "sample")
+    return project
+
+
+@pytest.fixture
+def in_mini(mini: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mini project is the working folder, for calls in this process."""
+    monkeypatch.chdir(mini.folder)
+
+
+def train(project: Project, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the program; whatever its exit status, there is no traceback and at most one error."""
+    done = project.run("python", "stages/train_tokenizer.py", *arguments, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error: ") == (1 if status == 1 else 0)
+    return done
+
+
+def model_hash(folder: Path) -> str:
+    return hashlib.sha256((folder / "spiece.model").read_bytes()).hexdigest()
+
+
+def test_pipeline_and_program_give_the_same_model(mini: Project, tmp_path: Path):
+    """Also with the sources named as folders, in another order, and files renamed and regrouped."""
+    mini.run("dvc", "repro", "-q", "train_tokenizer")
+    expected = model_hash(mini.folder / "models/spm")
+    train(mini, "--output", str(tmp_path / "by_params"), "--vocab_size", "700")
+    assert model_hash(tmp_path / "by_params") == expected
+
+    other = mini.copy(tmp_path / "other")
+    other.run("aura", "source", "remove", "pinned")
+    other.run("dvc", "repro", "-q", "train_tokenizer")
+    expected = model_hash(other.folder / "models/spm")
+    folders = other.folder / "data"
+    train(other, "--txt_dirs", "data/books", "--json_dirs", "data/posts", "--output", "a", "--vocab_size", "700")
+    (folders / "first").mkdir()
+    for number, path in enumerate(sorted((folders / "books").iterdir())[::3]):
+        path.rename(folders / f"first/renamed {number}.txt")
+    lines = [line for path in sorted((folders / "posts").iterdir()) for line in path.read_text().splitlines()]
+    shutil.rmtree(folders / "posts")
+    (folders / "posts").mkdir()
+    (folders / "posts/all.jsonl").write_text("\n".join(reversed(lines)), encoding="utf-8")
+    for order in (["data/books", "data/first"], ["data/first", "data/books"]):
+        train(other, "--json_dirs", "data/posts", "--txt_dirs", *order, "--output", "b", "--vocab_size", "700")
+        assert model_hash(other.folder / "a") == model_hash(other.folder / "b") == expected
+
+
+def test_the_guides_advanced_command_runs_as_written(mini: Project):
+    """Only the size differs: 32,000 pieces want more text than a test has."""
+    for name, source in (("txt", "books"), ("kb", "pinned"), ("json", "posts"), ("pretrain", "posts")):
+        shutil.copytree(mini.folder / "data" / source, mini.folder / "data" / name)
+    (mini.folder / "models/spm").mkdir(parents=True, exist_ok=True)
+    (mini.folder / "models/spm/notes.txt").write_text("mine")
+    command = """
+        --txt_dirs data/txt data/kb --json_dirs data/json data/pretrain --output models/spm --vocab_size 900
+        --model_type unigram --special_tokens --user_symbols <INST>,<RESP>,<THINK>"""
+    done = train(mini, *command.split())
+    assert "note: <INST> is a special token already (id 4) and stays one." in done.stderr
+    assert "note: models/spm belongs to the pipeline" in done.stderr
+    assert sorted(path.name for path in (mini.folder / "models/spm").iterdir()) == ["notes.txt", *FILES]
+    tokenizer = Tokenizer(mini.folder / "models/spm/spiece.model")
+    assert tokenizer.vocab_size == 900
+    assert tokenizer.is_special(tokenizer.proc.piece_to_id("<INST>"))
+    assert tokenizer.proc.piece_to_id("<RESP>") in tokenizer.encode("a<RESP>b")
+
+
+def test_every_option_reaches_what_it_names(mini: Project, tmp_path: Path):
+    options = """--vocab_size tiny --model_type bpe --no_special_tokens --character_coverage 1.0 --min_length 250
+        --max_files 150 --skip_validation --txt_dirs=data/books"""
+    done = train(mini, *options.split(), "--output", str(tmp_path / "out"), "--work_dir", str(tmp_path / "work"))
+    config = (tmp_path / "out/spiece_config.json").read_text()
+    for told in ('"vocab_size": 2000', '"model_type": "bpe"', '"special_tokens": false', '"character_coverage": 1.0'):
+        assert told in config
+    assert "data/books: 150 files, " in done.stdout
+    assert " too short" in done.stdout
+    assert "held-out text" not in done.stdout
+    assert sorted(path.name for path in (tmp_path / "work/train_tokenizer").iterdir()) == [
+        "corpus",
+        "extracted",
+        "files",
+    ]
+    assert not any(role in (tmp_path / "out/spiece.vocab").read_text() for role in ROLES)
+
+
+def test_several_values_after_one_option_become_repeated_options():
+    assert program.expanded(["--txt_dirs", "a", "b", "--output", "o", "--json_dirs=c", "d"]) == (
+        ["--txt_dirs", "a", "--txt_dirs", "b", "--output", "o", "--json_dirs=c", "--json_dirs", "d"]
+    )
+    assert program.expanded(["--txt_dirs", "--output", "o"]) == ["--txt_dirs", "--output", "o"]
+
+
+def test_without_a_size_a_small_corpus_gets_what_it_allows(mini: Project, tmp_path: Path):
+    mini.edit_params(validate={"max_unused_share": 1.0}, train_tokenizer={"vocab_size": 30_000})
+    done = train(mini, "--txt_dirs", "data/books", "--output", str(tmp_path))
+    mini.edit_params(validate={"max_unused_share": 0.95}, train_tokenizer={"vocab_size": 700})
+    size = Tokenizer(tmp_path / "spiece.model").vocab_size
+    assert 700 < size < 30_000
+    assert f"vocabulary {size:,}: the most this corpus allows" in done.stdout
+
+
+def test_a_missed_gate_names_the_measure_and_leaves_the_files(mini: Project, tmp_path: Path):
+    arguments = ["--txt_dirs", "data/books", "--output", str(tmp_path), "--vocab_size", "500"]
+    mini.edit_params(validate={"min_bytes_per_token": 9.5})
+    done = train(mini, *arguments, status=1)
+    skipped = train(mini, *arguments, "--skip_validation")
+    mini.edit_params(validate={"min_bytes_per_token": 1.1})
+    assert "bytes_per_token: expected min_bytes_per_token 9.5, came " in done.stderr
+    assert "--skip_validation" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    assert "held-out" not in skipped.stdout + skipped.stderr
+
+
+def test_a_single_document_trains_and_says_why_it_is_not_judged(mini: Project, tmp_path: Path):
+    (tmp_path / "one.txt").write_text("\n\n".join(stdlib_texts(40)), encoding="utf-8")
+    done = train(mini, "--txt_dirs", str(tmp_path), "--output", str(tmp_path / "out"), "--vocab_size", "400")
+    assert "validation skipped: so few documents" in done.stdout
+    assert Tokenizer(tmp_path / "out/spiece.model").vocab_size == 400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--txt_dirs data/books nowhere --output out", "No .txt files found: the folder nowhere does not exist."),
+        (
+            "--txt_dirs data/posts --output out",
+            "No .txt or .md files found in data/posts: it holds only files with .js",
+        ),
+        ("--txt_dirs data/books --output out --vocab_size many", "or one of tiny (2,000), small (8,000)"),
+        ("--txt_dirs data/books --output out --vocab_size 40000", "the largest possible for this corpus"),
+        ("--txt_dirs data/books --output out --model_type wordpiece", "model_type: expected 'unigram' or 'bpe'"),
+        ("--txt_dirs data/books --output out --documents page", "--documents: expected file, blank_line or line"),
+        ("--txt_dirs data/books --output params.yaml", "expected a folder for the tokenizer, params.yaml is a file"),
+    ],
+)
+def test_a_mistake_is_one_message_and_leaves_nothing(mini: Project, arguments: str, said: str):
+    assert said in train(mini, *arguments.split(), status=1).stderr
+    assert not (mini.folder / "out").exists()
+
+
+def test_the_built_in_sample_has_no_files_to_choose_from(mini: Project, tmp_path: Path):
+    other = mini.copy(tmp_path / "other")
+    other.run("aura", "source", "add", "sample", "data/sample.pin.json", "--kind", "sample")
+    assert "--max_files works with folders" in train(other, "--output", "out", "--max_files", "3", status=1).stderr
+
+
+@pytest.mark.usefixtures("in_mini")
+def test_the_function_trains_on_one_file_with_blank_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    texts = [text.replace("\n\n", "\n") for text in stdlib_texts(120)]
+    (tmp_path / "corpus.text").write_text("\n \n\n".join(texts), encoding="utf-8")
+    model = train_tokenizer_enhanced(tmp_path / "corpus.text", tmp_path / "out", vocab_size=600, model_type="bpe")
+    assert model == tmp_path / "out/spiece.model"
+    assert f"corpus.text: 1 files, {len(texts)} documents" in capsys.readouterr().out
+    assert Tokenizer(model).decode(Tokenizer(model).encode(texts[0])) == texts[0]
+
+
+@pytest.mark.usefixtures("in_mini")
+def test_the_function_refuses_an_unknown_option(tmp_path: Path):
+    with pytest.raises(UserError, match="vocabsize"):
+        train_tokenizer_enhanced("data/books", tmp_path, vocabsize=600)
