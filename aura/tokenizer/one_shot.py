@@ -161,14 +161,12 @@ def _build(documents: Documents, options: TrainTokenizer, *, any_size: bool) -> 
     """Train; with `any_size`, as many pieces as the corpus allows where that is less than asked for."""
     try:
         return artifact.build(documents.counts, documents.hash, options)
-    except UserError:
-        if not (any_size and documents.counts.words):
+    except train.VocabularyTooLarge as error:
+        if not any_size:
             raise
-        largest = train._largest_size(documents.counts, options, options.vocab_size)
-        if largest == options.vocab_size:  # it was another mistake
-            raise
-    console.out.print(f"vocabulary {largest:,}: the most this corpus allows")
-    return artifact.build(documents.counts, documents.hash, artifact.with_changes(options, vocab_size=largest))
+        fitting = artifact.with_changes(options, vocab_size=error.largest)
+    console.out.print(f"vocabulary {fitting.vocab_size:,}: the most this corpus allows")
+    return artifact.build(documents.counts, documents.hash, fitting)
 
 
 def _judge(model: Path, held_out: Path | None, request: Request, work: Path) -> list[str]:

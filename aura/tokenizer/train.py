@@ -42,6 +42,14 @@ FIXED: dict[str, Any] = {
 }
 
 
+class VocabularyTooLarge(UserError):
+    """More pieces were asked for than the corpus can give; `largest` are possible."""
+
+    def __init__(self, message: str, largest: int) -> None:
+        super().__init__(message)
+        self.largest = largest
+
+
 def symbols_of(options: TrainTokenizer) -> symbols.Symbols:
     """The fixed symbols that `options` ask for."""
     return symbols.symbols(
@@ -54,16 +62,18 @@ def symbols_of(options: TrainTokenizer) -> symbols.Symbols:
 def train_model(counts: WordCounts, options: TrainTokenizer) -> bytes:
     """Train a tokenizer of exactly `options.vocab_size` pieces and return its serialised model.
 
-    A size that the corpus does not allow is a `UserError` that names the largest (or smallest) possible one.
+    A size that the corpus does not allow is a `UserError` that names the largest (`VocabularyTooLarge`) or smallest
+    possible one.
     """
     if not counts.words:
         raise UserError("expected text to learn from, found no words in the training documents. Add documents.")
     model = _train(counts, options, options.vocab_size)
     if len(model.pieces) < options.vocab_size:
         largest = _largest_size(counts, options, len(model.pieces))
-        raise UserError(
+        raise VocabularyTooLarge(
             f"vocab_size is {options.vocab_size:,}, but the largest possible for this corpus of "
-            f"{len(counts.words):,} distinct words is {largest:,}. {_MEND} to at most {largest}, or add text."
+            f"{len(counts.words):,} distinct words is {largest:,}. {_MEND} to at most {largest}, or add text.",
+            largest,
         )
     return _clean(model)
 
