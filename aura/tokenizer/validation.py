@@ -6,6 +6,7 @@ so a missed gate stops them, and an edited limit that still passes reruns none o
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,11 +145,13 @@ def _piece_lengths(tokenizer: Tokenizer) -> str:
 
 
 def _piece_frequencies(measured: Measured) -> str:
-    """How often the piece of each rank occurred: a straight line on two logarithmic axes would be Zipf's law."""
+    """How often the piece of each rank occurred; in logarithms, Zipf's law is a straight line."""
     counts = np.sort(measured.overall.id_counts)[::-1]
     counts = counts[counts > 0]
     ranks = np.unique(np.geomspace(1, max(len(counts), 1), RANK_POINTS).round().astype(int))
-    return _csv(["rank", "occurrences"], [[int(rank), int(counts[rank - 1])] for rank in ranks if rank <= len(counts)])
+    points = [(int(rank), int(counts[rank - 1])) for rank in ranks if rank <= len(counts)]
+    rows = [[*point, *(round(math.log10(number), DIGITS) for number in point)] for point in points]
+    return _csv(["rank", "occurrences", "log10_rank", "log10_occurrences"], rows)
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
