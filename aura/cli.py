@@ -5,12 +5,19 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from aura import console, params, sources
 from aura.files import folder_size
 from aura.ingestion import pins
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Tokenizers under DVC.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Tokenizers under DVC.",
+)
 source_app = typer.Typer(no_args_is_help=True, help="What the corpus is read from: extract.sources in params.yaml.")
 app.add_typer(source_app, name="source")
 
@@ -20,8 +27,8 @@ Name = Annotated[str, typer.Argument(help="Name of the source: lower-case letter
 @source_app.command("add")
 def add_source(
     name: Name,
-    path: Annotated[str, typer.Argument(help="Folder with the files.")],
-    kind: Annotated[str | None, typer.Option(help="txt or json; told by the files when left out.")] = None,
+    path: Annotated[str, typer.Argument(help="Folder with the files, or data/sample.pin.json.")],
+    kind: Annotated[str | None, typer.Option(help="txt, json or sample; told by the files when left out.")] = None,
     documents: Annotated[
         str | None, typer.Option(help="In .txt files, a document is a: file (default), blank_line or line.")
     ] = None,
@@ -34,12 +41,11 @@ def add_source(
     only: Annotated[bool, typer.Option(help="Take every other source out.")] = False,
 ) -> None:
     """Add a folder to the corpus."""
-    found = sources.add(name, path, kind, documents, text_key or [], pin)
-    others = [other for other in params.load().extract.sources if only and other != name]
-    for other in others:
-        sources.remove(other)
-    removed = f", removed {', '.join(others)}" if others else ""
+    found, taken_out = sources.add(name, path, kind, documents, text_key or [], pin=pin, only=only)
+    removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
+    if "sample" in taken_out:
+        console.out.print("the sample comes back with: aura source add sample data/sample.pin.json", markup=False)
 
 
 @source_app.command("list")
@@ -49,7 +55,7 @@ def list_sources() -> None:
     for name, source in params.load().extract.sources.items():
         folder = sources.extracted(name)
         size = console.size(folder_size(folder)) if folder.exists() else "not yet"
-        table.add_row(name, source.kind, source.path, size)
+        table.add_row(name, source.kind, Text(source.path), size)
     console.out.print(table)
 
 

@@ -4,6 +4,7 @@ Progress bars are drawn only in a terminal; in a log, a plain line appears at mo
 """
 
 import errno
+import io
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from aura.errors import UserError
 
@@ -47,7 +49,8 @@ def summary(stage: str, facts: dict[str, str], see: str) -> None:
     """Print a stage's closing lines: its facts (with units), and where to look."""
     seconds = time.monotonic() - _STARTED
     facts = facts | {"time": f"{seconds:.1f} s"}
-    out.print(f"[bold]{stage}[/bold]  " + " · ".join(f"{name} {value}" for name, value in facts.items()))
+    line = " · ".join(f"{name} {value}" for name, value in facts.items())
+    out.print(Text.assemble((stage, "bold"), "  ", line))
     out.print(f"  see {see}", markup=False)
 
 
@@ -55,7 +58,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a small table on standard error, beside the error message it explains."""
     drawn = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(Text(cell) for cell in row))
     err.print(drawn, soft_wrap=False)
 
 
@@ -70,6 +73,9 @@ def size(number: float) -> str:
 
 def run(main: Callable[[], None]) -> None:
     """Run a program's `main`; a user's mistake ends it with one message and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # work must not be lost to a terminal that knows only ASCII
     warnings.simplefilter("ignore")  # libraries' warnings say nothing that a user of aura could act on
     try:
         main()
@@ -83,12 +89,8 @@ def run(main: Callable[[], None]) -> None:
 
 def fail(message: str, status: int = 1) -> None:
     """Print an error on standard error and end the program."""
-    err.print(f"[bold red]error:[/bold red] {_escaped(message)}")
+    err.print(Text.assemble(("error:", "bold red"), " ", message))
     sys.exit(status)
-
-
-def _escaped(message: str) -> str:
-    return message.replace("[", "\\[")
 
 
 def _explain(error: OSError) -> str:

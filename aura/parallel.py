@@ -10,9 +10,12 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
+
+from aura.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -65,9 +68,15 @@ def ordered_map(pool: Executor, fn: Callable[[Item], Result], items: Iterable[It
     """
     waiting: deque[Future[Result]] = deque()
     limit = 1 if isinstance(pool, SerialExecutor) else 2 * cores()
-    for item in items:
-        if len(waiting) == limit:
+    try:
+        for item in items:
+            if len(waiting) == limit:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(fn, item))
+        while waiting:
             yield waiting.popleft().result()
-        waiting.append(pool.submit(fn, item))
-    while waiting:
-        yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process ended early. Look whether memory ran out (dmesg); with one core there are no workers: "
+            "taskset -c 0. In a script of your own, put the call below `if __name__ == '__main__':`."
+        ) from None

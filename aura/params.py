@@ -29,6 +29,9 @@ class Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+Model = typing.TypeVar("Model", bound=Section)
+
+
 class TxtSource(Section):
     """A folder of .txt and .md files."""
 
@@ -63,7 +66,7 @@ class Extract(Section):
     invalid_text: Literal["drop", "replace"]
     on_bad_file: Literal["skip", "fail"]
     lexicon: str
-    shards: int = Field(ge=1, le=4096)
+    shards: int = Field(ge=1, le=256)
 
 
 class Caps(Section):
@@ -101,11 +104,11 @@ class TrainTokenizer(Section):
 class Validate(Section):
     """The gates a tokenizer must pass."""
 
-    min_bytes_per_token: float = Field(ge=1, le=16)
-    max_fertility: float = Field(ge=1, le=100)
-    max_unknown_share: Share
-    max_byte_fallback_share: Share
-    max_unused_share: Share
+    min_bytes_per_token: Annotated[float, Field(ge=1, le=16)] | None
+    max_fertility: Annotated[float, Field(ge=1, le=100)] | None
+    max_unknown_share: Share | None
+    max_byte_fallback_share: Share | None
+    max_unused_share: Share | None
     round_trip: bool
 
 
@@ -166,12 +169,19 @@ def parse(text: str, path: Path) -> Params:
         values = YAML(typ="safe").load(text)
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    try:
-        params = Params.model_validate(values)
-    except pydantic.ValidationError as error:
-        raise UserError("\n".join(_explain(path, mistake) for mistake in error.errors())) from None
+    params = checked(Params, values, str(path))
     _check_together(path, params)
     return params
+
+
+def checked(kind: type[Model], values: Any, name: str) -> Model:  # noqa: ANN401 - what YAML or a caller gives
+    """Check `values` against a section's type; every mistake is listed in one `UserError` that begins with `name`."""
+    if not isinstance(values, dict):
+        raise UserError(f"{name}: expected keys with values, came {type(values).__name__}. See: git diff {name}")
+    try:
+        return kind.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise UserError("\n".join(_explain(name, kind, values, mistake) for mistake in error.errors())) from None
 
 
 def _check_together(path: Path, params: Params) -> None:
@@ -208,21 +218,19 @@ def _check_together(path: Path, params: Params) -> None:
         raise UserError("\n".join(broken))
 
 
-def _explain(path: Path, mistake: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _explain(name: str, kind: type[Section], values: Any, mistake: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     location = _location(mistake["loc"])
     key, came = ".".join(location), mistake["input"]
     if mistake["type"] == "extra_forbidden":
-        return f"{path}: unknown key {key} (came: {came!r});{_nearest(location[-1], _names_beside(location))}"
+        names = _names_beside(kind, values, location)
+        return f"{name}: unknown key {key} (came: {came!r});{_nearest(location[-1], names)}"
     if mistake["type"] == "missing":
-        return f"{path}: the key {key} is missing. Add it; `git diff {path}` shows whether it was removed."
+        return f"{name}: the key {key} is missing. Add it; `git diff {name}` shows whether it was removed."
     expected = mistake["msg"].removeprefix("Input should be ").replace("String should match", "a name that matches")
     if mistake["type"] == "union_tag_invalid":
-        key, expected, came = (
-            f"{key}.kind",
-            f"one of {mistake['ctx']['expected_tags']}",
-            mistake["ctx"]["tag"],
-        )
-    return f"{path}: {key}: expected {expected}; came {came!r} ({type(came).__name__})"
+        key, came = f"{key}.kind", mistake["ctx"]["tag"]
+        expected = f"one of {mistake['ctx']['expected_tags']}"
+    return f"{name}: {key}: expected {expected}; came {came!r} ({type(came).__name__})"
 
 
 def _location(loc: tuple[str | int, ...]) -> list[str]:
@@ -233,13 +241,18 @@ def _location(loc: tuple[str | int, ...]) -> list[str]:
     return parts
 
 
-def _names_beside(location: list[str]) -> list[str]:
-    """Names that may stand where the last part of `location` does."""
-    kinds: list[Any] = [Params]
+def _names_beside(kind: type[Section], values: Any, location: list[str]) -> list[str]:  # noqa: ANN401 - as in `checked`
+    """Names that may stand where the last part of `location` does; for a source, those of its kind."""
+    kinds: list[Any] = [kind]
     for part in location[:-1]:
-        fields = [kind.model_fields.get(part) or _field_with_alias(kind, part) for kind in kinds]
+        fields = [model.model_fields.get(part) or _field_with_alias(model, part) for model in kinds]
         kinds = [model for field in fields if field for model in _models_in(field.annotation)] or kinds
-    return sorted({field.alias or name for kind in kinds for name, field in kind.model_fields.items()})
+        values = values.get(part) if isinstance(values, dict) else None
+    if isinstance(values, dict) and len(kinds) > 1:
+        kinds = [
+            model for model in kinds if values.get("kind") in typing.get_args(model.model_fields["kind"].annotation)
+        ]
+    return sorted({field.alias or name for model in kinds for name, field in model.model_fields.items()})
 
 
 def _field_with_alias(kind: Any, alias: str) -> Any:  # noqa: ANN401 - a pydantic model and its FieldInfo

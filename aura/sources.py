@@ -5,6 +5,7 @@ DVC keeps the output of a removed source and cannot take a list of deps from par
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -29,14 +30,19 @@ def extracted(name: str) -> Path:
     return Path("data/extracted", name)
 
 
-def add(name: str, path: str, kind: str | None, documents: str | None, text_keys: list[str], pin: bool) -> str:
-    """Add a source to the pipeline; returns what was found in it, in words.
+def add(
+    name: str, path: str, kind: str | None, documents: str | None, text_keys: list[str], *, pin: bool, only: bool
+) -> tuple[str, list[str]]:
+    """Add a source to the pipeline; returns what was found in it, in words, and the sources taken out.
 
-    `kind` is told by the files when not given. With `pin`, DVC tracks data/NAME.pin.json instead of the folder.
-    Raises `UserError` if the name is taken, the folder holds nothing readable, or an option does not fit.
+    `kind` is told by the files when not given. With `pin`, DVC tracks data/NAME.pin.json instead of the folder;
+    with `only`, every other source is taken out. Raises `UserError`, with nothing written, if the name is taken,
+    the folder holds nothing readable or belongs to the pipeline, or an option does not fit.
     """
-    if name in params.load().extract.sources:
+    present = list(params.load().extract.sources)
+    if name in present:
         raise UserError(f"the source {name} exists already. Choose another name, or: aura source remove {name}")
+    _refuse_outputs(path)
     kind = kind or _kind_of(path)
     entry: dict[str, Any] = {"kind": kind, "path": path}
     entry |= {"documents": documents} if documents else {}
@@ -44,28 +50,61 @@ def add(name: str, path: str, kind: str | None, documents: str | None, text_keys
     files = [] if kind == "sample" else _files(kind, Path(path))
     if pin:
         entry["path"] = str(Path("data", name + pins.SUFFIX))
-        pins.write(Path(entry["path"]), Path(path), files)
-    with _edited(params.PARAMS_FILE) as values, _edited(PIPELINE_FILE) as pipeline:
+    removed = present if only else []
+    with _edited_pipeline() as (values, deps):
         values["extract"]["sources"][name] = _flow(entry)
-        deps = pipeline["stages"]["select"]["deps"]
-        position = sum(str(dep).startswith("data/extracted/") for dep in deps)
-        deps.insert(position, str(extracted(name)))
-        _check(values)
+        deps.insert(sum(str(dep).startswith("data/extracted/") for dep in deps), str(extracted(name)))
+        for other in removed:
+            _take_out(other, values, deps)
+    if pin:
+        pins.write(Path(entry["path"]), Path(path), files)
+    _delete_extracted(removed)
     advice = f"; more than {PIN_ADVISED:,}: `--pin` keeps DVC fast" if len(files) > PIN_ADVISED and not pin else ""
-    return f"{len(files):,} {kind} files{advice}" if files else "the built-in sample"
+    return f"{len(files):,} {kind} files{_left_aside(kind, path)}{advice}" if files else "the built-in sample", removed
 
 
 def remove(name: str) -> None:
-    """Take a source out of the pipeline, with its extracted shards; the user's own files stay."""
+    """Take a source out of the pipeline, with its caps and extracted shards; the user's own files stay."""
     _known(name)
     if len(params.load().extract.sources) == 1:
         raise UserError(f"{name} is the only source; add another one first: aura source add NAME PATH")
-    with _edited(params.PARAMS_FILE) as values, _edited(PIPELINE_FILE) as pipeline:
-        del values["extract"]["sources"][name]
-        pipeline["stages"]["select"]["deps"].remove(str(extracted(name)))
-        _check(values)
-    if extracted(name).exists():  # DVC would keep it for ever
-        shutil.rmtree(extracted(name))
+    with _edited_pipeline() as (values, deps):
+        _take_out(name, values, deps)
+    _delete_extracted([name])
+
+
+def _take_out(name: str, values: Any, deps: Any) -> None:  # noqa: ANN401 - YAML documents
+    del values["extract"]["sources"][name]
+    caps = values["select"]["caps"]
+    if name in caps:  # a new map, because an emptied one would lose its place in the file
+        values["select"]["caps"] = _flow({other: cap for other, cap in caps.items() if other != name})
+    deps[:] = [dep for dep in deps if dep != str(extracted(name))]
+
+
+def _delete_extracted(names: list[str]) -> None:
+    for name in names:
+        if extracted(name).exists():  # DVC would keep it for ever
+            shutil.rmtree(extracted(name))
+
+
+def _refuse_outputs(path: str) -> None:
+    """Refuse a folder that is, holds or lies in one that the pipeline writes: DVC would find a circle."""
+    chosen = Path(path).resolve()
+    for made in ("data/extracted", "data/corpus", "data/tokens", "models"):
+        output = Path(made).resolve()
+        if chosen == output or output in chosen.parents or chosen in output.parents:
+            raise UserError(
+                f"expected a folder of your own text, such as data/txt; {path} holds or is the output {made}"
+            )
+
+
+def _left_aside(kind: str, path: str) -> str:
+    """Which files of the folder a source of this kind does not read, in words."""
+    others = Counter(file.suffix or "no suffix" for file in Path(path).rglob("*") if file.is_file())
+    others = Counter({suffix: count for suffix, count in others.items() if suffix.lower() not in SUFFIXES[kind]})
+    return (
+        f" (not read: {', '.join(f'{count:,} {suffix}' for suffix, count in others.most_common(5))})" if others else ""
+    )
 
 
 def scan(name: str) -> int:
@@ -88,6 +127,8 @@ def _known(name: str) -> params.Source:
 
 
 def _kind_of(path: str) -> str:
+    if pins.source_name(Path(path)) == "sample":
+        return "sample"
     counts = {kind: len(files_below(Path(path), suffixes)) for kind, suffixes in SUFFIXES.items()}
     if not any(counts.values()):
         wanted = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
@@ -113,21 +154,20 @@ def _flow(entry: dict[str, Any]) -> CommentedMap:
 
 
 @contextmanager
-def _edited(path: Path) -> Iterator[Any]:
-    """Load a YAML file, let the caller edit it, and write it back with its comments unless an error rose."""
+def _edited_pipeline() -> Iterator[tuple[Any, Any]]:
+    """Give the content of params.yaml and select's deps to edit; both files are written, or neither is."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
-    content = yaml.load(path.read_text(encoding="utf-8"))
-    yield content
-    text = StringIO()
-    yaml.dump(content, text)
-    write_bytes(path, text.getvalue().encode())
-
-
-def _check(values: Any) -> None:  # noqa: ANN401 - the YAML document
-    """Refuse an edit that would leave params.yaml invalid, before anything is written."""
-    text = StringIO()
-    YAML().dump(values, text)
-    params.parse(text.getvalue(), params.PARAMS_FILE)
+    paths = (params.PARAMS_FILE, PIPELINE_FILE)
+    values, pipeline = (yaml.load(path.read_text(encoding="utf-8")) for path in paths)
+    yield values, pipeline["stages"]["select"]["deps"]
+    texts = []
+    for content in (values, pipeline):
+        text = StringIO()
+        yaml.dump(content, text)
+        texts.append(text.getvalue())
+    params.parse(texts[0], params.PARAMS_FILE)  # refuses an edit that would leave params.yaml invalid
+    for path, content in zip(paths, texts, strict=True):
+        write_bytes(path, content.encode())

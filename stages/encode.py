@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aura import console, params
+from aura import console, libraries, params
 from aura.data import encoding
 
 OUTPUT = Path("data/tokens")
@@ -10,6 +10,7 @@ OUTPUT = Path("data/tokens")
 
 def main() -> None:
     """Encode the corpus as params.yaml's section `encode` says."""
+    libraries.require_locked()
     entries = encoding.encode_corpus(
         Path("data/corpus"), Path("models/spm"), Path("reports/validate/passed.json"), OUTPUT, params.load().encode
     )

@@ -3,13 +3,14 @@
 import sys
 from pathlib import Path
 
-from aura import console, params
+from aura import console, libraries, params
 from aura.errors import UserError
 from aura.ingestion.extract import extract
 
 
 def main() -> None:
     """Extract the source named on the command line."""
+    libraries.require_locked()
     settings = params.load().extract
     if sys.argv[1:] and sys.argv[1] in settings.sources:
         name = sys.argv[1]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aura import console, params
+from aura import console, libraries, params
 from aura.self_teaching_llm import pretrain
 
 OUTPUT, REPORTS = Path("models/lm"), Path("reports/pretrain")
@@ -10,6 +10,7 @@ OUTPUT, REPORTS = Path("models/lm"), Path("reports/pretrain")
 
 def main() -> None:
     """Train the language model that params.yaml describes."""
+    libraries.require_locked()
     options = params.load().pretrain
     metrics = pretrain.pretrain(Path("data/tokens"), Path("models/spm/spiece.model"), OUTPUT, REPORTS, options)
     console.summary(

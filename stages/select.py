@@ -2,20 +2,22 @@
 
 from pathlib import Path
 
-from aura import console, params
-from aura.ingestion.select import select
+from aura import console, libraries, params
+from aura.ingestion.corpus import FOLDER, SPLITS
+from aura.ingestion.select import require_listed, select
 
 
 def main() -> None:
     """Select the corpus out of every source of params.yaml."""
+    libraries.require_locked()
     settings = params.load()
-    out = Path("data/corpus")
-    totals = select(list(settings.extract.sources), settings.select, Path("data/extracted"), out)
-    train, held_out = (sum(source[split]["documents"] for source in totals.values()) for split in ("train", "held_out"))
+    require_listed(list(settings.extract.sources), Path("dvc.yaml"))
+    totals = select(list(settings.extract.sources), settings.select, Path("data/extracted"), FOLDER)
+    train, held_out = (sum(source[split]["documents"] for source in totals.values()) for split in SPLITS)
     dropped = sum(sum(source["dropped"].values()) for source in totals.values())
     size = sum(source["train"]["bytes"] for source in totals.values())
     facts = {"train": f"{train:,} documents ({console.size(size)})", "held out": f"{held_out:,}"}
-    console.summary("select", facts | {"dropped": f"{dropped:,}"}, see=f"{out}/manifest.json")
+    console.summary("select", facts | {"dropped": f"{dropped:,}"}, see=f"{FOLDER}/manifest.json")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from aura import console, params
+from aura import console, libraries, params
 from aura.ingestion import corpus
 from aura.tokenizer import artifact
 
@@ -22,6 +22,7 @@ def main() -> None:
 
 def train_tokenizer() -> None:
     """Train the tokenizer that params.yaml describes."""
+    libraries.require_locked()
     options = params.load().train_tokenizer
     made = artifact.build_from_corpus(corpus.TRAIN, OUTPUT, options)
     learnt_from = made.config["corpus"]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aura import console, parallel, params
+from aura import console, libraries, parallel, params
 from aura.errors import UserError
 from aura.ingestion import corpus
 from aura.tokenizer import validation
@@ -14,6 +14,7 @@ MODEL, OUTPUT = Path("models/spm/spiece.model"), Path("reports/validate")
 
 def main() -> None:
     """Measure the tokenizer on held-out documents; a missed gate ends the pipeline here."""
+    libraries.require_locked()
     limits = params.load().validation
     tokenizer = Tokenizer.load(MODEL)
     gates = validation.validate(tokenizer, corpus.HELD_OUT, limits, OUTPUT, parallel.cores())

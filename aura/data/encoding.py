@@ -19,7 +19,6 @@ from aura.ingestion import corpus
 from aura.params import Encode
 from aura.tokenizer.tokenizer import Tokenizer
 
-CORPUS_FORMAT = 1
 MADE_BY = "dvc repro select"
 
 
@@ -82,9 +81,9 @@ def read_corpus_manifest(folder: Path) -> dict[str, Any]:
     """The corpus's manifest; the files it lists must be the files in the folder."""
     files.require_folder(folder, made_by=MADE_BY)
     manifest: dict[str, Any] = files.read_json(folder / "manifest.json", made_by=MADE_BY)
-    if manifest.get("format") != CORPUS_FORMAT:
+    if manifest.get("format") != corpus.FORMAT:
         raise UserError(
-            f"{folder}: expected a corpus of format {CORPUS_FORMAT}, came {manifest.get('format')!r}. Run: {MADE_BY}"
+            f"{folder}: expected a corpus of format {corpus.FORMAT}, came {manifest.get('format')!r}. Run: {MADE_BY}"
         )
     listed = {file["path"] for file in manifest["files"]}
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}

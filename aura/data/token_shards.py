@@ -9,6 +9,7 @@ fits 16 bits, else 4. Opening compares names, sizes and the tokenizer, a few mil
 a part of a set; altered bytes of the right length are found by `verify`, which hashes about 1 GB a second.
 """
 
+import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,10 +23,9 @@ import pyarrow.parquet as pq
 from aura import files
 from aura.data.streams import Ids, TokenStream
 from aura.errors import UserError
-from aura.ingestion.corpus import EMOTIONS
+from aura.ingestion.corpus import EMOTIONS, SPLITS
 
 FORMAT = 1
-SPLITS = ("train", "held_out")
 MADE_BY = "dvc repro encode"
 
 DOCUMENTS = pa.schema(
@@ -74,7 +74,9 @@ def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> Entry
     """Write one shard (`ids` of one dimension in the set's dtype, `documents` of schema DOCUMENTS) below `folder`."""
     ids_file, documents_file = _files(folder, path)
     ids_file.parent.mkdir(parents=True, exist_ok=True)
-    np.save(ids_file, ids)
+    content = io.BytesIO()
+    np.save(content, ids)  # not to the file: numpy words a full disk as a short count
+    files.write_bytes(ids_file, content.getvalue())
     pq.write_table(documents.cast(DOCUMENTS), documents_file, compression="zstd")
     return Entry(
         path=path,

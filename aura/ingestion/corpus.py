@@ -29,7 +29,10 @@ SCHEMA = pa.schema(
     ]
 )
 
-TRAIN, HELD_OUT = Path("data/corpus/train"), Path("data/corpus/held_out")
+FORMAT = 1  # of data/corpus/manifest.json
+SPLITS = ("train", "held_out")
+FOLDER = Path("data/corpus")
+TRAIN, HELD_OUT = (FOLDER / split for split in SPLITS)
 
 
 def text_hash(text: bytes) -> bytes:

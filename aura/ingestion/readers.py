@@ -6,6 +6,7 @@ missing without being counted.
 """
 
 import codecs
+import itertools
 import json
 import os
 import re
@@ -65,13 +66,19 @@ def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path
     Links to folders are not followed. A name that is no valid UTF-8 is shown with escapes.
     """
     found = []
-    for root, _, names in os.walk(folder):
+    for root, _, names in os.walk(folder, onerror=_refuse):
         for name in names:
             path = Path(root, name)
             if path.suffix.lower() in suffixes and _is_regular(path):
                 shown = os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")
                 found.append((shown, path))
     return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed may hold documents: stop, and do not lose them silently."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _is_regular(path: Path) -> bool:
@@ -131,7 +138,7 @@ def _json_documents(source: JsonSource, name: str, data: bytes) -> Iterator[byte
             value = json.loads(record)
         except UnicodeDecodeError:
             yield Lost("invalid UTF-8")
-        except json.JSONDecodeError:
+        except ValueError:  # a JSONDecodeError, or a number of more digits than Python reads
             yield Lost("malformed JSON")
         except RecursionError:
             yield Lost("JSON nested too deeply")
@@ -144,20 +151,18 @@ def _json_documents(source: JsonSource, name: str, data: bytes) -> Iterator[byte
 
 
 def _texts(value: Any, keys: list[str]) -> Iterator[str]:  # noqa: ANN401 - any JSON value
-    """The text of every object in a JSON value, whatever lists and objects surround it; a bare string is a text."""
+    """The text of every object in a JSON value, however nested; and of a bare string, or each string of a bare list."""
+    if isinstance(value, str):
+        yield value
+    if isinstance(value, list):
+        yield from (text for text in value if isinstance(text, str))
     waiting = [value]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, list):
-            waiting.extend(reversed(value))
-        elif isinstance(value, dict):
-            text = next((text for key in keys if isinstance(text := _field(value, key), str)), None)
-            if text is not None:
-                yield text
-            else:
-                waiting.extend(inner for inner in reversed(value.values()) if isinstance(inner, dict | list))
+        if isinstance(value, dict):
+            yield from itertools.islice((text for key in keys if isinstance(text := _field(value, key), str)), 1)
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting.extend(reversed([child for child in inner if isinstance(child, dict | list)]))
 
 
 def _field(value: Any, dotted: str) -> Any:  # noqa: ANN401 - any JSON value

@@ -5,6 +5,7 @@ shard. Corpus shards mirror the extracted ones, so a changed document changes on
 the text hash, so they hold still when the corpus grows.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
+from ruamel.yaml import YAML
 
 from aura.console import track
 from aura.errors import UserError
 from aura.files import replaced_folder, require_folder, sha256_file, write_records
-from aura.ingestion.corpus import corpus_hash, hash_halves, is_held_out
+from aura.ingestion.corpus import FORMAT, SPLITS, corpus_hash, hash_halves, is_held_out
 from aura.ingestion.shards import ShardWriter
 from aura.params import Caps, Select
 
-SPLITS = ("train", "held_out")
+NUMBER = re.compile(r"#\d+$")  # of a document in a file of many
 Mask = npt.NDArray[np.bool_]
 
 
@@ -36,6 +38,17 @@ class Shard:
     path: Path
     columns: pa.Table  # text_hash, doc, size (UTF-8 bytes of the text)
     kept: Mask
+
+
+def require_listed(sources: list[str], pipeline: Path) -> None:
+    """Refuse a pipeline whose `select` does not depend on every source: DVC would keep a stale corpus."""
+    deps = YAML(typ="safe").load(pipeline.read_text(encoding="utf-8"))["stages"]["select"]["deps"]
+    listed = {dep.removeprefix("data/extracted/") for dep in deps if dep.startswith("data/extracted/")}
+    if listed != set(sources):
+        raise UserError(
+            f"{pipeline}: expected data/extracted/NAME among select's deps for each source ({', '.join(sources)}); "
+            f"came {', '.join(sorted(listed))}. Mend the list by hand; `aura source add` and `remove` keep it right."
+        )
 
 
 def select(sources: list[str], settings: Select, extracted: Path, out: Path) -> dict[str, Any]:
@@ -54,7 +67,7 @@ def select(sources: list[str], settings: Select, extracted: Path, out: Path) -> 
         totals = _totals(shards, dropped, records)
         _require_both_splits(totals, settings.held_out)
         hashes = {split: corpus_hash(folder / split) for split in SPLITS}
-        write_records(folder / "manifest.json", {"format": 1, "hash": hashes, "sources": totals}, "files", records)
+        write_records(folder / "manifest.json", {"format": FORMAT, "hash": hashes, "sources": totals}, "files", records)
     return totals
 
 
@@ -105,7 +118,7 @@ def _under_caps(shards: list[Shard], source: str, caps: Caps) -> Mask:
     # Not the half that decides the split, or a cap would choose held-out documents first.
     rank = hash_halves(_column(shards, "text_hash"))[1]
     if caps.max_files is not None:
-        files = [doc.rpartition("#")[0] or doc for doc in _column(shards, "doc").to_pylist()]
+        files = [NUMBER.sub("", doc) for doc in _column(shards, "doc").to_pylist()]
         hashes = np.array([xxhash.xxh3_64_intdigest(file.encode()) for file in files], dtype=np.uint64)
         keep &= np.isin(hashes, np.unique(hashes[keep])[: caps.max_files])
     order = np.flatnonzero(keep)

@@ -10,7 +10,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialised
 
 from aura import files
 from aura.errors import UserError
@@ -27,7 +28,8 @@ def save(folder: Path, model: LanguageModel, origin: dict[str, Any]) -> None:
     parameters = sum(tensor.size for tensor in tensors.values())
     config = {"format": FORMAT, "model": asdict(model.config), "parameters": parameters, **origin}
     with files.replaced_folder(folder) as partial:
-        save_file(tensors, partial / "model.safetensors")
+        # Not save_file: its error about a full disk is no OSError.
+        files.write_bytes(partial / "model.safetensors", serialised(tensors))
         files.write_json(partial / "config.json", config)
 
 

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pydantic
-
 from aura import console, files
-from aura.errors import UserError
 from aura.ingestion import corpus
-from aura.params import TrainTokenizer
+from aura.params import TrainTokenizer, checked
 from aura.tokenizer import train
 from aura.tokenizer.counts import WordCounts, count_words
 from aura.tokenizer.symbols import SPACE
@@ -86,12 +83,4 @@ def build_from_corpus(folder: Path, output: Path, options: TrainTokenizer) -> Ar
 
 def with_changes(options: TrainTokenizer, **changes: object) -> TrainTokenizer:
     """`options` with some values replaced and checked; a value that does not fit is a `UserError`."""
-    try:
-        return TrainTokenizer.model_validate(options.model_dump() | changes)
-    except pydantic.ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg'].replace('Input should be', 'expected')}; "
-            f"came {mistake['input']!r}"
-            for mistake in error.errors()
-        ]
-        raise UserError("\n".join(lines)) from None
+    return checked(TrainTokenizer, options.model_dump() | changes, "options")

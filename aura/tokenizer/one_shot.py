@@ -6,9 +6,7 @@ all of its text again.
 """
 
 import shutil
-import tempfile
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +70,7 @@ def run(request: Request) -> Path:
     """
     if request.output.exists() and not request.output.is_dir():
         raise UserError(f"expected a folder for the tokenizer, {request.output} is a file. Name another --output.")
-    with _work_folder(request.work_dir) as work:
+    with _work_folder(request.work_dir, request.output) as work:
         documents = _documents(request, work)
         made = _build(documents, request.settings.train_tokenizer, any_size=request.any_size)
         for name, content in made.files().items():
@@ -86,11 +84,17 @@ def run(request: Request) -> Path:
 
 
 @contextmanager
-def _work_folder(work_dir: Path | None) -> Iterator[Path]:
+def _work_folder(work_dir: Path | None, output: Path) -> Iterator[Path]:
     """A folder for what lies between text and tokenizer: fresh, and kept only where the user named one."""
     if work_dir is None:
-        with tempfile.TemporaryDirectory(prefix="aura-") as folder:
-            yield Path(folder)
+        # Beside the output, which has room for a corpus; the system's temporary folder may lie in memory.
+        work = output.with_name(f".{output.name}.work")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work)
         return
     work = work_dir / "train_tokenizer"  # a name of our own, because what lies there is replaced
     if work.exists():
@@ -145,13 +149,7 @@ def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
 
 def _extract(name: str, source: Source, shown: str, settings: Params, folder: Path) -> None:
     """Extract one source and say what came of it; `shown` is what the user calls it."""
-    try:
-        totals = extract(name, source, settings.extract, folder)
-    except BrokenProcessPool:
-        raise UserError(
-            "a worker process ended early. In a script, put the call below `if __name__ == '__main__':`, because "
-            "worker processes import the script. If it stands there, look whether memory ran out."
-        ) from None
+    totals = extract(name, source, settings.extract, folder)
     lost = ", ".join(f"{count:,} {reason}" for reason, count in totals["lost"].items()) or "nothing"
     text = f"{totals['documents']:,} documents, {console.size(totals['bytes_kept'])}; lost: {lost}"
     console.out.print(f"{shown}: {totals['files']:,} files, {text}", markup=False)

@@ -109,7 +109,10 @@ def _train(counts: WordCounts, options: TrainTokenizer, size: int) -> Any:  # no
     except RuntimeError as error:
         too_small = _TOO_SMALL.search(str(error))
         if not too_small:
-            raise
+            raise UserError(
+                f"SentencePiece could not learn pieces from {len(counts.words):,} distinct words: {error}. "
+                "Add text, or take user symbols out that leave nothing of it."
+            ) from None
         raise UserError(
             f"vocab_size is {size:,}, but the special tokens, 256 byte pieces and characters of this corpus "
             f"need {int(too_small[1]):,}. {_MEND} to at least {too_small[1]}, or lower character_coverage."

@@ -35,8 +35,20 @@ def test_encodings_with_and_without_a_mark_give_the_same_text(encoding):
 
 
 def test_text_is_found_in_nested_json():
-    value = [{"text": "one"}, {"items": [{"body": "two"}, {"deep": {"message": "three"}}]}, "four"]
-    assert read(posts(), json.dumps(value).encode()) == [b"one", b"two", b"three", b"four"]
+    value = [
+        {"text": "one", "replies": [{"text": "reply"}]},
+        {"items": [{"body": "two"}, {"deep": {"message": "three"}}]},
+    ]
+    assert read(posts(), json.dumps(value).encode()) == [b"one", b"reply", b"two", b"three"]
+
+
+def test_bare_strings_are_texts_and_strings_beside_other_keys_are_not():
+    assert read(posts(), b'["one", "two"]') == [b"one", b"two"]
+    assert read(posts(), b'{"title": "x", "urls": ["https://one", "https://two"]}') == [Lost("no text key")]
+
+
+def test_a_number_that_python_cannot_read_is_malformed():
+    assert read(posts(), b'{"text": "a", "n": ' + b"9" * 5000 + b"}") == [Lost("malformed JSON")]
 
 
 def test_a_dotted_path_names_any_field():

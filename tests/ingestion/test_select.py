@@ -88,6 +88,22 @@ def test_a_cap_keeps_the_same_documents_when_more_come(tmp_path, caps):
     assert kept_of_all & set(MANY[:100]) <= kept_of_few
 
 
+def test_a_cap_on_files_counts_names_with_a_number_sign(tmp_path):
+    folder = tmp_path / "extracted/mine"
+    folder.mkdir(parents=True)
+    row = {"source": "mine", "affect": [0.0] * 8}
+    rows = [
+        {**row, "text": text, "doc": f"notes#{number // 2}.txt#{number % 2}", "text_hash": text_hash(text.encode())}
+        for number, text in enumerate(MANY)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / "0000.parquet")
+    caps = {"deduplicate": "none", "held_out": 0.3, "caps": {"mine": {"max_files": 10}}}
+    select(["mine"], params.Select.model_validate(caps), tmp_path / "extracted", tmp_path / "corpus")
+    kept = [doc for path in tmp_path.glob("corpus/*/*") for doc in pq.read_table(path).column("doc").to_pylist()]
+    assert len(kept) == 20
+    assert len({doc.rpartition("#")[0] for doc in kept}) == 10
+
+
 def test_a_cap_does_not_choose_the_held_out_documents(tmp_path):
     out = run(tmp_path, {"mine": MANY}, caps={"mine": {"max_documents": 60}})
     assert 5 <= len(texts_of(out / "held_out")) <= 35

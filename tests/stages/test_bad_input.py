@@ -87,6 +87,35 @@ def test_a_full_disk_leaves_no_output_and_the_next_run_completes(project: Projec
     assert project.lock()["extract@books"] == before
 
 
+@pytest.mark.parametrize(("stage", "output"), [("encode", "data/tokens"), ("pretrain", "models/lm")])
+def test_a_full_disk_is_one_message_in_every_stage_that_writes_much(project: Project, stage: str, output: str):
+    parent = Path(output).parent
+    shutil.rmtree(project.folder / output)
+    keep = f"cp -r {parent} ../kept && mount -t tmpfs -o size=$SIZE none {parent} && cp -r ../kept/. {parent}"
+    present = [path.stat().st_size for path in (project.folder / parent).rglob("*") if path.is_file()]
+    room = sum(-(-size // 4096) * 4096 for size in present) + 32_768
+    command = f"SIZE={room}; {keep} && python -m stages.{stage}"
+    done = project.run("unshare", "-rm", "sh", "-c", command, check=False)
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"this machine allows no mount name space: {done.stderr.strip()}")
+    assert "Traceback" not in done.stderr
+    assert "error: no space left on the disk while writing" in done.stderr
+    assert done.returncode == 1
+
+
+def test_a_library_that_is_not_the_locked_one(project: Project):
+    path = project.folder / "versions.json"
+    path.write_text(path.read_text().replace('"pyarrow": "', '"pyarrow": "9'))
+    assert "versions.json: expected pyarrow 9" in message(project, "dvc", "repro")
+
+
+def test_a_source_that_select_does_not_depend_on(project: Project):
+    """Added by hand in params.yaml alone, it would be extracted and then left out of every later change."""
+    path = project.folder / "params.yaml"
+    path.write_text(path.read_text().replace("    books:", "    extra: {kind: txt, path: data/books}\n    books:"))
+    assert "expected data/extracted/NAME among select's deps for each source" in message(project, "dvc", "repro")
+
+
 def test_an_output_folder_that_cannot_be_written(project: Project):
     shutil.rmtree(project.folder / "data/extracted")
     (project.folder / "data/extracted").write_text("a file in the way")

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,7 @@ def run_stage(folder: Path, **limits: float) -> subprocess.CompletedProcess[str]
     values = yaml.load(REPOSITORY / "params.yaml")
     values["validate"].update(EASY | limits)
     yaml.dump(values, folder / "params.yaml")
+    shutil.copy(REPOSITORY / "versions.json", folder)
     script = REPOSITORY / "stages/validate.py"
     return subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, check=False)
 

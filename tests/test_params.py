@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from aura import params
+from aura.errors import UserError
+from tests.conftest import REPOSITORY
+
+TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+
+
+def mistake(old: str, new: str) -> str:
+    assert old in TEXT
+    with pytest.raises(UserError) as error:
+        params.parse(TEXT.replace(old, new, 1), Path("params.yaml"))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("min_chars:", "min_char:", "unknown key extract.min_char (came: 20); did you mean min_chars?"),
+        ("min_chars:", "min_char:", "the key extract.min_chars is missing"),
+        ("encode:", "encoder:", "did you mean encode?"),
+        ("vocab_size: 8000", "vocab_size: many", "train_tokenizer.vocab_size: expected a valid integer; came 'many'"),
+        ("vocab_size: 8000", "vocab_size: 8000.5", "came 8000.5 (float)"),
+        ("held_out: 0.05", "held_out: 0.9", "select.held_out: expected less than or equal to 0.5; came 0.9"),
+        ("kind: sample", "kind: smaple", "extract.sources.sample.kind: expected one of 'txt', 'json', 'sample'"),
+        (
+            "{kind: sample,",
+            "{kind: txt, text_keys: [a],",
+            "extract.sources.sample.text_keys (came: ['a']); known here: docu",
+        ),
+        ("caps: {}", "caps: {sampel: {max_files: 1}}", "select.caps.sampel: no such source; did you mean sample?"),
+        ("caps: {}", "caps: {sample: {max_file: 1}}", "select.caps.sample.max_file (came: 1); did you mean max_files?"),
+        ("heads: 4", "heads: 5", "pretrain.width (128) must be divisible by pretrain.heads (5)"),
+        ("split_digits: true", "split_digits: 1", "train_tokenizer.split_digits: expected a valid boolean; came 1"),
+    ],
+)
+def test_a_mistake_names_the_key_what_was_expected_and_what_came(old: str, new: str, words: str):
+    assert words in mistake(old, new)
+
+
+def test_every_mistake_is_told_at_once():
+    text = TEXT.replace("vocab_size: 8000", "vocab_size: 1").replace("held_out: 0.05", "held_out: 7")
+    with pytest.raises(UserError) as error:
+        params.parse(text, Path("params.yaml"))
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(("text", "words"), [("", "expected keys with values"), ("a: [", "is not valid YAML")])
+def test_a_file_that_is_no_mapping_is_refused(text: str, words: str):
+    with pytest.raises(UserError, match=words):
+        params.parse(text, Path("params.yaml"))
+
+
+def test_there_are_at_most_sixty_knobs_each_with_its_range_beside_it():
+    lines = [line for line in TEXT.splitlines() if line.startswith("  ") and not line.startswith("    ")]
+    assert len(lines) <= 60
+    assert all("#" in line for line in lines)
