@@ -16,6 +16,7 @@ NAMES = ("spiece.model", "spiece.vocab", "spiece_config.json")
 
 def run_stage(folder: Path, model_type: str, cores: int) -> dict[str, bytes]:
     """Run the stage script in `folder` on that many cores; its outputs by name."""
+    shutil.copy(REPOSITORY / "versions.json", folder)
     yaml, changed = YAML(), folder / "params.yaml"
     values = yaml.load(REPOSITORY / "params.yaml")
     values["train_tokenizer"].update(model_type=model_type, vocab_size=1000)
