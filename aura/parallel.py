@@ -39,9 +39,9 @@ class SerialExecutor(Executor):
 
 
 @contextmanager
-def executor() -> Iterator[Executor]:
-    """An executor over this machine's cores; on an error, what has not begun is not begun."""
-    workers = cores()
+def executor(*, serial: bool = False) -> Iterator[Executor]:
+    """An executor over this machine's cores, or this process alone; on an error, what has not begun is not begun."""
+    workers = 1 if serial else cores()
     if workers == 1:
         yield SerialExecutor()
         return

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from aura import console, files, parallel
+from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import corpus, pins
 from aura.ingestion.extract import extract
@@ -146,7 +147,7 @@ def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
 def _extract(name: str, source: Source, shown: str, settings: Params, folder: Path) -> None:
     """Extract one source and say what came of it; `shown` is what the user calls it."""
     try:
-        totals = extract(name, source, settings.extract, folder)
+        totals, _ = extract(name, source, settings.extract, folder, Cache(folder.parent / ".cache"))
     except BrokenProcessPool:
         raise UserError(
             "a worker process ended early. In a script, put the call below `if __name__ == '__main__':`, because "
