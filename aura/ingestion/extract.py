@@ -191,7 +191,7 @@ def extract_batch(batch: list[InputFile], *, job: Job) -> BatchResult:
             doc = file.name if number == 0 and _one_document_per_file(source) else f"{file.name}#{number}"
             shard = xxhash.xxh3_64_intdigest(f"{file.name}\0{number // BLOCK_DOCUMENTS}".encode()) % settings.shards
             rows.setdefault(shard, []).append((text, doc, text_hash(encoded)))
-            account.rows[shard] += 1
+            account.rows[shard] = account.rows.get(shard, 0) + 1
         accounts.append(account)
     return BatchResult({shard: _table(job.name, found, job.lexicon) for shard, found in rows.items()}, accounts)
 
@@ -241,7 +241,7 @@ def _stop_on_bad_file(accounts: list[FileAccount], settings: Extract) -> None:
 
 
 def _totals(accounts: list[FileAccount]) -> dict[str, Any]:
-    lost: Counter[str] = sum((account.lost for account in accounts), Counter())
+    lost: Counter[str] = sum((account.lost for account in accounts if account.lost), Counter())
     return {
         "files": len(accounts),
         "documents": sum(account.documents for account in accounts),

@@ -35,7 +35,7 @@ class FileAccount:
     documents: int = 0
     lost: Counter[str] = field(default_factory=Counter)  # documents by reason
     digest: str = ""  # XXH3 of the bytes that were read, or why they could not be
-    rows: Counter[int] = field(default_factory=Counter)  # documents by shard
+    rows: dict[int, int] = field(default_factory=dict)  # documents by shard
 
 
 _FIELDS = tuple(FileAccount.__dataclass_fields__)
@@ -174,7 +174,7 @@ def _by_file(result: BatchResult) -> Known:
     for account in result.accounts:
         mine = {shard: result.shards[shard].slice(starts[shard], rows) for shard, rows in account.rows.items()}
         known[account.file, account.digest] = account, mine
-        starts += account.rows
+        starts.update(account.rows)
     return known
 
 
@@ -206,5 +206,5 @@ def _as_list(account: FileAccount) -> list[Any]:
 def _from_list(values: list[Any]) -> FileAccount:
     account = FileAccount(**dict(zip(_FIELDS, values, strict=True)))
     account.lost = Counter(account.lost)
-    account.rows = Counter({int(shard): count for shard, count in account.rows.items()})  # JSON's keys are strings
+    account.rows = {int(shard): count for shard, count in account.rows.items()}  # JSON's keys are strings
     return account
