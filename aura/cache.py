@@ -56,8 +56,13 @@ class Entry:
     """One cached result: its record, already checked, and its parts, which are checked when read."""
 
     path: Path
-    record: Any
+    record_json: bytes
     parts: dict[str, tuple[int, int, str]]  # name: offset, size, XXH3
+
+    @property
+    def record(self) -> Any:  # noqa: ANN401 - anything JSON can hold
+        """What `put` was given; parsed only here, because a caller may want nothing but a part."""
+        return json.loads(self.record_json)
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a part; None if it is damaged or gone, and then the entry is removed."""
@@ -102,14 +107,13 @@ class Cache:
         path = self._path(key)
         try:
             with path.open("rb") as file:
-                header = _read_header(file)
+                entry = _read_header(path, file)
             os.utime(path)
         except FileNotFoundError:
             return None
-        if header is None:
+        if entry is None:
             path.unlink(missing_ok=True)
-            return None
-        return Entry(path, header["record"], {name: tuple(part) for name, part in header["parts"].items()})
+        return entry
 
     def put(self, key: str, record: Any, parts: Mapping[str, bytes | Path]) -> None:  # noqa: ANN401 - JSON
         """Keep a record (JSON) and parts (bytes, or files to copy) under `key`, in the place of what was there."""
@@ -186,7 +190,7 @@ def _write(
     parts: Mapping[str, bytes | Path],
 ) -> None:
     """Write a whole entry: one line with the header's size and checksum, the header, the parts."""
-    header = json.dumps({"record": record, "parts": described}, separators=(",", ":")).encode()
+    header = b"%s\n%s" % tuple(json.dumps(value, separators=(",", ":")).encode() for value in (described, record))
     file.write(b"%s %d %s\n" % (_MAGIC, len(header), xxhash.xxh3_128_hexdigest(header).encode()))
     file.write(header)
     for part in parts.values():
@@ -195,17 +199,17 @@ def _write(
     file.flush()
 
 
-def _read_header(file: BinaryIO) -> dict[str, Any] | None:
-    """Record and parts (with their offsets in the file); None if the header, or a part's size, is not as written."""
+def _read_header(path: Path, file: BinaryIO) -> Entry | None:
+    """The entry in `file`; None if its header, or its size, is not as written."""
     words = file.readline(100).split()
     if len(words) != 3 or words[0] != _MAGIC or not words[1].isdigit():
         return None
     text = file.read(int(words[1]))
     if xxhash.xxh3_128_hexdigest(text).encode() != words[2]:
         return None
-    header: dict[str, Any] = json.loads(text)
-    start = file.tell()
-    for name, (size, digest) in header["parts"].items():
-        header["parts"][name] = (start, size, digest)
+    described, _, record = text.partition(b"\n")  # JSON has no line break of its own
+    parts, start = {}, file.tell()
+    for name, (size, digest) in json.loads(described).items():
+        parts[name] = (start, size, digest)
         start += size
-    return header if start == os.fstat(file.fileno()).st_size else None
+    return Entry(path, record, parts) if start == os.fstat(file.fileno()).st_size else None

@@ -10,7 +10,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -39,9 +39,9 @@ class SerialExecutor(Executor):
 
 
 @contextmanager
-def executor(*, serial: bool = False) -> Iterator[Executor]:
-    """An executor over this machine's cores, or this process alone; on an error, what has not begun is not begun."""
-    workers = 1 if serial else cores()
+def executor() -> Iterator[Executor]:
+    """An executor over this machine's cores; on an error, what has not begun is not begun."""
+    workers = cores()
     if workers == 1:
         yield SerialExecutor()
         return
@@ -55,6 +55,25 @@ def executor(*, serial: bool = False) -> Iterator[Executor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def executors(small: int) -> Iterator[Callable[[int], Executor]]:
+    """A function that takes the size of some work and says what should run it.
+
+    Work below `small`, in whatever unit, runs in this process; the first that is not starts `executor`, once.
+    """
+    with ExitStack() as stack:
+        started: list[Executor] = []
+
+        def executor_for(size: int) -> Executor:
+            if size < small and not started:
+                return SerialExecutor()
+            if not started:
+                started.append(stack.enter_context(executor()))
+            return started[0]
+
+        yield executor_for
 
 
 def ordered_map(pool: Executor, fn: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

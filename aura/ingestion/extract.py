@@ -70,13 +70,16 @@ def extract(name: str, source: Source, settings: Extract, out: Path, cache: Cach
     found = [packs.find(cache, job.namespace, batch) for batch in batches]
     size = sum(batch.size for batch, pack in zip(batches, found, strict=True) if pack is None)
     work = Work()
-    with replaced_folder(out) as folder, parallel.executor(serial=size < SMALL) as pool:
-        stored = list(_extracted(batches, found, job, pool, work))
+    with replaced_folder(out) as folder, parallel.executors(SMALL) as executor_for:
+        stored = list(_extracted(batches, found, job, executor_for(size), work))
         accounts = [account for pack in stored for account in pack.accounts]
         totals = _totals(accounts)
         if not totals["documents"]:
             raise UserError(_nothing_readable(name, source, totals))
-        _write_shards(stored, batches, job, folder, pool, work)
+        missing = _copy_shards(stored, job, folder)
+        # Writing a shard costs about a quarter of extracting its documents.
+        pool = executor_for(totals["bytes_kept"] * len(missing) // (4 * settings.shards))
+        _write_shards(missing, stored, batches, job, folder, pool, work)
         head = {"format": 1, "totals": totals}
         write_records(folder / "manifest.json", head, "files", map(_as_json, accounts))
     return totals, work
@@ -115,13 +118,30 @@ def _make(batch: Batch, *, job: Job) -> tuple[Pack, int]:
     return packs.make(job.cache, job.namespace, batch, partial(extract_batch, job=job))
 
 
-def _write_shards(stored: list[Pack], batches: list[Batch], job: Job, folder: Path, pool: Executor, work: Work) -> None:
-    """Write every shard: copied from the cache, or put together from the packs that hold rows of it."""
+ShardTask = tuple[int, str, list[str]]  # number, key in the cache, keys of the packs with rows of it
+
+
+def _copy_shards(stored: list[Pack], job: Job, folder: Path) -> list[ShardTask]:
+    """Copy every shard that the cache has; returns the others."""
     missing = []
-    for shard, (key, holders) in sorted(_shards(stored, job).items()):
+    for task in _shards(stored, job):
+        shard, key, _ = task
         entry = job.cache.get(key)
         if not (entry and entry.copy("parquet", _shard_path(folder, shard))):
-            missing.append((shard, key, holders))
+            missing.append(task)
+    return missing
+
+
+def _write_shards(
+    missing: list[ShardTask],
+    stored: list[Pack],
+    batches: list[Batch],
+    job: Job,
+    folder: Path,
+    pool: Executor,
+    work: Work,
+) -> None:
+    """Put the missing shards together; a pack that the cache lost since it was made or found is made again."""
     work.shards_written = len(missing)
     write = partial(_write_shard, cache=job.cache, folder=folder)
     for task, lost in zip(missing, parallel.ordered_map(pool, write, missing), strict=True):
@@ -135,8 +155,8 @@ def _write_shards(stored: list[Pack], batches: list[Batch], job: Job, folder: Pa
             )
 
 
-def _shards(stored: list[Pack], job: Job) -> dict[int, tuple[str, list[str]]]:
-    """Of each shard that gets documents: its key, which names the files and blocks in it, and its packs' keys."""
+def _shards(stored: list[Pack], job: Job) -> list[ShardTask]:
+    """Every shard that gets documents; its key names the files in it, in order."""
     digests: dict[int, Any] = {}
     holders: dict[int, list[str]] = {}
     for pack in stored:
@@ -145,13 +165,13 @@ def _shards(stored: list[Pack], job: Job) -> dict[int, tuple[str, list[str]]]:
                 digests.setdefault(shard, xxhash.xxh3_128()).update(f"{account.file}\0{account.digest}\0".encode())
         for shard in {shard for account in pack.accounts for shard in account.rows}:
             holders.setdefault(shard, []).append(pack.key)
-    return {
-        shard: (action_key("shard", job.namespace, shard, digest.hexdigest()), holders[shard])
-        for shard, digest in digests.items()
-    }
+    return [
+        (shard, action_key("shard", job.namespace, shard, digests[shard].hexdigest()), holders[shard])
+        for shard in sorted(digests)
+    ]
 
 
-def _write_shard(task: tuple[int, str, list[str]], *, cache: Cache, folder: Path) -> list[str]:
+def _write_shard(task: ShardTask, *, cache: Cache, folder: Path) -> list[str]:
     """Write one shard and keep it in the cache; instead returns the keys of packs that the cache no longer has."""
     shard, key, holders = task
     path = _shard_path(folder, shard)

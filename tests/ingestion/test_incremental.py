@@ -196,7 +196,7 @@ def test_a_pack_that_cannot_be_read_for_a_shard_is_made_again(folder, tmp_path):
     before = contents(tmp_path / "out")
     for path in (tmp_path / "cache").glob("[0-9a-f][0-9a-f]/*"):
         data = path.read_bytes()
-        if b'"parquet"' in data.splitlines()[1][:60]:
+        if b'"parquet"' in data[:100]:
             path.unlink()
         elif len(data) > 1000:
             path.write_bytes(data[:-9] + b"!" + data[-8:])
