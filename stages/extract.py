@@ -20,7 +20,8 @@ def main() -> None:
     totals, work = extract(name, settings.sources[name], settings, out, store)
     store.prune(everything.cache.max_bytes)
     lost = ", ".join(f"{count:,} {reason}" for reason, count in totals["lost"].items()) or "nothing"
-    files = f"{totals['files']:,} ({work.files_extracted:,} extracted, the others cached)"
+    cached = max(totals["files"] - work.files_extracted, 0)
+    files = f"{totals['files']:,} ({work.files_extracted:,} extracted, {cached:,} cached)"
     facts = {"files": files, "documents": f"{totals['documents']:,}", "lost": lost}
     console.summary(f"extract {name}", facts | {"text": console.size(totals["bytes_kept"])}, see=f"{out}/manifest.json")
 
