@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from aura import console, params
+from aura import cache, console, params
 from aura.ingestion import corpus
 from aura.tokenizer import artifact
 
@@ -22,8 +22,10 @@ def main() -> None:
 
 def train_tokenizer() -> None:
     """Train the tokenizer that params.yaml describes."""
-    options = params.load().train_tokenizer
-    made = artifact.build_from_corpus(corpus.TRAIN, OUTPUT, options)
+    everything = params.load()
+    options, store = everything.train_tokenizer, cache.project_cache()
+    made = artifact.build_from_corpus(corpus.TRAIN, OUTPUT, options, store)
+    store.prune(everything.cache.max_bytes)
     learnt_from = made.config["corpus"]
     console.summary(
         "train_tokenizer",
