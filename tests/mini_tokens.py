@@ -31,7 +31,8 @@ class MiniTokens:
         return Tokenizer.load(self.spm / "spiece.model")
 
     def encode(self, **layout: bool) -> None:
-        encode_corpus(self.corpus, self.spm, self.passed, self.tokens, PARAMS.encode.model_copy(update=layout))
+        chosen, cache = PARAMS.encode.model_copy(update=layout), Cache(self.folder / "cache")
+        encode_corpus(self.corpus, self.spm, self.passed, self.tokens, chosen, cache)
 
     def copy(self, folder: Path) -> "MiniTokens":
         shutil.copytree(self.folder, folder)
