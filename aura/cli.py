@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aura import console, params, sources
+from aura.cache import project_cache
 from aura.files import folder_size
 from aura.ingestion import pins
 
@@ -20,6 +21,8 @@ app = typer.Typer(
 )
 source_app = typer.Typer(no_args_is_help=True, help="What the corpus is read from: extract.sources in params.yaml.")
 app.add_typer(source_app, name="source")
+cache_app = typer.Typer(no_args_is_help=True, help="What extraction keeps so that only changed files are done again.")
+app.add_typer(cache_app, name="cache")
 
 Name = Annotated[str, typer.Argument(help="Name of the source: lower-case letters, digits, - and _.")]
 
@@ -72,6 +75,29 @@ def scan_source(name: Name) -> None:
     count = sources.scan(name)
     pin = Path("data", name + pins.SUFFIX)
     console.out.print(f"{pin} now describes {count:,} files. Run: dvc repro", markup=False)
+
+
+@cache_app.command("stats")
+def cache_stats() -> None:
+    """Say where the action cache lies and how much it holds."""
+    cache, limit = project_cache(), params.load().cache.max_bytes
+    held = cache.stats()
+    console.out.print(
+        f"{cache.folder}: {held.entries:,} entries, {console.size(held.bytes)} of at most {console.size(limit)}",
+        markup=False,
+    )
+
+
+@cache_app.command("prune")
+def prune_cache(
+    max_gb: Annotated[
+        float | None, typer.Option(help="Keep at most so many GB; cache.max_gb of params.yaml when left out.", min=0)
+    ] = None,
+) -> None:
+    """Remove the entries that were not used for longest; a later run makes again what it misses."""
+    limit = params.load().cache.max_bytes if max_gb is None else max_gb * 1e9
+    gone = project_cache().prune(limit)
+    console.out.print(f"removed {gone.entries:,} entries, {console.size(gone.bytes)}", markup=False)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -58,6 +58,25 @@ def executor() -> Iterator[Executor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def executors(small: int) -> Iterator[Callable[[int], Executor]]:
+    """A function that takes the size of some work and says what should run it.
+
+    Work below `small`, in whatever unit, runs in this process; the first that is not starts `executor`, once.
+    """
+    with ExitStack() as stack:
+        started: list[Executor] = []
+
+        def executor_for(size: int) -> Executor:
+            if size < small and not started:
+                return SerialExecutor()
+            if not started:
+                started.append(stack.enter_context(executor()))
+            return started[0]
+
+        yield executor_for
 
 
 def ordered_map(pool: Executor, fn: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

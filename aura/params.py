@@ -141,9 +141,21 @@ class Pretrain(Section):
     sample_tokens: int = Field(ge=1)
 
 
+class CacheLimits(Section):
+    """The action cache; no stage depends on it, because it changes no output."""
+
+    max_gb: float = Field(ge=0, le=1_000_000)
+
+    @property
+    def max_bytes(self) -> float:
+        """The same in bytes."""
+        return self.max_gb * 1e9
+
+
 class Params(Section):
     """All of params.yaml."""
 
+    cache: CacheLimits
     extract: Extract
     select: Select
     train_tokenizer: TrainTokenizer

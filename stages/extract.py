@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from aura import console, libraries, params
+from aura import cache, console, libraries, params
 from aura.errors import UserError
 from aura.ingestion.extract import extract
 
@@ -11,15 +11,19 @@ from aura.ingestion.extract import extract
 def main() -> None:
     """Extract the source named on the command line."""
     libraries.require_locked()
-    settings = params.load().extract
+    everything = params.load()
+    settings, store = everything.extract, cache.project_cache()
     if sys.argv[1:] and sys.argv[1] in settings.sources:
         name = sys.argv[1]
     else:
         raise UserError(f"usage: python -m stages.extract NAME, with NAME one of {', '.join(settings.sources)}")
     out = Path("data/extracted", name)
-    totals = extract(name, settings.sources[name], settings, out)
+    totals, work = extract(name, settings.sources[name], settings, out, store)
+    store.prune(everything.cache.max_bytes)
     lost = ", ".join(f"{count:,} {reason}" for reason, count in totals["lost"].items()) or "nothing"
-    facts = {"files": f"{totals['files']:,}", "documents": f"{totals['documents']:,}", "lost": lost}
+    cached = max(totals["files"] - work.files_extracted, 0)
+    files = f"{totals['files']:,} ({work.files_extracted:,} extracted, {cached:,} cached)"
+    facts = {"files": files, "documents": f"{totals['documents']:,}", "lost": lost}
     console.summary(f"extract {name}", facts | {"text": console.size(totals["bytes_kept"])}, see=f"{out}/manifest.json")
 
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from aura import console, libraries, params
+from aura import cache, console, libraries, params
 from aura.ingestion import corpus
 from aura.tokenizer import artifact
 
@@ -23,8 +23,10 @@ def main() -> None:
 def train_tokenizer() -> None:
     """Train the tokenizer that params.yaml describes."""
     libraries.require_locked()
-    options = params.load().train_tokenizer
-    made = artifact.build_from_corpus(corpus.TRAIN, OUTPUT, options)
+    everything = params.load()
+    options, store = everything.train_tokenizer, cache.project_cache()
+    made = artifact.build_from_corpus(corpus.TRAIN, OUTPUT, options, store)
+    store.prune(everything.cache.max_bytes)
     learnt_from = made.config["corpus"]
     console.summary(
         "train_tokenizer",

@@ -59,6 +59,7 @@ class Project:
             "GIT_COMMITTER_EMAIL": "test@example.com",
             "DVC_NO_ANALYTICS": "1",
             "DVC_SITE_CACHE_DIR": str(folder.parent / "dvc-site-cache"),
+            "AURA_CACHE": "",  # the copy's own
             "COLUMNS": "200",
             # The mini model compiles for 6 s and runs for 1; what is compiled does not change what comes out.
             "JAX_COMPILATION_CACHE_DIR": str(COMPILED),

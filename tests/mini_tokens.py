@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aura import files, params
+from aura.cache import Cache
 from aura.data.encoding import encode_corpus
 from aura.ingestion import corpus
 from aura.params import Pretrain
@@ -30,7 +31,8 @@ class MiniTokens:
         return Tokenizer.load(self.spm / "spiece.model")
 
     def encode(self, **layout: bool) -> None:
-        encode_corpus(self.corpus, self.spm, self.passed, self.tokens, PARAMS.encode.model_copy(update=layout))
+        chosen, cache = PARAMS.encode.model_copy(update=layout), Cache(self.folder / "cache")
+        encode_corpus(self.corpus, self.spm, self.passed, self.tokens, chosen, cache)
 
     def copy(self, folder: Path) -> "MiniTokens":
         shutil.copytree(self.folder, folder)
@@ -78,7 +80,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MiniTokens:
     mini = MiniTokens(tmp_path_factory.mktemp("mini"))
     write_corpus(mini.corpus)
     options = artifact.with_changes(PARAMS.train_tokenizer, vocab_size=500)
-    artifact.build_from_corpus(mini.corpus / "train", mini.spm, options)
+    artifact.build_from_corpus(mini.corpus / "train", mini.spm, options, Cache(mini.spm.with_name("cache")))
     files.write_json(mini.passed, {"tokenizer": mini.tokenizer.sha256})
     mini.encode()
     return mini

@@ -2,9 +2,12 @@
 
 Three things must fit before any work: the corpus is the one its manifest describes, the tokenizer learnt from
 it, and this very tokenizer passed its gates. One corpus file at a time becomes one shard, which bounds memory;
-SentencePiece's own threads encode its documents (16 MB take 0.5 s on 2 cores), so no processes are needed.
+SentencePiece's own threads encode its documents (16 MB take 0.5 s on 2 cores), so no processes are needed. Shards
+are kept in the action cache: with one tokenizer, only the corpus files that changed are encoded again.
 """
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +16,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aura import console, files, parallel
+from aura.cache import Cache, action_key, code_key
 from aura.data import token_shards
 from aura.errors import UserError
 from aura.ingestion import corpus
 from aura.params import Encode
+from aura.tokenizer import model_file, symbols
+from aura.tokenizer import tokenizer as tokenizer_module
 from aura.tokenizer.tokenizer import Tokenizer
 
+LIBRARIES = ("numpy", "pyarrow", "sentencepiece")
 MADE_BY = "dvc repro select"
 
 
 def encode_corpus(
-    corpus_folder: Path, tokenizer_folder: Path, passed: Path, output: Path, layout: Encode
+    corpus_folder: Path, tokenizer_folder: Path, passed: Path, output: Path, layout: Encode, cache: Cache
 ) -> list[token_shards.Entry]:
     """Write the token shards of `corpus_folder` to `output`, all or none, and return what each holds.
 
@@ -43,24 +50,50 @@ def encode_corpus(
     tokenizer = Tokenizer.load(model)
     require_passed(passed, tokenizer.sha256)
     require_same_corpus(tokenizer_folder / "spiece_config.json", manifest["hash"]["train"])
+    code = (corpus, model_file, symbols, token_shards, tokenizer_module, sys.modules[__name__])
+    namespace = action_key("tokens", tokenizer.sha256, layout.model_dump(), code_key(code, LIBRARIES))
     with files.replaced_folder(output) as partial:
         tracked = console.track(manifest["files"], "encoding", total=len(manifest["files"]))
-        entries = [_encode_file(corpus_folder, file, tokenizer, layout, partial) for file in tracked]
+        entries = []
+        for file in tracked:
+            key = action_key(namespace, file["path"], _checked(corpus_folder, file))
+            entry = _copied(cache, key, partial)
+            if entry is None:
+                entry = _encode_file(corpus_folder, file, tokenizer, layout, partial)
+                ids, documents = token_shards.files_of(partial, entry.path)
+                cache.put(key, asdict(entry), {"ids": ids, "documents": documents})
+            entries.append(entry)
         token_shards.write_manifest(partial, tokenizer.sha256, tokenizer.vocab_size, layout.model_dump(), entries)
     return entries
+
+
+def _checked(folder: Path, file: dict[str, Any]) -> str:
+    """The SHA-256 of a corpus file, which must be as in the manifest."""
+    came = files.sha256_file(folder / file["path"])
+    if came != file["sha256"]:
+        raise UserError(
+            f"{folder / file['path']} was altered: expected sha256 {file['sha256'][:16]}…, came {came[:16]}…. "
+            f"Make it again with: {MADE_BY} --force"
+        )
+    return came
+
+
+def _copied(cache: Cache, key: str, output: Path) -> token_shards.Entry | None:
+    """Copy a shard out of the cache; None if the cache does not have it undamaged."""
+    found = cache.get(key)
+    if not found:
+        return None
+    entry = token_shards.Entry(**found.record)
+    ids, documents = token_shards.files_of(output, entry.path)
+    ids.parent.mkdir(parents=True, exist_ok=True)
+    return entry if found.copy("ids", ids) and found.copy("documents", documents) else None
 
 
 def _encode_file(
     corpus_folder: Path, file: dict[str, Any], tokenizer: Tokenizer, layout: Encode, output: Path
 ) -> token_shards.Entry:
     """Encode one corpus file, described as in the corpus's manifest, into one shard."""
-    path = corpus_folder / file["path"]
-    if (came := files.sha256_file(path)) != file["sha256"]:
-        raise UserError(
-            f"{path} was altered: expected sha256 {file['sha256'][:16]}…, came {came[:16]}…. "
-            f"Make it again with: {MADE_BY} --force"
-        )
-    table = pq.read_table(path, schema=corpus.SCHEMA)
+    table = pq.read_table(corpus_folder / file["path"], schema=corpus.SCHEMA)
     texts: list[str] = table["text"].to_pylist()
     before = [tokenizer.bos_id] if layout.add_bos else []
     after = [tokenizer.eos_id] if layout.add_eos else []

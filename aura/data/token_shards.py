@@ -72,7 +72,7 @@ def source_of(name: str) -> str:
 
 def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> Entry:
     """Write one shard (`ids` of one dimension in the set's dtype, `documents` of schema DOCUMENTS) below `folder`."""
-    ids_file, documents_file = _files(folder, path)
+    ids_file, documents_file = files_of(folder, path)
     ids_file.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     np.save(content, ids)  # not to the file: numpy words a full disk as a short count
@@ -149,14 +149,14 @@ class TokenShards:
         """Yield each document of a split: its ids, and its row of the schema DOCUMENTS."""
         for entry in self._of(split):
             ids = self._map(entry)
-            for row in pq.read_table(_files(self.folder, entry.path)[1]).to_pylist():
+            for row in pq.read_table(files_of(self.folder, entry.path)[1]).to_pylist():
                 yield ids[row["offset"] : row["offset"] + row["tokens"]], row
 
     def verify(self) -> None:
         """Hash every file and compare; an altered one is a `UserError`."""
         for entry in self.entries:
             hashes = (entry.ids_sha256, entry.documents_sha256)
-            for file, expected in zip(_files(self.folder, entry.path), hashes, strict=True):
+            for file, expected in zip(files_of(self.folder, entry.path), hashes, strict=True):
                 if (came := files.sha256_file(file)) != expected:
                     raise UserError(
                         f"{file} was altered: expected sha256 {expected[:16]}…, came {came[:16]}…. "
@@ -167,7 +167,7 @@ class TokenShards:
         return [entry for entry in self.entries if entry.split == split]
 
     def _map(self, entry: Entry) -> Ids:
-        file = _files(self.folder, entry.path)[0]
+        file = files_of(self.folder, entry.path)[0]
         ids: Ids = np.load(file, mmap_mode="r", allow_pickle=False)
         if ids.shape != (entry.tokens,) or ids.dtype != self.dtype:
             raise UserError(
@@ -179,7 +179,7 @@ class TokenShards:
     def _check_names_and_sizes(self) -> None:
         expected: dict[Path, int] = {}
         for entry in self.entries:
-            ids_file, documents_file = _files(self.folder, entry.path)
+            ids_file, documents_file = files_of(self.folder, entry.path)
             expected |= {ids_file: entry.ids_size, documents_file: entry.documents_size}
         found = {file: file.stat().st_size for split in SPLITS for file in (self.folder / split).glob("*")}
         wrong = sorted(file for file in expected.keys() | found.keys() if expected.get(file) != found.get(file))
@@ -192,7 +192,8 @@ class TokenShards:
             )
 
 
-def _files(folder: Path, path: str) -> tuple[Path, Path]:
+def files_of(folder: Path, path: str) -> tuple[Path, Path]:
+    """The places of a shard's ids and of its documents."""
     return folder / f"{path}.npy", folder / f"{path}.parquet"
 
 

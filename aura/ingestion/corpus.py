@@ -65,8 +65,13 @@ def shards(folder: Path) -> list[Path]:
 def read_texts(folder: Path) -> Iterator[str]:
     """Yield every document's text, in order, a few megabytes of them in memory at a time."""
     for shard in shards(folder):
-        for batch in pq.ParquetFile(shard).iter_batches(batch_size=256, columns=["text"]):
-            yield from batch.column("text").to_pylist()
+        yield from read_shard(shard)
+
+
+def read_shard(shard: Path) -> Iterator[str]:
+    """Yield every document's text of one Parquet file, in order, a few megabytes of them in memory at a time."""
+    for batch in pq.ParquetFile(shard).iter_batches(batch_size=256, columns=["text"]):
+        yield from batch.column("text").to_pylist()
 
 
 def corpus_hash(folder: Path) -> str:

@@ -1,14 +1,18 @@
 """Extraction: one source's files become Parquet shards of cleaned documents with affect vectors.
 
 A document's shard is a hash of its file (and of its block of 1,024 documents, in a file of many), so a
-changed file changes its own shards and no other. Documents stream from worker processes through at most one
-open row group per shard: memory does not grow with the corpus. The same bytes come out on any number of
-cores, because results are taken in the order of the files.
+changed file changes its own shards and no other. Two steps, both through the action cache: batches of files
+become packs of documents (`packs.py`), and packs become shards. What either finds in the cache it does not do
+again: with one of 30,000 files changed, one file is extracted and one shard of 16 written. Documents pass from
+step to step on disk, and a shard is written one row group at a time: memory does not grow with the corpus. The
+same bytes come out on any number of cores and whatever the cache held, because files keep their order.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,85 +21,181 @@ import pyarrow as pa
 import xxhash
 
 from aura import parallel
+from aura.cache import Cache, action_key, code_key
 from aura.console import track
 from aura.errors import UserError
 from aura.files import replaced_folder, write_records
+from aura.ingestion import affect, cleaning, corpus, packs, readers, sample, shards
 from aura.ingestion.affect import Lexicon, affect_vectors, read_lexicon
 from aura.ingestion.cleaning import clean
 from aura.ingestion.corpus import SCHEMA, text_hash
+from aura.ingestion.packs import Batch, BatchResult, FileAccount, Pack
 from aura.ingestion.readers import InputFile, Lost, documents, list_files
 from aura.ingestion.shards import ShardWriter
 from aura.params import Extract, Source
 
-BATCH_FILES, BATCH_BYTES = 256, 4_000_000  # what one worker takes at a time
 BLOCK_DOCUMENTS = 1024  # documents of one file that share a shard
+SMALL = 8_000_000  # bytes to extract; starting workers (0.5 s) costs more than extracting as much here
+LIBRARIES = ("numpy", "pyarrow", "xxhash")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything but the files that decides what extraction makes, and where it is cached."""
+
+    name: str
+    source: Source
+    settings: Extract
+    lexicon: Lexicon
+    cache: Cache
+    namespace: str  # the hash of all of that, of the code and of the libraries
 
 
 @dataclass
-class FileAccount:
-    """What became of one input file: each number is counted where it happens, none by subtraction."""
+class Work:
+    """How much was done and not found in the cache."""
 
-    file: str
-    bytes_read: int = 0
-    bytes_decoded: int = 0  # UTF-8 bytes of the documents a reader found in it
-    bytes_kept: int = 0
-    documents: int = 0
-    lost: Counter[str] = field(default_factory=Counter)  # documents by reason
+    files_extracted: int = 0
+    shards_written: int = 0
 
 
-@dataclass
-class BatchResult:
-    """The documents of a batch of files, by shard, and the files' accounts."""
-
-    shards: dict[int, pa.Table]
-    accounts: list[FileAccount]
-
-
-def extract(name: str, source: Source, settings: Extract, out: Path) -> dict[str, Any]:
-    """Extract one source into `out`; returns its manifest's totals.
+def extract(name: str, source: Source, settings: Extract, out: Path, cache: Cache) -> tuple[dict[str, Any], Work]:
+    """Extract one source into `out`; returns its manifest's totals, and what had to be done for them.
 
     Raises `UserError` if the source has no files or none of them holds a readable document, and, with
     `on_bad_file: fail`, at the first file that cannot be used.
     """
-    lexicon = read_lexicon(Path(settings.lexicon))
-    batches = list(_batches(list_files(source)))
-    work = partial(extract_batch, name=name, source=source, settings=settings, lexicon=lexicon)
-    accounts: list[FileAccount] = []
-    writers: dict[int, ShardWriter] = {}
-    with replaced_folder(out) as folder, parallel.executor() as pool:
-        results = parallel.ordered_map(pool, work, batches)
-        for result in track(results, f"extract {name}", total=len(batches)):
-            _stop_on_bad_file(result.accounts, settings)
-            accounts += result.accounts
-            for shard, table in result.shards.items():
-                writers.setdefault(shard, ShardWriter(folder / f"{shard:04d}.parquet")).add(table)
+    job = _job(name, source, settings, cache)
+    batches = list(packs.batches(list_files(source)))
+    found = [packs.find(cache, job.namespace, batch) for batch in batches]
+    size = sum(batch.size for batch, pack in zip(batches, found, strict=True) if pack is None)
+    work = Work()
+    with replaced_folder(out) as folder, parallel.executors(SMALL) as executor_for:
+        stored = list(_extracted(batches, found, job, executor_for(size), work))
+        accounts = [account for pack in stored for account in pack.accounts]
         totals = _totals(accounts)
         if not totals["documents"]:
             raise UserError(_nothing_readable(name, source, totals))
-        for writer in writers.values():
-            writer.close()
+        missing = _copy_shards(stored, job, folder)
+        # Writing a shard costs about a quarter of extracting its documents.
+        pool = executor_for(totals["bytes_kept"] * len(missing) // (4 * settings.shards))
+        _write_shards(missing, stored, batches, job, folder, pool, work)
         head = {"format": 1, "totals": totals}
         write_records(folder / "manifest.json", head, "files", map(_as_json, accounts))
-    return totals
+    return totals, work
 
 
-def _batches(files: list[InputFile]) -> Iterator[list[InputFile]]:
-    batch: list[InputFile] = []
-    size = 0
-    for file in files:
-        batch.append(file)
-        size += file.path.stat().st_size if file.path.exists() else 0
-        if len(batch) == BATCH_FILES or size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def _job(name: str, source: Source, settings: Extract, cache: Cache) -> Job:
+    lexicon = read_lexicon(Path(settings.lexicon))
+    namespace = action_key(
+        name,
+        source.model_dump(exclude={"path"}),
+        # What is left out here does not decide what becomes of a file; the lexicon does, by its content.
+        settings.model_dump(exclude={"sources", "on_bad_file", "lexicon"}),
+        lexicon.words,
+        lexicon.emotions.tolist(),
+        code_key(TRANSFORMS, LIBRARIES),
+    )
+    return Job(name, source, settings, lexicon, cache, namespace)
 
 
-def extract_batch(
-    batch: list[InputFile], *, name: str, source: Source, settings: Extract, lexicon: Lexicon
-) -> BatchResult:
+def _extracted(batches: list[Batch], found: list[Pack | None], job: Job, pool: Executor, work: Work) -> Iterator[Pack]:
+    """The pack of every batch, in order; those that were not found are made."""
+    missing = [batch for batch, pack in zip(batches, found, strict=True) if pack is None]
+    made = track(parallel.ordered_map(pool, partial(_make, job=job), missing), f"extract {job.name}", len(missing))
+    for known in found:
+        if known is None:
+            pack, files = next(made)
+            work.files_extracted += files
+        else:
+            pack = known
+        _stop_on_bad_file(pack.accounts, job.settings)
+        yield pack
+
+
+def _make(batch: Batch, *, job: Job) -> tuple[Pack, int]:
+    """Make one pack; runs in a worker process."""
+    return packs.make(job.cache, job.namespace, batch, partial(extract_batch, job=job))
+
+
+ShardTask = tuple[int, str, list[str]]  # number, key in the cache, keys of the packs with rows of it
+
+
+def _copy_shards(stored: list[Pack], job: Job, folder: Path) -> list[ShardTask]:
+    """Copy every shard that the cache has; returns the others."""
+    missing = []
+    for task in _shards(stored, job):
+        shard, key, _ = task
+        entry = job.cache.get(key)
+        if not (entry and entry.copy("parquet", _shard_path(folder, shard))):
+            missing.append(task)
+    return missing
+
+
+def _write_shards(
+    missing: list[ShardTask],
+    stored: list[Pack],
+    batches: list[Batch],
+    job: Job,
+    folder: Path,
+    pool: Executor,
+    work: Work,
+) -> None:
+    """Put the missing shards together; a pack that the cache lost since it was made or found is made again."""
+    work.shards_written = len(missing)
+    write = partial(_write_shard, cache=job.cache, folder=folder)
+    for task, lost in zip(missing, parallel.ordered_map(pool, write, missing), strict=True):
+        for batch in (batch for pack, batch in zip(stored, batches, strict=True) if pack.key in lost):
+            _, files = _make(batch, job=job)
+            work.files_extracted += files
+        if lost and write(task):
+            raise UserError(
+                f"files of source {job.name} ({job.source.path}) changed while they were read, or the cache "
+                f"{job.cache.folder} lost what was just put there. Run the same command again."
+            )
+
+
+def _shards(stored: list[Pack], job: Job) -> list[ShardTask]:
+    """Every shard that gets documents; its key names the files in it, in order."""
+    digests: dict[int, Any] = {}
+    holders: dict[int, list[str]] = {}
+    for pack in stored:
+        for account in pack.accounts:
+            for shard in account.rows:
+                digests.setdefault(shard, xxhash.xxh3_128()).update(f"{account.file}\0{account.digest}\0".encode())
+        for shard in {shard for account in pack.accounts for shard in account.rows}:
+            holders.setdefault(shard, []).append(pack.key)
+    return [
+        (shard, action_key("shard", job.namespace, shard, digests[shard].hexdigest()), holders[shard])
+        for shard in sorted(digests)
+    ]
+
+
+def _write_shard(task: ShardTask, *, cache: Cache, folder: Path) -> list[str]:
+    """Write one shard and keep it in the cache; instead returns the keys of packs that the cache no longer has."""
+    shard, key, holders = task
+    path = _shard_path(folder, shard)
+    writer = ShardWriter(path)
+    lost = []
+    for holder in holders:
+        table = packs.documents(cache, holder, shard)
+        if table is None:
+            lost.append(holder)
+        else:
+            writer.add(table)
+    writer.close()
+    if not lost:
+        cache.put(key, {}, {"parquet": path})
+    return lost
+
+
+def _shard_path(folder: Path, shard: int) -> Path:
+    return folder / f"{shard:04d}.parquet"
+
+
+def extract_batch(batch: list[InputFile], *, job: Job) -> BatchResult:
     """Read and clean a batch of files; runs in a worker process."""
+    source, settings = job.source, job.settings
     rows: dict[int, list[tuple[str, str, bytes]]] = {}
     accounts = []
     for file in batch:
@@ -111,8 +211,9 @@ def extract_batch(
             doc = file.name if number == 0 and _one_document_per_file(source) else f"{file.name}#{number}"
             shard = xxhash.xxh3_64_intdigest(f"{file.name}\0{number // BLOCK_DOCUMENTS}".encode()) % settings.shards
             rows.setdefault(shard, []).append((text, doc, text_hash(encoded)))
+            account.rows[shard] = account.rows.get(shard, 0) + 1
         accounts.append(account)
-    return BatchResult({shard: _table(name, found, lexicon) for shard, found in rows.items()}, accounts)
+    return BatchResult({shard: _table(job.name, found, job.lexicon) for shard, found in rows.items()}, accounts)
 
 
 def _one_document_per_file(source: Source) -> bool:
@@ -123,9 +224,11 @@ def _read(file: InputFile, source: Source, account: FileAccount) -> Iterator[byt
     try:
         data = file.path.read_bytes()
     except OSError as error:
-        yield Lost(f"unreadable: {error.strerror}")
+        account.digest = packs.unreadable(error)
+        yield Lost(account.digest)
         return
     account.bytes_read = len(data)
+    account.digest = xxhash.xxh3_128_hexdigest(data)
     if not data.strip():
         yield Lost("empty")
         return
@@ -158,7 +261,7 @@ def _stop_on_bad_file(accounts: list[FileAccount], settings: Extract) -> None:
 
 
 def _totals(accounts: list[FileAccount]) -> dict[str, Any]:
-    lost: Counter[str] = sum((account.lost for account in accounts), Counter())
+    lost: Counter[str] = sum((account.lost for account in accounts if account.lost), Counter())
     return {
         "files": len(accounts),
         "documents": sum(account.documents for account in accounts),
@@ -170,7 +273,14 @@ def _totals(accounts: list[FileAccount]) -> dict[str, Any]:
 
 
 def _as_json(account: FileAccount) -> dict[str, Any]:
-    return asdict(account) | {"lost": dict(sorted(account.lost.items()))}
+    return {
+        "file": account.file,
+        "bytes_read": account.bytes_read,
+        "bytes_decoded": account.bytes_decoded,
+        "bytes_kept": account.bytes_kept,
+        "documents": account.documents,
+        "lost": dict(sorted(account.lost.items())),
+    }
 
 
 def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
@@ -179,3 +289,7 @@ def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
         f"No readable text in source {name} ({source.path}): {totals['files']} files, no document kept ({reasons}). "
         "Look at the files, their encoding and extract.min_chars; for JSON, name the text's key with text_keys."
     )
+
+
+# Every module with a say in what becomes of a file: a change in one is a miss. A test compares with dvc.yaml.
+TRANSFORMS = (affect, cleaning, corpus, sys.modules[__name__], packs, readers, sample, shards)

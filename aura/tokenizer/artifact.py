@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from aura import console, files
+from aura.cache import Cache
 from aura.ingestion import corpus
 from aura.params import TrainTokenizer, checked
 from aura.tokenizer import train
-from aura.tokenizer.counts import WordCounts, count_words
+from aura.tokenizer.corpus_counts import count_corpus
+from aura.tokenizer.counts import WordCounts
 from aura.tokenizer.symbols import SPACE
 
 LIBRARIES = ("sentencepiece", "protobuf")  # they write the model's bytes
@@ -68,13 +70,13 @@ def build(counts: WordCounts, corpus_hash: str, options: TrainTokenizer) -> Arti
     return Artifact(model, train.vocabulary(model), config)
 
 
-def build_from_corpus(folder: Path, output: Path, options: TrainTokenizer) -> Artifact:
+def build_from_corpus(folder: Path, output: Path, options: TrainTokenizer, cache: Cache) -> Artifact:
     """Train on the documents of one corpus split and put the tokenizer's files into `output`, all or none."""
     train.symbols_of(options)  # refuses a wrong symbol before any counting
     corpus.shards(folder)  # and an absent corpus
     with files.replaced_folder(output) as partial:
         console.err.print(f"counting the words of {folder}", markup=False)
-        counts = count_words(corpus.read_texts(folder))
+        counts = count_corpus(folder, cache)
         artifact = build(counts, corpus.corpus_hash(folder), options)
         for name, content in artifact.files().items():
             (partial / name).write_bytes(content)

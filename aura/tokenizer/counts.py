@@ -35,6 +35,15 @@ class WordCounts:
     cut_words: int = 0  # occurrences of words longer than MAX_WORD_CHARS
     left_out: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_UNTRAINABLE.values(), 0))
 
+    def add(self, other: "WordCounts") -> None:
+        """Take in the counts of other documents."""
+        self.words.update(other.words)
+        self.documents += other.documents
+        self.bytes += other.bytes
+        self.cut_words += other.cut_words
+        for name, count in other.left_out.items():
+            self.left_out[name] += count
+
     def rows(self) -> Iterable[str]:
         """`word<TAB>count`, sorted by word: SentencePiece's tsv input."""
         return (f"{word}\t{count}" for word, count in sorted(self.words.items()))

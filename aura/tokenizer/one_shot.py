@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from aura import console, files, parallel
+from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import corpus, pins
 from aura.ingestion.extract import extract
@@ -149,7 +150,7 @@ def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
 
 def _extract(name: str, source: Source, shown: str, settings: Params, folder: Path) -> None:
     """Extract one source and say what came of it; `shown` is what the user calls it."""
-    totals = extract(name, source, settings.extract, folder)
+    totals, _ = extract(name, source, settings.extract, folder, Cache(folder.parent / ".cache"))
     lost = ", ".join(f"{count:,} {reason}" for reason, count in totals["lost"].items()) or "nothing"
     text = f"{totals['documents']:,} documents, {console.size(totals['bytes_kept'])}; lost: {lost}"
     console.out.print(f"{shown}: {totals['files']:,} files, {text}", markup=False)

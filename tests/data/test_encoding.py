@@ -3,6 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aura import files
+from aura.cache import Cache
 from aura.data.token_shards import TokenShards
 from aura.errors import UserError
 from aura.ingestion import corpus
@@ -58,8 +59,38 @@ def test_the_manifest_counts_what_is_there(made: MiniTokens):
 
 def test_encoding_twice_gives_the_same_bytes(mini: MiniTokens):
     before = {path.name: files.sha256_file(path) for path in mini.tokens.rglob("*.*")}
+    Cache(mini.folder / "cache").prune(0)
     mini.encode()
     assert {path.name: files.sha256_file(path) for path in mini.tokens.rglob("*.*")} == before
+
+
+def test_shards_from_the_cache_are_those_encoded_anew(mini: MiniTokens):
+    """Encoded anew, from the cache, and from one whose every entry is damaged: the same bytes."""
+
+    def contents() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in mini.tokens.rglob("*.*")}
+
+    before, cache = contents(), Cache(mini.folder / "cache")
+    stored = cache.stats()
+    mini.encode()
+    assert (contents(), cache.stats()) == (before, stored)
+    for path in cache.folder.glob("[0-9a-f][0-9a-f]/*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    mini.encode()
+    assert contents() == before
+    cache.prune(0)
+    mini.encode()
+    assert contents() == before
+
+
+def test_another_layout_takes_nothing_from_the_cache(mini: MiniTokens):
+    """Each layout from a cache that holds the others equals the same from an empty one."""
+    for add_bos, add_eos in ((True, False), (False, True), (True, True)):
+        mini.encode(add_bos=add_bos, add_eos=add_eos)
+        before = files.sha256_file(mini.tokens / "manifest.json")
+        Cache(mini.folder / "cache").prune(0)
+        mini.encode(add_bos=add_bos, add_eos=add_eos)
+        assert files.sha256_file(mini.tokens / "manifest.json") == before
 
 
 def test_a_tokenizer_that_did_not_pass_is_refused_and_nothing_changes(mini: MiniTokens):

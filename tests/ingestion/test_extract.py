@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aura import params
+from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion.extract import extract
 from aura.ingestion.pins import check, write
@@ -24,7 +25,7 @@ def settings(**changes: object) -> params.Extract:
 
 def run(folder: Path, out: Path, documents: str = "file", **changes: object) -> dict[str, object]:
     source = params.TxtSource.model_validate({"kind": "txt", "path": str(folder), "documents": documents})
-    return extract("mine", source, settings(**changes), out)
+    return extract("mine", source, settings(**changes), out, Cache(out.with_name(f"{out.name}-cache")))[0]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 """What DVC did not rerun would have come out the same: a change per params section, then everything by force."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def test_a_forced_run_changes_nothing_that_was_left_alone(built: Project, tmp_pa
     )
     assert repro(project) == CHANGES[change]
     after_repro = project.lock()
+    shutil.rmtree(project.folder / ".aura")  # by force, and not out of the action cache
     assert repro(project, "--force") == ALL
     assert project.lock() == after_repro
 
@@ -30,6 +32,7 @@ def test_a_forced_run_changes_nothing_that_was_left_alone(built: Project, tmp_pa
 def test_another_folder_and_number_of_cores_give_the_same_bytes(built: Project, tmp_path: Path, cores: str):
     project = built.copy(tmp_path / "a folder with spaces")
     before = project.lock()
+    shutil.rmtree(project.folder / ".aura")
     project.run("taskset", "-c", cores, "dvc", "repro", "--force")
     after = project.lock()
     for stage in ALL - {"pretrain"}:

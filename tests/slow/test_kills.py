@@ -38,7 +38,8 @@ def digest(project: Project, stage: str) -> dict[str, str]:
 
 
 def start(project: Project, stage: str) -> "subprocess.Popen[bytes]":
-    """`dvc repro` of one stage, in a process group of its own."""
+    """`dvc repro` of one stage, in a process group of its own, with nothing in the action cache."""
+    shutil.rmtree(project.folder / ".aura", ignore_errors=True)
     command = ["dvc", "repro", "--force", "--single-item", stage]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(command, cwd=project.folder, env=project.environment, start_new_session=True, **quiet)
@@ -102,7 +103,7 @@ def test_a_killed_stage_started_again_ends_in_the_same_bytes(built: Project, tmp
 def test_a_killed_first_run_goes_on_where_it_was(built: Project, tmp_path: Path):
     """From nothing: kill `dvc repro` again and again until it gets through; finished stages are not run again."""
     project = built.copy(tmp_path / "project")
-    for folder in ("data/extracted", "data/corpus", "data/tokens", "models", "reports", ".dvc/cache"):
+    for folder in ("data/extracted", "data/corpus", "data/tokens", "models", "reports", ".dvc/cache", ".aura"):
         shutil.rmtree(project.folder / folder)
     lock, ran = project.lock(), set()
     (project.folder / "dvc.lock").unlink()

@@ -1,0 +1,254 @@
+"""Extraction with a cache: the bytes of a build from scratch, for the work of the files that changed."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from aura import params
+from aura.cache import Cache
+from aura.ingestion import extract as extraction
+from aura.ingestion.extract import TRANSFORMS, Work, extract
+from tests.conftest import REPOSITORY
+
+SOURCES = {
+    "file": params.TxtSource(kind="txt", path="", documents="file"),
+    "line": params.TxtSource(kind="txt", path="", documents="line"),
+    "json": params.JsonSource(kind="json", path=""),
+}
+
+
+def build(folder: Path, out: Path, cache: Path, kind: str = "file", **changes: Any) -> Work:
+    found = params.load(REPOSITORY / "params.yaml").extract
+    chosen = {"lexicon": str(REPOSITORY / found.lexicon), "shards": 4, "min_chars": 5, **changes}
+    source = SOURCES[kind].model_copy(update={"path": str(folder)})
+    return extract("mine", source, found.model_copy(update=chosen), out, Cache(cache))[1]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def write(folder: Path, number: int, version: int = 0, kind: str = "file") -> Path:
+    """Write file `number` of a folder; its content is a function of the number and a version."""
+    path = folder / f"{number % 7}" / f"{number}.{'jsonl' if kind == 'json' else 'txt'}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Some files of a line each hold several blocks of 1,024 documents, and so lie in several shards.
+    lines = [f"a happy line {line} of {number}, version {version}" for line in range(2500 if number % 40 == 0 else 3)]
+    texts = [json.dumps({"text": line}) for line in lines] if kind == "json" else lines
+    path.write_text("\n".join(texts), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(700):
+        write(tmp_path / "in", number)
+    return tmp_path / "in"
+
+
+EDIT = st.tuples(st.sampled_from(["add", "change", "rename", "remove", "break"]), st.integers(0, 119))
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@settings(max_examples=12, deadline=None)
+@given(rounds=st.lists(st.lists(EDIT, min_size=1, max_size=6), min_size=2, max_size=4))
+def test_after_any_edits_a_cached_build_equals_one_from_scratch(tmp_path_factory, kind, rounds):
+    tmp_path = tmp_path_factory.mktemp("edits")
+    folder, version = tmp_path / "in", 0
+    for number in range(60):
+        write(folder, number, kind=kind)
+    build(folder, tmp_path / "out", tmp_path / "cache", kind)
+    for edits in rounds:
+        for edit, number in edits:
+            version += 1
+            present = sorted(path for path in folder.rglob("*") if path.is_file())
+            victim = present[number % len(present)]
+            match edit:
+                case "add":
+                    write(folder, number, version, kind)
+                case "change":
+                    write(folder, int(victim.stem.partition("-")[0]), version, kind)
+                case "rename":
+                    victim.rename(victim.with_stem(f"{number}-{version}"))
+                case "remove" if len(present) > 1:
+                    victim.unlink()
+                case "break":
+                    victim.write_bytes(b"" if version % 2 else b"\xff\xfe\xff")
+        write(folder, 1, 0, kind)  # something readable is left
+        build(folder, tmp_path / "out", tmp_path / "cache", kind)
+        build(folder, tmp_path / "scratch", tmp_path / f"cache-{version}", kind)
+        assert contents(tmp_path / "out") == contents(tmp_path / "scratch")
+
+
+def test_only_what_changed_is_done_again(folder, tmp_path):
+    assert build(folder, tmp_path / "out", tmp_path / "cache") == Work(700, 4)
+    before = contents(tmp_path / "out")
+    assert build(folder, tmp_path / "out", tmp_path / "cache") == Work(0, 0)
+    assert contents(tmp_path / "out") == before
+    for number in (5, 300, 699):
+        write(folder, number, version=1)
+    work = build(folder, tmp_path / "out", tmp_path / "cache")
+    assert work.files_extracted == 3
+    assert work.shards_written <= 3
+    for number in (5, 300, 699):
+        write(folder, number)
+    assert build(folder, tmp_path / "out", tmp_path / "cache") == Work(0, 0), "an old state is still known"
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_file_more_or_less_costs_a_batch_at_most(folder, tmp_path):
+    """A batch's places are fixed by names: files that come and go do not shift the others."""
+    build(folder, tmp_path / "out", tmp_path / "cache")
+    rng, extracted = random.Random(0), []  # noqa: S311 - names, not secrets
+    for number in range(20):
+        (folder / f"{number % 7}/{rng.random()}.txt").write_text("a new document here", encoding="utf-8")
+        (folder / f"{number % 7}/{number + 100}.txt").unlink(missing_ok=True)
+        extracted.append(build(folder, tmp_path / "out", tmp_path / "cache").files_extracted)
+    assert sorted(extracted)[len(extracted) // 2] == 1
+    assert max(extracted) < 700
+
+
+def test_a_moved_folder_is_known(folder, tmp_path):
+    build(folder, tmp_path / "out", tmp_path / "cache")
+    folder.rename(tmp_path / "elsewhere")
+    assert build(tmp_path / "elsewhere", tmp_path / "out", tmp_path / "cache") == Work(0, 0)
+
+
+@pytest.mark.parametrize("change", [{"min_chars": 6}, {"invalid_text": "replace"}, {"shards": 5}, {"lexicon": "mine"}])
+def test_another_option_misses(folder, tmp_path, change):
+    build(folder, tmp_path / "out", tmp_path / "cache")
+    if "lexicon" in change:
+        (tmp_path / "mine").write_text("happy\tsadness\n", encoding="utf-8")
+        change = {"lexicon": str(tmp_path / "mine")}
+    assert build(folder, tmp_path / "out", tmp_path / "cache", **change).files_extracted == 700
+    build(folder, tmp_path / "scratch", tmp_path / "cache-2", **change)
+    assert contents(tmp_path / "out") == contents(tmp_path / "scratch")
+
+
+def test_other_code_misses(folder, tmp_path):
+    """A copy of the code that differs in a comment, on the same cache."""
+    build(folder, tmp_path / "out", tmp_path / "cache")
+    copied = shutil.ignore_patterns("__pycache__")
+    for name in ("aura", "tests"):
+        shutil.copytree(REPOSITORY / name, tmp_path / "code" / name, ignore=copied)
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path / "code")
+    program = (
+        "import sys; from pathlib import Path; from tests.ingestion.test_incremental import build\n"
+        "if __name__ == '__main__': print(build(*map(Path, sys.argv[1:])).files_extracted)"
+    )
+
+    def extracted() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", program, folder, tmp_path / "out", tmp_path / "cache"],
+            cwd=tmp_path / "code", env=os.environ | {"PYTHONPATH": "."}, check=True, capture_output=True, text=True,
+        ).stdout.strip()  # fmt: skip
+
+    assert extracted() == "0"
+    with (tmp_path / "code/aura/ingestion/cleaning.py").open("a") as file:
+        file.write("# another thought\n")
+    assert extracted() == "700"
+
+
+def test_the_code_in_the_key_is_the_code_the_stage_depends_on():
+    deps = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]["extract"]["do"]["deps"]
+    listed = {dep for dep in deps if dep.startswith("aura/ingestion/")}
+    # The package is empty, and a pin only says that the folder is as it was: neither looks into a file.
+    listed -= {"aura/ingestion/__init__.py", "aura/ingestion/pins.py"}
+    assert {Path(str(module.__file__)).relative_to(REPOSITORY).as_posix() for module in TRANSFORMS} == listed
+
+
+def test_libraries_in_the_key_are_those_the_stage_depends_on():
+    stages = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]
+    (versions,) = [entry["versions.json"] for entry in stages["extract"]["do"]["params"] if isinstance(entry, dict)]
+    assert list(extraction.LIBRARIES) == versions
+
+
+def test_damaged_entries_are_noticed_and_made_again(folder, tmp_path):
+    build(folder, tmp_path / "out", tmp_path / "cache")
+    before, rng = contents(tmp_path / "out"), random.Random(0)  # noqa: S311 - places, not secrets
+    for _ in range(4):
+        entries = [path for path in (tmp_path / "cache").glob("*/*") if path.parent.name != "partial"]
+        for path in rng.sample(entries, len(entries) * 2 // 3):
+            data = bytearray(path.read_bytes())
+            data[rng.randrange(len(data))] ^= 1 + rng.randrange(255)
+            path.write_bytes(data)
+        write(folder, rng.randrange(700), version=0)
+        build(folder, tmp_path / "out", tmp_path / "cache")
+        assert contents(tmp_path / "out") == before
+        assert build(folder, tmp_path / "out", tmp_path / "cache") == Work(0, 0)
+
+
+def test_a_pack_that_cannot_be_read_for_a_shard_is_made_again(folder, tmp_path):
+    """Its header is whole, so it is found; its rows are not, which shows only when a shard needs them."""
+    build(folder, tmp_path / "out", tmp_path / "cache")
+    before = contents(tmp_path / "out")
+    for path in (tmp_path / "cache").glob("[0-9a-f][0-9a-f]/*"):
+        data = path.read_bytes()
+        if b'"parquet"' in data[:100]:
+            path.unlink()
+        elif len(data) > 1000:
+            path.write_bytes(data[:-9] + b"!" + data[-8:])
+    assert build(folder, tmp_path / "out", tmp_path / "cache").files_extracted > 0
+    assert contents(tmp_path / "out") == before
+
+
+def test_with_no_room_at_all_the_result_is_the_same(folder, tmp_path):
+    build(folder, tmp_path / "out", tmp_path / "cache")
+    before = contents(tmp_path / "out")
+    Cache(tmp_path / "cache").prune(0)
+    assert Cache(tmp_path / "cache").stats().bytes == 0
+    assert build(folder, tmp_path / "out", tmp_path / "cache") == Work(700, 4)
+    assert contents(tmp_path / "out") == before
+
+
+def test_work_done_before_a_kill_is_not_done_again(folder, tmp_path):
+    """The whole process group is killed when a part of the packs is written; the next run makes the rest."""
+    for number in range(12_000):
+        write(folder, number)
+    program = (
+        "import sys; from pathlib import Path; from tests.ingestion.test_incremental import build\n"
+        "if __name__ == '__main__': build(*map(Path, sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, folder, tmp_path / "out", tmp_path / "cache"]
+    with subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True) as running:
+        while Cache(tmp_path / "cache").stats().entries < 20:  # two entries a pack
+            assert running.poll() is None, "ended before it could be killed"
+            time.sleep(0.005)
+        os.killpg(running.pid, signal.SIGKILL)
+    assert not (tmp_path / "out").exists()
+    done = Cache(tmp_path / "cache").stats().entries // 2
+    work = build(folder, tmp_path / "out", tmp_path / "cache")
+    assert work.files_extracted < 12_000 - 100 * done
+    build(folder, tmp_path / "scratch", tmp_path / "cache-2")
+    assert contents(tmp_path / "out") == contents(tmp_path / "scratch")
+
+
+def test_two_runs_at_once_share_a_cache(folder, tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from tests.ingestion.test_incremental import build\n"
+        "if __name__ == '__main__': build(*map(Path, sys.argv[1:]))"
+    )
+    shutil.copytree(folder, tmp_path / "other")
+    for number in range(0, 700, 3):
+        write(tmp_path / "other", number, version=1)
+    command = [sys.executable, "-c", program]
+    runs = [
+        subprocess.Popen([*command, tmp_path / where, tmp_path / f"out-{where}", tmp_path / "cache"], cwd=REPOSITORY)
+        for where in ("in", "other")
+    ]
+    assert [run.wait() for run in runs] == [0, 0]
+    for where in ("in", "other"):
+        build(tmp_path / where, tmp_path / "scratch", tmp_path / f"cache-{where}")
+        assert contents(tmp_path / f"out-{where}") == contents(tmp_path / "scratch")
