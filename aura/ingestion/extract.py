@@ -22,6 +22,7 @@ from aura.errors import UserError
 from aura.files import replaced_folder, write_records
 from aura.ingestion.affect import Lexicon, affect_vectors, read_lexicon
 from aura.ingestion.cleaning import clean
+from aura.ingestion.compression import Damaged, decompressed
 from aura.ingestion.corpus import SCHEMA, text_hash
 from aura.ingestion.readers import InputFile, Lost, documents, list_files
 from aura.ingestion.shards import ShardWriter
@@ -37,6 +38,7 @@ class FileAccount:
 
     file: str
     bytes_read: int = 0
+    bytes_decompressed: int = 0  # what readers were given: all of a plain file, nothing of a damaged one
     bytes_decoded: int = 0  # UTF-8 bytes of the documents a reader found in it
     bytes_kept: int = 0
     documents: int = 0
@@ -126,6 +128,12 @@ def _read(file: InputFile, source: Source, account: FileAccount) -> Iterator[byt
         yield Lost(f"unreadable: {error.strerror}")
         return
     account.bytes_read = len(data)
+    try:
+        data = decompressed(file.name, data)
+    except Damaged as error:
+        yield Lost(str(error))
+        return
+    account.bytes_decompressed = len(data)
     if not data.strip():
         yield Lost("empty")
         return
@@ -163,6 +171,7 @@ def _totals(accounts: list[FileAccount]) -> dict[str, Any]:
         "files": len(accounts),
         "documents": sum(account.documents for account in accounts),
         "bytes_read": sum(account.bytes_read for account in accounts),
+        "bytes_decompressed": sum(account.bytes_decompressed for account in accounts),
         "bytes_decoded": sum(account.bytes_decoded for account in accounts),
         "bytes_kept": sum(account.bytes_kept for account in accounts),
         "lost": dict(sorted(lost.items())),

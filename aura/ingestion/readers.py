@@ -17,6 +17,7 @@ from typing import Any
 
 from aura.errors import UserError
 from aura.ingestion import pins
+from aura.ingestion.compression import plain_name
 from aura.ingestion.sample import docstrings, sample_files
 from aura.params import JsonSource, SampleSource, Source, TxtSource
 
@@ -60,7 +61,7 @@ def list_files(source: Source) -> list[InputFile]:
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """Name and place of the regular files with one of `suffixes` below `folder`, sorted by name.
+    """Name and place of the regular files with one of `suffixes`, compressed or not, below `folder`, sorted by name.
 
     Links to folders are not followed. A name that is no valid UTF-8 is shown with escapes.
     """
@@ -68,10 +69,15 @@ def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path
     for root, _, names in os.walk(folder):
         for name in names:
             path = Path(root, name)
-            if path.suffix.lower() in suffixes and _is_regular(path):
+            if has_suffix(name, suffixes) and _is_regular(path):
                 shown = os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")
                 found.append((shown, path))
     return sorted(found)
+
+
+def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file's name, without the suffix of its compression, ends with one of `suffixes`."""
+    return Path(plain_name(name)).suffix.lower() in suffixes
 
 
 def _is_regular(path: Path) -> bool:
@@ -86,7 +92,10 @@ def _remedy(folder: Path) -> str:
 
 
 def documents(source: Source, name: str, data: bytes) -> Iterator[bytes | Lost]:
-    """Yield the documents of one file as UTF-8 (perhaps invalid: cleaning decides), and what was lost."""
+    """Yield the documents of one file as UTF-8 (perhaps invalid: cleaning decides), and what was lost.
+
+    `data` is what the file holds, decompressed.
+    """
     match source:
         case SampleSource():
             yield from _sample_documents(data)
@@ -125,7 +134,7 @@ def _json_documents(source: JsonSource, name: str, data: bytes) -> Iterator[byte
     if isinstance(text, Lost):
         yield text
         return
-    records = [line for line in text.splitlines() if line.strip()] if name.lower().endswith(".jsonl") else [text]
+    records = [line for line in text.splitlines() if line.strip()] if has_suffix(name, (".jsonl",)) else [text]
     for record in records:
         try:
             value = json.loads(record)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from aura.ingestion.affect import affect_vectors, read_lexicon
 from aura.ingestion.cleaning import clean
+from aura.ingestion.compression import Damaged, decompressed
 from aura.ingestion.corpus import EMOTIONS
 from aura.ingestion.readers import Lost, documents, list_files
 from aura.params import JsonSource, Source, TxtSource
@@ -52,7 +53,11 @@ def load_text_corpus_all(
 def _load(source: Source, lexicon: Path) -> list[Item]:
     texts: list[str] = []
     for file in list_files(source):
-        for item in documents(source, file.name, file.path.read_bytes()):
+        try:
+            data = decompressed(file.name, file.path.read_bytes())
+        except Damaged:
+            continue
+        for item in documents(source, file.name, data):
             text = item if isinstance(item, Lost) else clean(item, invalid_text="drop", min_chars=1)
             if not isinstance(text, Lost):
                 texts.append(text)

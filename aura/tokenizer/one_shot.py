@@ -21,7 +21,7 @@ from aura import console, files, parallel
 from aura.errors import UserError
 from aura.ingestion import corpus, pins
 from aura.ingestion.extract import extract
-from aura.ingestion.readers import SUFFIXES, InputFile, list_files
+from aura.ingestion.readers import SUFFIXES, InputFile, has_suffix, list_files
 from aura.ingestion.select import select
 from aura.params import Params, SampleSource, Source, TrainTokenizer
 from aura.tokenizer import artifact, train, validation
@@ -131,7 +131,7 @@ def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
         return source
     if path.is_file() and not pins.is_pin(path):
         suffixes = SUFFIXES[source.kind]
-        chosen = [InputFile(path.name + ("" if path.suffix.lower() in suffixes else suffixes[0]), path)]
+        chosen = [InputFile(path.name + ("" if has_suffix(path.name, suffixes) else suffixes[0]), path)]
     else:
         chosen = list_files(source)
         if max_files is None:
