@@ -21,12 +21,13 @@ Name = Annotated[str, typer.Argument(help="Name of the source: lower-case letter
 def add_source(
     name: Name,
     path: Annotated[str, typer.Argument(help="Folder with the files.")],
-    kind: Annotated[str | None, typer.Option(help="txt or json; told by the files when left out.")] = None,
+    kind: Annotated[str | None, typer.Option(help="txt, json or parquet; told by the files when left out.")] = None,
     documents: Annotated[
         str | None, typer.Option(help="In .txt files, a document is a: file (default), blank_line or line.")
     ] = None,
     text_key: Annotated[
-        list[str] | None, typer.Option(help="In JSON, the key that holds the text; dotted, may be repeated.")
+        list[str] | None,
+        typer.Option(help="In JSON and Parquet, the key that holds the text; dotted, may be repeated."),
     ] = None,
     pin: Annotated[
         bool, typer.Option(help="Track a list of file hashes, not the folder: for thousands of files.")

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from aura.errors import UserError
-from aura.ingestion import pins
-from aura.ingestion.compression import plain_name
+from aura.ingestion import parquet, pins
+from aura.ingestion.compression import Damaged, plain_name
 from aura.ingestion.sample import docstrings, sample_files
-from aura.params import JsonSource, SampleSource, Source, TxtSource
+from aura.params import JsonSource, ParquetSource, SampleSource, Source, TxtSource
 
-SUFFIXES = {"txt": (".txt", ".md"), "json": (".json", ".jsonl")}
+SUFFIXES = {"txt": (".txt", ".md"), "json": (".json", ".jsonl"), "parquet": (".parquet",)}
 BLANK_LINES = re.compile(rb"(?:\r?\n[ \t]*){2,}")
 
 
@@ -103,6 +103,8 @@ def documents(source: Source, name: str, data: bytes) -> Iterator[bytes | Lost]:
             yield from _txt_documents(source, data)
         case JsonSource():
             yield from _json_documents(source, name, data)
+        case ParquetSource():
+            yield from _parquet_documents(source, data)
 
 
 def _sample_documents(data: bytes) -> Iterator[bytes | Lost]:
@@ -150,6 +152,18 @@ def _json_documents(source: JsonSource, name: str, data: bytes) -> Iterator[byte
             if not texts:
                 yield Lost("no text key")
             yield from (text.encode("utf-8", "surrogatepass") for text in texts)
+
+
+def _parquet_documents(source: ParquetSource, data: bytes) -> Iterator[bytes | Lost]:
+    rows = 0
+    try:
+        for rows, text in enumerate(parquet.texts(data, source.text_keys), start=1):  # noqa: B007 - counts
+            yield Lost("no text key") if text is None else text
+    except Damaged as error:
+        yield Lost(str(error))
+    else:
+        if not rows:
+            yield Lost("empty")
 
 
 def _texts(value: Any, keys: list[str]) -> Iterator[str]:  # noqa: ANN401 - any JSON value

@@ -15,7 +15,7 @@ from aura.ingestion.cleaning import clean
 from aura.ingestion.compression import Damaged, decompressed
 from aura.ingestion.corpus import EMOTIONS
 from aura.ingestion.readers import Lost, documents, list_files
-from aura.params import JsonSource, Source, TxtSource
+from aura.params import TEXT_KEYS, JsonSource, Source, TxtSource
 
 Item = tuple[str, npt.NDArray[np.float32]]
 BUILT_IN_LEXICON = Path(__file__).with_name("lexicon.tsv")
@@ -33,7 +33,7 @@ def load_text_corpus(folder: str | Path, documents: str = "file", lexicon: str |
 
 def load_json_corpus(
     folder: str | Path,
-    text_keys: tuple[str, ...] = ("text", "content", "body", "message"),
+    text_keys: tuple[str, ...] = TEXT_KEYS,
     lexicon: str | Path = BUILT_IN_LEXICON,
 ) -> list[Item]:
     """Documents of the .json and .jsonl files below `folder`, like `load_text_corpus`.
