@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from aura import console, params, sources
+from aura.errors import UserError
 from aura.files import folder_size
 from aura.ingestion import pins
 
@@ -20,8 +21,12 @@ Name = Annotated[str, typer.Argument(help="Name of the source: lower-case letter
 @source_app.command("add")
 def add_source(
     name: Name,
-    path: Annotated[str, typer.Argument(help="Folder with the files.")],
-    kind: Annotated[str | None, typer.Option(help="txt, json or parquet; told by the files when left out.")] = None,
+    path: Annotated[
+        str, typer.Argument(help="Folder with the files; or a dataset: OWNER/NAME on the Hub, or a local folder.")
+    ],
+    kind: Annotated[
+        str | None, typer.Option(help="txt, json or parquet, told by the files when left out; or dataset.")
+    ] = None,
     documents: Annotated[
         str | None, typer.Option(help="In .txt files, a document is a: file (default), blank_line or line.")
     ] = None,
@@ -32,10 +37,25 @@ def add_source(
     pin: Annotated[
         bool, typer.Option(help="Track a list of file hashes, not the folder: for thousands of files.")
     ] = False,
+    config: Annotated[str | None, typer.Option(help="Of a dataset: its configuration.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of a dataset: the split to read; train when left out.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Of a dataset: commit, tag or branch; the newest when left out.")
+    ] = None,
+    max_documents: Annotated[int | None, typer.Option(min=1, help="Of a dataset: at most so many rows.")] = None,
     only: Annotated[bool, typer.Option(help="Take every other source out.")] = False,
 ) -> None:
-    """Add a folder to the corpus."""
-    found = sources.add(name, path, kind, documents, text_key or [], pin)
+    """Add a folder, or a Hugging Face dataset, to the corpus."""
+    if kind == "dataset":
+        if pin or documents:
+            raise UserError(
+                "--pin and --documents do not go with --kind dataset: it is always pinned, a row a document"
+            )
+        found = sources.add_dataset(name, path, config, split or "train", revision, max_documents, text_key or [])
+    else:
+        if config or split or revision or max_documents:
+            raise UserError("--config, --split, --revision and --max-documents need --kind dataset")
+        found = sources.add(name, path, kind, documents, text_key or [], pin)
     others = [other for other in params.load().extract.sources if only and other != name]
     for other in others:
         sources.remove(other)
@@ -63,10 +83,10 @@ def remove_source(name: Name) -> None:
 
 @source_app.command("scan")
 def scan_source(name: Name) -> None:
-    """Take the changed files of a pinned source in."""
-    count = sources.scan(name)
+    """Take the changed files of a pinned source in, or a dataset's newest revision."""
+    found = sources.scan(name)
     pin = Path("data", name + pins.SUFFIX)
-    console.out.print(f"{pin} now describes {count:,} files. Run: dvc repro", markup=False)
+    console.out.print(f"{pin} now describes {found}. Run: dvc repro", markup=False)
 
 
 def main() -> None:

@@ -54,6 +54,14 @@ class ParquetSource(Section):
     text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
 
 
+class DatasetSource(Section):
+    """A Hugging Face dataset: the file at `path` pins its name, split and revision; `text_keys` as in Parquet."""
+
+    kind: Literal["dataset"]
+    path: str
+    text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
+
+
 class SampleSource(Section):
     """The built-in sample: documentation inside the installed packages that the file at `path` pins."""
 
@@ -61,7 +69,7 @@ class SampleSource(Section):
     path: str
 
 
-Source = Annotated[TxtSource | JsonSource | ParquetSource | SampleSource, Field(discriminator="kind")]
+Source = Annotated[TxtSource | JsonSource | ParquetSource | DatasetSource | SampleSource, Field(discriminator="kind")]
 
 
 class Extract(Section):

@@ -17,7 +17,8 @@ from ruamel.yaml.comments import CommentedMap
 from aura import params
 from aura.errors import UserError
 from aura.files import write_bytes
-from aura.ingestion import pins
+from aura.ingestion import hub, pins
+from aura.ingestion.materialise import raw_folder
 from aura.ingestion.readers import SUFFIXES, files_below
 
 PIPELINE_FILE = Path("dvc.yaml")
@@ -35,8 +36,7 @@ def add(name: str, path: str, kind: str | None, documents: str | None, text_keys
     `kind` is told by the files when not given. With `pin`, DVC tracks data/NAME.pin.json instead of the folder.
     Raises `UserError` if the name is taken, the folder holds nothing readable, or an option does not fit.
     """
-    if name in params.load().extract.sources:
-        raise UserError(f"the source {name} exists already. Choose another name, or: aura source remove {name}")
+    _new(name)
     kind = kind or _kind_of(path)
     entry: dict[str, Any] = {"kind": kind, "path": path}
     entry |= {"documents": documents} if documents else {}
@@ -45,39 +45,86 @@ def add(name: str, path: str, kind: str | None, documents: str | None, text_keys
     if pin:
         entry["path"] = str(Path("data", name + pins.SUFFIX))
         pins.write(Path(entry["path"]), Path(path), files)
-    with _edited(params.PARAMS_FILE) as values, _edited(PIPELINE_FILE) as pipeline:
-        values["extract"]["sources"][name] = _flow(entry)
-        deps = pipeline["stages"]["select"]["deps"]
-        position = sum(str(dep).startswith("data/extracted/") for dep in deps)
-        deps.insert(position, str(extracted(name)))
-        _check(values)
+    _enter(name, entry)
     advice = f"; more than {PIN_ADVISED:,}: `--pin` keeps DVC fast" if len(files) > PIN_ADVISED and not pin else ""
     return f"{len(files):,} {kind} files{advice}" if files else "the built-in sample"
 
 
+def add_dataset(
+    name: str,
+    dataset: str,
+    config: str | None,
+    split: str,
+    revision: str | None,
+    max_documents: int | None,
+    text_keys: list[str],
+) -> str:
+    """Add a Hugging Face dataset, pinned to a commit in data/NAME.pin.json; returns the revision, in words.
+
+    `revision` may be a branch, a tag or left out: the Hub says which commit it means. Raises `UserError` if the name
+    is taken or the dataset cannot be had.
+    """
+    _new(name)
+    pin = hub.DatasetPin(
+        dataset=dataset,
+        config=config,
+        split=split,
+        revision=hub.resolve(dataset, revision),
+        max_documents=max_documents,
+    )
+    path = Path("data", name + pins.SUFFIX)
+    entry: dict[str, Any] = {"kind": "dataset", "path": str(path)}
+    _enter(name, entry | ({"text_keys": text_keys} if text_keys else {}))
+    hub.write_pin(path, pin)
+    return f"{pin.title} at revision {pin.revision}"
+
+
 def remove(name: str) -> None:
     """Take a source out of the pipeline, with its extracted shards; the user's own files stay."""
-    _known(name)
+    source = _known(name)
     if len(params.load().extract.sources) == 1:
         raise UserError(f"{name} is the only source; add another one first: aura source add NAME PATH")
     with _edited(params.PARAMS_FILE) as values, _edited(PIPELINE_FILE) as pipeline:
         del values["extract"]["sources"][name]
         pipeline["stages"]["select"]["deps"].remove(str(extracted(name)))
         _check(values)
-    if extracted(name).exists():  # DVC would keep it for ever
-        shutil.rmtree(extracted(name))
+    ours = [extracted(name)]  # DVC would keep it for ever
+    ours += [raw_folder(Path(source.path))] if source.kind == "dataset" else []
+    for folder in ours:
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
-def scan(name: str) -> int:
-    """Rewrite the pin of a source after its folder changed; returns the number of files in it."""
+def scan(name: str) -> str:
+    """Rewrite the pin of a source after its folder or dataset changed; returns what it names now, in words."""
     source = _known(name)
     pin = Path(source.path)
+    if source.kind == "dataset":
+        dataset = hub.read_pin(pin)
+        moved = dataset.model_copy(update={"revision": hub.resolve(dataset.dataset)})
+        hub.write_pin(pin, moved)
+        return f"revision {moved.revision}" + (", as before" if moved == dataset else "")
     if source.kind == "sample" or not pins.is_pin(pin):
         raise UserError(f"the source {name} has no pin: DVC looks at {source.path} itself, so there is nothing to scan")
     folder = pins.folder_of(pin)
     files = _files(source.kind, folder)
     pins.write(pin, folder, files)
-    return len(files)
+    return f"{len(files):,} files"
+
+
+def _new(name: str) -> None:
+    if name in params.load().extract.sources:
+        raise UserError(f"the source {name} exists already. Choose another name, or: aura source remove {name}")
+
+
+def _enter(name: str, entry: dict[str, Any]) -> None:
+    """Write a source into params.yaml, and its output among select's deps."""
+    with _edited(params.PARAMS_FILE) as values, _edited(PIPELINE_FILE) as pipeline:
+        values["extract"]["sources"][name] = _flow(entry)
+        deps = pipeline["stages"]["select"]["deps"]
+        position = sum(str(dep).startswith("data/extracted/") for dep in deps)
+        deps.insert(position, str(extracted(name)))
+        _check(values)
 
 
 def _known(name: str) -> params.Source:
@@ -98,7 +145,7 @@ def _kind_of(path: str) -> str:
 def _files(kind: str, folder: Path) -> list[tuple[str, Path]]:
     suffixes = SUFFIXES.get(kind)
     if suffixes is None:
-        raise UserError(f"expected --kind to be one of {', '.join([*SUFFIXES, 'sample'])}; came {kind}")
+        raise UserError(f"expected --kind to be one of {', '.join([*SUFFIXES, 'dataset', 'sample'])}; came {kind}")
     files = files_below(folder, suffixes)
     if not files:
         raise UserError(f"No {' or '.join(suffixes)} files found in {folder}. Look with: ls -la {folder}")

@@ -18,8 +18,10 @@ from typing import Any
 from aura.errors import UserError
 from aura.ingestion import parquet, pins
 from aura.ingestion.compression import Damaged, plain_name
+from aura.ingestion.fields import first_text
+from aura.ingestion.materialise import materialise
 from aura.ingestion.sample import docstrings, sample_files
-from aura.params import JsonSource, ParquetSource, SampleSource, Source, TxtSource
+from aura.params import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
 
 SUFFIXES = {"txt": (".txt", ".md"), "json": (".json", ".jsonl"), "parquet": (".parquet",)}
 BLANK_LINES = re.compile(rb"(?:\r?\n[ \t]*){2,}")
@@ -43,8 +45,12 @@ class Lost:
 def list_files(source: Source) -> list[InputFile]:
     """The files of a source, sorted by name.
 
-    Raises `UserError` if the folder is missing or holds no file of the source's kind, or a pin is stale.
+    A dataset's files are written now, unless they are there already. Raises `UserError` if the folder is missing or
+    holds no file of the source's kind, a pin is stale, or a dataset cannot be had.
     """
+    if isinstance(source, DatasetSource):
+        folder = materialise(Path(source.path), source.text_keys)
+        return [InputFile(name, path) for name, path in files_below(folder, (".jsonl",))]
     if isinstance(source, SampleSource):
         return [InputFile(name, path) for name, path in sample_files(Path(source.path))]
     folder, suffixes = pins.folder_of(Path(source.path)), SUFFIXES[source.kind]
@@ -102,7 +108,9 @@ def documents(source: Source, name: str, data: bytes) -> Iterator[bytes | Lost]:
         case TxtSource():
             yield from _txt_documents(source, data)
         case JsonSource():
-            yield from _json_documents(source, name, data)
+            yield from _json_documents(source.text_keys, name, data)
+        case DatasetSource():
+            yield from _json_documents(["text"], name, data)
         case ParquetSource():
             yield from _parquet_documents(source, data)
 
@@ -131,7 +139,7 @@ def _as_utf8(data: bytes) -> bytes | Lost:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _json_documents(source: JsonSource, name: str, data: bytes) -> Iterator[bytes | Lost]:
+def _json_documents(text_keys: list[str], name: str, data: bytes) -> Iterator[bytes | Lost]:
     text = _as_utf8(data)
     if isinstance(text, Lost):
         yield text
@@ -147,7 +155,7 @@ def _json_documents(source: JsonSource, name: str, data: bytes) -> Iterator[byte
         except RecursionError:
             yield Lost("JSON nested too deeply")
         else:
-            texts = list(_texts(value, source.text_keys))
+            texts = list(_texts(value, text_keys))
             # A lone surrogate ("\ud800") is legal JSON and no text: it becomes invalid UTF-8, and is counted there.
             if not texts:
                 yield Lost("no text key")
@@ -176,16 +184,8 @@ def _texts(value: Any, keys: list[str]) -> Iterator[str]:  # noqa: ANN401 - any 
         elif isinstance(value, list):
             waiting.extend(reversed(value))
         elif isinstance(value, dict):
-            text = next((text for key in keys if isinstance(text := _field(value, key), str)), None)
+            text = first_text(value, keys)
             if text is not None:
                 yield text
             else:
                 waiting.extend(inner for inner in reversed(value.values()) if isinstance(inner, dict | list))
-
-
-def _field(value: Any, dotted: str) -> Any:  # noqa: ANN401 - any JSON value
-    if isinstance(value, dict) and dotted in value:
-        return value[dotted]
-    for part in dotted.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value

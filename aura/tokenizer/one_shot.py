@@ -23,7 +23,7 @@ from aura.ingestion import corpus, pins
 from aura.ingestion.extract import extract
 from aura.ingestion.readers import SUFFIXES, InputFile, has_suffix, list_files
 from aura.ingestion.select import select
-from aura.params import Params, SampleSource, Source, TrainTokenizer
+from aura.params import DatasetSource, JsonSource, Params, SampleSource, Source, TrainTokenizer
 from aura.tokenizer import artifact, train, validation
 from aura.tokenizer.artifact import Artifact
 from aura.tokenizer.counts import WordCounts, count_words, texts_hash
@@ -140,6 +140,8 @@ def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
         link = folder / file.name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(file.path.absolute())
+    if isinstance(source, DatasetSource):
+        return JsonSource(kind="json", path=str(folder))
     return source.model_copy(update={"path": str(folder)})
 
 
