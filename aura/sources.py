@@ -18,7 +18,7 @@ from aura import params
 from aura.errors import UserError
 from aura.files import write_bytes
 from aura.ingestion import hub, pins
-from aura.ingestion.materialise import raw_folder
+from aura.ingestion.materialise import partial_folder, raw_folder
 from aura.ingestion.readers import SUFFIXES, files_below
 
 PIPELINE_FILE = Path("dvc.yaml")
@@ -89,7 +89,9 @@ def remove(name: str) -> None:
         pipeline["stages"]["select"]["deps"].remove(str(extracted(name)))
         _check(values)
     ours = [extracted(name)]  # DVC would keep it for ever
-    ours += [raw_folder(Path(source.path))] if source.kind == "dataset" else []
+    if source.kind == "dataset":
+        rows = raw_folder(Path(source.path))
+        ours += [rows, partial_folder(rows)]
     for folder in ours:
         if folder.exists():
             shutil.rmtree(folder)

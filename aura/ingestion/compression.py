@@ -65,14 +65,14 @@ def decompressed(name: str, data: bytes) -> bytes:
 
 
 def _read_all(stream: io.BufferedIOBase, limit: int) -> bytes:
-    content = bytearray()
+    content = io.BytesIO()  # gives its bytes away without a copy
     with stream:
         while block := stream.read(BLOCK_BYTES):
-            content += block
-            if len(content) > limit:
+            content.write(block)
+            if content.tell() > limit:
                 most = "4 GB" if limit == MAX_BYTES else f"{MAX_RATIO} times its size and {FREE_BYTES // 10**6} MB"
                 raise Damaged(f"decompresses to more than {most}")
-    return bytes(content)
+    return content.getvalue()
 
 
 def _suffix(name: str) -> str:

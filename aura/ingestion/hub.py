@@ -128,7 +128,11 @@ def _was_saved(folder: Path) -> bool:
 
 
 def _folder_hash(folder: Path) -> str:
-    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    """Of names and contents; what is hidden (.git, .cache) is no data, for `datasets` either."""
+    found = ((path.relative_to(folder), path) for path in folder.rglob("*") if path.is_file())
+    files = sorted(
+        (name.as_posix(), path) for name, path in found if not any(part.startswith(".") for part in name.parts)
+    )
     lines = [f"{name}\0{size}\0{digest}\n" for name, (size, digest) in pins.state(files).items()]
     return xxhash.xxh3_128_hexdigest("".join(lines).encode("utf-8", "surrogateescape"))
 
@@ -148,7 +152,7 @@ def _explained(what: str) -> Iterator[None]:
         said = " ".join(str(error).split())
         if "Dataset scripts" in said:
             raise UserError(f"{what}: it is made by a program, which is never run here ({said}).") from None
-        raise UserError(f"{what}: {said[:500]}. Look at --config and --split, and at the dataset's page.") from None
+        raise UserError(f"{what}: {said[:500]}. Look at its config and split, and at its page.") from None
 
 
 def _reason(error: Exception) -> str:
@@ -166,5 +170,5 @@ def _reason(error: Exception) -> str:
     if status in (401, 403):
         return f"the Hub refuses access ({status}). Check your token: hf auth whoami"
     if isinstance(error, DatasetsError | FileNotFoundError):
-        return f"{said[:500]}. Look at --config and --split, and at the dataset's files."
+        return f"{said[:500]}. Look at its config and split, and at its files."
     return f"the Hub cannot be reached ({said[:200]}). Check the network, then run the same command again."

@@ -39,6 +39,11 @@ def raw_folder(pin: Path) -> Path:
     return pin.parent / "raw" / pins.source_name(pin)
 
 
+def partial_folder(folder: Path) -> Path:
+    """Where a folder of rows grows until it is complete."""
+    return folder.with_name(f".{folder.name}.partial")
+
+
 def materialise(path: Path, text_keys: Sequence[str]) -> Path:
     """The folder with the rows that the pin at `path` names, written now unless it is there already."""
     pin, folder = hub.read_pin(path), raw_folder(path)
@@ -66,7 +71,7 @@ def write_shards(
     `text_keys` are columns or dotted paths; the first that holds a string gives a row's text. Raises `UserError` if
     the dataset cannot be had, has no such column, or no rows; what was written until then is kept for the next run.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = partial_folder(folder)
     state = _progress(partial, pin, text_keys)
     if state is None:
         if partial.exists():
@@ -144,7 +149,7 @@ def _require_text(row: dict[str, Any], pin: DatasetPin, text_keys: Sequence[str]
         columns = ", ".join(row)
         raise UserError(
             f"{pin.title}: expected a column {' or '.join(text_keys)}, it has {columns}. "
-            "Name the one with the text: --text-key KEY (or text_keys in params.yaml), dotted where it lies deeper."
+            "Name the one with the text, dotted where it is deeper: text_keys in params.yaml, or hf_stream --text_key."
         )
     if not any(field(row, key) is None or isinstance(field(row, key), str) for key in present):
         kinds = ", ".join(f"{key} ({type(field(row, key)).__name__})" for key in present)

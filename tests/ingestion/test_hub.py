@@ -52,6 +52,8 @@ def test_a_repository_folder_and_a_saved_dataset_give_the_same_rows(tmp_path):
 def test_the_revision_of_a_folder_is_a_hash_of_names_and_contents(tmp_path):
     folder = repository(tmp_path / "repository")
     before = hub.resolve(str(folder))
+    (folder / ".git").mkdir()
+    (folder / ".git/HEAD").write_text("not data")
     assert before == hub.resolve(str(repository(tmp_path / "copy")))
     (folder / "train-0.jsonl").rename(folder / "train-9.jsonl")
     renamed = hub.resolve(str(folder))
@@ -151,6 +153,13 @@ def test_a_hub_that_refuses_gives_one_line_that_says_what_to_do(status, code, wo
         said = message_of_the_hub(address, "hub.open_rows(pin)")
     assert said.startswith(f"error: dataset allenai/c4 at revision {COMMIT}: ")
     assert words in said
+
+
+def test_a_gated_dataset_whose_page_is_public_says_so_too():
+    """The usual case: anybody may ask for its newest commit, and not for its files."""
+    with refusing_hub(403, "GatedRepo", known=COMMIT) as address:
+        said = message_of_the_hub(address, "hub.open_rows(pin)")
+    assert said.startswith("error: dataset allenai/c4 (config en, split train): it is gated. Ask for access")
 
 
 def test_without_a_network_nothing_waits_long():
