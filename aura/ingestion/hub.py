@@ -24,6 +24,9 @@ from aura.params import Section
 
 LOCAL = "xxh3:"  # begins the revision of a local folder
 TIMEOUT = 30  # seconds for the Hub to say whether it has a revision
+# Of a read that broke off. Each has five tries inside: a network that stays away ends a run after a minute, and the
+# next run goes on where it was; the library's own 20 would take ten minutes.
+READ_RETRIES = 2
 
 
 class DatasetPin(Section):
@@ -94,9 +97,12 @@ def open_rows(pin: DatasetPin) -> Any:  # noqa: ANN401 - a datasets.IterableData
     else:
         resolve(pin.dataset, pin.revision)  # says at once what `datasets` says after five tries
     import datasets
+    import huggingface_hub
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(logging.CRITICAL)  # what it logs, it raises too
+    datasets.config.STREAMING_READ_MAX_RETRIES = READ_RETRIES
+    huggingface_hub.logging.set_verbosity(logging.ERROR)
     with _explained(pin.title):
         if not pin.revision.startswith(LOCAL):
             return datasets.load_dataset(
