@@ -9,6 +9,7 @@ from rich.text import Text
 
 from aura import console, params, sources
 from aura.cache import project_cache
+from aura.errors import UserError
 from aura.files import folder_size
 from aura.ingestion import pins
 
@@ -30,21 +31,47 @@ Name = Annotated[str, typer.Argument(help="Name of the source: lower-case letter
 @source_app.command("add")
 def add_source(
     name: Name,
-    path: Annotated[str, typer.Argument(help="Folder with the files, or data/sample.pin.json.")],
-    kind: Annotated[str | None, typer.Option(help="txt, json or sample; told by the files when left out.")] = None,
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="Folder with the files, or data/sample.pin.json; or a dataset: OWNER/NAME on the Hub, or a folder."
+        ),
+    ],
+    kind: Annotated[
+        str | None, typer.Option(help="txt, json, parquet or sample, told by the files when left out; or dataset.")
+    ] = None,
     documents: Annotated[
         str | None, typer.Option(help="In .txt files, a document is a: file (default), blank_line or line.")
     ] = None,
     text_key: Annotated[
-        list[str] | None, typer.Option(help="In JSON, the key that holds the text; dotted, may be repeated.")
+        list[str] | None,
+        typer.Option(help="In JSON and Parquet, the key that holds the text; dotted, may be repeated."),
     ] = None,
     pin: Annotated[
         bool, typer.Option(help="Track a list of file hashes, not the folder: for thousands of files.")
     ] = False,
+    config: Annotated[str | None, typer.Option(help="Of a dataset: its configuration.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of a dataset: the split to read; train when left out.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Of a dataset: commit, tag or branch; the newest when left out.")
+    ] = None,
+    max_documents: Annotated[int | None, typer.Option(min=1, help="Of a dataset: at most so many rows.")] = None,
     only: Annotated[bool, typer.Option(help="Take every other source out.")] = False,
 ) -> None:
-    """Add a folder to the corpus."""
-    found, taken_out = sources.add(name, path, kind, documents, text_key or [], pin=pin, only=only)
+    """Add a folder, or a Hugging Face dataset, to the corpus."""
+    keys = text_key or []
+    if kind == "dataset":
+        if pin or documents:
+            raise UserError(
+                "--pin and --documents do not go with --kind dataset: it is always pinned, a row a document"
+            )
+        found, taken_out = sources.add_dataset(
+            name, path, config, split or "train", revision, max_documents, keys, only=only
+        )
+    else:
+        if config or split or revision or max_documents:
+            raise UserError("--config, --split, --revision and --max-documents need --kind dataset")
+        found, taken_out = sources.add(name, path, kind, documents, keys, pin=pin, only=only)
     removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
     if "sample" in taken_out:
@@ -71,10 +98,10 @@ def remove_source(name: Name) -> None:
 
 @source_app.command("scan")
 def scan_source(name: Name) -> None:
-    """Take the changed files of a pinned source in."""
-    count = sources.scan(name)
+    """Take the changed files of a pinned source in, or a dataset's newest revision."""
+    found = sources.scan(name)
     pin = Path("data", name + pins.SUFFIX)
-    console.out.print(f"{pin} now describes {count:,} files. Run: dvc repro", markup=False)
+    console.out.print(f"{pin} now describes {found}. Run: dvc repro", markup=False)
 
 
 @cache_app.command("stats")

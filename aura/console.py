@@ -26,8 +26,8 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
-def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yield `items`, showing how many of `total` are done: a bar in a terminal, lines elsewhere."""
+def track(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` (where it is known) are done: a bar in a terminal, lines elsewhere."""
     if not err.is_terminal:
         yield from _track_in_log(items, description, total)
         return
@@ -36,13 +36,14 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
         yield from progress.track(items, total=total, description=description)
 
 
-def _track_in_log(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+def _track_in_log(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    of_total = "" if total is None else f" of {total:,}"
     last = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         if time.monotonic() - last > LOG_INTERVAL:
             last = time.monotonic()
-            err.print(f"{description}: {done:,} of {total:,}", markup=False)
+            err.print(f"{description}: {done:,}{of_total}", markup=False)
 
 
 def summary(stage: str, facts: dict[str, str], see: str) -> None:

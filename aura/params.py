@@ -21,6 +21,7 @@ PARAMS_FILE = Path("params.yaml")
 
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
+TEXT_KEYS = ("text", "content", "body", "message")
 
 
 class Section(pydantic.BaseModel):
@@ -45,7 +46,23 @@ class JsonSource(Section):
 
     kind: Literal["json"]
     path: str
-    text_keys: list[str] = ["text", "content", "body", "message"]
+    text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
+
+
+class ParquetSource(Section):
+    """A folder of .parquet files; `text_keys` are columns or dotted paths, the first that holds a string counts."""
+
+    kind: Literal["parquet"]
+    path: str
+    text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
+
+
+class DatasetSource(Section):
+    """A Hugging Face dataset: the file at `path` pins its name, split and revision; `text_keys` as in Parquet."""
+
+    kind: Literal["dataset"]
+    path: str
+    text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
 
 
 class SampleSource(Section):
@@ -55,7 +72,7 @@ class SampleSource(Section):
     path: str
 
 
-Source = Annotated[TxtSource | JsonSource | SampleSource, Field(discriminator="kind")]
+Source = Annotated[TxtSource | JsonSource | ParquetSource | DatasetSource | SampleSource, Field(discriminator="kind")]
 
 
 class Extract(Section):

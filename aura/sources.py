@@ -18,7 +18,8 @@ from ruamel.yaml.comments import CommentedMap
 from aura import params
 from aura.errors import UserError
 from aura.files import write_bytes
-from aura.ingestion import pins
+from aura.ingestion import hub, pins
+from aura.ingestion.materialise import partial_folder, raw_folder
 from aura.ingestion.readers import SUFFIXES, files_below
 
 PIPELINE_FILE = Path("dvc.yaml")
@@ -39,9 +40,7 @@ def add(
     with `only`, every other source is taken out. Raises `UserError`, with nothing written, if the name is taken,
     the folder holds nothing readable or belongs to the pipeline, or an option does not fit.
     """
-    present = list(params.load().extract.sources)
-    if name in present:
-        raise UserError(f"the source {name} exists already. Choose another name, or: aura source remove {name}")
+    _new(name)
     _refuse_outputs(path)
     kind = kind or _kind_of(path)
     entry: dict[str, Any] = {"kind": kind, "path": path}
@@ -50,27 +49,54 @@ def add(
     files = [] if kind == "sample" else _files(kind, Path(path))
     if pin:
         entry["path"] = str(Path("data", name + pins.SUFFIX))
-    removed = present if only else []
-    with _edited_pipeline() as (values, deps):
-        values["extract"]["sources"][name] = _flow(entry)
-        deps.insert(sum(str(dep).startswith("data/extracted/") for dep in deps), str(extracted(name)))
-        for other in removed:
-            _take_out(other, values, deps)
+    removed = list(params.load().extract.sources) if only else []
+    _enter(name, entry, removed)
     if pin:
         pins.write(Path(entry["path"]), Path(path), files)
-    _delete_extracted(removed)
     advice = f"; more than {PIN_ADVISED:,}: `--pin` keeps DVC fast" if len(files) > PIN_ADVISED and not pin else ""
     return f"{len(files):,} {kind} files{_left_aside(kind, path)}{advice}" if files else "the built-in sample", removed
 
 
+def add_dataset(
+    name: str,
+    dataset: str,
+    config: str | None,
+    split: str,
+    revision: str | None,
+    max_documents: int | None,
+    text_keys: list[str],
+    *,
+    only: bool,
+) -> tuple[str, list[str]]:
+    """Add a Hugging Face dataset, pinned to a commit in data/NAME.pin.json; returns what `add` does.
+
+    `revision` may be a branch, a tag or left out: the Hub says which commit it means. Raises `UserError` if the name
+    is taken or the dataset cannot be had.
+    """
+    _new(name)
+    pin = hub.DatasetPin(
+        dataset=dataset,
+        config=config,
+        split=split,
+        revision=hub.resolve(dataset, revision),
+        max_documents=max_documents,
+    )
+    path = Path("data", name + pins.SUFFIX)
+    entry: dict[str, Any] = {"kind": "dataset", "path": str(path)}
+    removed = list(params.load().extract.sources) if only else []
+    _enter(name, entry | ({"text_keys": text_keys} if text_keys else {}), removed)
+    hub.write_pin(path, pin)
+    return f"{pin.title} at revision {pin.revision}", removed
+
+
 def remove(name: str) -> None:
     """Take a source out of the pipeline, with its caps and extracted shards; the user's own files stay."""
-    _known(name)
+    source = _known(name)
     if len(params.load().extract.sources) == 1:
         raise UserError(f"{name} is the only source; add another one first: aura source add NAME PATH")
     with _edited_pipeline() as (values, deps):
         _take_out(name, values, deps)
-    _delete_extracted([name])
+    _delete_made(name, source)
 
 
 def _take_out(name: str, values: Any, deps: Any) -> None:  # noqa: ANN401 - YAML documents
@@ -81,10 +107,15 @@ def _take_out(name: str, values: Any, deps: Any) -> None:  # noqa: ANN401 - YAML
     deps[:] = [dep for dep in deps if dep != str(extracted(name))]
 
 
-def _delete_extracted(names: list[str]) -> None:
-    for name in names:
-        if extracted(name).exists():  # DVC would keep it for ever
-            shutil.rmtree(extracted(name))
+def _delete_made(name: str, source: params.Source) -> None:
+    """Delete what was made of a removed source: DVC would keep it for ever."""
+    made = [extracted(name)]
+    if source.kind == "dataset":
+        rows = raw_folder(Path(source.path))
+        made += [rows, partial_folder(rows)]
+    for folder in made:
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def _refuse_outputs(path: str) -> None:
@@ -107,16 +138,38 @@ def _left_aside(kind: str, path: str) -> str:
     )
 
 
-def scan(name: str) -> int:
-    """Rewrite the pin of a source after its folder changed; returns the number of files in it."""
+def scan(name: str) -> str:
+    """Rewrite the pin of a source after its folder or dataset changed; returns what it names now, in words."""
     source = _known(name)
     pin = Path(source.path)
+    if source.kind == "dataset":
+        dataset = hub.read_pin(pin)
+        moved = dataset.model_copy(update={"revision": hub.resolve(dataset.dataset)})
+        hub.write_pin(pin, moved)
+        return f"revision {moved.revision}" + (", as before" if moved == dataset else "")
     if source.kind == "sample" or not pins.is_pin(pin):
         raise UserError(f"the source {name} has no pin: DVC looks at {source.path} itself, so there is nothing to scan")
     folder = pins.folder_of(pin)
     files = _files(source.kind, folder)
     pins.write(pin, folder, files)
-    return len(files)
+    return f"{len(files):,} files"
+
+
+def _new(name: str) -> None:
+    if name in params.load().extract.sources:
+        raise UserError(f"the source {name} exists already. Choose another name, or: aura source remove {name}")
+
+
+def _enter(name: str, entry: dict[str, Any], removed: list[str]) -> None:
+    """Write a source into params.yaml and its output among select's deps, and take `removed` out of both."""
+    before = params.load().extract.sources
+    with _edited_pipeline() as (values, deps):
+        values["extract"]["sources"][name] = _flow(entry)
+        deps.insert(sum(str(dep).startswith("data/extracted/") for dep in deps), str(extracted(name)))
+        for other in removed:
+            _take_out(other, values, deps)
+    for other in removed:
+        _delete_made(other, before[other])
 
 
 def _known(name: str) -> params.Source:
@@ -139,7 +192,7 @@ def _kind_of(path: str) -> str:
 def _files(kind: str, folder: Path) -> list[tuple[str, Path]]:
     suffixes = SUFFIXES.get(kind)
     if suffixes is None:
-        raise UserError(f"expected --kind to be one of {', '.join([*SUFFIXES, 'sample'])}; came {kind}")
+        raise UserError(f"expected --kind to be one of {', '.join([*SUFFIXES, 'dataset', 'sample'])}; came {kind}")
     files = files_below(folder, suffixes)
     if not files:
         raise UserError(f"No {' or '.join(suffixes)} files found in {folder}. Look with: ls -la {folder}")

@@ -19,6 +19,10 @@ SUBSTITUTIONS = {
     "4000": "600",
     "2000": "500",
     "--max_files 1000": "--max_files 60",
+    "--max_samples 100000": "--max_samples 60",
+    "--max-documents 100000": "--max-documents 60",
+    "allenai/c4": "data/hub",  # a dataset repository in a local folder: tests have no network
+    "--config en": "--config default",
     "/path/to/your/data": "data/kb",
     "/path/to/shared/folder": "../store",
     "gs://BUCKET/PREFIX": "../store",
@@ -62,6 +66,7 @@ def reader(project: Project) -> Project:
         shutil.copytree(data / source, data / name)
     for name in ("json", "pretrain"):
         shutil.copytree(data / "posts", data / name)
+    shutil.copytree(data / "posts", data / "hub")
     (data / "corpus.txt").write_text("\n\n".join(stdlib_texts(200)), encoding="utf-8")
     return project
 

@@ -25,7 +25,11 @@ def mistake(old: str, new: str) -> str:
         ("vocab_size: 8000", "vocab_size: many", "train_tokenizer.vocab_size: expected a valid integer; came 'many'"),
         ("vocab_size: 8000", "vocab_size: 8000.5", "came 8000.5 (float)"),
         ("held_out: 0.05", "held_out: 0.9", "select.held_out: expected less than or equal to 0.5; came 0.9"),
-        ("kind: sample", "kind: smaple", "extract.sources.sample.kind: expected one of 'txt', 'json', 'sample'"),
+        (
+            "kind: sample",
+            "kind: smaple",
+            "extract.sources.sample.kind: expected one of 'txt', 'json', 'parquet', 'dataset', 'sample'",
+        ),
         (
             "{kind: sample,",
             "{kind: txt, text_keys: [a],",

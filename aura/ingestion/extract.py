@@ -25,9 +25,21 @@ from aura.cache import Cache, action_key, code_key
 from aura.console import track
 from aura.errors import UserError
 from aura.files import replaced_folder, write_records
-from aura.ingestion import affect, cleaning, corpus, packs, readers, sample, shards
+from aura.ingestion import (
+    affect,
+    cleaning,
+    compression,
+    corpus,
+    fields,
+    packs,
+    parquet,
+    readers,
+    sample,
+    shards,
+)
 from aura.ingestion.affect import Lexicon, affect_vectors, read_lexicon
 from aura.ingestion.cleaning import clean
+from aura.ingestion.compression import Damaged, decompressed
 from aura.ingestion.corpus import SCHEMA, text_hash
 from aura.ingestion.packs import Batch, BatchResult, FileAccount, Pack
 from aura.ingestion.readers import InputFile, Lost, documents, list_files
@@ -229,6 +241,12 @@ def _read(file: InputFile, source: Source, account: FileAccount) -> Iterator[byt
         return
     account.bytes_read = len(data)
     account.digest = xxhash.xxh3_128_hexdigest(data)
+    try:
+        data = decompressed(file.name, data)
+    except Damaged as error:
+        yield Lost(str(error))
+        return
+    account.bytes_decompressed = len(data)
     if not data.strip():
         yield Lost("empty")
         return
@@ -266,6 +284,7 @@ def _totals(accounts: list[FileAccount]) -> dict[str, Any]:
         "files": len(accounts),
         "documents": sum(account.documents for account in accounts),
         "bytes_read": sum(account.bytes_read for account in accounts),
+        "bytes_decompressed": sum(account.bytes_decompressed for account in accounts),
         "bytes_decoded": sum(account.bytes_decoded for account in accounts),
         "bytes_kept": sum(account.bytes_kept for account in accounts),
         "lost": dict(sorted(lost.items())),
@@ -276,6 +295,7 @@ def _as_json(account: FileAccount) -> dict[str, Any]:
     return {
         "file": account.file,
         "bytes_read": account.bytes_read,
+        "bytes_decompressed": account.bytes_decompressed,
         "bytes_decoded": account.bytes_decoded,
         "bytes_kept": account.bytes_kept,
         "documents": account.documents,
@@ -292,4 +312,7 @@ def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
 
 
 # Every module with a say in what becomes of a file: a change in one is a miss. A test compares with dvc.yaml.
-TRANSFORMS = (affect, cleaning, corpus, sys.modules[__name__], packs, readers, sample, shards)
+TRANSFORMS = (
+    *(affect, cleaning, compression, corpus, sys.modules[__name__], fields),
+    *(packs, parquet, readers, sample, shards),
+)

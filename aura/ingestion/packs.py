@@ -30,6 +30,7 @@ class FileAccount:
 
     file: str
     bytes_read: int = 0
+    bytes_decompressed: int = 0  # what readers were given: all of a plain file, nothing of a damaged one
     bytes_decoded: int = 0  # UTF-8 bytes of the documents a reader found in it
     bytes_kept: int = 0
     documents: int = 0

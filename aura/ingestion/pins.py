@@ -34,7 +34,7 @@ def folder_of(path: Path) -> Path:
 
 def write(pin: Path, folder: Path, files: list[tuple[str, Path]]) -> None:
     """Write the pin of `folder`: one line a file, so that a diff shows what changed."""
-    records = ([name, *state] for name, state in _state(files).items())
+    records = ([name, *state] for name, state in state(files).items())
     write_records(pin, {"folder": folder.as_posix()}, "files", records)
 
 
@@ -42,7 +42,7 @@ def check(pin: Path, files: list[tuple[str, Path]]) -> None:
     """Raise `UserError`, naming files, unless `files` are exactly what the pin recorded."""
     name = source_name(pin)
     recorded = {path: (size, digest) for path, size, digest in read_json(pin, f"aura source scan {name}")["files"]}
-    present = _state(files)
+    present = state(files)
     changes = [
         *(f"added {path}" for path in present if path not in recorded),
         *(f"removed {path}" for path in recorded if path not in present),
@@ -55,13 +55,14 @@ def check(pin: Path, files: list[tuple[str, Path]]) -> None:
         )
 
 
-def _state(files: list[tuple[str, Path]]) -> dict[str, tuple[int, str]]:
-    state = {}
+def state(files: list[tuple[str, Path]]) -> dict[str, tuple[int, str]]:
+    """Size and XXH3 of each file, by name."""
+    found = {}
     for name, path in files:
         digest, size = xxhash.xxh3_128(), 0
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
                 size += len(block)
-        state[name] = (size, digest.hexdigest())
-    return state
+        found[name] = (size, digest.hexdigest())
+    return found

@@ -6,7 +6,6 @@ missing without being counted.
 """
 
 import codecs
-import itertools
 import json
 import os
 import re
@@ -17,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from aura.errors import UserError
-from aura.ingestion import pins
+from aura.ingestion import parquet, pins
+from aura.ingestion.compression import Damaged, plain_name
+from aura.ingestion.fields import first_text
+from aura.ingestion.materialise import materialise
 from aura.ingestion.sample import docstrings, sample_files
-from aura.params import JsonSource, SampleSource, Source, TxtSource
+from aura.params import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
 
-SUFFIXES = {"txt": (".txt", ".md"), "json": (".json", ".jsonl")}
+SUFFIXES = {"txt": (".txt", ".md"), "json": (".json", ".jsonl"), "parquet": (".parquet",)}
 BLANK_LINES = re.compile(rb"(?:\r?\n[ \t]*){2,}")
 
 
@@ -43,8 +45,12 @@ class Lost:
 def list_files(source: Source) -> list[InputFile]:
     """The files of a source, sorted by name.
 
-    Raises `UserError` if the folder is missing or holds no file of the source's kind, or a pin is stale.
+    A dataset's files are written now, unless they are there already. Raises `UserError` if the folder is missing or
+    holds no file of the source's kind, a pin is stale, or a dataset cannot be had.
     """
+    if isinstance(source, DatasetSource):
+        folder = materialise(Path(source.path), source.text_keys)
+        return [InputFile(name, path) for name, path in files_below(folder, (".jsonl",))]
     if isinstance(source, SampleSource):
         return [InputFile(name, path) for name, path in sample_files(Path(source.path))]
     folder, suffixes = pins.folder_of(Path(source.path)), SUFFIXES[source.kind]
@@ -61,7 +67,7 @@ def list_files(source: Source) -> list[InputFile]:
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """Name and place of the regular files with one of `suffixes` below `folder`, sorted by name.
+    """Name and place of the regular files with one of `suffixes`, compressed or not, below `folder`, sorted by name.
 
     Links to folders are not followed. A name that is no valid UTF-8 is shown with escapes.
     """
@@ -69,7 +75,7 @@ def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path
     for root, _, names in os.walk(folder, onerror=_refuse):
         for name in names:
             path = Path(root, name)
-            if path.suffix.lower() in suffixes and _is_regular(path):
+            if has_suffix(name, suffixes) and _is_regular(path):
                 shown = os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")
                 found.append((shown, path))
     return sorted(found)
@@ -79,6 +85,11 @@ def _refuse(error: OSError) -> None:
     """A folder that cannot be listed may hold documents: stop, and do not lose them silently."""
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file's name, without the suffix of its compression, ends with one of `suffixes`."""
+    return Path(plain_name(name)).suffix.lower() in suffixes
 
 
 def _is_regular(path: Path) -> bool:
@@ -93,14 +104,21 @@ def _remedy(folder: Path) -> str:
 
 
 def documents(source: Source, name: str, data: bytes) -> Iterator[bytes | Lost]:
-    """Yield the documents of one file as UTF-8 (perhaps invalid: cleaning decides), and what was lost."""
+    """Yield the documents of one file as UTF-8 (perhaps invalid: cleaning decides), and what was lost.
+
+    `data` is what the file holds, decompressed.
+    """
     match source:
         case SampleSource():
             yield from _sample_documents(data)
         case TxtSource():
             yield from _txt_documents(source, data)
         case JsonSource():
-            yield from _json_documents(source, name, data)
+            yield from _json_documents(source.text_keys, name, data)
+        case DatasetSource():
+            yield from _json_documents(["text"], name, data)
+        case ParquetSource():
+            yield from _parquet_documents(source, data)
 
 
 def _sample_documents(data: bytes) -> Iterator[bytes | Lost]:
@@ -127,12 +145,12 @@ def _as_utf8(data: bytes) -> bytes | Lost:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _json_documents(source: JsonSource, name: str, data: bytes) -> Iterator[bytes | Lost]:
+def _json_documents(text_keys: list[str], name: str, data: bytes) -> Iterator[bytes | Lost]:
     text = _as_utf8(data)
     if isinstance(text, Lost):
         yield text
         return
-    records = [line for line in text.splitlines() if line.strip()] if name.lower().endswith(".jsonl") else [text]
+    records = [line for line in text.splitlines() if line.strip()] if has_suffix(name, (".jsonl",)) else [text]
     for record in records:
         try:
             value = json.loads(record)
@@ -143,11 +161,23 @@ def _json_documents(source: JsonSource, name: str, data: bytes) -> Iterator[byte
         except RecursionError:
             yield Lost("JSON nested too deeply")
         else:
-            texts = list(_texts(value, source.text_keys))
+            texts = list(_texts(value, text_keys))
             # A lone surrogate ("\ud800") is legal JSON and no text: it becomes invalid UTF-8, and is counted there.
             if not texts:
                 yield Lost("no text key")
             yield from (text.encode("utf-8", "surrogatepass") for text in texts)
+
+
+def _parquet_documents(source: ParquetSource, data: bytes) -> Iterator[bytes | Lost]:
+    rows = 0
+    try:
+        for rows, text in enumerate(parquet.texts(data, source.text_keys), start=1):  # noqa: B007 - counts
+            yield Lost("no text key") if text is None else text
+    except Damaged as error:
+        yield Lost(str(error))
+    else:
+        if not rows:
+            yield Lost("empty")
 
 
 def _texts(value: Any, keys: list[str]) -> Iterator[str]:  # noqa: ANN401 - any JSON value
@@ -160,14 +190,8 @@ def _texts(value: Any, keys: list[str]) -> Iterator[str]:  # noqa: ANN401 - any 
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            yield from itertools.islice((text for key in keys if isinstance(text := _field(value, key), str)), 1)
+            text = first_text(value, keys)
+            if text is not None:
+                yield text
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         waiting.extend(reversed([child for child in inner if isinstance(child, dict | list)]))
-
-
-def _field(value: Any, dotted: str) -> Any:  # noqa: ANN401 - any JSON value
-    if isinstance(value, dict) and dotted in value:
-        return value[dotted]
-    for part in dotted.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from aura.ingestion.affect import affect_vectors, read_lexicon
 from aura.ingestion.cleaning import clean
+from aura.ingestion.compression import Damaged, decompressed
 from aura.ingestion.corpus import EMOTIONS
 from aura.ingestion.readers import Lost, documents, list_files
-from aura.params import JsonSource, Source, TxtSource
+from aura.params import TEXT_KEYS, JsonSource, Source, TxtSource
 
 Item = tuple[str, npt.NDArray[np.float32]]
 BUILT_IN_LEXICON = Path(__file__).with_name("lexicon.tsv")
@@ -32,7 +33,7 @@ def load_text_corpus(folder: str | Path, documents: str = "file", lexicon: str |
 
 def load_json_corpus(
     folder: str | Path,
-    text_keys: tuple[str, ...] = ("text", "content", "body", "message"),
+    text_keys: tuple[str, ...] = TEXT_KEYS,
     lexicon: str | Path = BUILT_IN_LEXICON,
 ) -> list[Item]:
     """Documents of the .json and .jsonl files below `folder`, like `load_text_corpus`.
@@ -52,7 +53,11 @@ def load_text_corpus_all(
 def _load(source: Source, lexicon: Path) -> list[Item]:
     texts: list[str] = []
     for file in list_files(source):
-        for item in documents(source, file.name, file.path.read_bytes()):
+        try:
+            data = decompressed(file.name, file.path.read_bytes())
+        except Damaged:
+            continue
+        for item in documents(source, file.name, data):
             text = item if isinstance(item, Lost) else clean(item, invalid_text="drop", min_chars=1)
             if not isinstance(text, Lost):
                 texts.append(text)

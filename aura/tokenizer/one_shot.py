@@ -20,9 +20,9 @@ from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import corpus, pins
 from aura.ingestion.extract import extract
-from aura.ingestion.readers import SUFFIXES, InputFile, list_files
+from aura.ingestion.readers import SUFFIXES, InputFile, has_suffix, list_files
 from aura.ingestion.select import select
-from aura.params import Params, SampleSource, Source, TrainTokenizer
+from aura.params import DatasetSource, JsonSource, Params, SampleSource, Source, TrainTokenizer
 from aura.tokenizer import artifact, train, validation
 from aura.tokenizer.artifact import Artifact
 from aura.tokenizer.counts import WordCounts, count_words, texts_hash
@@ -136,7 +136,7 @@ def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
         return source
     if path.is_file() and not pins.is_pin(path):
         suffixes = SUFFIXES[source.kind]
-        chosen = [InputFile(path.name + ("" if path.suffix.lower() in suffixes else suffixes[0]), path)]
+        chosen = [InputFile(path.name + ("" if has_suffix(path.name, suffixes) else suffixes[0]), path)]
     else:
         chosen = list_files(source)
         if max_files is None:
@@ -145,6 +145,8 @@ def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
         link = folder / file.name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(file.path.absolute())
+    if isinstance(source, DatasetSource):
+        return JsonSource(kind="json", path=str(folder))
     return source.model_copy(update={"path": str(folder)})
 
 

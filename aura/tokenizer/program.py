@@ -12,7 +12,7 @@ import typer
 
 from aura import params
 from aura.errors import UserError
-from aura.ingestion.readers import SUFFIXES
+from aura.ingestion.readers import SUFFIXES, has_suffix
 from aura.params import JsonSource, Params, Source, TxtSource
 from aura.tokenizer import artifact, one_shot
 from aura.tokenizer.one_shot import PIPELINE_OUTPUT, Request
@@ -128,7 +128,7 @@ def train_tokenizer_enhanced(
         UserError: a mistake in text or options; or, with the files written, a gate of params.yaml that is missed.
     """
     path = Path(corpus_path)
-    is_json = path.suffix.lower() in SUFFIXES["json"]
+    is_json = has_suffix(path.name, SUFFIXES["json"])
     settings = params.load()
     settings = _replaced(settings, select=settings.select.model_copy(update={"caps": {}}))
     request = Request(

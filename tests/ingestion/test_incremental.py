@@ -164,8 +164,9 @@ def test_other_code_misses(folder, tmp_path):
 def test_the_code_in_the_key_is_the_code_the_stage_depends_on():
     deps = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]["extract"]["do"]["deps"]
     listed = {dep for dep in deps if dep.startswith("aura/ingestion/")}
-    # The package is empty, and a pin only says that the folder is as it was: neither looks into a file.
-    listed -= {"aura/ingestion/__init__.py", "aura/ingestion/pins.py"}
+    # These look into no file: the package is empty, a pin says that a folder is as it was, and a dataset's rows
+    # are files by the time they are extracted.
+    listed -= {f"aura/ingestion/{name}.py" for name in ("__init__", "hub", "materialise", "pins")}
     assert {Path(str(module.__file__)).relative_to(REPOSITORY).as_posix() for module in TRANSFORMS} == listed
 
 

@@ -142,6 +142,7 @@ def test_a_stale_pin(project: Project):
 
 def test_an_interrupted_stage_says_how_to_go_on(project: Project):
     """Ctrl-C goes to every process of the terminal's group; here, as soon as the work has begun."""
+    shutil.rmtree(project.folder / ".aura")  # else it ends before the signal comes
     command = ["python", "-m", "stages.extract", "sample"]
     options = {"cwd": project.folder, "env": project.environment, "stderr": subprocess.PIPE, "text": True}
     stage = subprocess.Popen(command, start_new_session=True, **options)
