@@ -1,5 +1,6 @@
 """Users' mistakes: each ends with one clear message and no traceback."""
 
+import json
 import os
 import shutil
 import signal
@@ -142,7 +143,10 @@ def test_a_stale_pin(project: Project):
 
 def test_an_interrupted_stage_says_how_to_go_on(project: Project):
     """Ctrl-C goes to every process of the terminal's group; here, as soon as the work has begun."""
-    shutil.rmtree(project.folder / ".aura")  # else it ends before the signal comes
+    shutil.rmtree(project.folder / ".aura")
+    versions = json.loads((project.folder / "versions.json").read_text())
+    large = {"packages": {name: versions[name] for name in ("jax", "pandas", "scipy")}}  # some seconds of work
+    (project.folder / "data/sample.pin.json").write_text(json.dumps(large))
     command = ["python", "-m", "stages.extract", "sample"]
     options = {"cwd": project.folder, "env": project.environment, "stderr": subprocess.PIPE, "text": True}
     stage = subprocess.Popen(command, start_new_session=True, **options)
