@@ -7,6 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: all setup lock lint test test-slow bench
 
 all: setup
+	aura lock repair
 	dvc repro
 
 setup: .venv/ready
@@ -21,6 +22,8 @@ setup: .venv/ready
 lock: setup
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file requirements.txt
+	uv pip compile benchmarks/requirements.in --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file benchmarks/requirements.txt
 	python -m aura.lock
 
 lint: setup
@@ -34,5 +37,10 @@ test: setup
 test-slow: setup
 	pytest -m slow
 
-bench: setup
+.venv-bench/ready: benchmarks/requirements.txt
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+bench: setup .venv-bench/ready
 	@for script in benchmarks/*.py; do echo "== $$script"; python $$script || exit 1; done

@@ -1,17 +1,9 @@
-"""The `aura` command: what DVC has no command for. Each command parses and prints; a function elsewhere works."""
-
-from pathlib import Path
-from typing import Annotated
+"""The `aura` command: what DVC has no command for. The subcommands are in aura/commands/."""
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from aura import console, params, sources
-from aura.cache import project_cache
-from aura.errors import UserError
-from aura.files import folder_size
-from aura.ingestion import pins
+from aura import console
+from aura.commands import cache, lock, source
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,111 +12,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Tokenizers under DVC.",
 )
-source_app = typer.Typer(no_args_is_help=True, help="What the corpus is read from: extract.sources in params.yaml.")
-app.add_typer(source_app, name="source")
-cache_app = typer.Typer(no_args_is_help=True, help="What extraction keeps so that only changed files are done again.")
-app.add_typer(cache_app, name="cache")
-
-Name = Annotated[str, typer.Argument(help="Name of the source: lower-case letters, digits, - and _.")]
-
-
-@source_app.command("add")
-def add_source(
-    name: Name,
-    path: Annotated[
-        str,
-        typer.Argument(
-            help="Folder with the files, or data/sample.pin.json; or a dataset: OWNER/NAME on the Hub, or a folder."
-        ),
-    ],
-    kind: Annotated[
-        str | None, typer.Option(help="txt, json, parquet or sample, told by the files when left out; or dataset.")
-    ] = None,
-    documents: Annotated[
-        str | None, typer.Option(help="In .txt files, a document is a: file (default), blank_line or line.")
-    ] = None,
-    text_key: Annotated[
-        list[str] | None,
-        typer.Option(help="In JSON and Parquet, the key that holds the text; dotted, may be repeated."),
-    ] = None,
-    pin: Annotated[
-        bool, typer.Option(help="Track a list of file hashes, not the folder: for thousands of files.")
-    ] = False,
-    config: Annotated[str | None, typer.Option(help="Of a dataset: its configuration.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of a dataset: the split to read; train when left out.")] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Of a dataset: commit, tag or branch; the newest when left out.")
-    ] = None,
-    max_documents: Annotated[int | None, typer.Option(min=1, help="Of a dataset: at most so many rows.")] = None,
-    only: Annotated[bool, typer.Option(help="Take every other source out.")] = False,
-) -> None:
-    """Add a folder, or a Hugging Face dataset, to the corpus."""
-    keys = text_key or []
-    if kind == "dataset":
-        if pin or documents:
-            raise UserError(
-                "--pin and --documents do not go with --kind dataset: it is always pinned, a row a document"
-            )
-        found, taken_out = sources.add_dataset(
-            name, path, config, split or "train", revision, max_documents, keys, only=only
-        )
-    else:
-        if config or split or revision or max_documents:
-            raise UserError("--config, --split, --revision and --max-documents need --kind dataset")
-        found, taken_out = sources.add(name, path, kind, documents, keys, pin=pin, only=only)
-    removed = f", removed {', '.join(taken_out)}" if taken_out else ""
-    console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
-    if "sample" in taken_out:
-        console.out.print("the sample comes back with: aura source add sample data/sample.pin.json", markup=False)
-
-
-@source_app.command("list")
-def list_sources() -> None:
-    """List the sources, with the size of what is extracted of each."""
-    table = Table("name", "kind", "path", "extracted")
-    for name, source in params.load().extract.sources.items():
-        folder = sources.extracted(name)
-        size = console.size(folder_size(folder)) if folder.exists() else "not yet"
-        table.add_row(name, source.kind, Text(source.path), size)
-    console.out.print(table)
-
-
-@source_app.command("remove")
-def remove_source(name: Name) -> None:
-    """Take a source out of the corpus; its files stay where they are."""
-    sources.remove(name)
-    console.out.print(f"removed {name}. Run: dvc repro", markup=False)
-
-
-@source_app.command("scan")
-def scan_source(name: Name) -> None:
-    """Take the changed files of a pinned source in, or a dataset's newest revision."""
-    found = sources.scan(name)
-    pin = Path("data", name + pins.SUFFIX)
-    console.out.print(f"{pin} now describes {found}. Run: dvc repro", markup=False)
-
-
-@cache_app.command("stats")
-def cache_stats() -> None:
-    """Say where the action cache lies and how much it holds."""
-    cache, limit = project_cache(), params.load().cache.max_bytes
-    held = cache.stats()
-    console.out.print(
-        f"{cache.folder}: {held.entries:,} entries, {console.size(held.bytes)} of at most {console.size(limit)}",
-        markup=False,
-    )
-
-
-@cache_app.command("prune")
-def prune_cache(
-    max_gb: Annotated[
-        float | None, typer.Option(help="Keep at most so many GB; cache.max_gb of params.yaml when left out.", min=0)
-    ] = None,
-) -> None:
-    """Remove the entries that were not used for longest; a later run makes again what it misses."""
-    limit = params.load().cache.max_bytes if max_gb is None else max_gb * 1e9
-    gone = project_cache().prune(limit)
-    console.out.print(f"removed {gone.entries:,} entries, {console.size(gone.bytes)}", markup=False)
+app.add_typer(source.app, name="source")
+app.add_typer(cache.app, name="cache")
+app.add_typer(lock.app, name="lock")
 
 
 def main() -> None:

@@ -101,23 +101,25 @@ def test_a_killed_stage_started_again_ends_in_the_same_bytes(built: Project, tmp
 
 
 def test_a_killed_first_run_goes_on_where_it_was(built: Project, tmp_path: Path):
-    """From nothing: kill `dvc repro` again and again until it gets through; finished stages are not run again."""
+    """From nothing: kill what `make` runs again and again until it gets through; finished stages are not run again."""
     project = built.copy(tmp_path / "project")
     for folder in ("data/extracted", "data/corpus", "data/tokens", "models", "reports", ".dvc/cache", ".aura"):
         shutil.rmtree(project.folder / folder)
     lock, ran = project.lock(), set()
     (project.folder / "dvc.lock").unlink()
     for _ in range(40):
-        command = ["dvc", "repro"]
+        project.run("aura", "lock", "repair")
         repro = subprocess.Popen(
-            command, cwd=project.folder, env=project.environment, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            ["dvc", "repro"], cwd=project.folder, env=project.environment, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            said, _ = repro.communicate(timeout=14)
+            said, errors = repro.communicate(timeout=14)
         except subprocess.TimeoutExpired:
             os.killpg(repro.pid, signal.SIGKILL)
-            said, _ = repro.communicate()
+            said, errors = repro.communicate()
+        else:
+            assert repro.returncode == 0, errors
         finished = said.count("Updating lock file")
         stages = [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
         assert not ran & set(stages[:finished]), "a finished stage ran again"
