@@ -7,6 +7,7 @@ key, what was expected, what came, and the nearest right name.
 
 import difflib
 import typing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -136,26 +137,72 @@ class Encode(Section):
     add_eos: bool
 
 
+@dataclass(frozen=True)
+class ModelSize:
+    """A named size; what follows from it (heads, SwiGLU features) is derived in `Pretrain.shape`."""
+
+    layers: int
+    width: int
+    head_width: int
+
+
+MODEL_SIZES = {  # parameters with 32,000 pieces and tied embeddings: 5 M, 110 M, 320 M, 1.2 B
+    "tiny": ModelSize(4, 128, 32),
+    "small": ModelSize(12, 768, 64),
+    "medium": ModelSize(24, 1024, 64),
+    "large": ModelSize(24, 2048, 128),
+}
+
+
 class Pretrain(Section):
     """The language model and its training run."""
 
     seed: int = Field(ge=0, le=2**32 - 1)
     steps: int = Field(ge=1, le=100_000_000)
     batch_size: int = Field(ge=1, le=1_000_000)
+    accumulation: int = Field(ge=1, le=1_000_000)
     seq_len: int = Field(ge=8, le=2**20)
+    source_weights: dict[SourceName, Annotated[float, Field(ge=0, le=1_000_000)]]
     learning_rate: float = Field(gt=0, le=1)
+    schedule: Literal["cosine", "wsd"]
     warmup_steps: int = Field(ge=0)
     weight_decay: float = Field(ge=0, le=1)
     grad_clip: float = Field(gt=0, le=1000)
-    layers: int = Field(ge=1, le=1000)
-    width: int = Field(ge=8, le=65_536)
-    heads: int = Field(ge=1, le=1024)
-    kv_heads: int = Field(ge=1, le=1024)
-    hidden: int = Field(ge=8, le=2**20)
+    z_loss: float = Field(ge=0, le=1)
+    size: Literal["tiny", "small", "medium", "large"]
+    layers: Annotated[int, Field(ge=1, le=1000)] | None
+    width: Annotated[int, Field(ge=8, le=65_536)] | None
+    heads: Annotated[int, Field(ge=1, le=1024)] | None
+    kv_heads: Annotated[int, Field(ge=1, le=1024)] | None
+    hidden: Annotated[int, Field(ge=8, le=2**20)] | None
     tied_embeddings: bool
+    affect_conditioning: bool
+    precision: Literal["float32", "bfloat16"]
+    remat: bool
+    attention: Literal["auto", "xla", "cudnn", "splash"]
+    fsdp: int = Field(ge=1, le=1_000_000)
+    tensor: int = Field(ge=1, le=1024)
     eval_every: int = Field(ge=1, le=100_000_000)
     eval_tokens: int = Field(ge=1024, le=1_000_000_000)
     sample_tokens: int = Field(ge=1)
+    checkpoint_folder: str
+    checkpoint_every: int = Field(ge=1, le=100_000_000)
+
+    def shape(self) -> dict[str, Any]:
+        """The model's sizes: a key that is given stands, the others follow from `size` and from those given.
+
+        Heads are as wide as the size says, half as many key/value heads, and SwiGLU has 8/3 of the width (as many
+        weights as a layer of four times the width without a gate, arXiv:2002.05202), rounded up to 128 features.
+        """
+        size = MODEL_SIZES[self.size]
+        layers, width = self.layers or size.layers, self.width or size.width
+        heads = self.heads or max(1, width // size.head_width)
+        kv_heads = self.kv_heads or max(1, heads // 2)
+        hidden = self.hidden or -(-width * 8 // (3 * 128)) * 128
+        return {
+            "layers": layers, "width": width, "heads": heads, "kv_heads": kv_heads, "hidden": hidden,
+            "tied_embeddings": self.tied_embeddings,
+        }  # fmt: skip
 
 
 class CacheLimits(Section):
@@ -216,18 +263,41 @@ def checked(kind: type[Model], values: Any, name: str) -> Model:  # noqa: ANN401
 def _check_together(path: Path, params: Params) -> None:
     """Rules that bind several keys."""
     run, sources = params.pretrain, params.extract.sources
+    shape = run.shape()
+    width, heads, kv_heads = shape["width"], shape["heads"], shape["kv_heads"]
     rules = [
         (
-            run.width % run.heads == 0,
-            f"pretrain.width ({run.width}) must be divisible by pretrain.heads ({run.heads})",
+            width % heads == 0,
+            f"pretrain.width ({width}) must be divisible by pretrain.heads ({heads})",
         ),
         (
-            (run.width // run.heads) % 2 == 0,
+            (width // heads) % 2 == 0,
             "pretrain.width / pretrain.heads must be even (rotary embeddings turn pairs)",
         ),
         (
-            run.heads % run.kv_heads == 0,
-            f"pretrain.heads ({run.heads}) must be divisible by pretrain.kv_heads ({run.kv_heads})",
+            heads % kv_heads == 0,
+            f"pretrain.heads ({heads}) must be divisible by pretrain.kv_heads ({kv_heads})",
+        ),
+        (
+            kv_heads % run.tensor == 0 and shape["hidden"] % run.tensor == 0,
+            f"pretrain.tensor ({run.tensor}) must divide pretrain.kv_heads ({kv_heads}) and "
+            f"pretrain.hidden ({shape['hidden']})",
+        ),
+        (
+            width % run.fsdp == 0,
+            f"pretrain.fsdp ({run.fsdp}) must divide pretrain.width ({width})",
+        ),
+        (
+            run.batch_size % run.accumulation == 0,
+            f"pretrain.accumulation ({run.accumulation}) must divide pretrain.batch_size ({run.batch_size})",
+        ),
+        (
+            run.attention != "cudnn" or run.precision == "bfloat16",
+            "pretrain.attention cudnn needs pretrain.precision bfloat16",
+        ),
+        (
+            run.attention != "splash" or run.seq_len % 128 == 0,
+            f"pretrain.attention splash needs a pretrain.seq_len ({run.seq_len}) divisible by 128",
         ),
         (
             run.warmup_steps <= run.steps,
@@ -240,6 +310,10 @@ def _check_together(path: Path, params: Params) -> None:
         *(
             (name in sources, f"select.caps.{name}: no such source;{_nearest(name, list(sources))}")
             for name in params.select.caps
+        ),
+        *(
+            (name in sources, f"pretrain.source_weights.{name}: no such source;{_nearest(name, list(sources))}")
+            for name in run.source_weights
         ),
     ]
     broken = [f"{path}: {message}" for holds, message in rules if not holds]

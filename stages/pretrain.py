@@ -1,22 +1,31 @@
 """Stage pretrain: data/tokens and models/spm -> models/lm, reports/pretrain."""
 
+import argparse
 from pathlib import Path
 
 from aura import console, libraries, params
-from aura.self_teaching_llm import pretrain
+from aura.self_teaching_llm import distributed, pretrain
 
 OUTPUT, REPORTS = Path("models/lm"), Path("reports/pretrain")
 
 
 def main() -> None:
     """Train the language model that params.yaml describes."""
+    parser = argparse.ArgumentParser(prog="python -m stages.pretrain", description=main.__doc__)
+    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a trace of a few steps for TensorBoard")
+    profile = parser.parse_args().profile
     libraries.require_locked()
     options = params.load().pretrain
-    metrics = pretrain.pretrain(Path("data/tokens"), Path("models/spm/spiece.model"), OUTPUT, REPORTS, options)
+    distributed.start()
+    metrics = pretrain.pretrain(Path("data/tokens"), Path("models/spm/spiece.model"), OUTPUT, REPORTS, options, profile)
+    if not distributed.is_first():
+        return
+    shape = options.shape()
     console.summary(
         "pretrain",
         {
             "parameters": f"{metrics.parameters:,}",
+            "shape": ", ".join(f"{name} {value}" for name, value in shape.items() if name != "tied_embeddings"),
             "steps": f"{options.steps:,}",
             "tokens": f"{metrics.tokens:,}",
             "held-out bits per byte": f"{metrics.bits_per_byte:.3f}, context-free "

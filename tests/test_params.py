@@ -37,7 +37,7 @@ def mistake(old: str, new: str) -> str:
         ),
         ("caps: {}", "caps: {sampel: {max_files: 1}}", "select.caps.sampel: no such source; did you mean sample?"),
         ("caps: {}", "caps: {sample: {max_file: 1}}", "select.caps.sample.max_file (came: 1); did you mean max_files?"),
-        ("heads: 4", "heads: 5", "pretrain.width (128) must be divisible by pretrain.heads (5)"),
+        ("heads: null", "heads: 5", "pretrain.width (128) must be divisible by pretrain.heads (5)"),
         ("split_digits: true", "split_digits: 1", "train_tokenizer.split_digits: expected a valid boolean; came 1"),
     ],
 )

@@ -1,69 +1,157 @@
 """Batches by number: `batch(step)` is a function of the step alone, so resuming needs no iterator's state.
 
-Each epoch visits every window once, in an order drawn from (seed, epoch). The order is a stable sort of raw
-Philox output (Salmon et al. 2011, doi:10.1145/2063384.2063405), which numpy promises never to change, unlike
+Each epoch of a source visits every window once, in an order drawn from (seed, epoch). The order is a stable sort of
+raw Philox output (Salmon et al. 2011, doi:10.1145/2063384.2063405), which numpy promises never to change, unlike
 its `permutation`. It costs 16 bytes per window while an epoch lasts: 1.6 GB for 10^8 windows.
+
+Sources are mixed in blocks of samples: in each block a source has its share of the places, in a drawn order. So
+the mixture is exact in every block, and where a sample comes from is known without counting from the beginning.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from aura.data.streams import TokenStream, Windows
+from aura.data.streams import AffectStream, TokenStream, Windows
 from aura.errors import UserError
+
+BLOCK = 4096  # samples in which every source has its share, to within one
+Batch = dict[str, npt.NDArray[Any]]  # {"tokens": Windows, "affect": (rows, seq_len, 8) float32, if asked for}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one source, or all of them as one, gives to training; `affect` is of the same tokens as `tokens`."""
+
+    name: str
+    tokens: TokenStream
+    weight: float = 1.0
+    affect: AffectStream | None = None
 
 
 class Batches:
-    """Training batches over a stream.
+    """Training batches over sources.
 
     Arguments:
-        stream: the training tokens.
+        sources: the training tokens; how often one is seen is its weight times its share of the windows.
         batch_size: windows per step, over all hosts.
         seq_len: targets per window.
         seed: decides the order of windows.
 
     Raises:
-        UserError: the stream is shorter than one window.
+        UserError: there is not one window, or none with a weight above 0.
     """
 
-    def __init__(self, stream: TokenStream, batch_size: int, seq_len: int, seed: int) -> None:
-        self.windows_per_epoch = require_window(stream, seq_len, "training")
-        self._stream, self._batch_size, self._seq_len, self._seed = stream, batch_size, seq_len, seed
+    def __init__(self, sources: Sequence[Source], batch_size: int, seq_len: int, seed: int) -> None:
+        require_window(sum(len(source.tokens) for source in sources), seq_len, "training")
+        self.sources = [source for source in sources if source.tokens.number_of_windows(seq_len) and source.weight]
+        if not self.sources:
+            raise UserError(
+                "expected a source with tokens for one sequence and a weight above 0, came none. "
+                "Raise a weight in pretrain.source_weights, or lower pretrain.seq_len."
+            )
+        self._windows = [source.tokens.number_of_windows(seq_len) for source in self.sources]
+        self._places = _shares([w * source.weight for w, source in zip(self._windows, self.sources, strict=True)])
+        self._batch_size, self._seq_len, self._seed = batch_size, seq_len, seed
 
-    def batch(self, step: int, *, host: int = 0, hosts: int = 1) -> Windows:
-        """Rows `host`, `host + hosts`, … of the batch of `step` (from 0), of shape (rows, seq_len + 1), int32.
+    @property
+    def windows_per_epoch(self) -> int:
+        """Windows of all sources."""
+        return sum(self._windows)
 
-        The global batch is the same for any number of hosts. A batch may hold the end of one epoch and the
-        beginning of the next.
+    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+        """Rows of the batch of `step` (from 0); `tokens` has the shape (rows, seq_len + 1), int32.
+
+        The global batch is the same however its rows are shared out among hosts. A batch may hold the end of one
+        epoch and the beginning of the next.
         """
-        samples = np.arange(step * self._batch_size, (step + 1) * self._batch_size)[host::hosts]
-        epochs, places = np.divmod(samples, self.windows_per_epoch)
-        orders = {int(epoch): _order(self._seed, int(epoch), self.windows_per_epoch) for epoch in np.unique(epochs)}
-        numbers = [orders[int(epoch)][place] for epoch, place in zip(epochs, places, strict=True)]
-        return self._stream.windows(np.array(numbers, np.int64), self._seq_len)
+        drawn = self._draw(step, rows)
+        batch: Batch = {"tokens": np.empty((len(drawn), self._seq_len + 1), np.int32)}
+        if self.sources[0].affect is not None:
+            batch["affect"] = np.empty((len(drawn), self._seq_len, 8), np.float32)
+        for place, (number, window) in enumerate(drawn):
+            source, wanted = self.sources[number], np.array([window])
+            batch["tokens"][place] = source.tokens.windows(wanted, self._seq_len)[0]
+            if source.affect is not None:
+                batch["affect"][place] = source.affect.window(window, self._seq_len)
+        return batch
+
+    def describe(self, step: int, most: int = 8) -> str:
+        """Where the batch of a step comes from, to be read: tokens of the training stream, by source."""
+        drawn = self._draw(step, slice(None))
+        told = [
+            f"{self.sources[number].name} tokens {window * self._seq_len:,} to {(window + 1) * self._seq_len:,}"
+            for number, window in drawn[:most]
+        ]
+        return "; ".join(told) + (f"; and {len(drawn) - most} more windows" if len(drawn) > most else "")
+
+    def _draw(self, step: int, rows: slice) -> list[tuple[int, int]]:
+        """(source, window) of each row."""
+        samples = np.arange(step * self._batch_size, (step + 1) * self._batch_size)[rows]
+        return [self._sample(int(sample)) for sample in samples]
+
+    def _sample(self, sample: int) -> tuple[int, int]:
+        block, place = divmod(sample, BLOCK)
+        sources, ranks = _block(self._seed, block, self._places)
+        source = int(sources[place])
+        epoch, position = divmod(block * self._places[source] + int(ranks[place]), self._windows[source])
+        return source, int(_order(self._seed, source, epoch, self._windows[source])[position])
 
 
-def evaluation_windows(stream: TokenStream, seq_len: int, tokens: int) -> Windows:
-    """Windows spread evenly over a stream, always the same: at most `tokens` targets, shape (n, seq_len + 1)."""
-    available = require_window(stream, seq_len, "held-out")
-    count = min(max(1, tokens // seq_len), available)
-    return stream.windows(np.arange(count, dtype=np.int64) * available // count, seq_len)
+def _shares(sizes: Sequence[float]) -> tuple[int, ...]:
+    """Places of each source in a block: in proportion, none without a place, BLOCK in all."""
+    ideal = np.array(sizes) / sum(sizes) * BLOCK
+    places = np.maximum(1, np.floor(ideal)).astype(int)
+    while (missing := BLOCK - places.sum()) != 0:
+        places[np.argmax(ideal - places) if missing > 0 else np.argmax(places)] += np.sign(missing)
+    return tuple(places.tolist())
 
 
-def require_window(stream: TokenStream, seq_len: int, split: str) -> int:
-    """The number of windows in a stream; none is a `UserError`."""
-    windows = stream.number_of_windows(seq_len)
-    if windows == 0:
+def evaluation_windows(streams: Mapping[str, TokenStream], seq_len: int, tokens: int) -> tuple[Windows, list[str]]:
+    """Windows spread evenly over every stream, always the same, and the name of each one's stream.
+
+    About `tokens` targets in all, shared out by length, and at least a window of each stream that has one: shape
+    (n, seq_len + 1).
+    """
+    require_window(sum(map(len, streams.values())), seq_len, "held-out")
+    available = {name: stream.number_of_windows(seq_len) for name, stream in streams.items()}
+    parts, names = [], []
+    for name, stream in streams.items():
+        if not (have := available[name]):
+            continue
+        count = min(max(1, tokens // seq_len * have // sum(available.values())), have)
+        parts.append(stream.windows(np.arange(count, dtype=np.int64) * have // count, seq_len))
+        names += [name] * count
+    if not parts:
+        require_window(max(map(len, streams.values())), seq_len, "held-out")
+    return np.concatenate(parts), names
+
+
+def require_window(tokens: int, seq_len: int, split: str) -> None:
+    """Fewer tokens than one window are a `UserError`."""
+    if tokens < seq_len + 1:
         raise UserError(
-            f"expected at least {seq_len + 1:,} {split} tokens for one sequence, came {len(stream):,}. "
+            f"expected at least {seq_len + 1:,} {split} tokens for one sequence, came {tokens:,}. "
             "Lower pretrain.seq_len, or add text."
         )
-    return windows
 
 
-@lru_cache(maxsize=2)  # a batch touches two epochs at most, unless epochs are shorter than a batch
-def _order(seed: int, epoch: int, windows: int) -> npt.NDArray[np.integer[Any]]:
-    keys = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(windows)
+@lru_cache(maxsize=2)  # a batch touches two blocks at most, unless it is larger than one
+def _block(seed: int, block: int, places: tuple[int, ...]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Of each place in a block: its source, and how many places of that source come before it."""
+    keys = np.random.Philox(key=np.array([seed, 2**63 + block], np.uint64)).random_raw(BLOCK)
+    sources = np.repeat(np.arange(len(places)), places)[np.argsort(keys, kind="stable")]
+    ranks = np.empty(BLOCK, np.int64)
+    for source, count in enumerate(places):
+        ranks[sources == source] = np.arange(count)
+    return sources, ranks
+
+
+@lru_cache(maxsize=64)  # two epochs of each of 32 sources
+def _order(seed: int, source: int, epoch: int, windows: int) -> npt.NDArray[np.integer[Any]]:
+    keys = np.random.Philox(key=np.array([seed, (source << 40) + epoch], np.uint64)).random_raw(windows)
     return np.argsort(keys, kind="stable")

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aura import files
-from aura.data.streams import Ids, TokenStream
+from aura.data.streams import AffectStream, Ids, TokenStream
 from aura.errors import UserError
 from aura.ingestion.corpus import EMOTIONS, SPLITS
 
@@ -141,9 +141,23 @@ class TokenShards:
         """Identity of the set: the manifest's hash, which covers the hash of every shard."""
         return files.sha256_file(self.folder / "manifest.json")
 
-    def stream(self, split: str) -> TokenStream:
-        """All ids of a split as one memory-mapped stream, in the order of the manifest."""
-        return TokenStream([self._map(entry) for entry in self._of(split)])
+    def sources(self, split: str) -> list[str]:
+        """The sources of a split, in the order of the manifest."""
+        return list(dict.fromkeys(entry.source for entry in self._of(split)))
+
+    def stream(self, split: str, source: str | None = None) -> TokenStream:
+        """All ids of a split, or of a source in it, as one memory-mapped stream, in the order of the manifest."""
+        return TokenStream([self._map(entry) for entry in self._of(split, source)])
+
+    def affect(self, split: str, source: str | None = None) -> AffectStream:
+        """The affect vectors that belong to `stream` of the same arguments."""
+        starts, vectors, begin = [], [], 0
+        for entry in self._of(split, source):
+            table = pq.read_table(files_of(self.folder, entry.path)[1], columns=["offset", "affect"])
+            starts.append(table["offset"].to_numpy() + begin)
+            vectors.append(table["affect"].combine_chunks().flatten().to_numpy().reshape(-1, len(EMOTIONS)))
+            begin += entry.tokens
+        return AffectStream(np.concatenate(starts), np.concatenate(vectors))
 
     def documents(self, split: str) -> Iterator[tuple[Ids, dict[str, Any]]]:
         """Yield each document of a split: its ids, and its row of the schema DOCUMENTS."""
@@ -163,8 +177,8 @@ class TokenShards:
                         f"Make it again with: {MADE_BY} --force"
                     )
 
-    def _of(self, split: str) -> list[Entry]:
-        return [entry for entry in self.entries if entry.split == split]
+    def _of(self, split: str, source: str | None = None) -> list[Entry]:
+        return [entry for entry in self.entries if entry.split == split and source in (None, entry.source)]
 
     def _map(self, entry: Entry) -> Ids:
         file = files_of(self.folder, entry.path)[0]

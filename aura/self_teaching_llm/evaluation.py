@@ -5,14 +5,20 @@ best context-free model: one that gives every piece its share among the very tok
 model without context can beat. A model below it has learnt to use context.
 """
 
+from collections.abc import Sequence
+from functools import partial
+
 import jax
 import numpy as np
 import numpy.typing as npt
+from jax.sharding import NamedSharding, PartitionSpec
 
 from aura.data.streams import Windows
 from aura.errors import UserError
 from aura.self_teaching_llm.cross_entropy import token_cross_entropy
+from aura.self_teaching_llm.mesh import BATCH
 from aura.self_teaching_llm.model import LanguageModel
+from aura.self_teaching_llm.training import features_and_targets
 
 
 class HeldOut:
@@ -22,8 +28,9 @@ class HeldOut:
 
     Arguments:
         windows: (n, seq_len + 1) ids.
+        sources: of each window, the source it comes from.
         byte_lengths: (vocab_size,) bytes of text per piece, 0 for special tokens.
-        batch_size: windows evaluated at once.
+        batch_size: windows evaluated at once; on a mesh, the devices that share a batch must divide it.
 
     Attributes:
         tokens: number of targets that are counted.
@@ -31,11 +38,15 @@ class HeldOut:
         context_free_bits_per_byte: of the best context-free model on these targets.
     """
 
-    def __init__(self, windows: Windows, byte_lengths: npt.NDArray[np.int32], batch_size: int) -> None:
+    def __init__(
+        self, windows: Windows, sources: Sequence[str], byte_lengths: npt.NDArray[np.int32], batch_size: int
+    ) -> None:
         targets = windows[:, 1:]
         self._counted = byte_lengths[targets] > 0
+        self._bytes_of_window = byte_lengths[targets].sum(axis=1, dtype=np.int64)
+        self._sources = np.array(sources)
         self.tokens = int(self._counted.sum())
-        self.bytes = int(byte_lengths[targets].sum(dtype=np.int64))
+        self.bytes = int(self._bytes_of_window.sum())
         if self.bytes == 0:
             raise UserError(
                 "expected text in the held-out tokens, came special tokens only. Raise select.held_out, or add text."
@@ -44,10 +55,19 @@ class HeldOut:
         padding = np.zeros((-len(windows) % batch_size, windows.shape[1]), np.int32)  # so that one shape is compiled
         self._batches = np.concatenate([windows, padding]).reshape(-1, batch_size, windows.shape[1])
 
-    def bits_per_byte(self, model: LanguageModel) -> float:
-        """Sum of -log2 p(target) over the counted targets, divided by their bytes."""
-        nats = np.concatenate([np.asarray(_token_nats(model, batch), np.float64) for batch in self._batches])
-        return float(nats[: len(self._counted)][self._counted].sum() / np.log(2) / self.bytes)
+    def bits_per_byte(self, model: LanguageModel) -> tuple[float, dict[str, float]]:
+        """Sum of -log2 p(target) over the counted targets, divided by their bytes: of all, and of each source.
+
+        A source whose windows hold special tokens only has no entry. On a mesh every process must call this.
+        """
+        nats = np.concatenate([_fetch_nats(model, batch) for batch in self._batches])[: len(self._counted)]
+        bits_of_window = np.where(self._counted, nats, 0).sum(axis=1) / np.log(2)
+        by_source = {}
+        for source in dict.fromkeys(self._sources.tolist()):
+            windows = self._sources == source
+            if bytes_ := self._bytes_of_window[windows].sum():
+                by_source[source] = float(bits_of_window[windows].sum() / bytes_)
+        return float(bits_of_window.sum() / self.bytes), by_source
 
 
 def entropy_bits(ids: npt.NDArray[np.int32]) -> float:
@@ -57,9 +77,18 @@ def entropy_bits(ids: npt.NDArray[np.int32]) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
+def _fetch_nats(model: LanguageModel, tokens_BxS1: Windows) -> npt.NDArray[np.float64]:
+    """Nats of each target, on every process."""
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
+        return np.asarray(_token_nats(model, tokens_BxS1), np.float64)
+    places = NamedSharding(mesh, PartitionSpec(BATCH))
+    placed_BxS1 = jax.make_array_from_callback(tokens_BxS1.shape, places, lambda index: tokens_BxS1[index])
+    whole = partial(jax.sharding.reshard, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    return np.asarray(whole(_token_nats(model, placed_BxS1)), np.float64)
+
+
 @jax.jit
 def _token_nats(model: LanguageModel, tokens_BxS1: jax.Array) -> jax.Array:
-    x_BxSxD = model.features(tokens_BxS1[:, :-1])
-    B, S, D = x_BxSxD.shape
-    nats_T = token_cross_entropy(x_BxSxD.reshape(B * S, D), model.output_table, tokens_BxS1[:, 1:].reshape(B * S))
-    return nats_T.reshape(B, S)
+    x_TxD, targets_T = features_and_targets(model, tokens_BxS1, None)
+    return token_cross_entropy(x_TxD, model.output_table, targets_T).reshape(len(tokens_BxS1), -1)

@@ -3,25 +3,33 @@
 Pre-norm RMSNorm (arXiv:1910.07467), rotary positions (arXiv:2104.09864), SwiGLU (arXiv:2002.05202),
 grouped-query attention (arXiv:2305.13245), no biases. Modules are plain JAX pytrees: `jax.jit`, `jax.grad`
 and optax take the model itself. Layers are stacked and scanned, so compile time does not grow with depth.
-Parameters and arithmetic are float32; on CPU bfloat16 gains under a fifth.
+Parameters are float32 and lie on the mesh as their `placed` says; a layer gathers its own along fsdp, in the
+type it computes with, and frees them after.
 
 Shapes are part of names, by these letters:
     B sequences   S positions   V pieces of the vocabulary   D width        N layers
     H query heads K key/value heads             E features of a head        F features of the SwiGLU layer
+    A features of an affect vector
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from aura.ingestion.corpus import EMOTIONS
 from aura.params import Pretrain
+from aura.self_teaching_llm.attention import causal_attention, implementation_for
+from aura.self_teaching_llm.mesh import BATCH, gathered, placed
 
 EPSILON = 1e-5  # of RMSNorm
 ROPE_BASE = 10_000.0
 EMBEDDING_STD = 0.02  # GPT-2's and Llama's
-MATRICES = ("query", "key", "value", "output", "gate", "up", "down", "head")  # weight decay is for these
+
+Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # query, key, value -> mixed
 
 
 @dataclass(frozen=True)
@@ -35,17 +43,32 @@ class ModelConfig:
     kv_heads: int
     hidden: int
     tied_embeddings: bool
+    affect: bool = False  # whether each position is told its document's affect vector
 
     @classmethod
     def of(cls, options: Pretrain, vocab_size: int) -> "ModelConfig":
         """The shape that params.yaml asks for; the vocabulary's size is the tokenizer's."""
-        shape = options.model_dump(include={"layers", "width", "heads", "kv_heads", "hidden", "tied_embeddings"})
-        return cls(vocab_size=vocab_size, **shape)
+        return cls(vocab_size=vocab_size, affect=options.affect_conditioning, **options.shape())
 
     @property
     def head_width(self) -> int:
         """Features of one head (E)."""
         return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How the same mathematics is carried out: changes rounding, speed and memory, and nothing else."""
+
+    dtype: str = "float32"  # of activations and of the weights as layers see them
+    remat: bool = False  # compute each layer's activations again on the way back (arXiv:1604.06174)
+    attention: str = "xla"
+
+    @classmethod
+    def of(cls, options: Pretrain, platform: str) -> "Compute":
+        """What params.yaml asks for on devices of this platform (cpu, gpu, tpu)."""
+        attention = implementation_for(platform, options.attention, seq_len=options.seq_len, dtype=options.precision)
+        return cls(options.precision, options.remat, attention)
 
 
 class Block(nnx.Module):  # type: ignore[misc]
@@ -54,31 +77,41 @@ class Block(nnx.Module):  # type: ignore[misc]
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
         D, H, K, E, F = config.width, config.heads, config.kv_heads, config.head_width, config.hidden
         into_stream = (2 * config.layers) ** -0.5  # keeps the stream's variance at depth (GPT-2, section 2.3)
-        self.attention_norm = nnx.Param(jnp.ones(D))
-        self.query = _matrix(rngs, (D, H, E), fan_in=D)
-        self.key = _matrix(rngs, (D, K, E), fan_in=D)
-        self.value = _matrix(rngs, (D, K, E), fan_in=D)
-        self.output = _matrix(rngs, (H, E, D), fan_in=H * E, scale=into_stream)
-        self.hidden_norm = nnx.Param(jnp.ones(D))
-        self.gate = _matrix(rngs, (D, F), fan_in=D)
-        self.up = _matrix(rngs, (D, F), fan_in=D)
-        self.down = _matrix(rngs, (F, D), fan_in=F, scale=into_stream)
+        matrix = partial(_matrix, rngs)
+        self.attention_norm = nnx.Param(_ones(D))
+        self.query = matrix((D, H, E), "fsdp", "tensor", None, fan_in=D)
+        self.key = matrix((D, K, E), "fsdp", "tensor", None, fan_in=D)
+        self.value = matrix((D, K, E), "fsdp", "tensor", None, fan_in=D)
+        self.output = matrix((H, E, D), "tensor", None, "fsdp", fan_in=H * E, scale=into_stream)
+        self.hidden_norm = nnx.Param(_ones(D))
+        self.gate = matrix((D, F), "fsdp", "tensor", fan_in=D)
+        self.up = matrix((D, F), "fsdp", "tensor", fan_in=D)
+        self.down = matrix((F, D), "tensor", "fsdp", fan_in=F, scale=into_stream)
 
-    def __call__(self, x_BxSxD: jax.Array) -> jax.Array:
+    def __call__(self, x_BxSxD: jax.Array, positions_S: jax.Array, attend: Attend) -> jax.Array:
         """The stream after this layer."""
-        x_BxSxD += self.attention(rms_norm(x_BxSxD, self.attention_norm[...]))
-        y_BxSxD = rms_norm(x_BxSxD, self.hidden_norm[...])
-        hidden_BxSxF = jax.nn.silu(y_BxSxD @ self.gate[...]) * (y_BxSxD @ self.up[...])
-        x_BxSxD += hidden_BxSxF @ self.down[...]
+        x_BxSxD += self.attention(rms_norm(x_BxSxD, self.attention_norm[...]), positions_S, attend)
+        x_BxSxD += self.swiglu(rms_norm(x_BxSxD, self.hidden_norm[...]))
         return x_BxSxD
 
-    def attention(self, y_BxSxD: jax.Array) -> jax.Array:
-        """Causal attention; H / K query heads share each key/value head."""
-        query_BxSxHxE = rotate(jnp.einsum("BSD,DHE->BSHE", y_BxSxD, self.query[...]))
-        key_BxSxKxE = rotate(jnp.einsum("BSD,DKE->BSKE", y_BxSxD, self.key[...]))
-        value_BxSxKxE = jnp.einsum("BSD,DKE->BSKE", y_BxSxD, self.value[...])
-        mixed_BxSxHxE = jax.nn.dot_product_attention(query_BxSxHxE, key_BxSxKxE, value_BxSxKxE, is_causal=True)
-        return jnp.einsum("BSHE,HED->BSD", mixed_BxSxHxE, self.output[...])
+    def attention(self, y_BxSxD: jax.Array, positions_S: jax.Array, attend: Attend) -> jax.Array:
+        """Projections into heads, rotation, `attend`, and the projection back."""
+
+        def heads(weight: jax.Array) -> jax.Array:
+            return jnp.einsum("BSD,DHE->BSHE", y_BxSxD, gathered(weight.astype(y_BxSxD.dtype), None, "tensor", None))
+
+        query_BxSxHxE = rotate(heads(self.query[...]), positions_S)
+        key_BxSxKxE = rotate(heads(self.key[...]), positions_S)
+        mixed_BxSxHxE = attend(query_BxSxHxE, key_BxSxKxE, heads(self.value[...]))
+        output_HxExD = gathered(self.output[...].astype(y_BxSxD.dtype), "tensor", None, None)
+        return jnp.einsum("BSHE,HED->BSD", mixed_BxSxHxE, output_HxExD, out_sharding=_stream())
+
+    def swiglu(self, y_BxSxD: jax.Array) -> jax.Array:
+        """The gated layer."""
+        gate_DxF, up_DxF = (gathered(w[...].astype(y_BxSxD.dtype), None, "tensor") for w in (self.gate, self.up))
+        hidden_BxSxF = jax.nn.silu(y_BxSxD @ gate_DxF) * (y_BxSxD @ up_DxF)
+        down_FxD = gathered(self.down[...].astype(y_BxSxD.dtype), "tensor", None)
+        return jnp.einsum("BSF,FD->BSD", hidden_BxSxF, down_FxD, out_sharding=_stream())
 
 
 class LanguageModel(nnx.Module):  # type: ignore[misc]
@@ -86,57 +119,93 @@ class LanguageModel(nnx.Module):  # type: ignore[misc]
 
     Arguments:
         config: the shape.
-        seed: decides the initial weights.
+        seed: decides the initial weights, the same on every mesh.
+        compute: how to compute; by default float32 on one device.
     """
 
-    def __init__(self, config: ModelConfig, seed: int) -> None:
-        rngs = nnx.Rngs(seed)
-        self.config = config
-        self.embedding = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs(), (config.vocab_size, config.width)))
+    def __init__(self, config: ModelConfig, seed: int, compute: Compute = Compute()) -> None:
+        rngs, table = nnx.Rngs(seed), (config.vocab_size, config.width)
+        self.config, self.compute = config, compute
+        self.embedding = nnx.Param(_normal(rngs(), table, EMBEDDING_STD, "tensor", "fsdp"))
         keys_N = jax.random.split(rngs(), config.layers)
         self.blocks = jax.vmap(lambda key: Block(config, nnx.Rngs(key)))(keys_N)  # every leaf gains a first axis N
-        self.final_norm = nnx.Param(jnp.ones(config.width))
+        self.final_norm = nnx.Param(_ones(config.width))
         if not config.tied_embeddings:
-            self.head = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs(), (config.vocab_size, config.width)))
+            self.head = nnx.Param(_normal(rngs(), table, EMBEDDING_STD, "tensor", "fsdp"))
+        if config.affect:
+            self.affect = nnx.Param(jnp.zeros((len(EMOTIONS), config.width), out_sharding=placed(None, "fsdp")))
 
-    def __call__(self, tokens_BxS: jax.Array) -> jax.Array:
+    def __call__(self, tokens_BxS: jax.Array, affect_BxSxA: jax.Array | None = None) -> jax.Array:
         """Logits of the token after each position: logits_BxSxV, float32."""
-        return self.features(tokens_BxS) @ self.output_table.T
+        x_BxSxD = self.features(tokens_BxS, affect_BxSxA)
+        table_VxD = self.output_table.astype(x_BxSxD.dtype)
+        return jnp.einsum("BSD,VD->BSV", x_BxSxD, table_VxD, preferred_element_type=jnp.float32)
 
-    def features(self, tokens_BxS: jax.Array) -> jax.Array:
-        """What the output table is applied to: x_BxSxD."""
+    def features(self, tokens_BxS: jax.Array, affect_BxSxA: jax.Array | None = None) -> jax.Array:
+        """What the output table is applied to: x_BxSxD. A missing affect vector is the neutral one, zeros."""
+        positions_S = jnp.arange(tokens_BxS.shape[1])
+        attend = partial(causal_attention, implementation=self.compute.attention)
+
+        def layer(x_BxSxD: jax.Array, block: Block) -> tuple[jax.Array, None]:
+            return block(x_BxSxD, positions_S, attend), None
+
+        body = jax.checkpoint(layer, prevent_cse=False) if self.compute.remat else layer
+        x_BxSxD, _ = jax.lax.scan(body, self.embedded(tokens_BxS, affect_BxSxA), self.blocks)
+        return rms_norm(x_BxSxD, self.final_norm[...])
+
+    def embedded(self, tokens_BxS: jax.Array, affect_BxSxA: jax.Array | None = None) -> jax.Array:
+        """The stream before the first layer: x_BxSxD."""
         # Times sqrt(D), as in section 3.4 of arXiv:1706.03762: without it the default run saves 24 % of the
         # context-free bits, with it 32 %. Exact in Llama's form: embedding * sqrt(D), final_norm / sqrt(D) if tied.
-        x_BxSxD = self.embedding[...][tokens_BxS] * self.config.width**0.5
-        x_BxSxD, _ = jax.lax.scan(lambda x, block: (block(x), None), x_BxSxD, self.blocks)
-        return rms_norm(x_BxSxD, self.final_norm[...])
+        table_VxD = gathered(self.embedding[...].astype(self.compute.dtype), "tensor", None)
+        x_BxSxD: jax.Array = table_VxD.at[tokens_BxS].get(out_sharding=_stream()) * self.config.width**0.5
+        if self.config.affect and affect_BxSxA is not None:
+            weight_AxD = gathered(self.affect[...].astype(x_BxSxD.dtype), None, None)
+            x_BxSxD += affect_BxSxA.astype(x_BxSxD.dtype) @ weight_AxD
+        return x_BxSxD
 
     @property
     def output_table(self) -> jax.Array:
         """table_VxD, one row of output weights per piece: the embeddings themselves when tied (arXiv:1608.05859)."""
-        table_VxD: jax.Array = self.embedding[...] if self.config.tied_embeddings else self.head[...]
-        return table_VxD
+        table_VxD = self.embedding[...] if self.config.tied_embeddings else self.head[...]
+        return gathered(table_VxD, "tensor", None)
 
 
-initial_model = jax.jit(LanguageModel, static_argnums=(0, 1))  # (config, seed), compiled: half the time
+initial_model = jax.jit(LanguageModel, static_argnums=(0, 1, 2))  # (config, seed, compute), compiled: half the time
 
 
 def rms_norm(x_BxSxD: jax.Array, scale_D: jax.Array) -> jax.Array:
-    """Divide by the root mean square over features, then scale."""
-    mean_square_BxSx1 = jnp.mean(jnp.square(x_BxSxD), axis=-1, keepdims=True)
-    return x_BxSxD * jax.lax.rsqrt(mean_square_BxSx1 + EPSILON) * scale_D[None, None, :]
+    """Divide by the root mean square over features, then scale; in float32, returned in the type that came."""
+    wide_BxSxD = x_BxSxD.astype(jnp.float32)
+    mean_square_BxSx1 = jnp.mean(jnp.square(wide_BxSxD), axis=-1, keepdims=True)
+    normed_BxSxD = wide_BxSxD * jax.lax.rsqrt(mean_square_BxSx1 + EPSILON) * scale_D[None, None, :]
+    return normed_BxSxD.astype(x_BxSxD.dtype)
 
 
-def rotate(x_BxSxHxE: jax.Array) -> jax.Array:
+def rotate(x_BxSxHxE: jax.Array, positions_S: jax.Array) -> jax.Array:
     """Turn feature pairs (i, i + E/2) by position times base^(-2i/E), as Llama in Hugging Face does ("rotate half")."""
-    S, E = x_BxSxHxE.shape[1], x_BxSxHxE.shape[3]
+    E = x_BxSxHxE.shape[3]
     frequency_P = ROPE_BASE ** (-jnp.arange(0, E, 2, dtype=jnp.float32) / E)  # P pairs
-    angle_SxP = jnp.arange(S, dtype=jnp.float32)[:, None] * frequency_P[None, :]
+    angle_SxP = positions_S.astype(jnp.float32)[:, None] * frequency_P[None, :]
     cos_1xSx1xP, sin_1xSx1xP = jnp.cos(angle_SxP)[None, :, None, :], jnp.sin(angle_SxP)[None, :, None, :]
-    first, second = jnp.split(x_BxSxHxE, 2, axis=-1)
+    first, second = jnp.split(x_BxSxHxE.astype(jnp.float32), 2, axis=-1)
     turned = (first * cos_1xSx1xP - second * sin_1xSx1xP, second * cos_1xSx1xP + first * sin_1xSx1xP)
-    return jnp.concatenate(turned, axis=-1)
+    return jnp.concatenate(turned, axis=-1).astype(x_BxSxHxE.dtype)
 
 
-def _matrix(rngs: nnx.Rngs, shape: tuple[int, ...], *, fan_in: int, scale: float = 1.0) -> nnx.Param[jax.Array]:
-    return nnx.Param(scale * fan_in**-0.5 * jax.random.normal(rngs(), shape))
+def _stream() -> jax.sharding.PartitionSpec | None:
+    return placed(BATCH, None, None)
+
+
+def _ones(D: int) -> jax.Array:
+    return jnp.ones(D, out_sharding=placed(None))
+
+
+def _matrix(
+    rngs: nnx.Rngs, shape: tuple[int, ...], *axes: str | None, fan_in: int, scale: float = 1.0
+) -> nnx.Param[jax.Array]:
+    return nnx.Param(_normal(rngs(), shape, scale * fan_in**-0.5, *axes))
+
+
+def _normal(key: jax.Array, shape: tuple[int, ...], std: float, *axes: str | None) -> jax.Array:
+    return std * jax.random.normal(key, shape, jnp.float32, out_sharding=placed(*axes))

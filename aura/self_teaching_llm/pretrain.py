@@ -1,28 +1,36 @@
 """Pretraining from end to end: token shards in; weights, metrics, plots and samples out.
 
 Results and timings go to different files: results are the same bytes each time on one machine, timings never.
-DVCLive writes the metrics and a row per step for the plots; a killed run starts again from nothing.
+A killed run goes on from its last checkpoint to the same bytes, and its plots are rewritten from the history in it.
+In a run of several processes all compute, and the first one writes.
 """
 
-import time
-from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
 from dvclive import Live
 
 from aura import console, files
-from aura.data.batches import Batches, evaluation_windows
+from aura.data.batches import Batches, Source, evaluation_windows
 from aura.data.token_shards import TokenShards
+from aura.errors import UserError
 from aura.params import Pretrain
-from aura.self_teaching_llm import weights
+from aura.self_teaching_llm import distributed, weights
+from aura.self_teaching_llm.checkpoints import Checkpoints
 from aura.self_teaching_llm.evaluation import HeldOut
-from aura.self_teaching_llm.model import ModelConfig, initial_model
+from aura.self_teaching_llm.history import Evaluation, History, Plots
+from aura.self_teaching_llm.mesh import abstract, make_mesh
+from aura.self_teaching_llm.model import Compute, ModelConfig
 from aura.self_teaching_llm.sampling import sample_text
-from aura.self_teaching_llm.training import State, initial_state, make_optimizer, train
+from aura.self_teaching_llm.timings import Attempts, Stopwatch, write_timings
+from aura.self_teaching_llm.training import BatchLayout, State, initial_state, make_step, train
 from aura.tokenizer.tokenizer import Tokenizer
+
+PROFILED = range(5, 10)  # steps of an attempt that a trace covers: after compilation, and few, for they fill 100 MB
 
 
 @dataclass(frozen=True)
@@ -33,81 +41,166 @@ class Metrics:
     tokens: int  # seen in training
     loss: float  # of the last step, nats per token
     bits_per_byte: float  # held out
+    bits_per_byte_by_source: dict[str, float]
     context_free_bits_per_byte: float  # of the best context-free model on the same text
     improvement: float  # share of the context-free bits that the model saves
 
 
-class Stopwatch:
-    """Seconds by what they were spent on."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """Count the time since the lap before as spent on `name`."""
-        now = time.perf_counter()
-        self.seconds[name] += now - self._last
-        self._last = now
-
-
-def pretrain(tokens: Path, tokenizer_file: Path, output: Path, reports: Path, options: Pretrain) -> Metrics:
+def pretrain(
+    tokens: Path, tokenizer_file: Path, output: Path, reports: Path, options: Pretrain, profile: Path | None = None
+) -> Metrics:
     """Train on `tokens`, made by `tokenizer_file`; write the model to `output` and what it achieved to `reports`.
 
+    With `profile`, a trace of a few steps is written there, for TensorBoard or XProf.
+
     Raises:
-        UserError: the tokens are incomplete, altered, another tokenizer's or too few, or the loss diverged.
+        UserError: the tokens are incomplete, altered, another tokenizer's or too few, the loss diverged, or a
+            checkpoint cannot be read or written.
     """
     watch = Stopwatch()
     tokenizer = Tokenizer.load(tokenizer_file)
     shards = TokenShards(tokens, tokenizer.sha256)
     shards.verify()
-    batches = Batches(shards.stream("train"), options.batch_size, options.seq_len, options.seed)
-    windows = evaluation_windows(shards.stream("held_out"), options.seq_len, options.eval_tokens)
-    held_out = HeldOut(windows, tokenizer.byte_lengths, options.batch_size)
-    optimizer = make_optimizer(options)
-    model = initial_model(ModelConfig.of(options, tokenizer.vocab_size), options.seed)
-    state = initial_state(model, optimizer)
+    run = Run(shards, tokenizer, options)
     watch.lap("prepare")
-    losses = train(state, optimizer, batches, options.steps)
-    metrics = _run(losses, state, held_out, reports, options, watch)
-    prompts = sample_text(state["model"], shards, tokenizer, options)
-    files.write_bytes(reports / "samples.txt", prompts.encode())
-    weights.save(output, state["model"], {"tokenizer": tokenizer.sha256, "tokens": shards.sha256})
-    watch.lap("sample_and_save")
-    _write_timings(reports / "timings.json", watch.seconds, options)
+    run.begin()
+    watch.lap("initialise")
+    with ExitStack() as stack:
+        # By default DVCLive edits dvc.yaml.
+        live = Live(str(reports), dvcyaml=None, save_dvc_exp=False, report=None) if distributed.is_first() else None
+        if live:
+            stack.enter_context(live)
+        first = run.history.step
+        attempts = Attempts(run.checkpoints.folder if run.checkpoints.worthwhile else None, first)
+        run.loop(Plots(live, options), attempts, watch, profile)
+        metrics = run.metrics()
+        if live:
+            live.summary = asdict(metrics)  # what `with` writes to metrics.json, beside the step
+    model = weights.plain(run.config, distributed.on_host(run.state["model"]))
+    if distributed.is_first():
+        files.write_bytes(reports / "samples.txt", sample_text(model, shards, tokenizer, options).encode())
+        weights.save(output, model, {"tokenizer": tokenizer.sha256, "tokens": shards.sha256})
+        watch.lap("sample_and_save")
+        steps_timed = max(0, options.steps - first - 1)
+        write_timings(reports / "timings.json", watch, attempts, options, run.config, steps_timed)
     return metrics
 
 
-def _run(
-    losses: Iterator[float], state: State, held_out: HeldOut, reports: Path, options: Pretrain, watch: Stopwatch
-) -> Metrics:
-    """Take every step; log each loss, and held-out bits per byte now and then and at the end."""
-    with Live(str(reports), dvcyaml=None, save_dvc_exp=False, report=None) as live:  # by default it edits dvc.yaml
-        for step, loss in enumerate(console.track(losses, "pretraining", total=options.steps), start=1):
-            watch.lap("first_step" if step == 1 else "train")
-            live.step = step
-            live.log_metric("loss", loss)
-            if step % options.eval_every == 0 or step == options.steps:
-                bits_per_byte = held_out.bits_per_byte(state["model"])
-                live.log_metric("bits_per_byte", bits_per_byte)
-                watch.lap("evaluate")
-        baseline = held_out.context_free_bits_per_byte
-        metrics = Metrics(
-            parameters=sum(leaf.size for leaf in jax.tree.leaves(state["model"])),
-            tokens=options.steps * options.batch_size * options.seq_len,
-            loss=loss,
-            bits_per_byte=bits_per_byte,
+class Run:
+    """A run's fixed parts, its state on the devices, and what it has measured so far.
+
+    Arguments:
+        shards: the tokens.
+        tokenizer: the one that made them.
+        options: section pretrain of params.yaml.
+    """
+
+    def __init__(self, shards: TokenShards, tokenizer: Tokenizer, options: Pretrain) -> None:
+        self.options = options
+        self.config = ModelConfig.of(options, tokenizer.vocab_size)
+        if self.config.vocab_size % options.tensor:
+            raise UserError(
+                f"expected pretrain.tensor ({options.tensor}) to divide the vocabulary, came {self.config.vocab_size} "
+                "pieces. Change it, or train_tokenizer.vocab_size."
+            )
+        self.mesh = make_mesh(options.fsdp, options.tensor)
+        self.layout = BatchLayout(options, self.mesh, affect=options.affect_conditioning)
+        self.batches = Batches(training_sources(shards, options), options.batch_size, options.seq_len, options.seed)
+        streams = {source: shards.stream("held_out", source) for source in shards.sources("held_out")}
+        windows, sources = evaluation_windows(streams, options.seq_len, options.eval_tokens)
+        self.held_out = HeldOut(windows, sources, tokenizer.byte_lengths, self.layout.rows)
+        self.checkpoints = Checkpoints(options, shards.sha256)
+        self.history = History()
+        self.state: State = {}
+
+    def begin(self) -> None:
+        """Fill `state` and `history`: from a checkpoint of this very run, or anew."""
+        compute = Compute.of(self.options, self.mesh.devices.flat[0].platform)
+        new_state = partial(initial_state, self.options, self.config, compute)
+        restored = self.checkpoints.restore(abstract(new_state, self.mesh))
+        if restored is None:
+            with jax.set_mesh(self.mesh):
+                self.state = jax.jit(new_state)()
+            return
+        self.state, self.history = restored.state, History.from_record(restored.record)
+        if distributed.is_first():
+            console.err.print(f"going on after step {restored.step:,}, from {self.checkpoints.folder}", markup=False)
+
+    def loop(self, plots: Plots, attempts: Attempts, watch: Stopwatch, profile: Path | None) -> None:
+        """Take the steps that are left; evaluate, save and report in between."""
+        first, last = self.history.step, self.options.steps
+        plots.write(self.history, 0)
+        outcomes = train(self.state, make_step(self.options), self.batches, self.layout, first, last)
+        if distributed.is_first():
+            outcomes = console.track(outcomes, "pretraining", total=last - first)
+        if profile:
+            outcomes = _profiled(outcomes, profile)
+        with jax.set_mesh(self.mesh):
+            for step, outcome in enumerate(outcomes, start=first + 1):
+                watch.lap("first_step" if step == first + 1 else "train")
+                self._record(step, outcome, watch)
+                plots.write(self.history, step - 1)
+                if distributed.is_first():
+                    attempts.reached(step, watch.seconds["first_step"] + watch.seconds["train"])
+                self._save_if_due(step)
+                watch.lap("log_and_save")
+        self.checkpoints.close()
+        watch.lap("log_and_save")
+
+    def _record(self, step: int, outcome: dict[str, float], watch: Stopwatch) -> None:
+        self.history.loss.append(outcome["loss"])
+        self.history.gradient_norm.append(outcome["gradient_norm"])
+        if step % self.options.eval_every == 0 or step == self.options.steps:
+            self.history.evaluations.append(Evaluation(step, *self.held_out.bits_per_byte(self.state["model"])))
+            watch.lap("evaluate")
+
+    def _save_if_due(self, step: int) -> None:
+        self.checkpoints.check()
+        if self.checkpoints.due(step):
+            evaluated = self.history.evaluated_now
+            metrics = {"bits_per_byte": evaluated.bits_per_byte} if evaluated else None
+            self.checkpoints.save(step, self.state, self.history.to_record(), metrics)
+
+    def metrics(self) -> Metrics:
+        """What the run came to, after its last step."""
+        last, baseline = self.history.evaluations[-1], self.held_out.context_free_bits_per_byte
+        return Metrics(
+            parameters=sum(leaf.size for leaf in jax.tree.leaves(self.state["model"])),
+            tokens=self.options.steps * self.options.batch_size * self.options.seq_len,
+            loss=self.history.loss[-1],
+            bits_per_byte=last.bits_per_byte,
+            bits_per_byte_by_source=last.by_source,
             context_free_bits_per_byte=baseline,
-            improvement=1 - bits_per_byte / baseline,
+            improvement=1 - last.bits_per_byte / baseline,
         )
-        live.summary = asdict(metrics)  # what `with` writes to metrics.json, beside the step
-    return metrics
 
 
-def _write_timings(path: Path, seconds: dict[str, float], options: Pretrain) -> None:
-    later_tokens = (options.steps - 1) * options.batch_size * options.seq_len
-    timings = {
-        "tokens_per_second": later_tokens / seconds["train"] if later_tokens else None,
-        "seconds": dict(seconds),
-    }
-    files.write_json(path, timings)
+def training_sources(shards: TokenShards, options: Pretrain) -> list[Source]:
+    """All training tokens as one source; with `source_weights`, each source by itself."""
+    names: list[str | None] = [None] if not options.source_weights else [*shards.sources("train")]
+    return [
+        Source(
+            name=name or "training",
+            tokens=shards.stream("train", name),
+            weight=options.source_weights.get(name, 1.0) if name else 1.0,
+            affect=shards.affect("train", name) if options.affect_conditioning else None,
+        )
+        for name in names
+    ]
+
+
+def _profiled(outcomes: Iterator[dict[str, float]], folder: Path) -> Iterator[dict[str, float]]:
+    """`outcomes`, with a trace of the steps PROFILED of this attempt."""
+    tracing = False
+    try:
+        for place, outcome in enumerate(outcomes):
+            if place == PROFILED.start:
+                jax.profiler.start_trace(str(folder))
+                tracing = True
+            if place == PROFILED.stop:
+                jax.profiler.stop_trace()
+                tracing = False
+            yield outcome
+    finally:
+        if tracing:  # the run was shorter
+            jax.profiler.stop_trace()

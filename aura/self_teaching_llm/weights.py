@@ -16,7 +16,7 @@ from safetensors.numpy import save as serialised
 from aura import files
 from aura.errors import UserError
 from aura.self_teaching_llm.model import LanguageModel, ModelConfig
-from aura.self_teaching_llm.training import leaf_name
+from aura.self_teaching_llm.optimizer import leaf_name
 
 FORMAT = 1
 MADE_BY = "dvc repro pretrain"
@@ -39,7 +39,7 @@ def load(folder: Path) -> LanguageModel:
     config = files.read_json(folder / "config.json", made_by=MADE_BY)
     if config.get("format") != FORMAT:
         raise UserError(f"{folder}: expected format {FORMAT}, came {config.get('format')!r}. Run: {MADE_BY}")
-    shapes = jax.eval_shape(lambda: LanguageModel(ModelConfig(**config["model"]), seed=0))
+    shapes = _shapes(ModelConfig(**config["model"]))
     tensors = load_file(folder / "model.safetensors")
     expected = {leaf_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
     came = {name: tensor.shape for name, tensor in tensors.items()}
@@ -51,3 +51,15 @@ def load(folder: Path) -> LanguageModel:
         lambda path, _: jax.numpy.asarray(tensors[leaf_name(path)]), shapes
     )
     return model
+
+
+def plain(config: ModelConfig, model: LanguageModel) -> LanguageModel:
+    """A model of whole arrays, however it was trained, as one that computes in float32 on one device."""
+    leaves = [jax.numpy.asarray(leaf) for leaf in jax.tree.leaves(model)]
+    made: LanguageModel = jax.tree.unflatten(jax.tree.structure(_shapes(config)), leaves)
+    return made
+
+
+def _shapes(config: ModelConfig) -> LanguageModel:
+    shapes: LanguageModel = jax.eval_shape(lambda: LanguageModel(config, seed=0))
+    return shapes

@@ -1,17 +1,29 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aura.self_teaching_llm.attention import causal_attention
 from aura.self_teaching_llm.model import EPSILON, Block, LanguageModel, ModelConfig, initial_model, rms_norm, rotate
 
 SIZES = {"vocab_size": 50, "layers": 3, "width": 16, "heads": 4, "kv_heads": 2, "hidden": 24, "tied_embeddings": True}
 TOKENS = jax.random.randint(jax.random.key(1), (2, 12), 0, 50)
 
 
-logits, features, attention = (
-    jax.jit(method) for method in (LanguageModel.__call__, LanguageModel.features, Block.attention)
-)
+logits, features = jax.jit(LanguageModel.__call__), jax.jit(LanguageModel.features)
+attend = partial(causal_attention, implementation="xla")
+
+
+@jax.jit
+def attention(block: Block, y: jax.Array) -> jax.Array:
+    return block.attention(y, jnp.arange(y.shape[1]), attend)
+
+
+@jax.jit
+def layer(block: Block, x: jax.Array) -> jax.Array:
+    return block(x, jnp.arange(x.shape[1]), attend)
 
 
 def model(**changes: object) -> LanguageModel:
@@ -28,7 +40,7 @@ def test_logits_depend_on_this_and_earlier_tokens_only(position: int):
     x = net.embedding[...][TOKENS]
 
     def logit_sum(x: jax.Array) -> jax.Array:
-        out, _ = jax.lax.scan(lambda x, block: (block(x), None), x, net.blocks)
+        out, _ = jax.lax.scan(lambda x, block: (layer(block, x), None), x, net.blocks)
         return out[:, position].sum()
 
     slopes = np.abs(jax.jit(jax.grad(logit_sum))(x)).sum(axis=(0, 2))
@@ -38,7 +50,7 @@ def test_logits_depend_on_this_and_earlier_tokens_only(position: int):
 
 def test_rotated_products_depend_on_the_distance_alone():
     query, key = jax.random.normal(jax.random.key(0), (2, 8))
-    rotated = [rotate(jnp.broadcast_to(vector, (1, 20, 1, 8)))[0, :, 0] for vector in (query, key)]
+    rotated = [rotate(jnp.broadcast_to(vector, (1, 20, 1, 8)), jnp.arange(20))[0, :, 0] for vector in (query, key)]
     products = rotated[0] @ rotated[1].T  # of positions i and j
     for distance in (-7, 0, 3):
         diagonal = jnp.diagonal(products, offset=distance)
@@ -48,8 +60,8 @@ def test_rotated_products_depend_on_the_distance_alone():
 
 def test_rotation_keeps_lengths_and_leaves_the_first_position_alone():
     x = jax.random.normal(jax.random.key(0), (2, 9, 3, 8))
-    close(jnp.linalg.norm(rotate(x), axis=-1), jnp.linalg.norm(x, axis=-1))
-    close(rotate(x)[:, 0], x[:, 0])
+    close(jnp.linalg.norm(rotate(x, jnp.arange(9)), axis=-1), jnp.linalg.norm(x, axis=-1))
+    close(rotate(x, jnp.arange(9))[:, 0], x[:, 0])
 
 
 def test_rms_norm_divides_by_the_root_mean_square():
@@ -75,7 +87,7 @@ def test_attention_is_the_textbook_formula():
     block = _layer(model(kv_heads=4).blocks, 1)
     y_1xSxD = jax.random.normal(jax.random.key(2), (1, 6, 16))
     query, key = (
-        rotate(jnp.stack([y_1xSxD @ weights[...][:, head] for head in range(4)], axis=2))
+        rotate(jnp.stack([y_1xSxD @ weights[...][:, head] for head in range(4)], axis=2), jnp.arange(6))
         for weights in (block.query, block.key)
     )
     expected = jnp.zeros((6, 16))
@@ -90,7 +102,6 @@ def test_attention_is_the_textbook_formula():
 def test_scanning_over_layers_is_a_loop_over_layers():
     net = model()
     x = 4 * net.embedding[...][TOKENS]  # 4 is the root of the width
-    layer = jax.jit(Block.__call__)
     for number in range(net.config.layers):
         x = layer(_layer(net.blocks, number), x)
     close(features(net, TOKENS), rms_norm(x, net.final_norm[...]))

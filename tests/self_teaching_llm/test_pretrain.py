@@ -10,9 +10,12 @@ from aura.self_teaching_llm.pretrain import Metrics, pretrain
 from aura.self_teaching_llm.weights import load
 from tests.mini_tokens import MiniTokens, tiny
 
+PLOTTED = ("loss", "bits_per_byte", "gradient_norm", "learning_rate")
+
 
 def run(mini: MiniTokens, folder: Path, **changes: object) -> Metrics:
-    return pretrain(mini.tokens, mini.spm / "spiece.model", folder / "lm", folder / "reports", tiny(**changes))
+    options = tiny(checkpoint_folder=str(folder / "checkpoints"), **changes)
+    return pretrain(mini.tokens, mini.spm / "spiece.model", folder / "lm", folder / "reports", options)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def test_training_twice_gives_the_same_bytes(made: MiniTokens, trained: Path, tm
 
 
 def test_these_and_no_other_files_are_written(trained: Path):
-    plots = {f"reports/plots/metrics/{name}.tsv" for name in ("loss", "bits_per_byte")}
+    plots = {f"reports/plots/metrics/{name}.tsv" for name in PLOTTED}
     model = {"lm/model.safetensors", "lm/config.json"}
     assert set(results(trained)) == plots | model | {"reports/metrics.json", "reports/samples.txt"}
 
@@ -69,7 +72,9 @@ def test_samples_continue_the_beginnings_of_held_out_documents(made: MiniTokens,
 def test_timings_are_apart_from_results(trained: Path):
     timings = files.read_json(trained / "reports/timings.json", made_by="")
     assert timings["tokens_per_second"] > 0
-    assert set(timings["seconds"]) == {"prepare", "first_step", "train", "evaluate", "sample_and_save"}
+    laps = {"prepare", "initialise", "first_step", "train", "evaluate", "log_and_save", "sample_and_save"}
+    assert set(timings["seconds"]) == laps
+    assert (timings["attempts"], timings["mfu"]) == (1, None)
 
 
 def test_a_small_model_learns_context(made: MiniTokens, tmp_path: Path):

@@ -1,0 +1,56 @@
+"""One run in several processes: how they find each other, and how what they hold comes together.
+
+    AURA_COORDINATOR=HOST:PORT AURA_PROCESSES=4 AURA_PROCESS=0   each process is told its place
+    AURA_COORDINATOR=auto                                        a TPU pod, where JAX finds out by itself
+
+A process that is lost or stopped is noticed by heartbeats, and the others end within seconds: JAX ends them, no
+exception can be caught. Whoever started them (`supervisor.py`, or the launcher of a pod) starts all again.
+"""
+
+import os
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from aura.errors import UserError
+
+HEARTBEAT = 10  # seconds without a sign of life after which a process counts as lost
+MEETING = 120  # seconds for which processes wait for each other at the start
+
+
+def start() -> None:
+    """Join the other processes of this run, if the environment speaks of any; before anything else asks JAX."""
+    coordinator = os.environ.get("AURA_COORDINATOR")
+    if not coordinator:
+        return
+    join = partial(jax.distributed.initialize, heartbeat_timeout_seconds=HEARTBEAT, initialization_timeout=MEETING)
+    if coordinator == "auto":
+        join()
+        return
+    try:
+        processes, process = int(os.environ["AURA_PROCESSES"]), int(os.environ["AURA_PROCESS"])
+    except (KeyError, ValueError):
+        raise UserError(
+            "AURA_COORDINATOR is set; expected numbers in AURA_PROCESSES and AURA_PROCESS too, came "
+            f"{os.environ.get('AURA_PROCESSES')!r} and {os.environ.get('AURA_PROCESS')!r}. Set or unset all three."
+        ) from None
+    join(coordinator, processes, process)
+
+
+def is_first() -> bool:
+    """Whether this process writes what the run puts out."""
+    return jax.process_index() == 0
+
+
+def on_host(tree: Any) -> Any:  # noqa: ANN401 - a pytree of arrays
+    """`tree` as whole numpy arrays in every process, one leaf after the other; every process must call this."""
+
+    def whole(leaf: Any) -> Any:  # noqa: ANN401 - a jax.Array, a numpy array
+        if not leaf.is_fully_addressable:
+            leaf = jax.sharding.reshard(leaf, NamedSharding(leaf.sharding.mesh, PartitionSpec()))
+        return np.asarray(leaf)
+
+    return jax.tree.map(whole, tree)

@@ -1,0 +1,68 @@
+"""The devices as a mesh of three axes, and where arrays lie on it.
+
+    data    every device along it holds all weights, and its own sequences
+    fsdp    weights and optimiser are cut along it (ZeRO-3, arXiv:1910.02054); sequences too
+    tensor  heads, SwiGLU features and vocabulary are cut along it (Megatron, arXiv:1909.08053)
+
+Sharding is explicit: the type of an array says where it lies, so a line that would need an unstated
+communication is an error when traced, not a surprise when run. Without a mesh the same model code runs on one
+device, as sampling, export and most tests do: `placed` then gives None, which JAX takes for "nothing said".
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from aura.errors import UserError
+
+AXES = ("data", "fsdp", "tensor")
+BATCH = ("data", "fsdp")  # what sequences are cut along
+
+
+def make_mesh(fsdp: int, tensor: int, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh over `devices` (all by default) of shape (rest, fsdp, tensor); `UserError` if they do not divide."""
+    count = len(devices) if devices is not None else jax.device_count()
+    if count % (fsdp * tensor):
+        raise UserError(
+            f"expected pretrain.fsdp x pretrain.tensor ({fsdp} x {tensor}) to divide the number of devices, "
+            f"came {count} devices. Lower one of them."
+        )
+    shape = (count // (fsdp * tensor), fsdp, tensor)
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Explicit,) * 3, devices=devices)
+
+
+def has_mesh() -> bool:
+    """Whether the code runs, or is traced, under `jax.set_mesh`."""
+    return not jax.sharding.get_abstract_mesh().empty
+
+
+def placed(*axes: str | tuple[str, ...] | None) -> PartitionSpec | None:
+    """Where an array lies, by axis of the array; None without a mesh."""
+    return PartitionSpec(*axes) if has_mesh() else None
+
+
+def gathered(weight: jax.Array, *axes: str | None) -> jax.Array:
+    """A weight as a layer needs it: whole along fsdp. Its gradient is summed and cut on the way back."""
+    return jax.sharding.reshard(weight, PartitionSpec(*axes)) if has_mesh() else weight
+
+
+def per_device(function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:  # noqa: ANN401
+    """`function` on each device's own part of its arguments; the function itself without a mesh."""
+    return jax.shard_map(function, in_specs=in_specs, out_specs=out_specs, check_vma=False) if has_mesh() else function
+
+
+def abstract(function: Callable[..., Any], mesh: Mesh) -> Any:  # noqa: ANN401 - a pytree of jax.ShapeDtypeStruct
+    """What `function()` would return on `mesh`: shapes, types and places, with nothing computed.
+
+    This is the target of a restore, and the arguments of an ahead-of-time compilation.
+    """
+    with jax.set_mesh(mesh):
+        shapes = jax.eval_shape(function)
+
+    def on_mesh(leaf: Any) -> jax.ShapeDtypeStruct:  # noqa: ANN401 - jax.ShapeDtypeStruct
+        spec = leaf.sharding.spec if leaf.sharding is not None else PartitionSpec()
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
+
+    return jax.tree.map(on_mesh, shapes)
