@@ -34,10 +34,11 @@ Model = typing.TypeVar("Model", bound=Section)
 
 
 class TxtSource(Section):
-    """A folder of .txt and .md files."""
+    """A folder of .txt and .md files, or of those whose names match `glob` (`**/*.rst`); as in JSON and Parquet."""
 
     kind: Literal["txt"]
     path: str
+    glob: str | None = Field(default=None, min_length=1)
     documents: Literal["file", "blank_line", "line"] = "file"
 
 
@@ -46,6 +47,7 @@ class JsonSource(Section):
 
     kind: Literal["json"]
     path: str
+    glob: str | None = Field(default=None, min_length=1)
     text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
 
 
@@ -54,6 +56,7 @@ class ParquetSource(Section):
 
     kind: Literal["parquet"]
     path: str
+    glob: str | None = Field(default=None, min_length=1)
     text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
 
 
@@ -72,6 +75,11 @@ class SampleSource(Section):
     path: str
 
 
+def one_document_per_file(source: "Source") -> bool:
+    """Whether each of a source's files is one document, which then has the file's name."""
+    return source.kind == "sample" or (source.kind == "txt" and source.documents == "file")
+
+
 Source = Annotated[TxtSource | JsonSource | ParquetSource | DatasetSource | SampleSource, Field(discriminator="kind")]
 
 
@@ -82,6 +90,7 @@ class Extract(Section):
     min_chars: int = Field(ge=0, le=1_000_000)
     invalid_text: Literal["drop", "replace"]
     on_bad_file: Literal["skip", "fail"]
+    max_document_bytes: int = Field(ge=1000, le=1_000_000_000)
     lexicon: str
     shards: int = Field(ge=1, le=256)
 
