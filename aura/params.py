@@ -182,6 +182,7 @@ class Params(Section):
     """All of params.yaml."""
 
     cache: CacheLimits
+    cluster: str | None  # of no stage either: the same bytes come out wherever work runs
     extract: Extract
     select: Select
     train_tokenizer: TrainTokenizer

@@ -60,15 +60,19 @@ class Work:
     blocks_extracted: int = 0  # of large files
 
 
-def extract(name: str, source: Source, settings: Extract, out: Path, cache: Cache) -> tuple[dict[str, Any], Work]:
+def extract(
+    name: str, source: Source, settings: Extract, out: Path, cache: Cache, cluster: str | None = None
+) -> tuple[dict[str, Any], Work]:
     """Extract one source into `out`; returns its manifest's totals, and what had to be done for them.
+
+    `cluster` is the address of a Dask scheduler; without it, this machine's cores do the work.
 
     Raises `UserError` if the source has no files or none of them holds a readable document, and, with
     `on_bad_file: fail`, at the first file that cannot be used.
     """
     batches = list(packs.batches(list_files(source), blocks.is_large(source, settings.max_document_bytes)))
     recipe = Recipe(name, source, settings, read_lexicon(Path(settings.lexicon)))
-    with replaced_folder(out) as folder, parallel.executors(SMALL) as executor_for:
+    with replaced_folder(out) as folder, parallel.executors(SMALL, cluster) as executor_for:
         job = _Job(recipe, cache, _namespace(recipe), executor_for)
         stored = [pack for found in job.packs(batches) for pack in found]
         totals = accounts.totals(account for pack in stored for account in pack.accounts)
