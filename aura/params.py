@@ -107,7 +107,9 @@ class Select(Section):
     """What of all sources together becomes the corpus, and its split."""
 
     deduplicate: Literal["exact", "none"]
+    near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None
     held_out: float = Field(ge=0.0001, le=0.5)
+    weights: dict[SourceName, Annotated[float, Field(gt=0, le=1)]]
     caps: dict[SourceName, Caps]
 
 
@@ -248,8 +250,9 @@ def _check_together(path: Path, params: Params) -> None:
             f"pretrain.sample_tokens ({run.sample_tokens}) must be at most half of pretrain.seq_len ({run.seq_len})",
         ),
         *(
-            (name in sources, f"select.caps.{name}: no such source;{_nearest(name, list(sources))}")
-            for name in params.select.caps
+            (name in sources, f"select.{key}.{name}: no such source;{_nearest(name, list(sources))}")
+            for key, named in (("caps", params.select.caps), ("weights", params.select.weights))
+            for name in named
         ),
     ]
     broken = [f"{path}: {message}" for holds, message in rules if not holds]

@@ -118,7 +118,7 @@ def _documents(request: Request, work: Path) -> Documents:
     hashes = pa.concat_arrays([table.column("text_hash").combine_chunks() for table in tables])
     held = corpus.is_held_out(hashes, request.settings.select.held_out)
     if held.any() and not held.all():
-        select(list(sources), request.settings.select, work / "extracted", work / "corpus")
+        select(list(sources), request.settings.select, work / "extracted", work / "corpus", Cache(work / ".cache"))
         learnt_from = work / "corpus/train"
         counts = count_words(corpus.read_texts(learnt_from))
         return Documents(counts, corpus.corpus_hash(learnt_from), work / "corpus/held_out")

@@ -95,7 +95,9 @@ def test_a_scheduler_that_goes_away_is_one_message_and_leaves_nothing_half_writt
     assert f"error: the Dask scheduler at {cluster.address} went away." in said
     assert "Traceback" not in said
     assert not list(program.folder.glob("data/extracted/*"))
-    done = program.run(DASK_SCHEDULER_ADDRESS=cluster.address, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="1s")
+    done = program.run(
+        AURA_CACHE="new", DASK_SCHEDULER_ADDRESS=cluster.address, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="1s"
+    )
     assert f"error: no Dask scheduler answers at {cluster.address}" in done.stderr
     assert program.run().returncode == 0
 
