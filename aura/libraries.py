@@ -12,7 +12,7 @@ from aura.files import read_json
 
 VERSIONS_FILE = Path("versions.json")
 DECISIVE = (
-    *("numpy", "pyarrow", "xxhash"),
+    *("datasketch", "numpy", "pyarrow", "xxhash"),
     *("protobuf", "sentencepiece"),
     *("dvclive", "flax", "jax", "jaxlib", "optax", "safetensors"),
 )

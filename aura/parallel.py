@@ -1,8 +1,9 @@
-"""Where work runs: this machine's cores, as a `concurrent.futures` executor.
+"""Where work runs, as a `concurrent.futures` executor: this machine's cores, or a Dask cluster.
 
 Processes, not threads: reading, cleaning and encoding are Python and hold the interpreter lock. They are
 spawned (0.5 s each), because forking a process that holds Arrow's threads can hang it. With one core
-everything runs in the calling process. Results never depend on which it was.
+everything runs in the calling process. A cluster is used where `cluster` in params.yaml, or else Dask's own
+variable DASK_SCHEDULER_ADDRESS, names one (`aura/dask_cluster.py`). Results never depend on which it was.
 """
 
 import os
@@ -19,6 +20,7 @@ from aura.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+CLUSTER_VARIABLE = "DASK_SCHEDULER_ADDRESS"
 
 
 def cores() -> int:
@@ -31,6 +33,8 @@ def cores() -> int:
 class SerialExecutor(Executor):
     """Runs each call at once, in the calling process."""
 
+    in_flight = 1
+
     def submit(self, fn: Callable[..., Result], /, *args: object, **kwargs: object) -> "Future[Result]":
         """Call `fn` now and return its finished future."""
         future: Future[Result] = Future()
@@ -42,26 +46,33 @@ class SerialExecutor(Executor):
 
 
 @contextmanager
-def executor() -> Iterator[Executor]:
-    """An executor over this machine's cores; on an error, what has not begun is not begun."""
+def executor(cluster: str | None = None) -> Iterator[Executor]:
+    """An executor over a cluster or this machine's cores; on an error, what has not begun is not begun."""
+    address = cluster or os.environ.get(CLUSTER_VARIABLE)
+    if address:
+        from aura import dask_cluster  # 0.5 s, and of no use to most
+
+        with dask_cluster.executor(address) as pool:
+            yield pool
+        return
     workers = cores()
     if workers == 1:
         yield SerialExecutor()
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    local = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     # Ctrl-C reaches every process of a terminal. Workers begin with it ignored; this process ends them.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for _ in range(workers):
-        pool.submit(os.getpid)
+        local.submit(os.getpid)
     signal.signal(signal.SIGINT, handler)
     try:
-        yield pool
+        yield local
     finally:
-        pool.shutdown(cancel_futures=True)
+        local.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def executors(small: int) -> Iterator[Callable[[int], Executor]]:
+def executors(small: int, cluster: str | None = None) -> Iterator[Callable[[int], Executor]]:
     """A function that takes the size of some work and says what should run it.
 
     Work below `small`, in whatever unit, runs in this process; the first that is not starts `executor`, once.
@@ -73,7 +84,7 @@ def executors(small: int) -> Iterator[Callable[[int], Executor]]:
             if size < small and not started:
                 return SerialExecutor()
             if not started:
-                started.append(stack.enter_context(executor()))
+                started.append(stack.enter_context(executor(cluster)))
             return started[0]
 
         yield executor_for
@@ -86,7 +97,7 @@ def ordered_map(pool: Executor, fn: Callable[[Item], Result], items: Iterable[It
     most two calls per core wait, which bounds memory whatever the number of items.
     """
     waiting: deque[Future[Result]] = deque()
-    limit = 1 if isinstance(pool, SerialExecutor) else 2 * cores()
+    limit: int = getattr(pool, "in_flight", 2 * cores())
     try:
         for item in items:
             if len(waiting) == limit:

@@ -35,10 +35,11 @@ Model = typing.TypeVar("Model", bound=Section)
 
 
 class TxtSource(Section):
-    """A folder of .txt and .md files."""
+    """A folder of .txt and .md files, or of those whose names match `glob` (`**/*.rst`); as in JSON and Parquet."""
 
     kind: Literal["txt"]
     path: str
+    glob: str | None = Field(default=None, min_length=1)
     documents: Literal["file", "blank_line", "line"] = "file"
 
 
@@ -47,6 +48,7 @@ class JsonSource(Section):
 
     kind: Literal["json"]
     path: str
+    glob: str | None = Field(default=None, min_length=1)
     text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
 
 
@@ -55,6 +57,7 @@ class ParquetSource(Section):
 
     kind: Literal["parquet"]
     path: str
+    glob: str | None = Field(default=None, min_length=1)
     text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
 
 
@@ -73,6 +76,11 @@ class SampleSource(Section):
     path: str
 
 
+def one_document_per_file(source: "Source") -> bool:
+    """Whether each of a source's files is one document, which then has the file's name."""
+    return source.kind == "sample" or (source.kind == "txt" and source.documents == "file")
+
+
 Source = Annotated[TxtSource | JsonSource | ParquetSource | DatasetSource | SampleSource, Field(discriminator="kind")]
 
 
@@ -83,6 +91,7 @@ class Extract(Section):
     min_chars: int = Field(ge=0, le=1_000_000)
     invalid_text: Literal["drop", "replace"]
     on_bad_file: Literal["skip", "fail"]
+    max_document_bytes: int = Field(ge=1000, le=1_000_000_000)
     lexicon: str
     shards: int = Field(ge=1, le=256)
 
@@ -99,7 +108,9 @@ class Select(Section):
     """What of all sources together becomes the corpus, and its split."""
 
     deduplicate: Literal["exact", "none"]
+    near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None
     held_out: float = Field(ge=0.0001, le=0.5)
+    weights: dict[SourceName, Annotated[float, Field(gt=0, le=1)]]
     caps: dict[SourceName, Caps]
 
 
@@ -220,6 +231,7 @@ class Params(Section):
     """All of params.yaml."""
 
     cache: CacheLimits
+    cluster: str | None  # of no stage either: the same bytes come out wherever work runs
     extract: Extract
     select: Select
     train_tokenizer: TrainTokenizer
@@ -308,8 +320,9 @@ def _check_together(path: Path, params: Params) -> None:
             f"pretrain.sample_tokens ({run.sample_tokens}) must be at most half of pretrain.seq_len ({run.seq_len})",
         ),
         *(
-            (name in sources, f"select.caps.{name}: no such source;{_nearest(name, list(sources))}")
-            for name in params.select.caps
+            (name in sources, f"select.{key}.{name}: no such source;{_nearest(name, list(sources))}")
+            for key, named in (("caps", params.select.caps), ("weights", params.select.weights))
+            for name in named
         ),
         *(
             (name in sources, f"pretrain.source_weights.{name}: no such source;{_nearest(name, list(sources))}")

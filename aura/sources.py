@@ -4,6 +4,7 @@ DVC keeps the output of a removed source and cannot take a list of deps from par
 `data/extracted/NAME` for each source in dvc.yaml. Both files are edited in place, comments and all.
 """
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -19,8 +20,8 @@ from aura import params
 from aura.errors import UserError
 from aura.files import write_bytes
 from aura.ingestion import hub, pins
+from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_below
 from aura.ingestion.materialise import partial_folder, raw_folder
-from aura.ingestion.readers import SUFFIXES, files_below
 
 PIPELINE_FILE = Path("dvc.yaml")
 PIN_ADVISED = 3000  # files; above, DVC's own work for one changed file takes longer than extracting it
@@ -32,7 +33,15 @@ def extracted(name: str) -> Path:
 
 
 def add(
-    name: str, path: str, kind: str | None, documents: str | None, text_keys: list[str], *, pin: bool, only: bool
+    name: str,
+    path: str,
+    kind: str | None,
+    documents: str | None,
+    text_keys: list[str],
+    *,
+    glob: str | None,
+    pin: bool,
+    only: bool,
 ) -> tuple[str, list[str]]:
     """Add a source to the pipeline; returns what was found in it, in words, and the sources taken out.
 
@@ -44,9 +53,12 @@ def add(
     _refuse_outputs(path)
     kind = kind or _kind_of(path)
     entry: dict[str, Any] = {"kind": kind, "path": path}
+    entry |= {"glob": glob} if glob else {}
     entry |= {"documents": documents} if documents else {}
     entry |= {"text_keys": text_keys} if text_keys else {}
-    files = [] if kind == "sample" else _files(kind, Path(path))
+    files = [] if kind == "sample" else _files(kind, Path(path), glob)
+    if files and not pin:
+        _refuse_unhashable(Path(path))
     if pin:
         entry["path"] = str(Path("data", name + pins.SUFFIX))
     removed = list(params.load().extract.sources) if only else []
@@ -54,7 +66,10 @@ def add(
     if pin:
         pins.write(Path(entry["path"]), Path(path), files)
     advice = f"; more than {PIN_ADVISED:,}: `--pin` keeps DVC fast" if len(files) > PIN_ADVISED and not pin else ""
-    return f"{len(files):,} {kind} files{_left_aside(kind, path)}{advice}" if files else "the built-in sample", removed
+    if not files:
+        return "the built-in sample", removed
+    aside = _unread(files) if pin else ""
+    return f"{len(files):,} {kind} files{_left_aside(path, files)}{aside}{advice}", removed
 
 
 def add_dataset(
@@ -90,7 +105,7 @@ def add_dataset(
 
 
 def remove(name: str) -> None:
-    """Take a source out of the pipeline, with its caps and extracted shards; the user's own files stay."""
+    """Take a source out of the pipeline, with its weight, caps and extracted shards; the user's own files stay."""
     source = _known(name)
     if len(params.load().extract.sources) == 1:
         raise UserError(f"{name} is the only source; add another one first: aura source add NAME PATH")
@@ -101,9 +116,10 @@ def remove(name: str) -> None:
 
 def _take_out(name: str, values: Any, deps: Any) -> None:  # noqa: ANN401 - YAML documents
     del values["extract"]["sources"][name]
-    caps = values["select"]["caps"]
-    if name in caps:  # a new map, because an emptied one would lose its place in the file
-        values["select"]["caps"] = _flow({other: cap for other, cap in caps.items() if other != name})
+    for key in ("weights", "caps"):
+        chosen = values["select"][key]
+        if name in chosen:  # a new map, because an emptied one would lose its place in the file
+            values["select"][key] = _flow({other: value for other, value in chosen.items() if other != name})
     deps[:] = [dep for dep in deps if dep != str(extracted(name))]
 
 
@@ -129,10 +145,12 @@ def _refuse_outputs(path: str) -> None:
             )
 
 
-def _left_aside(kind: str, path: str) -> str:
-    """Which files of the folder a source of this kind does not read, in words."""
-    others = Counter(file.suffix or "no suffix" for file in Path(path).rglob("*") if file.is_file())
-    others = Counter({suffix: count for suffix, count in others.items() if suffix.lower() not in SUFFIXES[kind]})
+def _left_aside(path: str, files: list[InputFile]) -> str:
+    """Which files of the folder the source does not read, in words."""
+    read = {file.place for file in files}
+    others = Counter(
+        file.path.suffix or "no suffix" for file in files_below(Path(path), bool) if file.place not in read
+    )
     return (
         f" (not read: {', '.join(f'{count:,} {suffix}' for suffix, count in others.most_common(5))})" if others else ""
     )
@@ -150,9 +168,9 @@ def scan(name: str) -> str:
     if source.kind == "sample" or not pins.is_pin(pin):
         raise UserError(f"the source {name} has no pin: DVC looks at {source.path} itself, so there is nothing to scan")
     folder = pins.folder_of(pin)
-    files = _files(source.kind, folder)
+    files = _files(source.kind, folder, source.glob)
     pins.write(pin, folder, files)
-    return f"{len(files):,} files"
+    return f"{len(files):,} files{_unread(files)}"
 
 
 def _new(name: str) -> None:
@@ -182,21 +200,52 @@ def _known(name: str) -> params.Source:
 def _kind_of(path: str) -> str:
     if pins.source_name(Path(path)) == "sample":
         return "sample"
-    counts = {kind: len(files_below(Path(path), suffixes)) for kind, suffixes in SUFFIXES.items()}
+    counts = {
+        kind: sum(not file.problem for file in files_below(Path(path), chosen_by(kind, None))) for kind in SUFFIXES
+    }
     if not any(counts.values()):
         wanted = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
         raise UserError(f"expected a folder with {wanted} files at {path}, found none. Look with: ls -la {path}")
     return max(counts, key=lambda kind: counts[kind])
 
 
-def _files(kind: str, folder: Path) -> list[tuple[str, Path]]:
-    suffixes = SUFFIXES.get(kind)
-    if suffixes is None:
+def _files(kind: str, folder: Path, glob: str | None) -> list[InputFile]:
+    if kind not in SUFFIXES:
         raise UserError(f"expected --kind to be one of {', '.join([*SUFFIXES, 'dataset', 'sample'])}; came {kind}")
-    files = files_below(folder, suffixes)
-    if not files:
-        raise UserError(f"No {' or '.join(suffixes)} files found in {folder}. Look with: ls -la {folder}")
+    files = files_below(folder, chosen_by(kind, glob))
+    if all(file.problem for file in files):
+        raise UserError(f"No {glob or ' or '.join(SUFFIXES[kind])} files found in {folder}. Look with: ls -la {folder}")
     return files
+
+
+def _refuse_unhashable(folder: Path) -> None:
+    """Refuse a folder at which DVC would fail or hang, naming what it cannot hash."""
+    found = [f"{file.name} ({problem})" for file in files_below(folder, bool) if (problem := _unhashable(file))]
+    if found:
+        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+        raise UserError(
+            f"DVC cannot hash the folder {folder}: {shown}. Remove them; or use --pin, and DVC will look at a list of "
+            "hashes instead (extraction counts what it cannot read)."
+        )
+
+
+def _unhashable(file: InputFile) -> str:
+    """Why DVC fails at a file, if it does; it follows links to folders."""
+    try:
+        os.fsencode(file.place).decode()
+        file.path.stat()
+    except UnicodeDecodeError:
+        return "a name that is no valid UTF-8"
+    except OSError as error:
+        return f"a link that leads nowhere: {error.strerror}"
+    return file.problem if file.problem.startswith("not a file") else ""
+
+
+def _unread(files: list[InputFile]) -> str:
+    """What of a pinned folder cannot be read, in words."""
+    found = [f"{file.name} ({digest})" for file, (digest, _) in pins.state(files).items() if " " in digest]
+    shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    return f" (not readable, counted as lost: {shown})" if found else ""
 
 
 def _flow(entry: dict[str, Any]) -> CommentedMap:

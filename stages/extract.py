@@ -18,7 +18,7 @@ def main() -> None:
     else:
         raise UserError(f"usage: python -m stages.extract NAME, with NAME one of {', '.join(settings.sources)}")
     out = Path("data/extracted", name)
-    totals, work = extract(name, settings.sources[name], settings, out, store)
+    totals, work = extract(name, settings.sources[name], settings, out, store, everything.cluster)
     store.prune(everything.cache.max_bytes)
     lost = ", ".join(f"{count:,} {reason}" for reason, count in totals["lost"].items()) or "nothing"
     cached = max(totals["files"] - work.files_extracted, 0)

@@ -36,6 +36,9 @@ def add_source(
         list[str] | None,
         typer.Option(help="In JSON and Parquet, the key that holds the text; dotted, may be repeated."),
     ] = None,
+    glob: Annotated[
+        str | None, typer.Option(help='Read the files that match, such as "**/*.rst"; by default those of the kind.')
+    ] = None,
     pin: Annotated[
         bool, typer.Option(help="Track a list of file hashes, not the folder: for thousands of files.")
     ] = False,
@@ -50,9 +53,9 @@ def add_source(
     """Add a folder, or a Hugging Face dataset, to the corpus."""
     keys = text_key or []
     if kind == "dataset":
-        if pin or documents:
+        if pin or documents or glob:
             raise UserError(
-                "--pin and --documents do not go with --kind dataset: it is always pinned, a row a document"
+                "--pin, --glob and --documents do not go with --kind dataset: it is always pinned, a row a document"
             )
         found, taken_out = sources.add_dataset(
             name, path, config, split or "train", revision, max_documents, keys, only=only
@@ -60,7 +63,7 @@ def add_source(
     else:
         if config or split or revision or max_documents:
             raise UserError("--config, --split, --revision and --max-documents need --kind dataset")
-        found, taken_out = sources.add(name, path, kind, documents, keys, pin=pin, only=only)
+        found, taken_out = sources.add(name, path, kind, documents, keys, glob=glob, pin=pin, only=only)
     removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
     if "sample" in taken_out:

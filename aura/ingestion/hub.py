@@ -20,6 +20,7 @@ from pydantic import Field
 from aura.errors import UserError
 from aura.files import read_json, write_json
 from aura.ingestion import pins
+from aura.ingestion.input_files import hash_file
 from aura.params import Section
 
 LOCAL = "xxh3:"  # begins the revision of a local folder
@@ -139,7 +140,8 @@ def _folder_hash(folder: Path) -> str:
     files = sorted(
         (name.as_posix(), path) for name, path in found if not any(part.startswith(".") for part in name.parts)
     )
-    lines = [f"{name}\0{size}\0{digest}\n" for name, (size, digest) in pins.state(files).items()]
+    hashed = ((name, *hash_file(path)) for name, path in files)
+    lines = [f"{name}\0{size}\0{digest}\n" for name, digest, size in hashed]
     return xxhash.xxh3_128_hexdigest("".join(lines).encode("utf-8", "surrogateescape"))
 
 

@@ -5,49 +5,24 @@ for one that changed. So a pack holds a batch of files and says which rows are w
 file, the latest pack of its place gives the rows of the others, and only the changed file is read and cleaned.
 Batches must not shift when a file comes or goes: one ends after a file whose hashed name falls below a chance
 that grows with the file's size, as in content-defined chunking. The price is that a file which begins or ends a
-batch, added or removed, has that one batch (256 files or 4 MB on average) extracted again.
+batch, added or removed, has that one batch (256 files or 4 MB on average) extracted again. A file that is too large
+to be held is no part of a batch: see `blocks.py`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import xxhash
 
 from aura.cache import Cache, action_key
-from aura.ingestion.readers import InputFile
+from aura.ingestion.accounts import FileAccount, from_list
+from aura.ingestion.input_files import InputFile
+from aura.ingestion.rows import Extracted
 
 BATCH_FILES, BATCH_BYTES = 256, 4_000_000  # one or the other, on average: what one worker takes at a time
-_BLOCK = 1 << 20  # bytes hashed at a time
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")  # half the disk of plain text, at little time
-
-
-@dataclass
-class FileAccount:
-    """What became of one input file: each number is counted where it happens, none by subtraction."""
-
-    file: str
-    bytes_read: int = 0
-    bytes_decompressed: int = 0  # what readers were given: all of a plain file, nothing of a damaged one
-    bytes_decoded: int = 0  # UTF-8 bytes of the documents a reader found in it
-    bytes_kept: int = 0
-    documents: int = 0
-    lost: Counter[str] = field(default_factory=Counter)  # documents by reason
-    digest: str = ""  # XXH3 of the bytes that were read, or why they could not be
-    rows: dict[int, int] = field(default_factory=dict)  # documents by shard
-
-
-_FIELDS = tuple(FileAccount.__dataclass_fields__)
-
-
-@dataclass
-class BatchResult:
-    """The documents of a batch of files, by shard and in the order of the files, and the files' accounts."""
-
-    shards: dict[int, pa.Table]
-    accounts: list[FileAccount]
 
 
 @dataclass(frozen=True)
@@ -58,21 +33,33 @@ class Batch:
     files: list[InputFile]
     digests: list[str]
     size: int  # bytes
+    large: bool = False  # one file that is extracted in blocks
 
 
 @dataclass(frozen=True)
 class Pack:
-    """A stored batch: its key in the cache, and its files' accounts."""
+    """A stored batch, or block: its key in the cache, and its files' accounts."""
 
     key: str
     accounts: list[FileAccount]
 
 
-def batches(files: list[InputFile]) -> Iterator[Batch]:
-    """Hash all files and cut them, in their order, into batches."""
-    place, names, digests, size = "", [], [], 0
+def batches(files: Iterable[InputFile], is_large: Callable[[str, int], bool]) -> Iterator[Batch]:
+    """Hash all files and cut them, in their order, into batches; one that `is_large` (name, bytes) is its own."""
+    place = ""
+    names: list[InputFile] = []
+    digests: list[str] = []
+    size = 0
     for file in files:
-        digest, length = _fingerprint(file)
+        digest, length = file.fingerprint()
+        large = is_large(file.name, length)
+        if large and names:
+            yield Batch(place, names, digests, size)
+            names, digests, size = [], [], 0
+        if large:
+            yield Batch(file.name, [file], [digest], length, large=True)
+            place = file.name
+            continue
         names.append(file)
         digests.append(digest)
         size += length
@@ -87,31 +74,19 @@ def _ends_batch(name: str, size: int) -> bool:
     return bool(xxhash.xxh3_64_intdigest(name.encode()) / 2**64 < 1 / BATCH_FILES + size / BATCH_BYTES)
 
 
-def _fingerprint(file: InputFile) -> tuple[str, int]:
-    """A file's digest, as in `FileAccount`, and its size."""
-    digest, size = xxhash.xxh3_128(), 0
-    try:
-        with file.path.open("rb", buffering=0) as opened:
-            while block := opened.read(_BLOCK):
-                digest.update(block)
-                size += len(block)
-    except OSError as error:
-        return unreadable(error), 0
-    return digest.hexdigest(), size
-
-
-def unreadable(error: OSError) -> str:
-    """What stands for the content of a file that cannot be read."""
-    return f"unreadable: {error.strerror}"
-
-
 def find(cache: Cache, namespace: str, batch: Batch) -> Pack | None:
     """The pack of exactly these files, if the cache has it."""
-    return _load(cache, _key(namespace, batch.files, batch.digests))
+    return load(cache, _key(namespace, batch.files, batch.digests))
+
+
+def load(cache: Cache, key: str) -> Pack | None:
+    """The pack under `key`, if the cache has it."""
+    entry = cache.get(key)
+    return Pack(key, [from_list(values) for values in entry.record]) if entry else None
 
 
 def make(
-    cache: Cache, namespace: str, batch: Batch, extract: Callable[[list[InputFile]], BatchResult]
+    cache: Cache, namespace: str, batch: Batch, extract: Callable[[list[InputFile]], Extracted]
 ) -> tuple[Pack, int]:
     """Store the pack of a batch, extracting only the files that the latest pack of its place lacks; counts them.
 
@@ -125,10 +100,16 @@ def make(
         result = _merged(batch, known, result)
     # The bytes that were read decide, should a file have changed since it was hashed.
     key = _key(namespace, batch.files, [account.digest for account in result.accounts])
-    record = [_as_list(account) for account in result.accounts]
-    cache.put(key, record, {str(shard): _serialised(table) for shard, table in result.shards.items()})
+    pack = store(cache, key, result)
     cache.put(_place_key(namespace, batch), key, {})
-    return Pack(key, result.accounts), len(fresh)
+    return pack, len(fresh)
+
+
+def store(cache: Cache, key: str, result: Extracted) -> Pack:
+    """Keep extracted documents, and their files' accounts, under `key`."""
+    record = [account.as_list() for account in result.accounts]
+    cache.put(key, record, {str(shard): _serialised(table) for shard, table in result.shards.items()})
+    return Pack(key, result.accounts)
 
 
 def documents(cache: Cache, key: str, shard: int) -> pa.Table | None:
@@ -146,18 +127,13 @@ def _place_key(namespace: str, batch: Batch) -> str:
     return action_key("place", namespace, batch.place)
 
 
-def _load(cache: Cache, key: str) -> Pack | None:
-    entry = cache.get(key)
-    return Pack(key, [_from_list(values) for values in entry.record]) if entry else None
-
-
 Known = dict[tuple[str, str], tuple[FileAccount, dict[int, pa.Table]]]  # by name and digest: account, rows by shard
 
 
 def _latest(cache: Cache, namespace: str, batch: Batch) -> Known:
     """What the latest pack of the batch's place knows of files; nothing if it is gone or damaged."""
     place = cache.get(_place_key(namespace, batch))
-    pack = _load(cache, place.record) if place else None
+    pack = load(cache, place.record) if place else None
     if not pack:
         return {}
     shards = {}
@@ -166,10 +142,10 @@ def _latest(cache: Cache, namespace: str, batch: Batch) -> Known:
         if table is None:
             return {}
         shards[shard] = table
-    return _by_file(BatchResult(shards, pack.accounts))
+    return _by_file(Extracted(shards, pack.accounts))
 
 
-def _by_file(result: BatchResult) -> Known:
+def _by_file(result: Extracted) -> Known:
     known: Known = {}
     starts: Counter[int] = Counter()
     for account in result.accounts:
@@ -179,7 +155,7 @@ def _by_file(result: BatchResult) -> Known:
     return known
 
 
-def _merged(batch: Batch, known: Known, fresh: BatchResult) -> BatchResult:
+def _merged(batch: Batch, known: Known, fresh: Extracted) -> Extracted:
     """The batch's files in order, each from `fresh` if it was extracted now, else from `known`."""
     new = {account.file: (account, rows) for account, rows in _by_file(fresh).values()}
     parts: dict[int, list[pa.Table]] = {}
@@ -189,7 +165,7 @@ def _merged(batch: Batch, known: Known, fresh: BatchResult) -> BatchResult:
         accounts.append(account)
         for shard, table in rows.items():
             parts.setdefault(shard, []).append(table)
-    return BatchResult({shard: pa.concat_tables(tables) for shard, tables in parts.items()}, accounts)
+    return Extracted({shard: pa.concat_tables(tables) for shard, tables in parts.items()}, accounts)
 
 
 def _serialised(table: pa.Table) -> bytes:
@@ -198,14 +174,3 @@ def _serialised(table: pa.Table) -> bytes:
         writer.write_table(table.combine_chunks())
     data: bytes = sink.getvalue().to_pybytes()
     return data
-
-
-def _as_list(account: FileAccount) -> list[Any]:
-    return [getattr(account, name) for name in _FIELDS]
-
-
-def _from_list(values: list[Any]) -> FileAccount:
-    account = FileAccount(**dict(zip(_FIELDS, values, strict=True)))
-    account.lost = Counter(account.lost)
-    account.rows = {int(shard): count for shard, count in account.rows.items()}  # JSON's keys are strings
-    return account

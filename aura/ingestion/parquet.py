@@ -1,6 +1,6 @@
 """Parquet files: the text of each row, streamed in small batches of the columns that can hold it.
 
-Memory holds the file as it is on disk and 256 rows of its text columns, never the decoded file. A file that is cut
+Memory holds a row group's pages and 256 rows of its text columns, never the decoded file. A file that is cut
 short is lost whole, because Parquet keeps its directory at the end. In one that is damaged in the middle the rows
 before the fault are kept, each batch being decoded (and checked, where the writer left checksums) by itself; the
 fault is counted.
@@ -18,14 +18,14 @@ from aura.ingestion.compression import Damaged
 BATCH_ROWS = 256
 
 
-def texts(data: bytes, text_keys: Sequence[str]) -> Iterator[bytes | None]:
-    """Yield each row's text as it lies in the file, `None` for a row without one.
+def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | None]:  # noqa: ANN401
+    """Yield each row's text as it lies in the file (an open one that can seek), `None` for a row without one.
 
     Of `text_keys`, column names or dotted paths into struct columns, the first that holds a string counts. Raises
     `Damaged` if the file, or the rest of it, cannot be read or it has none of these columns.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        file = pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=False)
         names = file.schema_arrow.names
         wanted = [name for name in names if any(f"{key}.".startswith(f"{name}.") for key in text_keys)]
         if not any(_is_text(_type_of(file.schema_arrow, key)) for key in text_keys):

@@ -5,12 +5,12 @@ against 0.3 s for reading them all with XXH3. A source that names a pin instead 
 file to look at; extraction compares the folder with the pin and stops when the pin is stale.
 """
 
+from dataclasses import replace
 from pathlib import Path
-
-import xxhash
 
 from aura.errors import UserError
 from aura.files import read_json, write_records
+from aura.ingestion.input_files import InputFile
 
 SUFFIX = ".pin.json"
 
@@ -32,37 +32,32 @@ def folder_of(path: Path) -> Path:
     return Path(read_json(path, made_by=f"aura source scan {source_name(path)}")["folder"])
 
 
-def write(pin: Path, folder: Path, files: list[tuple[str, Path]]) -> None:
+def write(pin: Path, folder: Path, files: list[InputFile]) -> None:
     """Write the pin of `folder`: one line a file, so that a diff shows what changed."""
-    records = ([name, *state] for name, state in state(files).items())
+    records = ([file.name, size, digest] for file, (digest, size) in state(files).items())
     write_records(pin, {"folder": folder.as_posix()}, "files", records)
 
 
-def check(pin: Path, files: list[tuple[str, Path]]) -> None:
-    """Raise `UserError`, naming files, unless `files` are exactly what the pin recorded."""
+def checked(pin: Path, files: list[InputFile]) -> list[InputFile]:
+    """The files, with what is known of them now; `UserError`, naming files, unless they are what the pin recorded."""
     name = source_name(pin)
-    recorded = {path: (size, digest) for path, size, digest in read_json(pin, f"aura source scan {name}")["files"]}
+    records = read_json(pin, f"aura source scan {name}")["files"]
+    recorded = {path: (digest, size) for path, size, digest in records}
     present = state(files)
+    names = {file.name for file in files}
     changes = [
-        *(f"added {path}" for path in present if path not in recorded),
-        *(f"removed {path}" for path in recorded if path not in present),
-        *(f"changed {path}" for path in present if path in recorded and present[path] != recorded[path]),
+        *(f"added {file.name}" for file in files if file.name not in recorded),
+        *(f"removed {path}" for path in recorded if path not in names),
+        *(f"changed {file.name}" for file in files if recorded.get(file.name, present[file]) != present[file]),
     ]
     if changes:
         shown = "; ".join(changes[:5]) + (f"; and {len(changes) - 5} more" if len(changes) > 5 else "")
         raise UserError(
             f"{pin} no longer describes its folder: {shown}. Take the change in with: aura source scan {name}"
         )
+    return [replace(file, known=found) for file, found in present.items()]
 
 
-def state(files: list[tuple[str, Path]]) -> dict[str, tuple[int, str]]:
-    """Size and XXH3 of each file, by name."""
-    found = {}
-    for name, path in files:
-        digest, size = xxhash.xxh3_128(), 0
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-                size += len(block)
-        found[name] = (size, digest.hexdigest())
-    return found
+def state(files: list[InputFile]) -> dict[InputFile, tuple[str, int]]:
+    """XXH3 and size of each file, or why it cannot be read."""
+    return {file: file.fingerprint() for file in files}

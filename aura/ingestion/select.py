@@ -1,43 +1,36 @@
 """Selection: which extracted documents become the corpus, decided over all sources together, and the split.
 
-Only hashes, sizes and names are held in memory (about 100 bytes a document); texts stream from shard to
-shard. Corpus shards mirror the extracted ones, so a changed document changes one shard. All decisions follow
-the text hash, so they hold still when the corpus grows.
+Only hashes, sizes and names are held in memory (`candidates.py`); texts stream from shard to shard. Corpus shards
+mirror the extracted ones, so a changed document changes one shard, and the others are copied out of the action cache.
 """
 
-import re
+import sys
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 from ruamel.yaml import YAML
 
+from aura import parallel
+from aura.cache import Cache, Entry, action_key, code_key
 from aura.console import track
 from aura.errors import UserError
-from aura.files import replaced_folder, require_folder, sha256_file, write_records
-from aura.ingestion.corpus import FORMAT, SPLITS, corpus_hash, hash_halves, is_held_out
+from aura.files import replaced_folder, sha256_file, write_records
+from aura.ingestion import candidates, choices, corpus, near_duplicates, shards
+from aura.ingestion.candidates import Mask, Shard
+from aura.ingestion.corpus import FORMAT, SPLITS, is_held_out
 from aura.ingestion.shards import ShardWriter
-from aura.params import Caps, Select
+from aura.params import Select
 
-NUMBER = re.compile(r"#\d+$")  # of a document in a file of many
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass
-class Shard:
-    """One extracted shard's decisive columns, and which of its documents are still in."""
-
-    source: str
-    path: Path
-    columns: pa.Table  # text_hash, doc, size (UTF-8 bytes of the text)
-    kept: Mask
+LIBRARIES = ("datasketch", "numpy", "pyarrow", "xxhash")
+SMALL = 8_000_000  # bytes of Parquet to write; less takes no longer than starting workers
 
 
 def require_listed(sources: list[str], pipeline: Path) -> None:
@@ -51,126 +44,142 @@ def require_listed(sources: list[str], pipeline: Path) -> None:
         )
 
 
-def select(sources: list[str], settings: Select, extracted: Path, out: Path) -> dict[str, Any]:
+def select(sources: list[str], settings: Select, extracted: Path, out: Path, cache: Cache) -> dict[str, Any]:
     """Write `out`/train, `out`/held_out and `out`/manifest.json; returns the manifest's totals per source.
 
     Raises `UserError` if a source is not extracted, or a split would be empty.
     """
-    shards = [shard for source in sorted(sources) for shard in _read_shards(source, extracted / source)]
-    dropped: dict[str, Counter[str]] = {source: Counter() for source in sorted(sources)}
-    if settings.deduplicate == "exact":
-        _drop(shards, _first_of_each_hash(shards), "duplicate", dropped)
-    for source, caps in settings.caps.items():
-        _drop(shards, _under_caps(shards, source, caps), "over a cap", dropped)
+    modules = (candidates, choices, corpus, near_duplicates, sys.modules[__name__], shards)
+    code = code_key(modules, LIBRARIES)
+    found = [
+        shard for source in sorted(sources) for shard in candidates.read_shards(source, extracted / source, cache, code)
+    ]
+    dropped = _choose(found, sorted(sources), settings, cache, code)
     with replaced_folder(out) as folder:
-        records = _write(shards, settings.held_out, folder)
-        totals = _totals(shards, dropped, records)
+        records = _write(found, settings.held_out, folder, cache, code)
+        totals = _totals(found, dropped, records)
         _require_both_splits(totals, settings.held_out)
-        hashes = {split: corpus_hash(folder / split) for split in SPLITS}
-        write_records(folder / "manifest.json", {"format": FORMAT, "hash": hashes, "sources": totals}, "files", records)
+        head = {"format": FORMAT, "hash": _hashes(found, settings.held_out), "sources": totals}
+        write_records(folder / "manifest.json", head, "files", records)
     return totals
 
 
-def _read_shards(source: str, folder: Path) -> list[Shard]:
-    require_folder(folder, made_by=f"dvc repro extract@{source}")
-    shards = []
-    for path in sorted(folder.glob("*.parquet")):
-        table = pq.read_table(path, columns=["text", "doc", "text_hash"])
-        size = pc.binary_length(table.column("text"))
-        columns = pa.table({"text_hash": table.column("text_hash"), "doc": table.column("doc"), "size": size})
-        shards.append(Shard(source, path, columns.combine_chunks(), np.ones(len(table), dtype=bool)))
-    if not shards:
-        raise UserError(f"{folder} holds no Parquet shards. Run: dvc repro --force extract@{source}")
-    return shards
+def _choose(
+    found: list[Shard], sources: list[str], settings: Select, cache: Cache, code: str
+) -> dict[str, Counter[str]]:
+    """Take out what the rules do not let through; returns how many documents of each source, by rule."""
+    dropped: dict[str, Counter[str]] = {source: Counter() for source in sources}
+    if settings.deduplicate == "exact":
+        _drop(found, choices.first_of_each_hash(found), "duplicate", dropped)
+    if settings.near_duplicates is not None:
+        keep = near_duplicates.without_near_duplicates(found, settings.near_duplicates, cache, code)
+        _drop(found, keep, "near duplicate", dropped)
+    for source, share in settings.weights.items():
+        _drop(found, choices.within_weight(found, source, share), "beyond its weight", dropped)
+    for source, caps in settings.caps.items():
+        _drop(found, choices.under_caps(found, source, caps), "over a cap", dropped)
+    return dropped
 
 
-def _column(shards: list[Shard], name: str) -> pa.Array:
-    return pa.concat_arrays([shard.columns.column(name).combine_chunks() for shard in shards])
-
-
-def _drop(shards: list[Shard], keep: Mask, reason: str, dropped: dict[str, Counter[str]]) -> None:
+def _drop(found: list[Shard], keep: Mask, reason: str, dropped: dict[str, Counter[str]]) -> None:
     """Take out the documents where `keep` (over all shards in order) is false, counting each once."""
     start = 0
-    for shard in shards:
+    for shard in found:
         here = keep[start : start + len(shard.kept)]
         dropped[shard.source][reason] += int(np.sum(shard.kept & ~here))
         shard.kept &= here
         start += len(here)
 
 
-def _first_of_each_hash(shards: list[Shard]) -> Mask:
-    """Of documents with one text, the first by source and name stays, whatever shards they lie in."""
-    high, low = hash_halves(_column(shards, "text_hash"))
-    source = np.repeat(np.arange(len(shards)), [len(shard.kept) for shard in shards])
-    names = np.array([shard.source for shard in shards])[source]
-    docs = np.array(_column(shards, "doc").to_pylist(), dtype=object)
-    order = np.lexsort((docs, names, low, high))
-    same_as_previous = (np.diff(high[order]) == 0) & (np.diff(low[order]) == 0)
-    keep = np.ones(len(order), dtype=bool)
-    keep[order[1:][same_as_previous]] = False
-    return keep
+def _parts(shard: Shard, held_out: float) -> dict[str, Mask]:
+    """Which documents of a shard go into each split."""
+    held = is_held_out(shard.columns.column("text_hash").combine_chunks(), held_out)
+    return {"train": shard.kept & ~held, "held_out": shard.kept & held}
 
 
-def _under_caps(shards: list[Shard], source: str, caps: Caps) -> Mask:
-    """The documents of `source` with the lowest hashes that fit under its caps; all of other sources."""
-    mine = np.repeat([shard.source == source for shard in shards], [len(shard.kept) for shard in shards])
-    keep = np.concatenate([shard.kept for shard in shards]) & mine
-    # Not the half that decides the split, or a cap would choose held-out documents first.
-    rank = hash_halves(_column(shards, "text_hash"))[1]
-    if caps.max_files is not None:
-        files = [NUMBER.sub("", doc) for doc in _column(shards, "doc").to_pylist()]
-        hashes = np.array([xxhash.xxh3_64_intdigest(file.encode()) for file in files], dtype=np.uint64)
-        keep &= np.isin(hashes, np.unique(hashes[keep])[: caps.max_files])
-    order = np.flatnonzero(keep)
-    order = order[np.argsort(rank[order], kind="stable")][: caps.max_documents]
-    if caps.max_bytes is not None:
-        sizes = _column(shards, "size").to_numpy()[order]
-        order = order[np.cumsum(sizes) <= caps.max_bytes]
-    allowed = ~mine
-    allowed[order] = True
-    return allowed
+def _hashes(found: list[Shard], held_out: float) -> dict[str, str]:
+    """What `corpus_hash` gives for each split, without reading it."""
+    hashes: dict[str, list[bytes]] = {split: [] for split in SPLITS}
+    for shard in found:
+        for split, part in _parts(shard, held_out).items():
+            hashes[split] += shard.columns.column("text_hash").filter(pa.array(part)).to_pylist()
+    return {split: sha256(b"".join(sorted(mine))).hexdigest() for split, mine in hashes.items()}
 
 
-def _write(shards: list[Shard], held_out: float, folder: Path) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Task:
+    """The two corpus shards of one extracted shard."""
+
+    path: Path
+    key: str
+    parts: dict[str, Mask]
+    targets: dict[str, Path]
+
+
+def _write(found: list[Shard], held_out: float, folder: Path, cache: Cache, code: str) -> list[dict[str, Any]]:
     """Write both splits below `folder`, a file per extracted shard and split; returns a record per file."""
-    records = []
     for split in SPLITS:
         (folder / split).mkdir()
-    for shard in track(shards, "select", total=len(shards)):
-        held = is_held_out(shard.columns.column("text_hash").combine_chunks(), held_out)
-        parts = {"train": shard.kept & ~held, "held_out": shard.kept & held}
-        names = {split: f"{split}/{shard.source}-{shard.path.name}" for split in SPLITS}
-        _copy_rows(shard, {folder / names[split]: parts[split] for split in SPLITS})
-        for split, part in parts.items():
+    tasks = [_task(shard, held_out, folder, code) for shard in found]
+    known = {task.key: _copied(cache.get(task.key), task) for task in tasks}
+    missing = [task for task in tasks if known[task.key] is None]
+    with parallel.executors(SMALL) as executor_for:
+        pool = executor_for(sum(task.path.stat().st_size for task in missing))
+        made = parallel.ordered_map(pool, partial(_write_shard, cache=cache), missing)
+        for task, digests in zip(missing, track(made, "select", len(missing)), strict=True):
+            known[task.key] = digests
+    records = []
+    for shard, task in zip(found, tasks, strict=True):
+        digests = known[task.key] or {}
+        for split, part in task.parts.items():
             if part.any():
                 sizes = shard.columns.column("size").to_numpy()[part]
-                digest = sha256_file(folder / names[split])
                 counts = {"documents": len(sizes), "bytes": int(sizes.sum())}
+                path = task.targets[split].relative_to(folder).as_posix()
                 records.append(
-                    {"path": names[split], "source": shard.source, "split": split, **counts, "sha256": digest}
+                    {"path": path, "source": shard.source, "split": split, **counts, "sha256": digests[split]}
                 )
     return sorted(records, key=lambda record: str(record["path"]))
 
 
-def _copy_rows(shard: Shard, parts: dict[Path, Mask]) -> None:
-    """Copy the rows of each part into its file, some documents at a time."""
-    writers = {path: ShardWriter(path) for path in parts}
+def _task(shard: Shard, held_out: float, folder: Path, code: str) -> _Task:
+    parts = _parts(shard, held_out)
+    masks = [xxhash.xxh3_128_hexdigest(np.packbits(parts[split]).tobytes()) for split in SPLITS]
+    targets = {split: folder / split / f"{shard.source}-{shard.path.name}" for split in SPLITS}
+    return _Task(shard.path, action_key("corpus", code, shard.digest, masks), parts, targets)
+
+
+def _copied(entry: Entry | None, task: _Task) -> dict[str, str] | None:
+    """Copy a task's files out of the cache; their SHA-256 by split, or None if they are not there, undamaged."""
+    if entry is None or not all(entry.copy(split, task.targets[split]) for split in entry.parts):
+        return None
+    digests: dict[str, str] = entry.record
+    return digests
+
+
+def _write_shard(task: _Task, *, cache: Cache) -> dict[str, str]:
+    """Copy the rows of each split into its file, some documents at a time; runs in a worker process."""
+    writers = {split: ShardWriter(task.targets[split]) for split in SPLITS}
     start = 0
-    for batch in pq.ParquetFile(shard.path).iter_batches(batch_size=256):
-        for path, part in parts.items():
-            writers[path].add(pa.Table.from_batches([batch]).filter(pa.array(part[start : start + len(batch)])))
+    for batch in pq.ParquetFile(task.path).iter_batches(batch_size=256):
+        for split, part in task.parts.items():
+            writers[split].add(pa.Table.from_batches([batch]).filter(pa.array(part[start : start + len(batch)])))
         start += len(batch)
     for writer in writers.values():
         writer.close()
+    written = {split: task.targets[split] for split in SPLITS if task.parts[split].any()}
+    digests = {split: sha256_file(path) for split, path in written.items()}
+    cache.put(task.key, digests, written)
+    return digests
 
 
 def _totals(
-    shards: list[Shard], dropped: dict[str, Counter[str]], records: list[dict[str, Any]]
+    found: list[Shard], dropped: dict[str, Counter[str]], records: list[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Per source: documents that came, were dropped (by reason) and went into each split."""
     totals: dict[str, dict[str, Any]] = {}
     for source, reasons in dropped.items():
-        came = sum(len(shard.kept) for shard in shards if shard.source == source)
+        came = sum(len(shard.kept) for shard in found if shard.source == source)
         totals[source] = {"documents": came, "dropped": dict(sorted(reasons.items()))}
         for split in SPLITS:
             mine = [record for record in records if (record["source"], record["split"]) == (source, split)]

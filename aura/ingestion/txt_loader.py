@@ -4,6 +4,8 @@ The same readers, cleaning and lexicon as the pipeline's `extract`, without shar
 held in memory. Documents that cannot be used are left out, as `extract` does with its default parameters.
 """
 
+import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,10 @@ from aura.ingestion.affect import affect_vectors, read_lexicon
 from aura.ingestion.cleaning import clean
 from aura.ingestion.compression import Damaged, decompressed
 from aura.ingestion.corpus import EMOTIONS
-from aura.ingestion.readers import Lost, documents, list_files
+from aura.ingestion.document import Lost
+from aura.ingestion.input_files import InputFile
+from aura.ingestion.listing import list_files
+from aura.ingestion.readers import documents
 from aura.params import TEXT_KEYS, JsonSource, Source, TxtSource
 
 Item = tuple[str, npt.NDArray[np.float32]]
@@ -50,17 +55,27 @@ def load_text_corpus_all(
     return load_text_corpus(txt_folder, lexicon=lexicon) + load_json_corpus(json_folder, lexicon=lexicon)
 
 
-def _load(source: Source, lexicon: Path) -> list[Item]:
-    texts: list[str] = []
+def read_documents(source: Source) -> Iterator[tuple[InputFile, str | Lost]]:
+    """Every document of a source, cleaned (invalid UTF-8 drops it), or why it cannot be used, with its file."""
     for file in list_files(source):
-        try:
-            data = decompressed(file.name, file.path.read_bytes())
-        except Damaged:
-            continue
-        for item in documents(source, file.name, data):
-            text = item if isinstance(item, Lost) else clean(item, invalid_text="drop", min_chars=1)
-            if not isinstance(text, Lost):
-                texts.append(text)
+        for item in _raw_documents(file, source):
+            yield file, item if isinstance(item, Lost) else clean(item, invalid_text="drop", min_chars=1)
+
+
+def _raw_documents(file: InputFile, source: Source) -> Iterator[bytes | Lost]:
+    if file.problem:
+        yield Lost(file.problem)
+        return
+    try:
+        data = decompressed(file.name, file.path.read_bytes())
+    except (Damaged, OSError) as error:
+        yield Lost(str(error))
+        return
+    yield from documents(source, file.name, io.BytesIO(data), max(len(data), 1))  # held whole, so nothing is cut
+
+
+def _load(source: Source, lexicon: Path) -> list[Item]:
+    texts = [text for _, text in read_documents(source) if isinstance(text, str)]
     vectors = affect_vectors(pa.array(texts, pa.large_string()), read_lexicon(lexicon))
     rows = vectors.flatten().to_numpy().reshape(-1, len(EMOTIONS))
     return list(zip(texts, rows, strict=True))

@@ -20,7 +20,8 @@ from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import corpus, pins
 from aura.ingestion.extract import extract
-from aura.ingestion.readers import SUFFIXES, InputFile, has_suffix, list_files
+from aura.ingestion.input_files import SUFFIXES, InputFile, has_suffix
+from aura.ingestion.listing import list_files
 from aura.ingestion.select import select
 from aura.params import DatasetSource, JsonSource, Params, SampleSource, Source, TrainTokenizer
 from aura.tokenizer import artifact, train, validation
@@ -117,7 +118,7 @@ def _documents(request: Request, work: Path) -> Documents:
     hashes = pa.concat_arrays([table.column("text_hash").combine_chunks() for table in tables])
     held = corpus.is_held_out(hashes, request.settings.select.held_out)
     if held.any() and not held.all():
-        select(list(sources), request.settings.select, work / "extracted", work / "corpus")
+        select(list(sources), request.settings.select, work / "extracted", work / "corpus", Cache(work / ".cache"))
         learnt_from = work / "corpus/train"
         counts = count_words(corpus.read_texts(learnt_from))
         return Documents(counts, corpus.corpus_hash(learnt_from), work / "corpus/held_out")
@@ -136,7 +137,7 @@ def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
         return source
     if path.is_file() and not pins.is_pin(path):
         suffixes = SUFFIXES[source.kind]
-        chosen = [InputFile(path.name + ("" if has_suffix(path.name, suffixes) else suffixes[0]), path)]
+        chosen = [InputFile(path.name + ("" if has_suffix(path.name, suffixes) else suffixes[0]), str(path))]
     else:
         chosen = list_files(source)
         if max_files is None:

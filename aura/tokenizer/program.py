@@ -12,7 +12,7 @@ import typer
 
 from aura import params
 from aura.errors import UserError
-from aura.ingestion.readers import SUFFIXES, has_suffix
+from aura.ingestion.input_files import SUFFIXES, has_suffix
 from aura.params import JsonSource, Params, Source, TxtSource
 from aura.tokenizer import artifact, one_shot
 from aura.tokenizer.one_shot import PIPELINE_OUTPUT, Request

@@ -13,8 +13,8 @@ from aura import params
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion.extract import extract
-from aura.ingestion.pins import check, write
-from aura.ingestion.readers import files_below
+from aura.ingestion.input_files import chosen_by, files_below
+from aura.ingestion.pins import checked, write
 from tests.conftest import REPOSITORY
 
 
@@ -97,7 +97,7 @@ def test_on_bad_file_fail_stops_with_the_name_and_leaves_the_old_output(folder, 
     run(folder, tmp_path / "out")
     before = contents(tmp_path / "out")
     (folder / "latin.txt").write_bytes("grün und weit genug".encode("latin-1"))
-    with pytest.raises(UserError, match=r"latin\.txt: invalid UTF-8"):
+    with pytest.raises(UserError, match=r"latin\.txt: document 1, byte 2 of its text: invalid UTF-8"):
         run(folder, tmp_path / "out", on_bad_file="fail")
     assert contents(tmp_path / "out") == before
     assert not list(tmp_path.glob(".out*"))
@@ -127,11 +127,11 @@ def test_a_leftover_of_a_killed_run_is_replaced(folder, tmp_path):
 )
 def test_a_stale_pin_names_the_files_and_the_command(folder, tmp_path, change, words):
     pin = tmp_path / "mine.pin.json"
-    write(pin, folder, files_below(folder, (".txt",)))
-    check(pin, files_below(folder, (".txt",)))
+    write(pin, folder, files_below(folder, chosen_by("txt", None)))
+    checked(pin, files_below(folder, chosen_by("txt", None)))
     change(folder)
     with pytest.raises(UserError, match=rf"{words}.*aura source scan mine"):
-        check(pin, files_below(folder, (".txt",)))
+        checked(pin, files_below(folder, chosen_by("txt", None)))
 
 
 def test_names_that_are_no_utf8_are_shown_with_escapes(folder, tmp_path):

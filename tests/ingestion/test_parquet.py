@@ -1,4 +1,5 @@
 import gzip
+import io
 import json
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 
 from aura import params
 from aura.cache import Cache
+from aura.ingestion.document import Lost
 from aura.ingestion.extract import extract
-from aura.ingestion.readers import Lost, documents
+from aura.ingestion.readers import documents
 from tests.conftest import REPOSITORY
 
 LONG = "a happy document that is long enough, number "
@@ -24,7 +26,7 @@ def packed(columns: dict[str, object], **options: object) -> bytes:
 def read(data: bytes, *text_keys: str) -> list[bytes | Lost]:
     options = {"text_keys": list(text_keys)} if text_keys else {}
     source = params.ParquetSource.model_validate({"kind": "parquet", "path": "x", **options})
-    return list(documents(source, "a.parquet", data))
+    return list(documents(source, "a.parquet", io.BytesIO(data), 16_000_000))
 
 
 def test_the_first_key_that_holds_a_string_counts_row_by_row():

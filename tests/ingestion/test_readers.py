@@ -1,3 +1,4 @@
+import io
 import json
 from pathlib import Path
 
@@ -5,7 +6,9 @@ import pytest
 
 from aura.errors import UserError
 from aura.ingestion.cleaning import clean
-from aura.ingestion.readers import Lost, documents, list_files
+from aura.ingestion.document import Lost
+from aura.ingestion.listing import list_files
+from aura.ingestion.readers import documents
 from aura.params import JsonSource, TxtSource
 
 
@@ -17,8 +20,8 @@ def posts(**options: object) -> JsonSource:
     return JsonSource.model_validate({"kind": "json", "path": "x", **options})
 
 
-def read(source, data: bytes, name: str = "a.json") -> list[bytes | Lost]:
-    return list(documents(source, name, data))
+def read(source, data: bytes, name: str = "a.json", limit: int = 16_000_000) -> list[bytes | Lost]:
+    return list(documents(source, name, io.BytesIO(data), limit))
 
 
 @pytest.mark.parametrize(

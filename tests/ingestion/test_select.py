@@ -1,14 +1,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aura import params
+from aura.cache import Cache
 from aura.errors import UserError
+from aura.ingestion.candidates import Shard
+from aura.ingestion.choices import within_weight
 from aura.ingestion.corpus import SCHEMA, corpus_hash, is_held_out, text_hash
 from aura.ingestion.select import select
 
@@ -26,11 +30,13 @@ def write_extracted(folder: Path, texts: dict[str, list[str]], shards: int = 2) 
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / source / f"{shard:04d}.parquet")
 
 
-def run(tmp_path: Path, texts: dict[str, list[str]], name: str = "a", **settings: object) -> Path:
+def run(tmp_path: Path, texts: dict[str, list[str]], name: str = "a", **rules: object) -> Path:
     write_extracted(tmp_path / name / "extracted", texts)
-    chosen = {"deduplicate": "exact", "held_out": 0.3, "caps": {}, **settings}
+    chosen = RULES | rules
     out = tmp_path / name / "corpus"
-    select(list(texts), params.Select.model_validate(chosen), tmp_path / name / "extracted", out)
+    select(
+        list(texts), params.Select.model_validate(chosen), tmp_path / name / "extracted", out, Cache(tmp_path / "cache")
+    )
     return out
 
 
@@ -38,6 +44,7 @@ def texts_of(folder: Path) -> set[str]:
     return {text for path in folder.glob("*.parquet") for text in pq.read_table(path).column("text").to_pylist()}
 
 
+RULES = {"deduplicate": "exact", "near_duplicates": None, "held_out": 0.3, "weights": {}, "caps": {}}
 MANY = [f"document number {number}" for number in range(200)]
 
 
@@ -97,8 +104,14 @@ def test_a_cap_on_files_counts_names_with_a_number_sign(tmp_path):
         for number, text in enumerate(MANY)
     ]
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / "0000.parquet")
-    caps = {"deduplicate": "none", "held_out": 0.3, "caps": {"mine": {"max_files": 10}}}
-    select(["mine"], params.Select.model_validate(caps), tmp_path / "extracted", tmp_path / "corpus")
+    caps = RULES | {"deduplicate": "none", "caps": {"mine": {"max_files": 10}}}
+    select(
+        ["mine"],
+        params.Select.model_validate(caps),
+        tmp_path / "extracted",
+        tmp_path / "corpus",
+        Cache(tmp_path / "cache"),
+    )
     kept = [doc for path in tmp_path.glob("corpus/*/*") for doc in pq.read_table(path).column("doc").to_pylist()]
     assert len(kept) == 20
     assert len({doc.rpartition("#")[0] for doc in kept}) == 10
@@ -119,11 +132,75 @@ def test_the_corpus_hash_is_of_the_set_of_documents(tmp_path):
 
 def test_an_absent_source_is_refused_with_the_command_that_makes_it(tmp_path):
     write_extracted(tmp_path, {"a": MANY})
-    settings = params.Select.model_validate({"deduplicate": "exact", "held_out": 0.3, "caps": {}})
+    rules = params.Select.model_validate(RULES)
     with pytest.raises(UserError, match=r"folder .*/b is missing\. It is made by: dvc repro extract@b"):
-        select(["a", "b"], settings, tmp_path, tmp_path / "corpus")
+        select(["a", "b"], rules, tmp_path, tmp_path / "corpus", Cache(tmp_path / "cache"))
 
 
 def test_a_split_without_documents_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"came 1 and 0 \(select\.held_out: 0\.0001\)"):
         run(tmp_path, {"mine": ["just one document"]}, held_out=0.0001)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def near(text: str) -> str:
+    """Long enough that one other word in it leaves the document much the same."""
+    return " ".join(f"{text} word{number}" for number in range(100))
+
+
+def test_near_duplicates_go_and_are_counted_per_source(tmp_path):
+    distinct = [near(text) for text in MANY[:30]]
+    copies = [text.replace("word50", "another") for text in distinct[:10]]
+    out = run(tmp_path, {"a": distinct, "b": copies}, near_duplicates=0.8)
+    assert texts_of(out / "train") | texts_of(out / "held_out") == set(distinct)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["sources"]["a"]["dropped"] == {"duplicate": 0, "near duplicate": 0}
+    assert manifest["sources"]["b"]["dropped"] == {"duplicate": 0, "near duplicate": 10}
+    off = run(tmp_path, {"a": distinct, "b": copies}, "off")
+    assert len(texts_of(off / "train") | texts_of(off / "held_out")) == 40
+
+
+@given(st.floats(0.05, 0.95), st.floats(0, 0.05))
+def test_a_weight_keeps_its_share_and_a_higher_one_only_adds(share, more):
+    hashes = [text_hash(text.encode()) for text in MANY]
+    columns = pa.table({"text_hash": pa.array(hashes, pa.binary(16))})
+    shards = [Shard("mine", Path("x"), "", columns, np.ones(len(MANY), dtype=bool))]
+    kept = within_weight(shards, "mine", share)
+    assert abs(kept.mean() - share) < 0.2
+    assert not (kept & ~within_weight(shards, "mine", share + more)).any()
+    assert within_weight(shards, "other", share).all()
+
+
+def test_a_weight_is_counted_and_keeps_the_same_documents_when_more_come(tmp_path):
+    few = run(tmp_path, {"mine": MANY[:100], "other": ["x y"]}, "few", weights={"mine": 0.5})
+    more = run(tmp_path, {"mine": MANY}, "more", weights={"mine": 0.5})
+    kept_of_few = texts_of(few / "train") | texts_of(few / "held_out")
+    kept_of_more = texts_of(more / "train") | texts_of(more / "held_out")
+    assert kept_of_more & set(MANY[:100]) == kept_of_few - {"x y"}
+    manifest = json.loads((more / "manifest.json").read_text())
+    assert manifest["sources"]["mine"]["dropped"] == {"duplicate": 0, "beyond its weight": 200 - len(kept_of_more)}
+    assert texts_of(more / "held_out")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "remove", "move"]), st.integers(0, 199)), min_size=1, max_size=3))
+@settings(max_examples=4, deadline=None)
+def test_after_any_edits_a_cached_selection_equals_one_from_scratch(tmp_path_factory, edits):
+    tmp_path = tmp_path_factory.mktemp("select")
+    texts = {"a": [near(text) for text in MANY[:20]], "b": MANY[20:60]}
+    rules = {"near_duplicates": 0.8, "weights": {"b": 0.7}}
+    for number, (edit, at) in enumerate(edits):
+        match edit:
+            case "add":
+                texts["a"].append(near(MANY[at]).replace("word7", "another"))
+            case "remove" if len(texts["b"]) > 20:
+                texts["b"].pop(at % len(texts["b"]))
+            case "move" if len(texts["b"]) > 20:
+                texts["a"].append(texts["b"].pop(at % len(texts["b"])))
+        out = run(tmp_path, texts, f"cached-{number}", **rules)
+        scratch = run(tmp_path / f"scratch-{number}", texts, **rules)
+        assert contents(out) == contents(scratch)
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert manifest["hash"] == {split: corpus_hash(out / split) for split in ("train", "held_out")}

@@ -1,0 +1,68 @@
+"""From packs to Parquet shards: those that the action cache has are copied, the others put together.
+
+A shard's key names the files in it, or the blocks of large ones, in order; documents pass from pack to shard on
+disk, and a shard is written one row group at a time.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from aura.cache import Cache, action_key
+from aura.ingestion import packs
+from aura.ingestion.packs import Pack
+from aura.ingestion.shards import ShardWriter
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard to write: its number, its key in the cache, and the keys of the packs with rows of it."""
+
+    number: int
+    key: str
+    holders: list[str]
+
+    def path(self, folder: Path) -> Path:
+        """Its file."""
+        return folder / f"{self.number:04d}.parquet"
+
+
+def planned(namespace: str, stored: Iterable[Pack]) -> list[Shard]:
+    """Every shard that gets documents."""
+    digests: dict[int, Any] = {}
+    holders: dict[int, list[str]] = {}
+    for pack in stored:
+        for account in pack.accounts:
+            for shard in account.rows:
+                digests.setdefault(shard, xxhash.xxh3_128()).update(f"{account.file}\0{account.digest}\0".encode())
+        for shard in {shard for account in pack.accounts for shard in account.rows}:
+            holders.setdefault(shard, []).append(pack.key)
+    return [
+        Shard(number, action_key("shard", namespace, number, digests[number].hexdigest()), holders[number])
+        for number in sorted(digests)
+    ]
+
+
+def copied(shard: Shard, cache: Cache, folder: Path) -> bool:
+    """Copy a shard out of the cache; False if it is not there, undamaged."""
+    entry = cache.get(shard.key)
+    return entry is not None and entry.copy("parquet", shard.path(folder))
+
+
+def write(shard: Shard, *, cache: Cache, folder: Path) -> list[str]:
+    """Write one shard and keep it in the cache; instead returns the keys of packs that the cache no longer has."""
+    writer = ShardWriter(shard.path(folder))
+    lost = []
+    for holder in shard.holders:
+        table = packs.documents(cache, holder, shard.number)
+        if table is None:
+            lost.append(holder)
+        else:
+            writer.add(table)
+    writer.close()
+    if not lost:
+        cache.put(shard.key, {}, {"parquet": shard.path(folder)})
+    return lost

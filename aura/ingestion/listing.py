@@ -1,0 +1,36 @@
+"""From a source to its files."""
+
+from pathlib import Path
+
+from aura.errors import UserError
+from aura.ingestion import pins
+from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_below
+from aura.ingestion.materialise import materialise
+from aura.ingestion.sample import sample_files
+from aura.params import DatasetSource, SampleSource, Source
+
+
+def list_files(source: Source) -> list[InputFile]:
+    """The files of a source, sorted by name.
+
+    A dataset's files are written now, unless they are there already. Raises `UserError` if the folder is missing or
+    holds no file of the source's kind, a pin is stale, or a dataset cannot be had.
+    """
+    if isinstance(source, DatasetSource):
+        return files_below(materialise(Path(source.path), source.text_keys), lambda name: name.endswith(".jsonl"))
+    if isinstance(source, SampleSource):
+        return [InputFile(name, str(path)) for name, path in sample_files(Path(source.path))]
+    folder = pins.folder_of(Path(source.path))
+    wanted = [source.glob] if source.glob else list(SUFFIXES[source.kind])
+    if not folder.is_dir():
+        raise UserError(f"No {wanted[0]} files found: the folder {folder} does not exist. {_remedy(folder)}")
+    files = files_below(folder, chosen_by(source.kind, source.glob))
+    if not files:
+        present = sorted({path.suffix or "no suffix" for path in folder.rglob("*") if path.is_file()})
+        came = f"it holds only files with {', '.join(present[:5])}" if present else "it is empty"
+        raise UserError(f"No {' or '.join(wanted)} files found in {folder}: {came}. {_remedy(folder)}")
+    return pins.checked(Path(source.path), files) if pins.is_pin(Path(source.path)) else files
+
+
+def _remedy(folder: Path) -> str:
+    return f"Look with `ls -la {folder}`, add text files, or name another folder: aura source add NAME PATH"

@@ -1,0 +1,118 @@
+"""From documents to rows of a shard: cleaned, hashed, named, with affect vectors. Runs in worker processes."""
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import xxhash
+
+from aura.ingestion.accounts import FileAccount
+from aura.ingestion.affect import Lexicon, affect_vectors
+from aura.ingestion.cleaning import clean
+from aura.ingestion.compression import Damaged, decompressed
+from aura.ingestion.corpus import SCHEMA, text_hash
+from aura.ingestion.document import Continued, Item, Lost
+from aura.ingestion.input_files import InputFile, unreadable
+from aura.ingestion.readers import documents
+from aura.params import Extract, Source, one_document_per_file
+
+BLOCK_DOCUMENTS = 1024  # documents of one file that share a shard
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything but the files that decides what extraction makes of a source."""
+
+    name: str
+    source: Source
+    settings: Extract
+    lexicon: Lexicon
+
+
+@dataclass
+class Extracted:
+    """Documents by shard, in the order of the files, and the files' accounts."""
+
+    shards: dict[int, pa.Table]
+    accounts: list[FileAccount]
+
+
+@dataclass
+class _Rows:
+    """Rows under way."""
+
+    recipe: Recipe
+    shards: dict[int, list[tuple[str, str, bytes]]] = field(default_factory=dict)
+
+    def add(self, account: FileAccount, items: Iterable[Item], first: int = 0) -> None:
+        """Clean the documents of a file, of which the first given here has the number `first`."""
+        settings = self.recipe.settings
+        single = one_document_per_file(self.recipe.source)
+        for number, item in enumerate(items, start=first):
+            if isinstance(item, Lost):
+                account.lose(item, "")
+                continue
+            account.bytes_decoded += len(item)
+            account.cut += isinstance(item, Continued)
+            text = clean(item, settings.invalid_text, settings.min_chars)
+            if isinstance(text, Lost):
+                account.lose(text, f"document {number + 1}")
+                continue
+            encoded = text.encode()
+            account.documents += 1
+            account.bytes_kept += len(encoded)
+            doc = account.file if number == 0 and single else f"{account.file}#{number}"
+            block = f"{account.file}\0{number // BLOCK_DOCUMENTS}".encode()
+            shard = xxhash.xxh3_64_intdigest(block) % settings.shards
+            self.shards.setdefault(shard, []).append((text, doc, text_hash(encoded)))
+            account.rows[shard] = account.rows.get(shard, 0) + 1
+
+    def tables(self) -> dict[int, pa.Table]:
+        """The rows as tables of the corpus's schema."""
+        return {shard: self._table(rows) for shard, rows in self.shards.items()}
+
+    def _table(self, rows: list[tuple[str, str, bytes]]) -> pa.Table:
+        texts, docs, hashes = zip(*rows, strict=True)
+        text = pa.array(texts, pa.large_string())
+        columns = [text, docs, [self.recipe.name] * len(rows), affect_vectors(text, self.recipe.lexicon), hashes]
+        return pa.Table.from_arrays(
+            [pa.array(values, column.type) if not isinstance(values, pa.Array) else values
+             for values, column in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)  # fmt: skip
+
+
+def extract_files(files: list[InputFile], recipe: Recipe) -> Extracted:
+    """Read and clean whole files."""
+    rows, accounts = _Rows(recipe), []
+    for file in files:
+        account = FileAccount(file.name)
+        rows.add(account, _read(file, recipe, account))
+        accounts.append(account)
+    return Extracted(rows.tables(), accounts)
+
+
+def extract_items(file: str, first: int, items: list[Item], digest: str, recipe: Recipe) -> Extracted:
+    """Clean a block of a large file's documents, of which the first has the number `first`."""
+    rows, account = _Rows(recipe), FileAccount(file, digest=digest)
+    rows.add(account, items, first)
+    return Extracted(rows.tables(), [account])
+
+
+def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Item]:
+    """The documents of a file, with what was read of it entered in its account."""
+    if file.problem:
+        account.digest = file.problem
+        return [Lost(file.problem)]
+    try:
+        data = file.path.read_bytes()
+    except OSError as error:
+        account.digest = unreadable(error)
+        return [Lost(account.digest)]
+    account.bytes_read = len(data)
+    account.digest = xxhash.xxh3_128_hexdigest(data)
+    try:
+        data = decompressed(file.name, data)
+    except Damaged as error:
+        return [Lost(str(error))]
+    account.bytes_decompressed = len(data)
+    return documents(recipe.source, file.name, io.BytesIO(data), recipe.settings.max_document_bytes)

@@ -1,0 +1,71 @@
+"""Text files as streams: a file of any size, in the memory of a few blocks and of one document."""
+
+import codecs
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from aura.ingestion.document import Continued, Item, Lost, cut, cut_place
+
+BLOCK_BYTES = 4_000_000
+BLANK_LINES = re.compile(rb"(?:\r?\n[ \t]*){2,}")
+
+
+def txt_documents(stream: Any, how: Literal["file", "blank_line", "line"], limit: int) -> Iterator[Item]:  # noqa: ANN401
+    """Yield the documents of a text file; one of more than `limit` bytes is cut. White space alone is no document."""
+    waiting, kind = b"", bytes
+    for block in utf8_blocks(stream):
+        if isinstance(block, Lost):
+            yield block
+            return
+        *whole, waiting = _SPLIT[how](waiting + block)
+        for part in whole:
+            if part.strip():
+                yield from cut(part, limit, kind)
+            kind = bytes
+        while len(waiting) > limit:
+            end = cut_place(waiting, 0, limit)
+            yield kind(waiting[:end])
+            waiting, kind = waiting[end:], Continued
+    if waiting.strip():
+        yield kind(waiting)
+
+
+def utf8_blocks(stream: Any) -> Iterator[Item]:  # noqa: ANN401 - anything with `read`; pyarrow has no types
+    """Yield a file's bytes as UTF-8 without byte-order mark; UTF-16, told by its mark, is turned into it."""
+    block = read_block(stream)
+    if not block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        block = block.removeprefix(codecs.BOM_UTF8)
+        while block:
+            yield block
+            block = read_block(stream)
+        return
+    decoder = codecs.getincrementaldecoder("utf-16")()
+    try:
+        while block:
+            yield decoder.decode(block).encode()
+            block = read_block(stream)
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeDecodeError:
+        yield Lost("invalid UTF-16")
+
+
+def read_block(stream: Any) -> bytes:  # noqa: ANN401 - as in utf8_blocks
+    """The next `BLOCK_BYTES`, or what is left of the file: where blocks end must not depend on how it is stored."""
+    block: bytes = stream.read(BLOCK_BYTES)
+    while 0 < len(block) < BLOCK_BYTES and (more := stream.read(BLOCK_BYTES - len(block))):
+        block += more
+    return block
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    """Lines without their ends; the last is the one that has not ended yet, perhaps empty."""
+    lines = data.splitlines()
+    return [*lines, b""] if data.endswith((b"\n", b"\r")) or not data else lines
+
+
+_SPLIT: dict[str, Callable[[bytes], list[bytes]]] = {
+    "file": lambda data: [data],
+    "blank_line": BLANK_LINES.split,
+    "line": split_lines,
+}

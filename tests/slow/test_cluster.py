@@ -1,0 +1,110 @@
+"""Extraction on a Dask cluster of real processes: the same bytes, whatever happens to a worker."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aura.dask_cluster import require_safe
+from aura.errors import UserError
+from tests.conftest import REPOSITORY
+from tests.ingestion.program import Program
+
+TEXT = "a happy document of the cluster, long enough to be worth cleaning and counting. " * 40
+QUICK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s"}  # how long a lost scheduler is waited for
+
+pytestmark = pytest.mark.slow
+
+
+class Cluster:
+    """A scheduler and two workers, each a process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "DASK_DISTRIBUTED__WORKER__DAEMON": "false"}
+        file = folder / "scheduler.json"
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        while not file.exists():
+            assert self.scheduler.poll() is None
+            time.sleep(0.05)
+        address = file.read_text().partition('"address": "')[2].partition('"')[0]
+        self.address = address
+        self.workers = [
+            self._start("worker", address, "--nthreads", "1", "--no-nanny", "--host", "127.0.0.1") for _ in range(2)
+        ]
+
+    def _start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:], "--no-dashboard"]
+        with (self.folder / "cluster.log").open("ab") as log:
+            return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+
+    def stop(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    (tmp_path / "cluster").mkdir()
+    running = Cluster(tmp_path / "cluster")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """Some 12 MB: more than is worth doing without workers."""
+    made = Program(tmp_path / "program", {"kind": "txt"}, max_document_bytes=2_000_000)
+    for number in range(3000):
+        (made.data / f"{number}.txt").write_text(f"{number} {TEXT}", encoding="utf-8")
+    (made.data / "large.txt").write_text("\n".join(f"{number} {TEXT}" for number in range(700)), encoding="utf-8")
+    return made
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "data/extracted/mine").iterdir()}
+
+
+def test_a_cluster_makes_the_same_bytes_also_when_a_worker_is_killed(cluster, program):
+    assert program.run(AURA_CACHE="here").returncode == 0
+    here = contents(program.folder)
+    with program.start(AURA_CACHE="there", DASK_SCHEDULER_ADDRESS=cluster.address) as running:
+        while not list((program.folder / "there").glob("[0-9a-f][0-9a-f]/*")):
+            assert running.poll() is None, "ended before a worker could be killed"
+            time.sleep(0.01)
+        cluster.workers[0].send_signal(signal.SIGKILL)
+        _, said = running.communicate(timeout=200)
+    assert running.returncode == 0, said
+    assert contents(program.folder) == here
+
+
+def test_a_scheduler_that_goes_away_is_one_message_and_leaves_nothing_half_written(cluster, program):
+    with program.start(DASK_SCHEDULER_ADDRESS=cluster.address, **QUICK) as running:
+        while not list((program.folder / ".aura/cache").glob("[0-9a-f][0-9a-f]/*")):
+            assert running.poll() is None, "ended before the scheduler could be killed"
+            time.sleep(0.01)
+        cluster.scheduler.send_signal(signal.SIGKILL)
+        _, said = running.communicate(timeout=200)
+    assert running.returncode == 1
+    assert f"error: the Dask scheduler at {cluster.address} went away." in said
+    assert "Traceback" not in said
+    assert not list(program.folder.glob("data/extracted/*"))
+    done = program.run(
+        AURA_CACHE="new", DASK_SCHEDULER_ADDRESS=cluster.address, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="1s"
+    )
+    assert f"error: no Dask scheduler answers at {cluster.address}" in done.stderr
+    assert program.run().returncode == 0
+
+
+@pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://scheduler:8786", "inproc://x", "8786"])
+def test_an_address_outside_this_machine_must_be_tls(address):
+    with pytest.raises(UserError, match="expected tls://HOST:PORT"):
+        require_safe(address)
+    for safe in ("tls://10.0.0.1:8786", "tcp://127.0.0.1:1", "tcp://localhost:1", "tcp://[::1]:1"):
+        require_safe(safe)
