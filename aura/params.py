@@ -106,7 +106,9 @@ class TrainTokenizer(Section):
     """The tokenizer."""
 
     model_type: Literal["unigram", "bpe"]
-    vocab_size: int = Field(ge=300, le=1_000_000)
+    vocab_size: Annotated[int, Field(ge=264, le=1_000_000)] | Literal["tiny", "small", "medium", "large", "xl", "auto"]
+    model_parameters: Annotated[int, Field(ge=1, le=10**13)] | None
+    token_budget: Annotated[int, Field(ge=1, le=10**15)] | None
     character_coverage: float = Field(ge=0.9, le=1)
     max_piece_chars: int = Field(ge=1, le=64)
     split_digits: bool
