@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -22,6 +23,7 @@ PARAMS_FILE = Path("params.yaml")
 
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
+VOCABULARY_NAMES = ("tiny", "small", "medium", "large", "xl", "auto")
 TEXT_KEYS = ("text", "content", "body", "message")
 
 
@@ -114,11 +116,20 @@ class Select(Section):
     caps: dict[SourceName, Caps]
 
 
+def _vocabulary_size(value: object) -> int | str:
+    """A number of pieces or a name of one; a union of types would report every mistake twice."""
+    if value in VOCABULARY_NAMES or (type(value) is int and 264 <= value <= 1_000_000):
+        return value
+    raise PydanticCustomError("vocabulary_size", f"264 to 1000000 or one of {', '.join(VOCABULARY_NAMES)}")
+
+
 class TrainTokenizer(Section):
     """The tokenizer."""
 
     model_type: Literal["unigram", "bpe"]
-    vocab_size: int = Field(ge=300, le=1_000_000)
+    vocab_size: Annotated[int | str, pydantic.PlainValidator(_vocabulary_size)]
+    model_parameters: Annotated[int, Field(ge=1, le=10**13)] | None
+    token_budget: Annotated[int, Field(ge=1, le=10**15)] | None
     character_coverage: float = Field(ge=0.9, le=1)
     max_piece_chars: int = Field(ge=1, le=64)
     split_digits: bool

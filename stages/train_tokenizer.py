@@ -31,10 +31,10 @@ def train_tokenizer() -> None:
     console.summary(
         "train_tokenizer",
         {
-            "pieces": f"{options.vocab_size:,} ({options.model_type})",
+            "pieces": f"{made.config['vocabulary']['size']:,} ({options.model_type})",
             "documents": f"{learnt_from['documents']:,}",
             "text": console.size(learnt_from["bytes"]),
-            "distinct words": f"{learnt_from['distinct_words']:,}",
+            "distinct parts of words": f"{learnt_from['distinct_segments']:,}",
             "left out": _left_out(learnt_from),
         },
         see=f"{OUTPUT}/spiece.vocab, {OUTPUT}/spiece_config.json",

@@ -22,7 +22,11 @@ def mistake(old: str, new: str) -> str:
         ("min_chars:", "min_char:", "unknown key extract.min_char (came: 20); did you mean min_chars?"),
         ("min_chars:", "min_char:", "the key extract.min_chars is missing"),
         ("encode:", "encoder:", "did you mean encode?"),
-        ("vocab_size: 8000", "vocab_size: many", "train_tokenizer.vocab_size: expected a valid integer; came 'many'"),
+        (
+            "vocab_size: 8000",
+            "vocab_size: many",
+            "train_tokenizer.vocab_size: expected 264 to 1000000 or one of tiny, small, medium, large, xl, auto; came 'many'",
+        ),
         ("vocab_size: 8000", "vocab_size: 8000.5", "came 8000.5 (float)"),
         ("held_out: 0.05", "held_out: 0.9", "select.held_out: expected less than or equal to 0.5; came 0.9"),
         (

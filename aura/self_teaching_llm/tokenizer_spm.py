@@ -10,7 +10,6 @@ from aura.errors import UserError
 from aura.ingestion.txt_loader import read_documents
 from aura.params import TxtSource
 from aura.tokenizer import artifact
-from aura.tokenizer.counts import count_words, texts_hash
 from aura.tokenizer.tokenizer import Tokenizer
 
 
@@ -36,7 +35,7 @@ class SPMTokenizer(Tokenizer):
         texts = _read_texts(Path(input_dir))
         changes = options if vocab_size is None else options | {"vocab_size": vocab_size}
         chosen = artifact.with_changes(params.load().train_tokenizer, **changes)
-        made = artifact.build(count_words(texts), texts_hash(texts), chosen)
+        made = artifact.build_from_texts(texts, chosen)
         prefix = Path(model_prefix)
         for name, content in made.files(prefix.name).items():
             files.write_bytes(prefix.parent / name, content)

@@ -7,6 +7,7 @@ host: it is the same wherever the tokenizer is built again.
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from aura import console, files
 from aura.cache import Cache
 from aura.ingestion import corpus
 from aura.params import TrainTokenizer, checked
-from aura.tokenizer import train
-from aura.tokenizer.corpus_counts import count_corpus
-from aura.tokenizer.counts import WordCounts
+from aura.tokenizer import train, vocabulary_size
+from aura.tokenizer.corpus_counts import count_corpus, count_texts
+from aura.tokenizer.counts import Counts, texts_hash
 from aura.tokenizer.symbols import SPACE
+from aura.tokenizer.vocabulary_size import Choice
 
 LIBRARIES = ("sentencepiece", "protobuf")  # they write the model's bytes
 
@@ -41,33 +43,61 @@ class Artifact:
         }
 
 
-def build(counts: WordCounts, corpus_hash: str, options: TrainTokenizer) -> Artifact:
-    """Train a tokenizer from `counts`; prints what is being done, as SentencePiece itself is silent."""
+def build(counts: Counts, corpus_hash: str, options: TrainTokenizer) -> Artifact:
+    """Train a tokenizer from segment counts; prints what is being done, as SentencePiece itself is silent."""
     symbols = train.symbols_of(options)
     for notice in symbols.notices:
         console.err.print(f"note: {notice}", markup=False)
-    console.err.print(
-        f"training {options.model_type} with {options.vocab_size:,} pieces on {len(counts.words):,} distinct words"
-    )
-    model = train.train_model(counts, options)
+    choice, model = _trained(counts, options)
+    account = counts.account
     config = {
         "options": options.model_dump(),
+        "vocabulary": choice.record(),
         "sentencepiece": train.FIXED | {"required_chars": f"U+{ord(SPACE):04X}"},
         "special_tokens": {token: place for place, token in enumerate(symbols.special)},
         "user_symbols": list(symbols.user),
         "corpus": {
             "hash": corpus_hash,
-            "documents": counts.documents,
-            "bytes": counts.bytes,
-            "words": counts.words.total(),
-            "distinct_words": len(counts.words),
-            "cut_words": counts.cut_words,
-            "characters_left_out": counts.left_out,
+            "documents": account.documents,
+            "bytes": account.bytes,
+            "words": account.words,
+            "distinct_segments": len(counts.table),
+            "cut_words": account.cut_words,
+            "characters_left_out": account.left_out,
         },
         "model_sha256": hashlib.sha256(model).hexdigest(),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
     return Artifact(model, train.vocabulary(model), config)
+
+
+def _trained(counts: Counts, options: TrainTokenizer) -> tuple[Choice, bytes]:
+    """Train with the size that `options` ask for; an automatic one gives way to what the corpus allows."""
+    choice = vocabulary_size.choose(options, counts.account)
+    for reason in choice.reasons:
+        console.out.print(f"vocabulary size: {reason}", markup=False)
+    console.err.print(
+        f"training {options.model_type} with {choice.size:,} pieces on {len(counts.table):,} distinct parts of words"
+    )
+    try:
+        return choice, train.train_model(counts.table, options, choice.size)
+    except train.VocabularyTooLarge as error:
+        if not choice.automatic:
+            raise
+        fitting, reason = error.largest, f"{error.largest:,} pieces are the most this corpus allows"
+    except train.VocabularyTooSmall as error:
+        if not choice.automatic:
+            raise
+        fitting = 2 * error.smallest
+        reason = f"{error.smallest:,} are needed for symbols, bytes and characters alone; taken: twice as many"
+    console.out.print(f"vocabulary size: {reason}", markup=False)
+    choice = choice.resized(vocabulary_size.rounded_down(fitting), reason)
+    return choice, train.train_model(counts.table, options, choice.size)
+
+
+def build_from_texts(texts: Sequence[str], options: TrainTokenizer) -> Artifact:
+    """Train a tokenizer on documents in memory."""
+    return build(count_texts(texts, train.splitting_of(options)), texts_hash(texts), options)
 
 
 def build_from_corpus(folder: Path, output: Path, options: TrainTokenizer, cache: Cache) -> Artifact:
@@ -76,7 +106,7 @@ def build_from_corpus(folder: Path, output: Path, options: TrainTokenizer, cache
     corpus.shards(folder)  # and an absent corpus
     with files.replaced_folder(output) as partial:
         console.err.print(f"counting the words of {folder}", markup=False)
-        counts = count_corpus(folder, cache)
+        counts = count_corpus(folder, train.splitting_of(options), cache)
         artifact = build(counts, corpus.corpus_hash(folder), options)
         for name, content in artifact.files().items():
             (partial / name).write_bytes(content)

@@ -23,10 +23,11 @@ from aura.ingestion.extract import extract
 from aura.ingestion.input_files import SUFFIXES, InputFile, has_suffix
 from aura.ingestion.listing import list_files
 from aura.ingestion.select import select
-from aura.params import DatasetSource, JsonSource, Params, SampleSource, Source, TrainTokenizer
+from aura.params import DatasetSource, JsonSource, Params, SampleSource, Source
 from aura.tokenizer import artifact, train, validation
 from aura.tokenizer.artifact import Artifact
-from aura.tokenizer.counts import WordCounts, count_words, texts_hash
+from aura.tokenizer.corpus_counts import count_corpus, count_texts
+from aura.tokenizer.counts import Counts, texts_hash
 from aura.tokenizer.tokenizer import Tokenizer
 
 PIPELINE_OUTPUT = Path("models/spm")  # what the train_tokenizer stage writes, and DVC tracks
@@ -40,7 +41,6 @@ class Request:
         settings: params.yaml, with what was asked for otherwise in its place.
         sources: what to read, by name.
         output: the folder that gets spiece.model, spiece.vocab and spiece_config.json; its other files stay.
-        any_size: whether settings.train_tokenizer.vocab_size is a limit, and what the corpus allows will do.
         max_files: at most so many files of each source, chosen by the hash of their names.
         judge: whether to measure the tokenizer on held-out documents, and to fail on a missed gate.
         work_dir: keeps extracted text, corpus and reports below its train_tokenizer folder; `None` keeps nothing.
@@ -49,7 +49,6 @@ class Request:
     settings: Params
     sources: dict[str, Source]
     output: Path
-    any_size: bool = False
     max_files: int | None = None
     judge: bool = True
     work_dir: Path | None = None
@@ -59,7 +58,7 @@ class Request:
 class Documents:
     """What there is to learn from, and the documents to judge by, if the split left any."""
 
-    counts: WordCounts
+    counts: Counts
     hash: str
     held_out: Path | None
 
@@ -74,7 +73,7 @@ def run(request: Request) -> Path:
         raise UserError(f"expected a folder for the tokenizer, {request.output} is a file. Name another --output.")
     with _work_folder(request.work_dir, request.output) as work:
         documents = _documents(request, work)
-        made = _build(documents, request.settings.train_tokenizer, any_size=request.any_size)
+        made = artifact.build(documents.counts, documents.hash, request.settings.train_tokenizer)
         for name, content in made.files().items():
             files.write_bytes(request.output / name, content)
         model = request.output / "spiece.model"
@@ -117,15 +116,16 @@ def _documents(request: Request, work: Path) -> Documents:
     tables = [pq.read_table(path, columns=["text_hash"]) for folder in folders for path in corpus.shards(folder)]
     hashes = pa.concat_arrays([table.column("text_hash").combine_chunks() for table in tables])
     held = corpus.is_held_out(hashes, request.settings.select.held_out)
+    splitting = train.splitting_of(request.settings.train_tokenizer)
     if held.any() and not held.all():
         select(list(sources), request.settings.select, work / "extracted", work / "corpus", Cache(work / ".cache"))
         learnt_from = work / "corpus/train"
-        counts = count_words(corpus.read_texts(learnt_from))
+        counts = count_corpus(learnt_from, splitting, Cache(work / ".cache"))
         return Documents(counts, corpus.corpus_hash(learnt_from), work / "corpus/held_out")
     texts = [text for folder in folders for text in corpus.read_texts(folder)]
     if request.settings.select.deduplicate == "exact":
         texts = sorted(set(texts))
-    return Documents(count_words(texts), texts_hash(texts), None)
+    return Documents(count_texts(texts, splitting), texts_hash(texts), None)
 
 
 def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
@@ -159,18 +159,6 @@ def _extract(name: str, source: Source, shown: str, settings: Params, folder: Pa
     console.out.print(f"{shown}: {totals['files']:,} files, {text}", markup=False)
 
 
-def _build(documents: Documents, options: TrainTokenizer, *, any_size: bool) -> Artifact:
-    """Train; with `any_size`, as many pieces as the corpus allows where that is less than asked for."""
-    try:
-        return artifact.build(documents.counts, documents.hash, options)
-    except train.VocabularyTooLarge as error:
-        if not any_size:
-            raise
-        fitting = artifact.with_changes(options, vocab_size=error.largest)
-    console.out.print(f"vocabulary {fitting.vocab_size:,}: the most this corpus allows")
-    return artifact.build(documents.counts, documents.hash, fitting)
-
-
 def _judge(model: Path, held_out: Path | None, request: Request, work: Path) -> list[str]:
     """Print the measures on held-out documents; returns a line for each gate that does not hold."""
     if not request.judge:
@@ -201,7 +189,7 @@ def _judge(model: Path, held_out: Path | None, request: Request, work: Path) -> 
 def _summarise(made: Artifact, request: Request) -> None:
     options, learnt_from = made.config["options"], made.config["corpus"]
     facts = {
-        "pieces": f"{options['vocab_size']:,} ({options['model_type']})",
+        "pieces": f"{made.config['vocabulary']['size']:,} ({options['model_type']})",
         "documents": f"{learnt_from['documents']:,}",
         "text": console.size(learnt_from["bytes"]),
     }

@@ -16,8 +16,8 @@ from aura.ingestion.input_files import SUFFIXES, has_suffix
 from aura.params import JsonSource, Params, Source, TxtSource
 from aura.tokenizer import artifact, one_shot
 from aura.tokenizer.one_shot import PIPELINE_OUTPUT, Request
+from aura.tokenizer.vocabulary_size import NAMED
 
-SIZES = {"tiny": 2_000, "small": 8_000, "medium": 16_000, "large": 32_000, "xl": 50_000}
 SEVERAL = ("--txt_dirs", "--json_dirs")  # options that take several values
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -38,8 +38,16 @@ def train_tokenizer(
         str | None,
         typer.Option(
             "--vocab_size",
-            help=f"Pieces, or one of {', '.join(SIZES)}. Left out: as many as the text allows, up to params.yaml's.",
+            help=f"Pieces, or one of {', '.join(NAMED)}, auto. Left out: auto, by the scaling law with vocabulary.",
         ),
+    ] = None,
+    model_parameters: Annotated[
+        int | None,
+        typer.Option("--model_parameters", min=1, help="For auto: of the model, embeddings left out [budget / 20]."),
+    ] = None,
+    token_budget: Annotated[
+        int | None,
+        typer.Option("--token_budget", min=1, help="For auto: tokens the model will see [those of the corpus]."),
     ] = None,
     model_type: Annotated[str | None, typer.Option("--model_type", help="unigram or bpe.")] = None,
     special_tokens: Annotated[
@@ -75,7 +83,9 @@ def train_tokenizer(
     """
     symbols = None if user_symbols is None else [name.strip() for name in user_symbols.split(",") if name.strip()]
     options: dict[str, object] = {
-        "vocab_size": vocab_size,
+        "vocab_size": vocab_size or "auto",
+        "model_parameters": model_parameters,
+        "token_budget": token_budget,
         "model_type": model_type,
         "special_tokens": special_tokens,
         "user_symbols": symbols,
@@ -94,7 +104,6 @@ def train_tokenizer(
             settings=with_options(settings, options),
             sources=sources,
             output=output,
-            any_size=vocab_size is None,
             max_files=max_files,
             judge=not skip_validation,
             work_dir=work_dir,
@@ -119,7 +128,7 @@ def train_tokenizer_enhanced(
         corpus_path: a folder of .txt and .md files, each a document; or one file: .jsonl with a record a line, or
             text with blank lines between its documents.
         output_dir: gets spiece.model, spiece.vocab and spiece_config.json.
-        vocab_size: pieces, or a name such as "small"; left out, as many as the text allows, up to params.yaml's.
+        vocab_size: pieces, a name such as "small", or "auto" (the default): by the scaling law with vocabulary.
         model_type: "unigram" or "bpe"; left out, like every other option, as in params.yaml.
         skip_validation: do not judge the tokenizer on held-out documents.
         options: any other key of the train_tokenizer section of params.yaml.
@@ -132,12 +141,11 @@ def train_tokenizer_enhanced(
     settings = params.load()
     settings = _replaced(settings, select=settings.select.model_copy(update={"caps": {}}))
     request = Request(
-        settings=with_options(settings, options | {"vocab_size": vocab_size, "model_type": model_type}),
+        settings=with_options(settings, options | {"vocab_size": vocab_size or "auto", "model_type": model_type}),
         sources=sources_of(
             [] if is_json else [path], [path] if is_json else [], "blank_line" if path.is_file() else "file"
         ),
         output=Path(output_dir),
-        any_size=vocab_size is None,
         judge=not skip_validation,
     )
     return one_shot.run(request)
@@ -182,15 +190,15 @@ def with_options(settings: Params, options: dict[str, object]) -> Params:
     return _replaced(settings, train_tokenizer=artifact.with_changes(settings.train_tokenizer, **given))
 
 
-def size_named(size: str) -> int:
-    """A vocabulary size from digits or from one of the names tiny, small, medium, large and xl."""
-    if size in SIZES:
-        return SIZES[size]
+def size_named(size: str) -> int | str:
+    """A vocabulary size: digits, one of the names tiny, small, medium, large and xl, or auto."""
+    if size in (*NAMED, "auto"):
+        return size
     try:
         return int(size)
     except ValueError:
-        names = ", ".join(f"{name} ({number:,})" for name, number in SIZES.items())
-        raise UserError(f"vocab_size: expected a number of pieces, or one of {names}; came {size!r}") from None
+        names = ", ".join(f"{name} ({number:,})" for name, number in NAMED.items())
+        raise UserError(f"vocab_size: expected a number of pieces, or one of {names}, auto; came {size!r}") from None
 
 
 def _replaced(settings: Params, **sections: params.Section) -> Params:

@@ -13,7 +13,6 @@ from aura import params
 from aura.ingestion import corpus
 from aura.params import TrainTokenizer
 from aura.tokenizer import artifact
-from aura.tokenizer.counts import count_words
 from aura.tokenizer.tokenizer import Tokenizer
 
 FAMILY = "\U0001f469\u200d\U0001f469\u200d\U0001f467"  # three emoji, joined
@@ -69,7 +68,7 @@ def build(
     """Train on `documents` with changed options and load the result."""
 
     def build_tokenizer(**changes: object) -> Tokenizer:
-        made = artifact.build(count_words(documents), "0" * 64, options(**changes))
+        made = artifact.build_from_texts(documents, options(**changes))
         path = tmp_path_factory.mktemp("spm") / "spiece.model"
         path.write_bytes(made.model)
         return Tokenizer.load(path)

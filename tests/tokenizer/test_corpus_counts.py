@@ -6,14 +6,25 @@ import pytest
 from aura.cache import Cache
 from aura.ingestion import corpus
 from aura.ingestion.shards import ShardWriter
-from aura.tokenizer.corpus_counts import count_corpus
-from aura.tokenizer.counts import MAX_WORD_CHARS, count_words
+from aura.tokenizer.corpus_counts import count_corpus, count_texts
+from aura.tokenizer.counts import MAX_WORD_CHARS, Account, Counts
+from aura.tokenizer.segments import Splitting
+
+SPLITTING = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=())
 
 TEXTS = [
     ["a few words\n", "and  more\0 words"],
     ["x" * (MAX_WORD_CHARS + 9), "a few words of another shard \u2581"],
     ["中文字符 words"],
 ]
+
+
+def plain(counts: Counts) -> tuple[dict[str, int], Account]:
+    return dict(zip(counts.table["text"].to_pylist(), counts.table["count"].to_pylist(), strict=True)), counts.account
+
+
+def counted(folder: Path, cache: Cache) -> tuple[dict[str, int], Account]:
+    return plain(count_corpus(folder, SPLITTING, cache))
 
 
 def write_shard(path: Path, texts: list[str]) -> None:
@@ -38,24 +49,24 @@ def folder(tmp_path: Path) -> Path:
 
 def test_counts_of_shards_add_up_to_those_of_the_documents(folder, tmp_path):
     cache = Cache(tmp_path / "cache")
-    expected = count_words(text for texts in TEXTS for text in texts)
-    assert count_corpus(folder, cache) == expected
-    assert count_corpus(folder, cache) == expected, "read back from the cache"
+    expected = plain(count_texts([text for texts in TEXTS for text in texts], SPLITTING))
+    assert counted(folder, cache) == expected
+    assert counted(folder, cache) == expected, "read back from the cache"
     assert cache.stats().entries == len(TEXTS)
 
 
 def test_only_a_changed_shard_is_counted_again(folder, tmp_path):
     cache = Cache(tmp_path / "cache")
-    count_corpus(folder, cache)
+    counted(folder, cache)
     write_shard(folder / "1.parquet", ["another text"])
-    assert count_corpus(folder, cache) == count_words([*TEXTS[0], "another text", *TEXTS[2]])
+    assert counted(folder, cache) == plain(count_texts([*TEXTS[0], "another text", *TEXTS[2]], SPLITTING))
     assert cache.stats().entries == len(TEXTS) + 1
 
 
 def test_damaged_counts_are_made_again(folder, tmp_path):
     cache = Cache(tmp_path / "cache")
-    expected = count_corpus(folder, cache)
+    expected = counted(folder, cache)
     for path in cache.folder.glob("[0-9a-f][0-9a-f]/*"):
         path.write_bytes(path.read_bytes()[:-1] + b"!")
-    assert count_corpus(folder, cache) == expected
-    assert count_corpus(folder, cache) == expected
+    assert counted(folder, cache) == expected
+    assert counted(folder, cache) == expected

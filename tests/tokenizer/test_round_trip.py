@@ -2,7 +2,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aura.tokenizer import artifact
-from aura.tokenizer.counts import count_words
 from aura.tokenizer.symbols import BASIC, ROLES
 from aura.tokenizer.tokenizer import Tokenizer
 
@@ -67,7 +66,7 @@ def test_text_cannot_forge_special_tokens(tokenizer: Tokenizer):
 
 
 def test_a_corpus_without_spaces_still_round_trips_them(tmp_path, options):
-    made = artifact.build(count_words(["中文字符也要能用" * 50]), "", options(vocab_size=300, reserved_tokens=18))
+    made = artifact.build_from_texts(["中文字符也要能用" * 50], options(vocab_size=300, reserved_tokens=18))
     (tmp_path / "spiece.model").write_bytes(made.model)
     tokenizer = Tokenizer.load(tmp_path / "spiece.model")
     assert tokenizer.decode(tokenizer.encode(" 中 文 ")) == " 中 文 "

@@ -1,43 +1,51 @@
 import re
+from collections.abc import Callable
 
 import pytest
 
 from aura.errors import UserError
+from aura.params import TrainTokenizer
 from aura.tokenizer import artifact, train
-from aura.tokenizer.counts import WordCounts, count_words
+from aura.tokenizer.corpus_counts import count_texts
+from aura.tokenizer.counts import Counts
 
 
 @pytest.fixture(scope="module")
-def counts(documents: list[str]) -> WordCounts:
-    return count_words(documents[:12])
+def counts(documents: list[str], options: Callable[..., TrainTokenizer]) -> Counts:
+    return count_texts(documents[:12], train.splitting_of(options()))
+
+
+def trained(counts: Counts, chosen: TrainTokenizer) -> bytes:
+    assert isinstance(chosen.vocab_size, int)
+    return train.train_model(counts.table, chosen, chosen.vocab_size)
 
 
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])
 def test_too_large_a_vocabulary_names_the_largest_and_that_trains(counts, options, model_type):
     with pytest.raises(UserError, match="largest possible") as caught:
-        train.train_model(counts, options(model_type=model_type, vocab_size=50_000))
+        trained(counts, options(model_type=model_type, vocab_size=50_000))
     assert "--vocab_size" in str(caught.value)
     largest = int(re.search(r"to at most (\d+)", str(caught.value))[1])
-    model = train.train_model(counts, options(model_type=model_type, vocab_size=largest))
+    model = trained(counts, options(model_type=model_type, vocab_size=largest))
     assert len(train.vocabulary(model).splitlines()) == largest
     with pytest.raises(UserError, match=f"at most {largest}"):
-        train.train_model(counts, options(model_type=model_type, vocab_size=largest + 1))
+        trained(counts, options(model_type=model_type, vocab_size=largest + 1))
 
 
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])
 def test_too_small_a_vocabulary_names_the_smallest_and_that_trains(counts, options, model_type):
     chosen = {"model_type": model_type, "reserved_tokens": 500}
     with pytest.raises(UserError, match="at least") as caught:
-        train.train_model(counts, options(**chosen, vocab_size=700))
+        trained(counts, options(**chosen, vocab_size=700))
     smallest = int(re.search(r"to at least (\d+)", str(caught.value))[1])
-    assert train.train_model(counts, options(**chosen, vocab_size=smallest))
+    assert trained(counts, options(**chosen, vocab_size=smallest))
     with pytest.raises(UserError, match=f"at least {smallest}"):
-        train.train_model(counts, options(**chosen, vocab_size=smallest - 1))
+        trained(counts, options(**chosen, vocab_size=smallest - 1))
 
 
 def test_no_words_at_all_is_one_message(options):
     with pytest.raises(UserError, match="no words"):
-        train.train_model(count_words(["\n\n", ""]), options())
+        artifact.build_from_texts(["\n\n", ""], options())
 
 
 def test_vocabulary_has_one_line_per_piece(tokenizer):
@@ -49,7 +57,7 @@ def test_vocabulary_has_one_line_per_piece(tokenizer):
 
 
 def test_sentencepiece_prints_nothing(counts, options, capfd):
-    train.train_model(counts, options(vocab_size=500))
+    trained(counts, options(vocab_size=500))
     assert capfd.readouterr() == ("", "")
 
 
@@ -59,7 +67,9 @@ def test_a_notice_about_a_special_user_symbol_is_shown(counts, options, capsys):
 
 
 def test_a_wrong_option_names_it(options):
-    with pytest.raises(UserError, match=r"vocab_size: expected greater than or equal to 300; came 3"):
+    with pytest.raises(
+        UserError, match=r"vocab_size: expected 264 to 1000000 or one of tiny, .*, auto; came 3 \(int\)"
+    ):
         options(vocab_size=3)
     with pytest.raises(UserError, match="model_type"):
         options(model_type="wordpiece")
