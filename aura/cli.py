@@ -3,7 +3,7 @@
 import typer
 
 from aura import console
-from aura.commands import cache, lock, remote, source, transfers
+from aura.commands import cache, gc, lock, remote, source, transfers, versions, why
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +18,11 @@ app.add_typer(lock.app, name="lock")
 app.add_typer(remote.app, name="remote")
 app.command("push")(transfers.push)
 app.command("pull")(transfers.pull)
+app.command("publish")(versions.publish)
+app.command("versions")(versions.versions)
+app.command("fetch")(versions.fetch)
+app.command("why")(why.why)
+app.command("gc")(gc.gc)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import base64
 import hashlib
 import logging
 import os
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -93,15 +94,18 @@ class Store:
 
         A bucket reports it with its listing. What has none there (a composite object, a file in a folder) is read.
         """
-        root = f"{self.root}/{below}".rstrip("/")
-        try:
-            self.fs.fs.invalidate_cache()
-            found = self.fs.fs.find(root, detail=True)
-        except Exception as error:
-            raise self.explain(error) from error
-        listed = {path.removeprefix(f"{self.root}/"): entry.get("md5Hash") for path, entry in found.items()}
+        listed = {name: entry.get("md5Hash") for name, entry in self._entries(below).items()}
         wanted = listed if names is None else [name for name in names if name in listed]
         return {name: _hex(listed[name]) or self._read_md5(name) for name in wanted}
+
+    def sizes_and_ages(self, below: str) -> dict[str, tuple[int, float]]:
+        """Of every object under the name `below`: its bytes, and the seconds since it was written."""
+        now = time.time()
+        times = {name: (entry["size"], entry["mtime"]) for name, entry in self._entries(below).items()}
+        return {
+            name: (int(size), now - (written if isinstance(written, float) else written.timestamp()))
+            for name, (size, written) in times.items()
+        }
 
     def reach(self) -> None:
         """Raise unless the bucket is there and answers."""
@@ -132,15 +136,19 @@ class Store:
         name, text = f"aura-check-{uuid.uuid4().hex}", b"written by: aura remote set\n"
         path = f"{self.root}/{name}"
         try:
+            self.reach()
             if self.fs.protocol == "local":
                 Path(self.root).mkdir(parents=True, exist_ok=True)
-            self.reach()
-            self.fs.fs.pipe_file(path, text)
-            if self.fs.fs.cat_file(path) != text:
-                raise TransferError("what was written came back altered")
-        except Exception as error:
-            raise self._as_user_error(error) from None
-        self.remove([name])
+            try:
+                self.fs.fs.pipe_file(path, text)
+                found = self.fs.fs.cat_file(path)
+            except Exception as error:
+                raise self.explain(error) from error
+            self.remove([name])
+        except TransferError as error:
+            raise UserError(f"{self.url}: {error}. Try again") from None
+        if found != text:
+            raise UserError(f"{self.url}: what was written came back altered. Try again")
 
     def explain(self, error: BaseException) -> Exception:
         """The error as a `UserError` where trying again is of no use, and as a `TransferError` otherwise."""
@@ -163,9 +171,17 @@ class Store:
             return TransferError(f"{bucket} cannot be reached ({error.os_error.strerror})")
         return TransferError(text.strip().partition("\n")[0] or type(error).__name__)
 
-    def _as_user_error(self, error: Exception) -> UserError:
-        explained = self.explain(error)
-        return explained if isinstance(explained, UserError) else UserError(f"{self.url}: {explained}. Try again")
+    def _entries(self, below: str) -> dict[str, dict[str, Any]]:
+        if self.fs.protocol == "local":
+            paths = [path for path in Path(self.root, below).rglob("*") if path.is_file()]
+            stats = {path.relative_to(self.root).as_posix(): path.stat() for path in paths}
+            return {name: {"size": stat.st_size, "mtime": stat.st_mtime} for name, stat in stats.items()}
+        try:
+            self.fs.fs.invalidate_cache()
+            found = self.fs.fs.find(f"{self.root}/{below}".rstrip("/"), detail=True)
+        except Exception as error:
+            raise self.explain(error) from error
+        return {path.removeprefix(f"{self.root}/"): entry for path, entry in found.items()}
 
     def _copy(
         self, from_fs: FileSystem, sources: list[str], to_fs: FileSystem, targets: list[str], names: Sequence[str]

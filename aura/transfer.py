@@ -32,6 +32,7 @@ from aura.errors import UserError
 from aura.remote import ABSENT, Store, TransferError, open_repo
 
 PAUSES = (0, 1, 3, 9)  # seconds before each round; within a round, gcsfs itself tries a request six times
+PATIENCE = 45.0  # seconds; a bucket that has not answered for so long is not asked again
 BATCH = 32  # objects that are on their way at a time
 SHOWN = 20  # of the objects that did not move, in an error
 CHECKED = 0o444  # the file mode by which DVC knows a cached object whose hash was compared
@@ -151,7 +152,7 @@ def upload(store: Store, folder: Path, items: list[Item], *, force: bool = False
 
     failed = _in_rounds(attempt, final=GONE)
     if failed:
-        raise _incomplete(failed, items, "push", store)
+        raise _incomplete(failed, items, store)
     moved.present = len(items) - len(moved.names)
     return moved
 
@@ -184,19 +185,21 @@ def download(store: Store, folder: Path, items: list[Item], moved: Moved | None 
 
         failed = _in_rounds(attempt, final=ABSENT)
     if failed:
-        raise _incomplete(failed, items, "pull", store)
+        raise _incomplete(failed, items, store)
     moved.present = len(items) - len(moved.names.intersection(by_name))
     return moved
 
 
-def expand(store: Store, folder: Path, outs: Iterable[tuple[str, str]], moved: Moved | None = None) -> list[Item]:
+def expand(
+    store: Store | None, folder: Path, outs: Iterable[tuple[str, str]], moved: Moved | None = None
+) -> list[Item]:
     """The objects of outputs, given as (hash, label): each itself and, of a folder, its files.
 
-    The lists of files are fetched where `folder` does not have them.
+    The lists of files are fetched where `folder` does not have them; `store` may be None where it has all.
     """
     items = [item(oid, label) for oid, label in outs]
     lists = [entry for entry in items if entry.name.endswith(".dir")]
-    if any(not _is_here(folder, entry) for entry in lists):
+    if store:
         download(store, folder, lists, moved)
     for entry in lists:
         files = json.loads((folder / entry.name).read_bytes())
@@ -250,7 +253,7 @@ def _shared_runs(store: Store) -> list[Item]:
 
     failed = _in_rounds(attempt, final=ABSENT)
     if failed:
-        raise _incomplete(failed, [], "pull", store)
+        raise _incomplete(failed, [], store)
     return [Item(name, md5, "a run's record") for name, md5 in found.items()]
 
 
@@ -267,12 +270,17 @@ def _run_outputs(path: Path, name: str) -> set[str] | None:
 def _in_rounds(attempt: Callable[[], dict[str, str]], final: str) -> dict[str, str]:
     """Call `attempt` until it reports no failure, or only such for the reason `final`; returns its last report."""
     failed: dict[str, str] = {}
+    began = time.monotonic()
     for pause in PAUSES:
+        if failed:
+            console.err.print(f"{len(failed):,} objects did not get through; trying again", markup=False)
         time.sleep(pause)
         try:
             failed = attempt()
         except TransferError as error:
             failed = {"": str(error)}
+            if time.monotonic() - began > PATIENCE:
+                break
         if all(reason == final for reason in failed.values()):
             break
     return failed
@@ -341,7 +349,7 @@ def _staging(folder: Path) -> Iterator[Path]:
         yield Path(staging)
 
 
-def _incomplete(failed: dict[str, str], items: list[Item], verb: str, store: Store) -> UserError:
+def _incomplete(failed: dict[str, str], items: list[Item], store: Store) -> UserError:
     """What did not get through and why, and what to do about it."""
     labels = {item.name: f"{item.label} ({item.name}) " for item in items}
     lines = [f"  {labels.get(name, '')}{reason}" for name, reason in sorted(failed.items())]
@@ -356,4 +364,4 @@ def _incomplete(failed: dict[str, str], items: list[Item], verb: str, store: Sto
     advice = [remedy for reason, remedy in remedies.items() if reason in reasons]
     if not reasons.issubset(remedies):
         advice.insert(0, "run the same command again: what has arrived stays")
-    return UserError(f"{verb} is incomplete, {store.url} and this machine differ:\n" + "\n".join([*lines, *advice]))
+    return UserError(f"this machine and {store.url} do not hold the same yet:\n" + "\n".join([*lines, *advice]))

@@ -176,3 +176,16 @@ def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
 def project(built: Project, tmp_path: Path) -> Project:
     """A copy of the built mini project that a test may change."""
     return built.copy(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def small_template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A shared project with a tracked folder of 12 small files (`bucket.small_project`), made once; for copying."""
+    from tests.bucket import small_project
+
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    with FileLock(shared / "small.lock"):
+        if not (shared / "small").exists():
+            small_project(shared / "making/small")
+            (shared / "making").rename(shared / "small")
+    return shared / "small/small"
