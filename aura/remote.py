@@ -199,7 +199,11 @@ class Store:
                 failed[name] = str(explained)
                 fatal.extend([explained] if isinstance(explained, UserError) else [])
 
-        generic.copy(from_fs, sources, to_fs, targets, batch_size=self.fs.jobs, on_error=on_error)
+        try:
+            generic.copy(from_fs, sources, to_fs, targets, batch_size=self.fs.jobs, on_error=on_error)
+        except FileNotFoundError:
+            if not failed:  # having told of a lone file's failure, DVC's mover still looks for what did not come
+                raise
         if fatal:
             raise fatal[0]
         return failed

@@ -113,7 +113,7 @@ def pull(targets: list[str], *, run_cache: bool = True, force: bool = False) -> 
         moved = download(store, cache, items, moved)
         repo.drop_data_index()
         try:
-            repo.checkout(targets or None, force=force)
+            repo.checkout(targets or None, force=force, allow_missing=True)  # missing: what was never built
         except CheckoutError as error:
             raise UserError(
                 f"cannot put into the workspace: {', '.join(error.target_infos)}. See: dvc status"

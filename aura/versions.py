@@ -64,12 +64,12 @@ def load_tokenizer(version: str, repo: str = ".") -> Tokenizer:
 
 
 def fetch(version: str, repo: str, output: Path | None) -> Path:
-    """Put the files of a released version into the folder `output` (default: `NAME-VERSION`) and return it.
+    """Put the files of a released version into the folder `output` (default: `models/NAME-VERSION`) and return it.
 
     Raises `UserError` if the folder holds anything else.
     """
     tag = tag_of(version)
-    output = output or Path(tag.replace("@", "-"))
+    output = output or Path("models", tag.replace("@", "-"))
     content = {name: path.read_bytes() for name, path in fetched(tag, repo).items()}
     if output.exists():
         there = {path.relative_to(output).as_posix(): path for path in output.rglob("*") if path.is_file()}

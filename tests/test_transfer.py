@@ -1,6 +1,5 @@
 """Push and pull against a real server: what moves is compared with its hash on both sides; nothing is left unsaid."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,6 @@ from tests.bucket import Bucket, clone, connect, contents, copy_small
 from tests.conftest import Project
 
 FILES = 12
-
-
-@pytest.fixture
-def bucket(tmp_path: Path) -> Iterator[Bucket]:
-    bucket = Bucket(tmp_path / "buckets")
-    yield bucket
-    bucket.stop()
 
 
 @pytest.fixture

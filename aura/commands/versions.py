@@ -47,7 +47,7 @@ def versions(repo: Repo = ".") -> None:
 def fetch(
     version: Annotated[str, typer.Argument(help="Such as tokenizer@v1.2.0 or v1.2.0.")],
     repo: Repo = ".",
-    output: Annotated[Path | None, typer.Option(help="Folder to write; tokenizer-v1.2.0 when left out.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to write; models/tokenizer-v1.2.0 when left out.")] = None,
 ) -> None:
     """Get a released tokenizer, verified, from anywhere: a clone is not needed."""
     from aura import files, versions
