@@ -16,6 +16,10 @@ setup: .venv/ready
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	# Plain dvc, too, is to leave gcsfs's layout probe off (aura/remote.py says why); Python runs this line when it starts.
+	echo 'import os; os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")' \
+	  > $$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/aura_gcsfs.pth
+	if git rev-parse --git-dir > /dev/null 2>&1; then .venv/bin/aura lock register; fi
 	touch $@
 
 # Locks the newest versions that pyproject.toml allows: names, versions and hashes, but no addresses.

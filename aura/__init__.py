@@ -6,3 +6,16 @@ import sys
 # library's `select` from subprocess and asyncio. `python -m stages.NAME` has no such trouble.
 if sys.path and sys.path[0].rstrip("/").endswith("stages"):
     del sys.path[0]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aura.versions import load_tokenizer as load_tokenizer
+
+
+def __getattr__(name: str) -> object:
+    """`aura.load_tokenizer`, imported when first used: a stage has no need of DVC."""
+    if name == "load_tokenizer":
+        from importlib import import_module
+
+        return import_module("aura.versions").load_tokenizer
+    raise AttributeError(f"module 'aura' has no attribute {name!r}")

@@ -3,7 +3,7 @@
 import typer
 
 from aura import console
-from aura.commands import cache, lock, source
+from aura.commands import cache, gc, lock, remote, source, transfers, versions, why
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,6 +15,14 @@ app = typer.Typer(
 app.add_typer(source.app, name="source")
 app.add_typer(cache.app, name="cache")
 app.add_typer(lock.app, name="lock")
+app.add_typer(remote.app, name="remote")
+app.command("push")(transfers.push)
+app.command("pull")(transfers.pull)
+app.command("publish")(versions.publish)
+app.command("versions")(versions.versions)
+app.command("fetch")(versions.fetch)
+app.command("why")(why.why)
+app.command("gc")(gc.gc)
 
 
 def main() -> None:

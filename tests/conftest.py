@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,62 @@ def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
 def project(built: Project, tmp_path: Path) -> Project:
     """A copy of the built mini project that a test may change."""
     return built.copy(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def small_template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A shared project with a tracked folder of 12 small files (`bucket.small_project`), made once; for copying."""
+    from tests.bucket import small_project
+
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    with FileLock(shared / "small.lock"):
+        if not (shared / "small").exists():
+            small_project(shared / "making/small")
+            (shared / "making").rename(shared / "small")
+    return shared / "small/small"
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Any]:
+    """A running object store with its files in `tmp_path / "buckets"`."""
+    from tests.bucket import Bucket
+
+    bucket = Bucket(tmp_path / "buckets")
+    yield bucket
+    bucket.stop()
+
+
+@pytest.fixture(scope="session")
+def published_template(built: Project, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder with `project`, its origin `project.git`, and `buckets`: the mini project with v1.0.0 published."""
+    from tests.bucket import Bucket, connect, share
+
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    with FileLock(shared / "published.lock"):
+        if not (shared / "published").exists():
+            making = shared / "publishing"
+            project = built.copy(making / "project")
+            project.run("dvc", "add", "-q", "data/books", "data/posts", "data/pinned")
+            share(project)
+            bucket = Bucket(making / "buckets")
+            connect(project, bucket.address).run("aura", "publish", "v1.0.0", "--licence", "for tests")
+            bucket.stop()
+            making.rename(shared / "published")
+    return shared / "published"
+
+
+@pytest.fixture
+def published(published_template: Path, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The mini project with v1.0.0 published to `bucket`, on the publisher's machine; the working directory."""
+    from tests.bucket import connect
+
+    shutil.copytree(published_template / "buckets", tmp_path / "buckets", dirs_exist_ok=True)
+    shutil.copytree(published_template / "project", tmp_path / "project", symlinks=True)
+    shutil.copytree(published_template / "project.git", tmp_path / "project.git")
+    project = connect(Project(tmp_path / "project"), bucket.address)
+    for name in ("STORAGE_EMULATOR_HOST", "AURA_VERSIONS", "DVC_SITE_CACHE_DIR", "AURA_CACHE"):
+        monkeypatch.setenv(name, project.environment[name])
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.setenv(name, project.environment[name])
+    monkeypatch.chdir(project.folder)
+    return project

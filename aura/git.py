@@ -1,0 +1,44 @@
+"""git, run as a program: it knows the user's credentials and settings, which no library does."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from aura.errors import UserError
+
+
+class GitFailed(UserError):
+    """git ended with an error, which is the message."""
+
+
+def git(*arguments: str, folder: Path | None = None, text: str | None = None, index: Path | None = None) -> str:
+    """What `git` prints, without the last line's end.
+
+    Args:
+        arguments: the command and its arguments.
+        folder: where to run it; the working directory when left out.
+        text: its standard input.
+        index: a file to use instead of the repository's index.
+
+    Raises:
+        GitFailed: with git's own words, free of passwords in addresses.
+    """
+    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | ({"GIT_INDEX_FILE": str(index)} if index else {})
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, input=text, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = done.stderr.strip() or f"git {arguments[0]} ended with {done.returncode}"
+        raise GitFailed(without_password(said))
+    return done.stdout.removesuffix("\n")
+
+
+def without_password(text: str) -> str:
+    """`text` with the user and password of every address in it left out."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
+
+
+def has_remote(name: str = "origin") -> bool:
+    """Whether the repository of the working directory has a remote of this name."""
+    return name in git("remote").splitlines()

@@ -1,0 +1,206 @@
+"""Released tokenizers: found by name, fetched from anywhere, verified, kept for the next time.
+
+A version is an annotated git tag by GTO's convention, `tokenizer@v1.2.0`, which DVC knows too (`dvc artifacts get`).
+Its message is the model card. The commit it names says by hash which files it is made of, and which bucket has them;
+so a version needs a git address and nothing else, and every byte is compared with its hash. A version does not change
+once published, so what was fetched once from an address is used again without asking the network.
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from aura import files
+from aura.errors import UserError
+from aura.git import GitFailed, git, without_password
+from aura.remote import Store, open_repo
+from aura.tokenizer.tokenizer import Tokenizer
+from aura.transfer import CHECKED, Item, download, expand
+
+NAME = "tokenizer"  # of the artifact in dvc.yaml
+VARIABLE = "AURA_VERSIONS"  # environment variable: the folder of what was fetched
+
+
+@dataclass(frozen=True)
+class Version:
+    """A released version; `card` is empty for a tag that `aura publish` did not make."""
+
+    name: str
+    version: str
+    card: dict[str, Any]
+
+
+def tag_of(text: str) -> str:
+    """The tag of a version given as `v1.2.0` or `tokenizer@v1.2.0`; anything else is a `UserError`."""
+    tag = text if "@" in text else f"{NAME}@{text}"
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*@v\d+\.\d+\.\d+", tag):
+        raise UserError(f"expected a version such as v1.2.0 or {NAME}@v1.2.0, came {text}")
+    return tag
+
+
+def load_tokenizer(version: str, repo: str = ".") -> Tokenizer:
+    """The released tokenizer `version` (`v1.2.0`), verified; from the network only the first time.
+
+    Args:
+        version: `v1.2.0`, or `NAME@v1.2.0` for an artifact with another name.
+        repo: address or folder of the project's git repository.
+
+    Raises:
+        UserError: there is no such version, or its files cannot be fetched whole; it says what to do.
+    """
+    return Tokenizer.load(fetched(tag_of(version), repo)["spiece.model"])
+
+
+def fetch(version: str, repo: str, output: Path | None) -> Path:
+    """Put the files of a released version into the folder `output` (default: `models/NAME-VERSION`) and return it.
+
+    Raises `UserError` if the folder holds anything else.
+    """
+    tag = tag_of(version)
+    output = output or Path("models", tag.replace("@", "-"))
+    content = {name: path.read_bytes() for name, path in fetched(tag, repo).items()}
+    if output.exists():
+        there = {path.relative_to(output).as_posix(): path for path in output.rglob("*") if path.is_file()}
+        if {name: path.read_bytes() for name, path in there.items()} == content:
+            return output
+        if there:
+            raise UserError(f"{output} holds other files. Name another folder: --output FOLDER")
+    with files.replaced_folder(output) as partial:
+        for name, data in content.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).write_bytes(data)
+    return output
+
+
+def fetched(tag: str, repo: str) -> dict[str, Path]:
+    """The files of a released version by name, as verified copies in the cache, fetched where they are not there."""
+    folder, is_here = cache_folder(), Path(repo).is_dir()
+    source = str(Path(repo).resolve()) if is_here else repo
+    record = folder / "versions" / hashlib.sha256(source.encode()).hexdigest()[:32] / f"{tag}.json"
+    if record.exists() and not is_here:
+        items = [Item(**entry) for entry in files.read_json(record, made_by="aura fetch")]
+        if all(_is_whole(folder / item.name, item) for item in items):
+            return _by_name(folder, items)
+    with _project_at(tag, source, is_here=is_here) as project:
+        items = _download(project, tag, folder)
+    files.write_json(record, [vars(item) for item in items])
+    return _by_name(folder, items)
+
+
+def listed(repo: str, name: str = NAME) -> list[Version]:
+    """The released versions of an artifact, newest first."""
+    if Path(repo).is_dir():
+        return _listed(Path(repo), name)
+    with tempfile.TemporaryDirectory() as clone:
+        git("clone", "--quiet", "--bare", "--", repo, clone)
+        return _listed(Path(clone), name)
+
+
+def card_of(tag: str, folder: Path | None = None) -> dict[str, Any]:
+    """The model card in a tag's message; empty where `aura publish` did not write one."""
+    message = git("for-each-ref", "--format=%(contents:body)", f"refs/tags/{tag}", folder=folder)
+    try:
+        card = YAML(typ="safe").load(message)
+    except YAMLError:
+        return {}
+    return card if isinstance(card, dict) else {}
+
+
+def as_yaml(value: dict[str, Any]) -> str:
+    """Readable YAML, in the given order."""
+    yaml, text = YAML(), StringIO()
+    yaml.default_flow_style = False
+    yaml.width = 120
+    yaml.dump(value, text)
+    return text.getvalue()
+
+
+def cache_folder() -> Path:
+    """Where fetched versions are kept: $AURA_VERSIONS, or `aura` in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get(VARIABLE) or Path(home, "aura")).resolve()
+
+
+def _listed(folder: Path, name: str) -> list[Version]:
+    tags = git(
+        "for-each-ref", "--sort=-version:refname", "--format=%(refname:strip=2)", f"refs/tags/{name}@*", folder=folder
+    )
+    return [Version(name, tag.partition("@")[2], card_of(tag, folder)) for tag in tags.splitlines()]
+
+
+@contextmanager
+def _project_at(tag: str, source: str, *, is_here: bool) -> Iterator[Repo]:
+    """The DVC project as of a tag, in a clone that lasts as long as it is used."""
+    config = _remote_config(Path(source)) if is_here else None
+    with tempfile.TemporaryDirectory() as clone:
+        try:
+            _clone(tag, source, clone, is_here=is_here)
+        except GitFailed as error:
+            if "not found in upstream" not in str(error):
+                raise UserError(f"cannot read {without_password(source)}: {error}") from None
+            there = ", ".join(entry.version for entry in listed(source, tag.partition("@")[0])) or "none"
+            raise UserError(f"{without_password(source)} has no version {tag}. There are: {there}") from None
+        with open_repo(Path(clone), config) as repo:
+            yield repo
+
+
+def _clone(tag: str, source: str, target: str, *, is_here: bool) -> None:
+    address = f"file://{source}" if is_here else source
+    clone = ("clone", "--quiet", "--depth", "1", "--branch", tag, "--", address, target)
+    try:
+        git(*clone)
+    except GitFailed:
+        if not is_here or "origin" not in git("remote", folder=Path(source)).splitlines():
+            raise
+        git("fetch", "--quiet", "origin", "--tags", folder=Path(source))  # a colleague may have published it
+        git(*clone)
+
+
+def _remote_config(folder: Path) -> dict[str, Any]:
+    """The remote of a project on this machine, with what .dvc/config.local adds: a clone would not have it."""
+    with open_repo(folder) as repo:
+        name = repo.config["core"].get("remote")
+        return {"core": {"remote": name}, "remote": {name: repo.config["remote"][name]}} if name else {}
+
+
+def _download(project: Repo, tag: str, folder: Path) -> list[Item]:
+    """Bring the objects of an artifact to `folder`, and return its files, labelled with their names."""
+    name = tag.partition("@")[0]
+    try:
+        path = project.artifacts.get_path(name)
+        out = project.find_outs_by_path(str(Path(project.root_dir, path)))[0]
+    except DvcException as error:
+        raise UserError(f"{tag} names a commit without the artifact {name}: {error}") from None
+    listing = [(out.hash_info.value, path)]
+    items = expand(Store(project), folder, listing)
+    for item in items:
+        _is_whole(folder / item.name, item)  # damage in the cache is removed, and then fetched again
+    download(Store(project), folder, items)
+    return [Item(item.name, item.md5, item.label.removeprefix(f"{path}/")) for item in items if item.label != path]
+
+
+def _is_whole(path: Path, item: Item) -> bool:
+    """Whether a cached file has its bytes; a damaged one is removed."""
+    if not path.exists():
+        return False
+    if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == item.md5:
+        path.chmod(CHECKED)
+        return True
+    path.unlink()
+    return False
+
+
+def _by_name(folder: Path, items: list[Item]) -> dict[str, Path]:
+    return {item.label: folder / item.name for item in items}
