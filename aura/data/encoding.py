@@ -1,18 +1,25 @@
 """Encoding: the corpus through a validated tokenizer into token shards.
 
 Three things must fit before any work: the corpus is the one its manifest describes, the tokenizer learnt from
-it, and this very tokenizer passed its gates. One corpus file at a time becomes one shard, which bounds memory;
-SentencePiece's own threads encode its documents (16 MB take 0.5 s on 2 cores), so no processes are needed. Shards
-are kept in the action cache: with one tokenizer, only the corpus files that changed are encoded again.
+it, and this very tokenizer passed its gates. One corpus file becomes one shard. Threads encode blocks of documents,
+of one file or of several, through the tokenizer's table of units; memory holds as many blocks as there are cores,
+and the ids of a shard. The action cache keeps shards, so that with one tokenizer only corpus files that changed are
+encoded again, and the table, so that those mostly look up and gather.
 """
 
 import sys
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aura import console, files, parallel
@@ -21,9 +28,9 @@ from aura.data import token_shards
 from aura.errors import UserError
 from aura.ingestion import corpus
 from aura.params import Encode
-from aura.tokenizer import model_file, symbols
+from aura.tokenizer import model_file, symbols, unit_table, units
 from aura.tokenizer import tokenizer as tokenizer_module
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.tokenizer import Ids, Tokenizer
 
 LIBRARIES = ("numpy", "pyarrow", "sentencepiece")
 MADE_BY = "dvc repro select"
@@ -50,21 +57,24 @@ def encode_corpus(
     tokenizer = Tokenizer.load(model)
     require_passed(passed, tokenizer.sha256)
     require_same_corpus(tokenizer_folder / "spiece_config.json", manifest["hash"]["train"])
-    code = (corpus, model_file, symbols, token_shards, tokenizer_module, sys.modules[__name__])
+    code = (corpus, model_file, symbols, token_shards, tokenizer_module, unit_table, units, sys.modules[__name__])
     namespace = action_key("tokens", tokenizer.sha256, layout.model_dump(), code_key(code, LIBRARIES))
-    with files.replaced_folder(output) as partial:
-        tracked = console.track(manifest["files"], "encoding", total=len(manifest["files"]))
-        entries = []
-        for file in tracked:
-            key = action_key(namespace, file["path"], _checked(corpus_folder, file))
-            entry = _copied(cache, key, partial)
-            if entry is None:
-                entry = _encode_file(corpus_folder, file, tokenizer, layout, partial)
-                ids, documents = token_shards.files_of(partial, entry.path)
-                cache.put(key, asdict(entry), {"ids": ids, "documents": documents})
-            entries.append(entry)
-        token_shards.write_manifest(partial, tokenizer.sha256, tokenizer.vocab_size, layout.model_dump(), entries)
-    return entries
+    with files.replaced_folder(output) as partial_output:
+        keys = {
+            file["path"]: action_key(namespace, file["path"], _checked(corpus_folder, file))
+            for file in manifest["files"]
+        }
+        entries = {path: _copied(cache, key, partial_output) for path, key in keys.items()}
+        missing = [path for path, entry in entries.items() if entry is None]
+        with _kept_table(tokenizer, cache):
+            for path, blocks in _encoded(corpus_folder, missing, tokenizer, layout):
+                entry = _write(partial_output, path, blocks)
+                ids, documents = token_shards.files_of(partial_output, entry.path)
+                cache.put(keys[path], asdict(entry), {"ids": ids, "documents": documents})
+                entries[path] = entry
+        whole = [entry for entry in entries.values() if entry]
+        token_shards.write_manifest(partial_output, tokenizer.sha256, tokenizer.vocab_size, layout.model_dump(), whole)
+    return whole
 
 
 def _checked(folder: Path, file: dict[str, Any]) -> str:
@@ -89,25 +99,96 @@ def _copied(cache: Cache, key: str, output: Path) -> token_shards.Entry | None:
     return entry if found.copy("ids", ids) and found.copy("documents", documents) else None
 
 
-def _encode_file(
-    corpus_folder: Path, file: dict[str, Any], tokenizer: Tokenizer, layout: Encode, output: Path
-) -> token_shards.Entry:
-    """Encode one corpus file, described as in the corpus's manifest, into one shard."""
-    table = pq.read_table(corpus_folder / file["path"], schema=corpus.SCHEMA)
-    texts: list[str] = table["text"].to_pylist()
-    before = [tokenizer.bos_id] if layout.add_bos else []
-    after = [tokenizer.eos_id] if layout.add_eos else []
-    encoded = tokenizer.encode_batch(texts, threads=parallel.cores())
-    tokens = np.array([len(before) + len(ids) + len(after) for ids in encoded], np.int64)
-    columns = {
-        "offset": np.cumsum(tokens) - tokens,
-        "tokens": tokens,
-        "bytes": np.array([len(text.encode()) for text in texts], np.int64),
-        **{name: table[name] for name in ("doc", "source", "affect")},
-    }
-    parts = [np.asarray(part, np.int32) for ids in encoded for part in (before, ids, after)]
-    flat = np.concatenate([np.empty(0, np.int32), *parts]).astype(token_shards.id_dtype(tokenizer.vocab_size))
-    return token_shards.write_shard(output, file["path"].removesuffix(".parquet"), flat, pa.table(columns))
+@dataclass(frozen=True)
+class Block:
+    """Documents of one corpus file: before encoding a corpus table, after it their ids and index."""
+
+    path: str
+    documents: pa.Table
+    ids: Ids | None = None
+
+
+@contextmanager
+def _kept_table(tokenizer: Tokenizer, cache: Cache) -> Iterator[None]:
+    """Take the tokenizer's table of units out of the cache, and put it back with what it learns."""
+    table = tokenizer.table
+    if table is None:
+        console.err.print(
+            "note: this tokenizer's scores are not rounded; SentencePiece encodes whole documents, slower"
+        )
+        yield
+        return
+    key = action_key("units", tokenizer.sha256, code_key((symbols, tokenizer_module, unit_table, units), LIBRARIES))
+    entry = cache.get(key)
+    content = entry.read("table") if entry else None
+    if content is not None:
+        table.restore(content)
+    before = len(table)
+    yield
+    if len(table) > before:
+        cache.put(key, None, {"table": table.content()})
+
+
+def _encoded(
+    corpus_folder: Path, paths: Sequence[str], tokenizer: Tokenizer, layout: Encode
+) -> Iterator[tuple[str, Iterable[Block]]]:
+    """Yield each corpus file with its encoded blocks, in order."""
+    blocks = (
+        block for path in console.track(paths, "encoding", total=len(paths)) for block in _read(corpus_folder, path)
+    )
+    with ThreadPoolExecutor(parallel.cores()) as pool:
+        done = parallel.ordered_map(pool, partial(_encode_block, tokenizer=tokenizer, layout=layout), blocks)
+        yield from groupby(done, key=lambda block: block.path)
+
+
+def _read(corpus_folder: Path, path: str) -> Iterator[Block]:
+    """The documents of a corpus file, in blocks of whole row groups; an empty file is one empty block."""
+    file = pq.ParquetFile(corpus_folder / path)
+    waiting = [corpus.SCHEMA.empty_table()]
+    for group in range(file.num_row_groups):
+        waiting.append(file.read_row_group(group).cast(corpus.SCHEMA))
+        if sum(table.nbytes for table in waiting) >= unit_table.BLOCK_BYTES[1]:
+            yield Block(path, pa.concat_tables(waiting).combine_chunks())
+            waiting = []
+    if waiting:
+        yield Block(path, pa.concat_tables(waiting).combine_chunks())
+
+
+def _encode_block(block: Block, tokenizer: Tokenizer, layout: Encode) -> Block:
+    """The ids of a block's documents, with <bos> and <eos>, and a row of the shard's index for each."""
+    [texts] = block.documents["text"].chunks or [pa.array([], pa.large_string())]
+    if tokenizer.table is None:
+        encoded = tokenizer.encode_batch(texts.to_pylist())
+        flat, counts = (
+            np.concatenate([np.empty(0, np.int32), *encoded]),
+            np.array([len(ids) for ids in encoded], np.int64),
+        )
+    else:
+        flat, counts = tokenizer.table.encode_block(texts)
+    tokens = counts + layout.add_bos + layout.add_eos
+    ends = np.cumsum(tokens)
+    ids = np.empty(tokens.sum(), token_shards.id_dtype(tokenizer.vocab_size))
+    is_text = np.ones(len(ids), np.bool_)
+    for places, token, wanted in (
+        (ends - tokens, tokenizer.bos_id, layout.add_bos),
+        (ends - 1, tokenizer.eos_id, layout.add_eos),
+    ):
+        if wanted:
+            ids[places], is_text[places] = token, False
+    ids[is_text] = flat
+    columns = {"tokens": tokens, "bytes": pc.cast(pc.binary_length(texts), pa.int64())}
+    return Block(
+        block.path, pa.table(columns | {name: block.documents[name] for name in ("doc", "source", "affect")}), ids
+    )
+
+
+def _write(output: Path, path: str, blocks: Iterable[Block]) -> token_shards.Entry:
+    """Write the encoded blocks of one corpus file as one shard."""
+    parts, tables = zip(*((block.ids, block.documents) for block in blocks), strict=True)
+    documents = pa.concat_tables(tables)
+    tokens = documents["tokens"].to_numpy()
+    documents = documents.add_column(0, "offset", pa.array(np.cumsum(tokens) - tokens))
+    return token_shards.write_shard(output, path.removesuffix(".parquet"), np.concatenate(parts), documents)
 
 
 def read_corpus_manifest(folder: Path) -> dict[str, Any]:

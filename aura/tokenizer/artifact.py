@@ -1,4 +1,4 @@
-"""A trained tokenizer as files: the model, its vocabulary to read, and the record of how it was made.
+"""A trained tokenizer as files: the model, its vocabulary to read, the record of how it was made, and what others read.
 
 The record holds every option, the corpus's hash and the versions that decide bytes, and no time, path or
 host: it is the same wherever the tokenizer is built again.
@@ -16,10 +16,12 @@ from aura import console, files
 from aura.cache import Cache
 from aura.ingestion import corpus
 from aura.params import TrainTokenizer, checked
-from aura.tokenizer import train, vocabulary_size
+from aura.tokenizer import hf_export, train, vocabulary_size
 from aura.tokenizer.corpus_counts import count_corpus, count_texts
 from aura.tokenizer.counts import Counts, texts_hash
+from aura.tokenizer.golden import golden
 from aura.tokenizer.symbols import SPACE
+from aura.tokenizer.tokenizer import GOLDEN, Tokenizer
 from aura.tokenizer.vocabulary_size import Choice
 
 LIBRARIES = ("sentencepiece", "protobuf")  # they write the model's bytes
@@ -34,13 +36,16 @@ class Artifact:
     config: dict[str, Any]
 
     def files(self, name: str = "spiece") -> dict[str, bytes]:
-        """The content of each file by its name."""
+        """The content of each file by its name; under the usual name also those that other programs look for."""
         config = json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"
-        return {
+        named = {
             f"{name}.model": self.model,
             f"{name}.vocab": self.vocabulary.encode(),
             f"{name}_config.json": config.encode(),
         }
+        if name != "spiece":  # tokenizer.json has no other name, and so no place beside several models
+            return named
+        return named | {GOLDEN: golden(Tokenizer.from_bytes(self.model))} | hf_export.export(self.model)
 
 
 def build(counts: Counts, corpus_hash: str, options: TrainTokenizer) -> Artifact:

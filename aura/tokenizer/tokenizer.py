@@ -2,22 +2,37 @@
 
 `decode(encode(text)) == text` for every text that UTF-8 can hold. SentencePiece alone gives that for all
 but one character: it spells the space U+2581 inside pieces, so a literal U+2581 would come back as a space.
-Here text is cut at it, and it becomes its three byte pieces. Special tokens never come out of text.
+Here text is cut at it, and it becomes its three byte pieces. Special tokens come out of text only where the
+caller allows it, as in tiktoken: a document cannot forge one.
+
+A short text goes through SentencePiece; much text through a table of units (`aura.tokenizer.unit_table`), which gives
+the same ids several times faster.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
+from aura import files
+from aura.errors import UserError
 from aura.tokenizer import model_file
+from aura.tokenizer.model_file import Kind
 from aura.tokenizer.symbols import BOS, EOS, PAD, SPACE, UNK
 
+if TYPE_CHECKING:
+    from aura.tokenizer.unit_table import UnitTable
+
 Ids = npt.NDArray[np.int32]
+AllowedSpecial = Literal["all"] | Collection[str]
+GOLDEN, GOLDEN_FORMAT = "golden.json", 1  # beside spiece.model, by aura.tokenizer.golden
+SCORE_STEPS = 64  # scores are multiples of 1/64, so that sums of them are exact in 32 bits
 
 
 class Tokenizer:
@@ -35,9 +50,30 @@ class Tokenizer:
     byte_lengths: Ids
 
     def __init__(self, path: str | Path) -> None:
-        """Load spiece.model; a missing, damaged or foreign file is a `UserError`."""
-        content = model_file.read(Path(path))
-        pieces = model_file.checked_pieces(content, str(path))
+        """Load spiece.model, and check the golden encodings beside it if there are any.
+
+        A missing, damaged or foreign file is a `UserError`.
+        """
+        path = Path(path)
+        self._load(model_file.read(path), str(path))
+        beside = path.with_name(GOLDEN)
+        if path.name == "spiece.model" and beside.exists():
+            self.verify_golden(beside)
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokenizer":
+        """Load spiece.model; the same as `Tokenizer(path)`."""
+        return cls(path)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Tokenizer":
+        """The tokenizer of a model file's content."""
+        tokenizer = cls.__new__(cls)
+        tokenizer._load(content, "the model")
+        return tokenizer
+
+    def _load(self, content: bytes, name: str) -> None:
+        pieces = model_file.checked_pieces(content, name)
         self.proc = sentencepiece.SentencePieceProcessor()
         self.proc.LoadFromSerializedProto(content)
         self.sha256 = hashlib.sha256(content).hexdigest()
@@ -47,30 +83,59 @@ class Tokenizer:
         ids = {piece.text: place for place, piece in enumerate(pieces)}
         self.pad_id, self.bos_id, self.eos_id, self.unk_id = (ids[token] for token in (PAD, BOS, EOS, UNK))
         self._space_ids = np.array([ids[f"<0x{byte:02X}>"] for byte in SPACE.encode()], np.int32)
-
-    @classmethod
-    def load(cls, path: Path) -> "Tokenizer":
-        """Load spiece.model; a missing, damaged or foreign file is a `UserError`."""
-        return cls(path)
+        self._special_ids = {piece.text: ids[piece.text] for piece in pieces if piece.kind is Kind.SPECIAL}
 
     @property
     def vocab_size(self) -> int:
         """Number of ids, special tokens and reserved slots included."""
         return len(self._texts)
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of `text`, without <bos> or <eos>; lone surrogates are a `ValueError`."""
-        ids: list[int] = self.encode_batch([text])[0].tolist()
+    def encode(self, text: str, *, allowed_special: AllowedSpecial = ()) -> list[int]:
+        """The ids of `text`, without <bos> or <eos>.
+
+        Arguments:
+            text: lone surrogates in it are a `ValueError`.
+            allowed_special: special tokens that `text` may hold as such, by name, or "all" of them. Any other, and by
+                default every one, is text like any other. A name that is no special token is a `ValueError`.
+        """
+        allowed = self._allowed(allowed_special)
+        _refuse_surrogates([text])
+        ids: list[int] = (
+            self._encode_with_special(text, allowed).tolist() if allowed else self._encoded([text])[0].tolist()
+        )
         return ids
 
-    def encode_batch(self, texts: Sequence[str], threads: int = 1) -> list[Ids]:
-        """The ids of each text, as read-only int32 arrays; `threads` changes the speed and nothing else."""
+    def encode_batch(
+        self, texts: Sequence[str], threads: int = 1, *, allowed_special: AllowedSpecial = ()
+    ) -> list[Ids]:
+        """The ids of each text, as int32 arrays, perhaps read-only; `threads` changes the speed and nothing else.
+
+        `allowed_special` and errors are as in `encode`.
+        """
+        # Imported here: who only reads a model or encodes a line does not depend on how much text is encoded.
+        from aura.tokenizer.unit_table import SMALL
+
+        allowed = self._allowed(allowed_special)
         _refuse_surrogates(texts)
-        ids: list[Ids] = self.proc.Encode(list(texts), return_type="numpy", num_threads=threads)
-        for place, text in enumerate(texts):
-            if SPACE in text:
-                ids[place] = self._encode_around_spaces(text)
-        return ids
+        if allowed:
+            return [self._encode_with_special(text, allowed) for text in texts]
+        if sum(map(len, texts)) >= SMALL and self.table is not None:
+            return self.table.encode_texts(texts, threads)
+        return self._encoded(texts, threads)
+
+    @cached_property
+    def table(self) -> "UnitTable | None":
+        """Encodes much text, exactly as SentencePiece does; None where units have other ids than the whole text."""
+        from aura.tokenizer.unit_table import UnitTable
+        from aura.tokenizer.units import Cutter
+
+        scores = np.array(self.proc.GetScore(list(range(self.vocab_size))))
+        if (scores * SCORE_STEPS % 1).any():
+            return None
+        in_text = (Kind.LEARNT, Kind.USER)
+        pieces = [text for text, kind in zip(self._texts, self.kinds, strict=True) if kind in in_text]
+        cutter = Cutter([piece.replace(SPACE, " ") for piece in pieces])
+        return UnitTable(cutter, self.proc.Encode, {SPACE: self._space_ids})
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`: special tokens vanish, bytes that are no UTF-8 become U+FFFD.
@@ -84,13 +149,60 @@ class Tokenizer:
         text: str = self.proc.Decode(plain[plain != self.unk_id].tolist())
         return text
 
+    def verify_golden(self, path: Path) -> None:
+        """Encode the texts of a golden.json; a difference, or a file of another model, is a `UserError`. Takes 2 ms."""
+        made_by = "dvc repro -f train_tokenizer"
+        golden = files.read_json(path, made_by)
+        expected = {"format": GOLDEN_FORMAT, "tokenizer": self.sha256}
+        came = {name: golden.get(name) for name in expected} if isinstance(golden, dict) else golden
+        if came != expected:
+            raise UserError(
+                f"{path} is not of this model: expected {expected}, came {came}. Make both again: {made_by}"
+            )
+        for case in golden["cases"]:
+            ids = self.encode(case["text"], allowed_special=case.get("allowed_special", ()))
+            if ids != case["ids"]:
+                raise UserError(
+                    f"{path}: expected {case['text']!r} to have the ids {case['ids']}, came {ids}. Some library reads "
+                    f"the model otherwise than the one that made it: make setup, or make the tokenizer again: {made_by}"
+                )
+
     def piece(self, token: int) -> str:
         """The piece of an id as SentencePiece spells it: U+2581 for a space, `<0x0A>` for a byte."""
         return self._texts[token]
 
     def is_special(self, token: int) -> bool:
         """Whether an id is a special token or a reserved slot, which no text encodes to."""
-        return self.kinds[token] is model_file.Kind.SPECIAL
+        return self.kinds[token] is Kind.SPECIAL
+
+    def _allowed(self, allowed_special: AllowedSpecial) -> Collection[str]:
+        if allowed_special == "all":
+            return self._special_ids
+        unknown = [name for name in allowed_special if name not in self._special_ids]
+        if unknown or isinstance(allowed_special, str):
+            raise ValueError(
+                f'allowed_special: expected "all", or a set of names out of {" ".join(self._special_ids)}; '
+                f"came {allowed_special!r}"
+            )
+        return allowed_special
+
+    def _encode_with_special(self, text: str, allowed: Collection[str]) -> Ids:
+        """Encode a text in which the special tokens `allowed` stand for themselves."""
+        longest_first = sorted(allowed, key=len, reverse=True)
+        parts = re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text)
+        ids = self._encoded(parts[::2])
+        joined = [ids[0]]
+        for token, part in zip(parts[1::2], ids[1:], strict=True):
+            joined += [np.array([self._special_ids[token]], np.int32), part]
+        return np.concatenate(joined)
+
+    def _encoded(self, texts: Sequence[str], threads: int = 1) -> list[Ids]:
+        """Encode by SentencePiece, and cut texts at U+2581."""
+        ids: list[Ids] = self.proc.Encode(list(texts), return_type="numpy", num_threads=threads)
+        for place, text in enumerate(texts):
+            if SPACE in text:
+                ids[place] = self._encode_around_spaces(text)
+        return ids
 
     def _encode_around_spaces(self, text: str) -> Ids:
         """Encode a text that holds U+2581 itself."""

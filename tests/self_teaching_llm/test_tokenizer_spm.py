@@ -24,10 +24,18 @@ def test_the_guides_calls_work(folder, tmp_path):
     assert again.decode(tokens) == "Hello, world!"
     assert [ids.tolist() for ids in again.encode_batch(["Hello, world!"])] == [tokens]
     assert sorted(path.name for path in (tmp_path / "spm").iterdir()) == [
+        "golden.json",
         "spiece.model",
         "spiece.vocab",
         "spiece_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
     ]
+
+
+def test_a_prefix_of_another_name_has_no_files_that_know_only_one(folder, tmp_path):
+    SPMTokenizer.train_from_dir(input_dir=folder, model_prefix=tmp_path / "other", vocab_size=325)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.model", "other.vocab", "other_config.json"]
 
 
 def test_a_folder_without_text_files_says_so(tmp_path):

@@ -50,6 +50,24 @@ def test_bytes_that_are_no_text_decode_to_the_replacement_character(tokenizer):
     assert tokenizer.decode(tokenizer.encode(SPACE)[:2]) == "\ufffd\ufffd"
 
 
+def test_special_tokens_come_out_of_text_only_where_allowed(tokenizer):
+    text, eos = f"<USER>Hi <eos>{SPACE}<eos><eo", tokenizer.eos_id
+    user = tokenizer.proc.piece_to_id("<USER>")
+    assert not any(tokenizer.is_special(token) for token in tokenizer.encode(text))
+    middle, end = tokenizer.encode("<USER>Hi "), tokenizer.encode("<eo")
+    assert tokenizer.encode(text, allowed_special={"<eos>"}) == [*middle, eos, *tokenizer.encode(SPACE), eos, *end]
+    everything = [user, *tokenizer.encode("Hi "), eos, *tokenizer.encode(SPACE), eos, *end]
+    assert tokenizer.encode(text, allowed_special="all") == everything
+    [batch, empty] = tokenizer.encode_batch([text, ""], allowed_special="all")
+    assert (batch.tolist(), empty.tolist()) == (everything, [])
+
+
+@pytest.mark.parametrize("allowed", [{"<END>"}, {"\n"}, "<eos>", ["<eos>", ""]])
+def test_allowing_what_is_no_special_token_is_refused(tokenizer, allowed):
+    with pytest.raises(ValueError, match=r'allowed_special: expected "all", or a set of names out of <pad> <bos>'):
+        tokenizer.encode("text", allowed_special=allowed)
+
+
 def test_sha256_is_that_of_the_file(tmp_path, tokenizer):
     path = tmp_path / "spiece.model"
     content = tokenizer.proc.serialized_model_proto()

@@ -1,0 +1,145 @@
+"""The ids of each distinct unit: encoded once by SentencePiece, then looked up and gathered, which is faster.
+
+Arrow does both without the interpreter lock, so threads share one table; it may also be kept from one run to the next
+(`content`, `restore`). Arrow indexes the table anew for every block of text, 30 ms for 150,000 units: hence
+blocks of 32 MB, and a limit, which also bounds the table to 100 MB of memory.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aura import parallel
+from aura.tokenizer.tokenizer import Ids
+from aura.tokenizer.units import Cutter, Offsets
+
+Known = tuple[pa.StringArray, pa.BinaryArray]  # units, and the ids of each as the bytes of int32
+
+SMALL = 200_000  # characters; for less, SentencePiece is done before a table is prepared
+BLOCK_BYTES = 4_000_000, 32_000_000  # of text, least and most; encoding a block takes 6 times as much memory
+
+MAX_UNITS = 500_000  # the first so many are kept; what comes later is rare, and encoded in each block that has it
+MAX_UNIT_BYTES = 64  # longer units are rarely seen twice
+MAX_BLOCK_BYTES = 2**31 - 1  # Arrow's strings have 32-bit offsets
+
+
+class UnitTable:
+    """Encodes blocks of text through a growing table of units.
+
+    Arguments:
+        cutter: cuts text where that changes no id.
+        encode: SentencePiece, for units that are not in the table.
+        known: units whose ids are not what `encode` gives.
+    """
+
+    def __init__(self, cutter: Cutter, encode: Callable[[list[str]], list[list[int]]], known: dict[str, Ids]) -> None:
+        self._cutter = cutter
+        self._encode = encode
+        ids = pa.array([ids.tobytes() for ids in known.values()], pa.binary())
+        self._known: Known = (pa.array(known, pa.string()), ids)  # replaced as a whole: readers need no lock
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._known[0])
+
+    def encode_texts(self, texts: Sequence[str], threads: int) -> list[Ids]:
+        """The ids of each text, in blocks that threads share."""
+        pool = ThreadPoolExecutor(threads) if threads > 1 else parallel.SerialExecutor()
+        with pool:
+            column = pa.array(texts, pa.large_string())
+            encoded = list(parallel.ordered_map(pool, self.encode_block, blocks(column, threads)))
+        ids: list[Ids] = []
+        for flat, counts in encoded:
+            ends = np.cumsum(counts).tolist()
+            ids += [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return ids
+
+    def encode_block(self, texts: pa.LargeStringArray) -> tuple[Ids, Offsets]:
+        """All ids of `texts`, one text after the other, and the number of ids of each text."""
+        text, documents = _buffers(texts)
+        if len(text) > MAX_BLOCK_BYTES:
+            raise ValueError(f"expected texts of at most {MAX_BLOCK_BYTES:,} bytes, came {len(text):,}. Split it.")
+        if not len(text):
+            return np.empty(0, np.int32), np.zeros(len(texts), np.int64)
+        starts = self._cutter.starts(text, documents)
+        offsets = np.append(starts, len(text)).astype(np.int32)
+        ids = self._ids_of(_array(pa.string(), offsets, text))
+        firsts = np.searchsorted(starts, documents)  # the first unit of each document
+        ends = np.frombuffer(ids.buffers()[1], np.int32)[firsts].astype(np.int64) // np.dtype(np.int32).itemsize
+        return np.frombuffer(ids.buffers()[2], np.int32)[: ends[-1]], np.diff(ends)
+
+    def content(self) -> bytes:
+        """The table, to be kept."""
+        sink = pa.BufferOutputStream()
+        batch = pa.record_batch(list(self._known), ["units", "ids"])
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        content: bytes = sink.getvalue().to_pybytes()
+        return content
+
+    def restore(self, content: bytes) -> None:
+        """Take a kept table of the same tokenizer in the place of this one."""
+        table = pa.ipc.open_stream(content).read_all().combine_chunks()
+        self._known = (table["units"].chunk(0), table["ids"].chunk(0))
+
+    def _ids_of(self, units: pa.StringArray) -> pa.BinaryArray:
+        """The ids of each unit; units that the table lacks are added to it."""
+        known, ids = seen = self._known
+        rows = pc.index_in(units, value_set=known)
+        if rows.null_count:
+            absent = rows.is_null()
+            missing = units.filter(absent).dictionary_encode()
+            encoded = self._encoded(missing.dictionary)
+            self._add(seen, missing.dictionary, encoded)
+            added = pc.add(missing.indices, pa.scalar(len(known), pa.int32()))
+            rows, ids = pc.replace_with_mask(rows, absent, added), pa.concat_arrays([ids, encoded])
+        return ids.take(rows)
+
+    def _encoded(self, units: pa.StringArray) -> pa.BinaryArray:
+        encoded = self._encode(units.to_pylist())
+        ends = np.cumsum([0, *map(len, encoded)]) * np.dtype(np.int32).itemsize
+        return _array(pa.binary(), ends.astype(np.int32), np.fromiter(chain.from_iterable(encoded), np.int32))
+
+    def _add(self, seen: "Known", units: pa.StringArray, encoded: pa.BinaryArray) -> None:
+        """Keep what is short, while there is room; `units` are not in the table as it was `seen`."""
+        kept = pc.less_equal(pc.binary_length(units), MAX_UNIT_BYTES)
+        with self._lock:
+            known, ids = self._known
+            if self._known is not seen:  # another thread may have added the same
+                kept = pc.and_(kept, pc.invert(pc.is_in(units, value_set=known)))
+            room = max(MAX_UNITS - len(known), 0)
+            units, encoded = units.filter(kept)[:room], encoded.filter(kept)[:room]
+            if len(units):
+                self._known = (pa.concat_arrays([known, units]), pa.concat_arrays([ids, encoded]))
+
+
+def blocks(texts: pa.LargeStringArray, threads: int) -> Iterator[pa.LargeStringArray]:
+    """Cut a column into runs of texts, of a size that suits so many threads, or of one larger text."""
+    _, documents = _buffers(texts)
+    least, most = BLOCK_BYTES
+    size = min(max(int(documents[-1]) // threads, least), most)
+    start = 0
+    while start < len(texts):
+        end = max(int(np.searchsorted(documents, documents[start] + size, side="right")) - 1, start + 1)
+        yield texts[start:end]
+        start = end
+
+
+def _buffers(texts: pa.LargeStringArray) -> tuple[npt.NDArray[np.uint8], Offsets]:
+    """The UTF-8 of all texts, and where each begins in it (and the last ends); nothing is copied."""
+    _, offsets, data = texts.buffers()
+    if not (offsets and data):
+        return np.empty(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
+    documents = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return np.frombuffer(data, np.uint8)[documents[0] : documents[-1]], documents - documents[0]
+
+
+def _array(kind: pa.DataType, offsets: npt.NDArray[np.int32], data: npt.NDArray[np.generic]) -> pa.Array:
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))]
+    return pa.Array.from_buffers(kind, len(offsets) - 1, buffers)
