@@ -4,6 +4,7 @@ import typer
 
 from aura import console
 from aura.commands import cache, gc, lock, remote, source, transfers, versions, why
+from aura.commands.sample import sample
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +24,7 @@ app.command("versions")(versions.versions)
 app.command("fetch")(versions.fetch)
 app.command("why")(why.why)
 app.command("gc")(gc.gc)
+app.command("sample")(sample)
 
 
 def main() -> None:
