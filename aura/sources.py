@@ -19,7 +19,7 @@ from ruamel.yaml.comments import CommentedMap
 from aura import params
 from aura.errors import UserError
 from aura.files import write_bytes
-from aura.ingestion import hub, pins
+from aura.ingestion import bucket, hub, pins
 from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_below
 from aura.ingestion.materialise import partial_folder, raw_folder
 
@@ -70,6 +70,36 @@ def add(
         return "the built-in sample", removed
     aside = _unread(files) if pin else ""
     return f"{len(files):,} {kind} files{_left_aside(path, files)}{aside}{advice}", removed
+
+
+def add_url(
+    name: str, url: str, kind: str | None, documents: str | None, text_keys: list[str], *, glob: str | None, only: bool
+) -> tuple[str, list[str]]:
+    """Add what lies behind a URL, pinned object by object in data/NAME.pin.json; returns what `add` does.
+
+    Raises `UserError` if the name is taken, or the URL cannot be listed or holds nothing to read.
+    """
+    _new(name)
+    if kind is None:
+        names = list(bucket.look(url, bool))
+        kind = max(SUFFIXES, key=lambda kind: sum(map(chosen_by(kind, None), names)))
+    objects = _objects(url, kind, glob)
+    pin = Path("data", name + pins.SUFFIX)
+    entry: dict[str, Any] = {"kind": kind, "path": str(pin)} | ({"glob": glob} if glob else {})
+    entry |= {"documents": documents} if documents else {}
+    entry |= {"text_keys": text_keys} if text_keys else {}
+    removed = list(params.load().extract.sources) if only else []
+    _enter(name, entry, removed)
+    bucket.write_pin(pin, url, objects)
+    return f"{len(objects):,} {kind} objects", removed
+
+
+def _objects(url: str, kind: str, glob: str | None) -> bucket.Objects:
+    _require_kind(kind)
+    objects = bucket.look(url, chosen_by(kind, glob))
+    if not objects:
+        raise UserError(f"No {glob or ' or '.join(SUFFIXES[kind])} objects found at {url}. Check the address.")
+    return objects
 
 
 def add_dataset(
@@ -126,7 +156,7 @@ def _take_out(name: str, values: Any, deps: Any) -> None:  # noqa: ANN401 - YAML
 def _delete_made(name: str, source: params.Source) -> None:
     """Delete what was made of a removed source: DVC would keep it for ever."""
     made = [extracted(name)]
-    if source.kind == "dataset":
+    if pins.is_pin(Path(source.path)):
         rows = raw_folder(Path(source.path))
         made += [rows, partial_folder(rows)]
     for folder in made:
@@ -167,6 +197,10 @@ def scan(name: str) -> str:
         return f"revision {moved.revision}" + (", as before" if moved == dataset else "")
     if source.kind == "sample" or not pins.is_pin(pin):
         raise UserError(f"the source {name} has no pin: DVC looks at {source.path} itself, so there is nothing to scan")
+    if url := bucket.url_of(pin):
+        objects = _objects(url, source.kind, source.glob)
+        bucket.write_pin(pin, url, objects)
+        return f"{len(objects):,} objects"
     folder = pins.folder_of(pin)
     files = _files(source.kind, folder, source.glob)
     pins.write(pin, folder, files)
@@ -210,12 +244,16 @@ def _kind_of(path: str) -> str:
 
 
 def _files(kind: str, folder: Path, glob: str | None) -> list[InputFile]:
-    if kind not in SUFFIXES:
-        raise UserError(f"expected --kind to be one of {', '.join([*SUFFIXES, 'dataset', 'sample'])}; came {kind}")
+    _require_kind(kind)
     files = files_below(folder, chosen_by(kind, glob))
     if all(file.problem for file in files):
         raise UserError(f"No {glob or ' or '.join(SUFFIXES[kind])} files found in {folder}. Look with: ls -la {folder}")
     return files
+
+
+def _require_kind(kind: str) -> None:
+    if kind not in SUFFIXES:
+        raise UserError(f"expected --kind to be one of {', '.join([*SUFFIXES, 'dataset', 'sample'])}; came {kind}")
 
 
 def _refuse_unhashable(folder: Path) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 from aura import console, params, sources
 from aura.errors import UserError
 from aura.files import folder_size
-from aura.ingestion import pins
+from aura.ingestion import bucket, pins
 
 app = typer.Typer(no_args_is_help=True, help="What the corpus is read from: extract.sources in params.yaml.")
 
@@ -23,7 +23,8 @@ def add_source(
     path: Annotated[
         str,
         typer.Argument(
-            help="Folder with the files, or data/sample.pin.json; or a dataset: OWNER/NAME on the Hub, or a folder."
+            help="Folder with the files, gs://BUCKET/PREFIX or another fsspec URL, or data/sample.pin.json; "
+            "or a dataset: OWNER/NAME on the Hub, or a folder."
         ),
     ],
     kind: Annotated[
@@ -50,7 +51,7 @@ def add_source(
     max_documents: Annotated[int | None, typer.Option(min=1, help="Of a dataset: at most so many rows.")] = None,
     only: Annotated[bool, typer.Option(help="Take every other source out.")] = False,
 ) -> None:
-    """Add a folder, or a Hugging Face dataset, to the corpus."""
+    """Add a folder, what lies behind a URL, or a Hugging Face dataset, to the corpus."""
     keys = text_key or []
     if kind == "dataset":
         if pin or documents or glob:
@@ -63,7 +64,12 @@ def add_source(
     else:
         if config or split or revision or max_documents:
             raise UserError("--config, --split, --revision and --max-documents need --kind dataset")
-        found, taken_out = sources.add(name, path, kind, documents, keys, glob=glob, pin=pin, only=only)
+        if bucket.is_url(path):
+            if pin:
+                raise UserError("--pin is for folders: what lies behind a URL is always pinned")
+            found, taken_out = sources.add_url(name, path, kind, documents, keys, glob=glob, only=only)
+        else:
+            found, taken_out = sources.add(name, path, kind, documents, keys, glob=glob, pin=pin, only=only)
     removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
     if "sample" in taken_out:
@@ -90,7 +96,7 @@ def remove_source(name: Name) -> None:
 
 @app.command("scan")
 def scan_source(name: Name) -> None:
-    """Take the changed files of a pinned source in, or a dataset's newest revision."""
+    """Take the changed files or objects of a pinned source in, or a dataset's newest revision."""
     found = sources.scan(name)
     pin = Path("data", name + pins.SUFFIX)
     console.out.print(f"{pin} now describes {found}. Run: dvc repro", markup=False)

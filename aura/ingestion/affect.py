@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aura.errors import UserError
+from aura.ingestion import nrc
 from aura.ingestion.corpus import EMOTIONS
 
 
@@ -23,13 +24,27 @@ class Lexicon:
 
     words: list[str]
     emotions: npt.NDArray[np.float64]
+    notice: str = ""  # what a run that uses it must say
 
 
 def read_lexicon(path: Path) -> Lexicon:
-    """Read `word<TAB>emotion[,emotion…]` lines; `#` starts a comment line.
+    """Read `word<TAB>emotion[,emotion…]` lines (`#` starts a comment line), or what the pin `nrc.pin.json` names.
 
     Raises `UserError` naming the file and line of an entry that is not of this form.
     """
+    if nrc.is_nrc(path):
+        entries = {word.lower(): emotions for word, emotions in nrc.read(path).items()}
+        entries = {word: emotions for word, emotions in entries.items() if not set(EMOTIONS).isdisjoint(emotions)}
+    else:
+        entries = _read_lines(path)
+    if not entries:
+        raise UserError(f"the lexicon {path} holds no words. Expected lines of the form: happy<TAB>joy")
+    words = sorted(entries)
+    table = np.array([[emotion in entries[word] for emotion in EMOTIONS] for word in words], dtype=np.float64)
+    return Lexicon(words, table, nrc.NOTICE if nrc.is_nrc(path) else "")
+
+
+def _read_lines(path: Path) -> dict[str, list[str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -46,11 +61,7 @@ def read_lexicon(path: Path) -> Lexicon:
                 f"joined by commas; came {line!r}"
             )
         entries[word.strip().lower()] = named
-    if not entries:
-        raise UserError(f"the lexicon {path} holds no words. Expected lines of the form: happy<TAB>joy")
-    words = sorted(entries)
-    table = np.array([[emotion in entries[word] for emotion in EMOTIONS] for word in words], dtype=np.float64)
-    return Lexicon(words, table)
+    return entries
 
 
 def affect_vectors(texts: pa.Array, lexicon: Lexicon) -> pa.FixedSizeListArray:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aura import parallel
+from aura import console, parallel
 from aura.cache import Cache, action_key, code_key
 from aura.console import track
 from aura.errors import UserError
@@ -33,6 +33,7 @@ from aura.ingestion import (
     fields,
     input_files,
     json_files,
+    nrc,
     packs,
     parquet,
     readers,
@@ -72,6 +73,8 @@ def extract(
     """
     batches = list(packs.batches(list_files(source), blocks.is_large(source, settings.max_document_bytes)))
     recipe = Recipe(name, source, settings, read_lexicon(Path(settings.lexicon)))
+    if recipe.lexicon.notice:
+        console.err.print(recipe.lexicon.notice, markup=False)
     with replaced_folder(out) as folder, parallel.executors(SMALL, cluster) as executor_for:
         job = _Job(recipe, cache, _namespace(recipe), executor_for)
         stored = [pack for found in job.packs(batches) for pack in found]
@@ -179,5 +182,5 @@ def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
 # Every module with a say in what becomes of a file: a change in one is a miss. A test compares with dvc.yaml.
 TRANSFORMS = (
     *(accounts, affect, assembly, blocks, cleaning, compression, corpus, document, sys.modules[__name__], fields),
-    *(input_files, json_files, packs, parquet, readers, rows, sample, shards, txt_files),
+    *(input_files, json_files, nrc, packs, parquet, readers, rows, sample, shards, txt_files),
 )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aura.errors import UserError
-from aura.ingestion import pins
+from aura.ingestion import bucket, pins
 from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_below
 from aura.ingestion.materialise import materialise
 from aura.ingestion.sample import sample_files
@@ -13,13 +13,16 @@ from aura.params import DatasetSource, SampleSource, Source
 def list_files(source: Source) -> list[InputFile]:
     """The files of a source, sorted by name.
 
-    A dataset's files are written now, unless they are there already. Raises `UserError` if the folder is missing or
-    holds no file of the source's kind, a pin is stale, or a dataset cannot be had.
+    A dataset's files, and those behind a URL, are fetched now, unless they are there already. Raises `UserError` if
+    the folder is missing or holds no file of the source's kind, a pin is stale, or what lies elsewhere cannot be had.
     """
     if isinstance(source, DatasetSource):
         return files_below(materialise(Path(source.path), source.text_keys), lambda name: name.endswith(".jsonl"))
     if isinstance(source, SampleSource):
         return [InputFile(name, str(path)) for name, path in sample_files(Path(source.path))]
+    if pins.is_pin(Path(source.path)) and bucket.url_of(Path(source.path)):
+        chosen = chosen_by(source.kind, source.glob)
+        return files_below(bucket.materialise(Path(source.path)), lambda name: name != bucket.RECORD and chosen(name))
     folder = pins.folder_of(Path(source.path))
     wanted = [source.glob] if source.glob else list(SUFFIXES[source.kind])
     if not folder.is_dir():

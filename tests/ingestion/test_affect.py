@@ -1,3 +1,6 @@
+import json
+import unicodedata
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -6,6 +9,8 @@ from aura.errors import UserError
 from aura.ingestion.affect import affect_vectors, read_lexicon
 from aura.ingestion.corpus import EMOTIONS
 from aura.ingestion.txt_loader import BUILT_IN_LEXICON
+from tests.conftest import REPOSITORY
+from tests.ingestion.program import Program
 
 
 def vectors(*texts: str, lexicon=BUILT_IN_LEXICON) -> np.ndarray:
@@ -42,3 +47,38 @@ def test_a_wrong_line_of_a_lexicon_is_named(tmp_path, line):
     lexicon.write_text(f"glad\tjoy\n{line}\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"lexicon\.tsv, line 2: expected a word, a tab and emotions"):
         read_lexicon(lexicon)
+
+
+def test_a_letter_of_any_script_belongs_to_a_word_and_nothing_else_does(tmp_path):
+    """A word is a maximal run of Unicode letters, lower-cased: held against Python's own tables of characters."""
+    lexicon = tmp_path / "lexicon.tsv"
+    lexicon.write_text("mad\tanger\n", encoding="utf-8")
+    beside = [chr(code) for code in range(0x20, 0x2FFFF, 7) if not 0xD800 <= code < 0xE000]
+    stable = [char for char in beside if unicodedata.category(char) != "Cn"]  # libraries know different versions
+    found = vectors(*(f"{char}mad" for char in stable), lexicon=lexicon).sum(axis=1)
+    letter = np.array([char.isalpha() for char in stable])
+    disagree = [
+        hex(ord(char)) for char, sum_, is_letter in zip(stable, found, letter, strict=True) if sum_ == is_letter
+    ]
+    assert disagree == []
+
+
+def test_the_nrc_lexicon_is_an_extra_and_says_its_licence(tmp_path):
+    """A package of the same layout, with words of our own; the real one is in no lock."""
+    program = Program(tmp_path / "program", {"kind": "txt"}, lexicon="aura/ingestion/nrc.pin.json")
+    pin = program.folder / "aura/ingestion/nrc.pin.json"
+    pin.write_text((REPOSITORY / "aura/ingestion/nrc.pin.json").read_text())
+    (program.data / "a.txt").write_text("the gloomy word and a Sunny one, and plainness")
+    missing = program.run()
+    assert missing.returncode == 1
+    assert "needs NRCLex 4.1.0, which is not installed. It is for research only" in missing.stderr
+    package = tmp_path / "packages"
+    (package / "nrclex/data").mkdir(parents=True)
+    words = {"gloomy": ["sadness", "negative"], "sunny": ["joy", "positive"], "plainness": ["positive"]}
+    (package / "nrclex/data/nrc_en.json").write_text(json.dumps(words))
+    (package / "NRCLex-4.1.0.dist-info").mkdir()
+    (package / "NRCLex-4.1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: NRCLex\nVersion: 4.1.0\n")
+    done = program.run(PYTHONPATH=f"{REPOSITORY}:{package}")
+    assert done.returncode == 0, done.stderr
+    assert "which is licensed for research only" in done.stderr
+    assert [row["affect"] for row in program.rows()] == [[0.5, 0.5, 0, 0, 0, 0, 0, 0]]

@@ -1,0 +1,110 @@
+"""Sources behind a URL, against a real object store on this machine."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aura.errors import UserError
+from aura.ingestion import bucket
+from aura.ingestion.listing import list_files
+from aura.params import TxtSource
+from tests.gcs_server import environment, gcs_server
+
+URL = "gs://texts/books"
+
+
+@pytest.fixture(scope="module")
+def buckets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders that the store serves as buckets."""
+    folder = tmp_path_factory.mktemp("gcs") / "buckets"
+    with gcs_server(folder, "texts") as address:
+        before = dict(os.environ)
+        os.environ.update(environment(address))
+        yield folder
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture
+def system(buckets: Path):
+    assert buckets.is_dir()
+    from fsspec.core import url_to_fs
+
+    found, _ = url_to_fs(URL)
+    for place in found.find("texts"):
+        found.rm(place)
+    for name in ("a.txt", "deep/b.txt", "notes.md", "other.pdf"):
+        found.pipe(f"texts/books/{name}", f"a text in {name}".encode())
+    return found
+
+
+def names(pin: Path) -> dict[str, str]:
+    source = TxtSource(kind="txt", path=str(pin))
+    return {file.name: file.path.read_text() for file in list_files(source)}
+
+
+def txt(name: str) -> bool:
+    return name.endswith((".txt", ".md"))
+
+
+def test_a_bucket_is_fetched_once_and_again_only_what_changed(system, tmp_path):
+    pin = tmp_path / "mine.pin.json"
+    bucket.write_pin(pin, URL, bucket.look(URL, txt))
+    found = names(pin)
+    assert found == {name: f"a text in {name}" for name in ("a.txt", "deep/b.txt", "notes.md")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "raw/mine").rglob("*.txt")}
+    system.pipe("texts/books/a.txt", b"changed")
+    system.rm("texts/books/notes.md")
+    assert names(pin) == found, "a pin stands until it is moved"
+    bucket.write_pin(pin, URL, bucket.look(URL, txt))
+    assert names(pin) == {"a.txt": "changed", "deep/b.txt": "a text in deep/b.txt"}
+    unchanged = tmp_path / "raw/mine/deep/b.txt"
+    assert unchanged.stat().st_mtime_ns == before[unchanged]
+
+
+def test_what_was_fetched_before_an_interruption_is_kept(system, tmp_path):
+    pin = tmp_path / "mine.pin.json"
+    bucket.write_pin(pin, URL, bucket.look(URL, txt))
+    system.pipe("texts/books/deep/b.txt", b"changed behind the pin")
+    with pytest.raises(UserError, match=r"deep/b\.txt is not what was pinned: expected 20 bytes"):
+        names(pin)
+    partial = tmp_path / "raw/.mine.partial"
+    kept = {path.name: path.stat().st_mtime_ns for path in partial.glob("*.*") if path.name != bucket.RECORD}
+    assert "a.txt" in kept
+    assert not (tmp_path / "raw/mine").exists()
+    system.pipe("texts/books/deep/b.txt", b"a text in deep/b.txt")
+    assert len(names(pin)) == 3
+    assert kept.items() <= {path.name: path.stat().st_mtime_ns for path in (tmp_path / "raw/mine").iterdir()}.items()
+
+
+@pytest.mark.usefixtures("system")
+def test_an_altered_file_is_fetched_again(tmp_path):
+    pin = tmp_path / "mine.pin.json"
+    bucket.write_pin(pin, URL, bucket.look(URL, txt))
+    names(pin)
+    (tmp_path / "raw/mine/a.txt").write_text("cut")
+    assert names(pin)["a.txt"] == "a text in a.txt"
+
+
+def test_any_fsspec_url_will_do(tmp_path):
+    (tmp_path / "far/deep").mkdir(parents=True)
+    (tmp_path / "far/deep/a.txt").write_text("a text")
+    pin = tmp_path / "mine.pin.json"
+    bucket.write_pin(pin, f"file://{tmp_path}/far", bucket.look(f"file://{tmp_path}/far", txt))
+    assert names(pin) == {"deep/a.txt": "a text"}
+
+
+@pytest.mark.usefixtures("buckets")
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("gs://no-such-bucket/x", "not found"),
+        ("nothing://x/y", "Protocol not known"),
+        ("s3://x/y", "Install that package"),
+    ],
+)
+def test_what_cannot_be_had_is_one_message(url, words):
+    with pytest.raises(UserError, match=words):
+        bucket.look(url, txt)
