@@ -3,7 +3,7 @@
 import typer
 
 from aura import console
-from aura.commands import cache, gc, lock, remote, source, transfers, versions, why
+from aura.commands import cache, gc, lock, remote, source, transfers, versions, vocabulary, why
 from aura.commands.sample import sample
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("fetch")(versions.fetch)
 app.command("why")(why.why)
 app.command("gc")(gc.gc)
 app.command("sample")(sample)
+app.add_typer(vocabulary.app, name="vocabulary")
 
 
 def main() -> None:

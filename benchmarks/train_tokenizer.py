@@ -5,11 +5,12 @@
 DIRs hold .txt files (one document each; build_corpus.py makes them of Debian's documentation packages) or, for --code,
 .py files. Prepares the same text in WORK as aura's corpus (16 Parquet shards) and as one text file, trains each
 candidate in its own process, and prints a table: wall and CPU seconds and the largest memory of the process and its
-workers, counting included, and bytes per token on seen text (every 20th document), text of another domain, and code, by lines.
+workers, counting included, and bytes per token, line by line, on seen text (every 20th document), text of another
+domain, and code.
 
 All spm candidates have aura's normalisation (none) and splitting. The byte-level ones (HF, rustbpe, gigabpe) have
-GPT-2's pattern, which is the one gigabpe offers; `aura bpe, digits together` splits most like it. The peers
-run in .venv-bench (`make .venv-bench/ready`).
+GPT-2's pattern, which is the one gigabpe offers; `aura bpe, digits together` splits most like it. Peers run in
+.venv-bench (`make .venv-bench/ready`).
 """
 
 import argparse

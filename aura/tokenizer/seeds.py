@@ -7,7 +7,6 @@ substring is so rare that no longer one can reach the best `size`: counts only f
 The score is SentencePiece's own, count times characters.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from aura.tokenizer import counts
 from aura.tokenizer.symbols import SPACE
 
 Places = npt.NDArray[np.int64]
+Seeds = list[tuple[str, int]]  # pieces as SentencePiece spells them, with their counts
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class _Level:
         return self.weight * self.length
 
 
-def seeds(segments: pa.Table, size: int, max_chars: int) -> list[tuple[str, int]]:
+def seeds(segments: pa.Table, size: int, max_chars: int) -> Seeds:
     """The `size` best substrings of 2 to `max_chars` characters and their counts, best first.
 
     A substring that occurs once, or is always followed by one and the same character, is left out, as in a suffix tree;
@@ -106,6 +106,6 @@ def _branching(level: _Level, parent: Places, first: Places, total: Places) -> _
     return _Level(level.length, level.first[branching], level.weight[branching])
 
 
-def tsv(pieces: Sequence[tuple[str, int]]) -> str:
+def tsv(pieces: Seeds) -> str:
     """The content of SentencePiece's seed_sentencepieces_file."""
     return "".join(f"{piece}\t{count}\n" for piece, count in pieces)

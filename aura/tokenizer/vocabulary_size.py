@@ -82,8 +82,8 @@ def choose(options: TrainTokenizer, corpus: Account) -> Choice:
 
 
 def rounded_down(size: int) -> int:
-    """The largest automatic size of at most `size` pieces; below one multiple, `size` itself."""
-    return size // MULTIPLE * MULTIPLE or size
+    """The largest automatic size of at most `size` pieces; where symbols and bytes take most of it, `size` itself."""
+    return size if size < 8 * MULTIPLE else size // MULTIPLE * MULTIPLE
 
 
 def optimal_size(parameters: float, tokens: float) -> float:

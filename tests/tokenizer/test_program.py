@@ -113,13 +113,18 @@ def test_several_values_after_one_option_become_repeated_options():
     assert program.expanded(["--txt_dirs", "--output", "o"]) == ["--txt_dirs", "--output", "o"]
 
 
-def test_without_a_size_a_small_corpus_gets_what_it_allows(mini: Project, tmp_path: Path):
-    mini.edit_params(validate={"max_unused_share": 1.0}, train_tokenizer={"vocab_size": 30_000})
+def test_without_a_size_it_is_automatic_and_a_small_corpus_gets_what_it_allows(mini: Project, tmp_path: Path):
+    mini.edit_params(validate={"max_unused_share": 1.0})
     done = train(mini, "--txt_dirs", "data/books", "--output", str(tmp_path))
-    mini.edit_params(validate={"max_unused_share": 0.95}, train_tokenizer={"vocab_size": 700})
+    mini.edit_params(validate={"max_unused_share": 0.95})
     size = Tokenizer(tmp_path / "spiece.model").vocab_size
-    assert 700 < size < 30_000
-    assert f"vocabulary {size:,}: the most this corpus allows" in done.stdout
+    assert size % 128 == 0
+    assert "vocabulary size: token budget " in done.stdout
+    assert "(arXiv 2407.13623)" in done.stdout
+    given = ["--model_parameters", "302000000", "--token_budget", "6876840035", "--vocab_size", "auto"]
+    told = train(mini, "--txt_dirs", "data/books", "--output", str(tmp_path / "b"), *given, "--skip_validation").stdout
+    assert "gives 15,7" in told
+    assert "the most this corpus allows" in told
 
 
 def test_a_missed_gate_names_the_measure_and_leaves_the_files(mini: Project, tmp_path: Path):
