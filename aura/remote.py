@@ -15,6 +15,7 @@ import base64
 import hashlib
 import logging
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -62,16 +63,18 @@ def open_repo(folder: Path | None = None, config: dict[str, Any] | None = None) 
 
 
 def set_url(url: str) -> None:
-    """Make `url` the project's default remote, in .dvc/config; nothing secret is among what is written.
+    """Make `url` (or a folder) the project's default remote, in .dvc/config; nothing secret is among what is written.
 
     A remote's other options, such as those in .dvc/config.local, stay.
     """
-    scheme, _, rest = url.partition("://")
-    if not rest or scheme not in ("gs", "file") or "@" in rest or "?" in rest:
-        raise UserError(f"expected gs://BUCKET/PREFIX, came {url.rpartition('@')[2]}")
+    is_folder = url.startswith((".", "/"))
+    if not is_folder and not re.fullmatch(r"gs://[^/@?#]+(/[^@?#]*)?", url):
+        raise UserError(f"expected gs://BUCKET/PREFIX, or a folder such as ../store; came {url.rpartition('@')[2]}")
     repo = open_repo()
-    with repo.config.edit("repo") as config:
-        config["remote"].setdefault(NAME, {}).update(url=rest if scheme == "file" else url.rstrip("/"), verify=True)
+    if is_folder and url.startswith("."):
+        url = os.path.relpath(url, repo.dvc_dir)  # as DVC writes it
+    with repo.config.edit("repo", validate=False) as config:
+        config["remote"].setdefault(NAME, {}).update(url=url.rstrip("/"), verify=True)
         config["core"]["remote"] = NAME
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Project
+from tests.proxy import Proxy
 
 BUCKET, PREFIX = "aura-tests", "team"
 URL = f"gs://{BUCKET}/{PREFIX}"
@@ -37,15 +38,17 @@ class Bucket:
 
     Attributes:
         endpoint: where the server listens.
-        address: where clients are told that it is; a proxy's address, if there is one.
+        address: where clients are told that it is: a proxy's address, if there is one, and it gets this target.
     """
 
-    def __init__(self, root: Path, proxy_port: int | None = None) -> None:
+    def __init__(self, root: Path, proxy: Proxy | None = None) -> None:
         self.root = root / BUCKET
         self.root.mkdir(parents=True, exist_ok=True)
         port = free_port()
         self.endpoint = f"http://127.0.0.1:{port}"
-        self.address = f"http://127.0.0.1:{proxy_port or port}"
+        self.address = proxy.address if proxy else self.endpoint
+        if proxy:
+            proxy.target = self.endpoint
         options = {
             "scheme": "http",
             "host": "127.0.0.1",

@@ -121,11 +121,13 @@ def test_an_address_that_is_none_or_holds_a_secret_is_refused(url: str):
     assert "user:SECRET" not in str(refusal.value)
 
 
-@pytest.mark.usefixtures("project")
-def test_a_folder_is_a_remote_too(tmp_path: Path):
-    remote.set_url(f"file://{tmp_path / 'shared'}")
+def test_a_folder_is_a_remote_too(project: Project, tmp_path: Path):
+    remote.set_url("../store")
+    assert str(tmp_path) not in (project.folder / ".dvc/config").read_text()
     assert len(transfer.push([]).names) == 13
     assert transfer.push([]).names == set()
+    assert len(list((tmp_path / "store/files/md5").glob("??/*"))) == 13
+    assert project.run("dvc", "push").stdout == "Everything is up to date.\n"
 
 
 def test_without_a_remote_it_says_how_to_set_one(project: Project):

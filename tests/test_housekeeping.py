@@ -1,0 +1,98 @@
+"""`aura gc`: what anyone can still ask for stays, in the cache and in the bucket; what goes is said before."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aura import housekeeping, transfer
+from aura.errors import UserError
+from tests.bucket import Bucket, clone, connect, contents, copy_small
+from tests.conftest import REPOSITORY, Project
+
+
+@pytest.fixture
+def here(bucket: Bucket, small_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A pushed project, and in its cache one object that no commit names."""
+    project = connect(copy_small(small_template, tmp_path / "here"), bucket.address)
+    shutil.copy(REPOSITORY / "params.yaml", project.folder)
+    shutil.copytree(REPOSITORY / "aura", project.folder / "aura", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", bucket.address)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    monkeypatch.setenv("AURA_CACHE", "")
+    monkeypatch.chdir(project.folder)
+    return project
+
+
+def change(project: Project, text: str) -> None:
+    """Another state of data/, tracked and pushed, its commit still to be made."""
+    (project.folder / "data/000").unlink(missing_ok=True)
+    (project.folder / "data/000").write_text(text)
+    project.run("dvc", "add", "-q", "data")
+
+
+def test_nothing_goes_until_asked_and_only_what_no_one_needs(here: Project, bucket: Bucket):
+    transfer.push([])
+    change(here, "never committed")
+    transfer.push([])
+    here.run("git", "checkout", "-q", "data.dvc")
+    here.run("dvc", "checkout", "-q")
+    before = contents(here.folder / ".dvc/cache"), set(bucket.objects())
+    found = housekeeping.find_rubbish(cloud=True, older_than=0)
+    assert {rubbish.kind: rubbish.count for rubbish in found} == {
+        "objects in DVC's cache": 2,
+        "objects in gs://aura-tests/team": 2,
+    }
+    assert (contents(here.folder / ".dvc/cache"), set(bucket.objects())) == before
+    assert [rubbish.kind for rubbish in housekeeping.find_rubbish(cloud=True, older_than=1)] == [
+        "objects in DVC's cache"
+    ]
+    for rubbish in found:
+        rubbish.remove()
+    assert housekeeping.find_rubbish(cloud=True, older_than=0) == []
+    assert "never committed" not in [path.read_text() for path in bucket.objects().values()]
+    assert here.run("dvc", "status", "-c").stdout == "Cache and remote 'store' are in sync.\n"
+
+
+def test_branches_tags_and_a_colleagues_branch_stay(here: Project, bucket: Bucket, tmp_path: Path):
+    transfer.push([])
+    for kind, keep in (("branch", ["git", "checkout", "-qb", "other"]), ("tag", ["git", "checkout", "-q", "--detach"])):
+        here.run(*keep)
+        change(here, f"on a {kind}")
+        here.run("git", "commit", "-qam", kind)
+        if kind == "tag":
+            here.run("git", "tag", "kept")
+        transfer.push([])
+        here.run("git", "checkout", "-q", "main")
+        here.run("dvc", "checkout", "-q")
+    colleague = clone(here, tmp_path / "colleague")
+    colleague.run("git", "checkout", "-qb", "theirs")
+    (colleague.folder / "data").mkdir()
+    (colleague.folder / "data/000").write_text("of a colleague")
+    colleague.run("dvc", "add", "-q", "data")
+    colleague.run("dvc", "push", "-q")
+    colleague.run("git", "commit", "-qam", "theirs")
+    colleague.run("git", "push", "-q", "origin", "theirs")
+    assert housekeeping.find_rubbish(cloud=True, older_than=0) == []
+    texts = [path.read_text() for path in bucket.objects().values()]
+    assert {"on a branch", "on a tag", "of a colleague"} <= set(texts)
+
+
+def test_without_knowing_what_others_need_the_bucket_is_left_alone(here: Project):
+    here.run("git", "remote", "remove", "origin")
+    with pytest.raises(UserError, match="has no git remote, so what others need is not known"):
+        housekeeping.find_rubbish(cloud=True, older_than=0)
+
+
+def test_checkpoints_go_when_no_one_went_on_with_them(here: Project):
+    for name, age in (("old", 30), ("new", 1)):
+        run = here.folder / ".aura/checkpoints" / name
+        run.mkdir(parents=True)
+        (run / "state").write_text("weights")
+        for path in (run / "state", run):
+            written = path.stat().st_mtime - age * housekeeping.DAY
+            os.utime(path, (written, written))
+    (rubbish,) = housekeeping.find_rubbish(cloud=False, older_than=14)
+    rubbish.remove()
+    assert [path.name for path in (here.folder / ".aura/checkpoints").iterdir()] == ["new"]
