@@ -6,7 +6,8 @@ for BPE). What differs from a usual conversion, and why:
 - Pieces have the space itself where SentencePiece has U+2581, so no normalisation is needed, and a literal U+2581
   is a character without a piece: it becomes its three bytes, as in `Tokenizer`.
 - SentencePiece keeps no list of BPE merges. A piece can be merged of any two pieces that make it, at its own rank.
-- In unigram, special tokens and byte pieces score so low that their names in text stay text.
+- In unigram, special tokens and byte pieces score so low that their names in text stay text, and user symbols, which
+  may overlap, get the score that SentencePiece gives them. In BPE it takes the leftmost longest, as added tokens are.
 
 By default these libraries do make special tokens out of text, which chat templates need. For text from
 elsewhere, pass `split_special_tokens=True`.
@@ -21,6 +22,7 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 from aura.tokenizer.symbols import BOS, EOS, PAD, ROLES, SPACE, UNK
 
 NEVER = -1e4  # a score below that of any text: one of 16 characters, each a piece of its own, reaches -400
+USER_SCORE = -0.1  # of a user symbol in SentencePiece 0.2.3, whatever its proto says: above that of any other piece
 _TYPES = model_pb2.ModelProto.SentencePiece
 
 # A message is its role's token and its text; <eos> ends what the model is to learn to end.
@@ -79,10 +81,11 @@ def _config(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a ModelProto
 
 
 def _added_tokens(model: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a ModelProto
-    """Special tokens, and user symbols; of one character they need no more than to be in the vocabulary."""
+    """Special tokens, and BPE's user symbols; those of one character need no more than to be in the vocabulary."""
+    is_bpe = model.trainer_spec.model_type == model_pb2.TrainerSpec.BPE
     for place, entry in enumerate(model.pieces):
         special = entry.type in (_TYPES.CONTROL, _TYPES.UNKNOWN)
-        if special or (entry.type == _TYPES.USER_DEFINED and len(entry.piece) > 1):
+        if special or (is_bpe and entry.type == _TYPES.USER_DEFINED and len(entry.piece) > 1):
             flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": special}
             yield {"id": place, "content": entry.piece} | flags
 
@@ -117,7 +120,8 @@ def _bpe(model: Any, vocabulary: list[str]) -> dict[str, Any]:  # noqa: ANN401 -
 
 def _unigram(model: Any, vocabulary: list[str]) -> dict[str, Any]:  # noqa: ANN401 - a ModelProto
     never = (_TYPES.CONTROL, _TYPES.UNKNOWN, _TYPES.BYTE)
-    scores = [NEVER if entry.type in never else entry.score for entry in model.pieces]
+    fixed = dict.fromkeys(never, NEVER) | {_TYPES.USER_DEFINED: USER_SCORE}
+    scores = [fixed.get(entry.type, entry.score) for entry in model.pieces]
     return {
         "type": "Unigram",
         "unk_id": vocabulary.index(UNK),

@@ -62,14 +62,15 @@ def checked_pieces(content: bytes, name: str) -> list[Piece]:
     try:
         model = model_pb2.ModelProto.FromString(content)
     except DecodeError:
-        raise UserError(_message(name, "a whole SentencePiece model", "a damaged or other file")) from None
+        raise refusal(name, "a damaged or other file", expected="a whole SentencePiece model") from None
     for reason in _faults(model):
-        raise UserError(_message(name, "a tokenizer made by aura", reason))
+        raise refusal(name, reason)
     return [_piece(entry) for entry in model.pieces]
 
 
-def _message(name: str, expected: str, came: str) -> str:
-    return f"{name}: expected {expected}, came {came}. Make it again: dvc repro -f train_tokenizer"
+def refusal(name: str, came: str, expected: str = "a tokenizer made by aura") -> UserError:
+    """The error for a model file that is something else; `came` tells what."""
+    return UserError(f"{name}: expected {expected}, came {came}. Make it again: dvc repro -f train_tokenizer")
 
 
 def _piece(entry: Any) -> Piece:  # noqa: ANN401 - a ModelProto.SentencePiece

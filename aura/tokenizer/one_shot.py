@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from aura import console, files, parallel
+from aura import checklist, console, files, parallel
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import corpus, pins
@@ -73,12 +73,16 @@ def run(request: Request) -> Path:
         raise UserError(f"expected a folder for the tokenizer, {request.output} is a file. Name another --output.")
     with _work_folder(request.work_dir, request.output) as work:
         documents = _documents(request, work)
+        extracted = [work / "extracted" / name for name in request.sources]
+        checklist.show("before training", checklist.before(extracted, request.output, request.settings.train_tokenizer))
         made = artifact.build(documents.counts, documents.hash, request.settings.train_tokenizer)
         for name, content in made.files().items():
             files.write_bytes(request.output / name, content)
         model = request.output / "spiece.model"
         missed = _judge(model, documents.held_out, request, work)
         _summarise(made, request)
+        measured = request.judge and documents.held_out is not None
+        checklist.show("after training", checklist.after(request.output, not missed if measured else None))
         if missed:
             raise UserError("\n".join([f"the tokenizer in {request.output} misses on held-out documents:", *missed]))
     return model

@@ -75,7 +75,10 @@ class Tokenizer:
     def _load(self, content: bytes, name: str) -> None:
         pieces = model_file.checked_pieces(content, name)
         self.proc = sentencepiece.SentencePieceProcessor()
-        self.proc.LoadFromSerializedProto(content)
+        try:
+            self.proc.LoadFromSerializedProto(content)
+        except RuntimeError as error:
+            raise model_file.refusal(name, f"one that SentencePiece refuses ({error})") from None
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.byte_lengths = np.array([piece.byte_length for piece in pieces], np.int32)
         self.kinds = tuple(piece.kind for piece in pieces)

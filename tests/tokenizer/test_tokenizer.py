@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,8 @@ def test_other_bytes_are_one_message(tmp_path):
         (lambda model: setattr(model.pieces[900], "piece", model.pieces[901].piece), "repeated"),
         (lambda model: setattr(model.pieces[900], "score", float("nan")), "no number"),
         (lambda model: setattr(model.pieces[50], "type", 1), "each byte"),
+        (lambda model: setattr(model.pieces[900], "piece", "a\0b"), "SentencePiece refuses"),
+        (lambda model: setattr(model.pieces[900], "piece", "ab" * 1_000_000), "SentencePiece refuses"),
         (lambda model: setattr(model.trainer_spec, "model_type", 3), "neither unigram nor BPE"),
         (lambda model: setattr(model.trainer_spec, "byte_fallback", False), "other settings"),
         (lambda model: setattr(model.normalizer_spec, "precompiled_charsmap", b"x" * 99), "changes characters"),
@@ -111,3 +115,37 @@ def test_a_model_that_breaks_the_contract_is_refused_with_the_reason(tmp_path, c
     model = model_pb2.ModelProto.FromString(content)
     change(model)
     assert reason in refusal(tmp_path, model.SerializeToString())
+
+
+# Altered models, each loaded and used; prints how many loaded. In a process of its own, for a crash to be seen.
+USE_ALTERED = r"""
+import random, sys
+from aura.errors import UserError
+from aura.tokenizer.tokenizer import Tokenizer
+
+content, loaded = open(sys.argv[1], "rb").read(), 0
+for seed in range(400):
+    chosen, altered = random.Random(seed), bytearray(content)
+    where = chosen.choice([(0, 3000), (len(content) - 400, len(content)), (0, len(content))])
+    for _ in range(chosen.randrange(1, 4)):
+        altered[chosen.randrange(*where)] ^= 1 << chosen.randrange(8)
+    if seed % 8 == 0:
+        del altered[chosen.randrange(len(content)):]
+    try:
+        tokenizer = Tokenizer.from_bytes(bytes(altered))
+        tokenizer.decode(tokenizer.encode("Hello, world! \u4e2d <eos>" * 9))
+        tokenizer.decode(range(tokenizer.vocab_size))
+        loaded += 1
+    except UserError as error:
+        assert "\n" not in str(error)
+print(loaded)
+"""
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_no_altered_model_crashes_its_reader(tmp_path, tokenizers, model_type):
+    (tmp_path / "spiece.model").write_bytes(tokenizers[model_type].proc.serialized_model_proto())
+    command = [sys.executable, "-c", USE_ALTERED, str(tmp_path / "spiece.model")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 0 < int(done.stdout) < 400
