@@ -1,0 +1,71 @@
+"""`aura tpu plan` compiles the real training step for TPUs that are not there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY, Project
+
+LIBRARY = REPOSITORY / ".venv-tpu/libtpu/libtpu.so"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not LIBRARY.exists(), reason="needs the TPU compiler: make tpu-tools"),
+]
+OPTIONS = ("--fast", "--seq-len", "256", "--batch-size", "64")
+
+
+@pytest.fixture
+def planner(project: Project) -> Project:
+    project.environment |= {"TPU_LIBRARY_PATH": str(LIBRARY)}
+    project.edit_params(pretrain={"width": 64, "heads": 4, "kv_heads": 4, "hidden": 128, "layers": 2, "fsdp": 4})
+    return project
+
+
+def test_a_small_model_fits_on_v4_and_on_v5e(planner: Project):
+    for name, chips, hosts in (("v4-32", 16, 4), ("v5litepod-16", 16, 4)):
+        told = planner.run("aura", "tpu", "plan", "--accelerator", name, "--no-find-batch", *OPTIONS).stdout
+        assert f"({chips} chips, {hosts} hosts" in told
+        assert "mesh data 4 x fsdp 4 x tensor 1: it fits" in told
+        assert re.search(r"all-gather +│ +[1-9]", told)  # weights, which fsdp spreads
+        held = dict(re.findall(r"│ (weights|optimiser) +│ +([0-9.]+)", told))
+        assert float(held["optimiser"]) == pytest.approx(2 * float(held["weights"]), abs=0.2)
+
+
+def test_a_run_that_does_not_fit_says_what_would_help_and_is_not_launched(planner: Project, tmp_path: Path):
+    from tests.tpu.conftest import Cloud
+
+    planner.edit_params(pretrain={"fsdp": 1, "checkpoint_folder": str(tmp_path / "checkpoints")})
+    cloud = Cloud(tmp_path / "cloud")
+    planner.environment |= cloud.environment()
+    arguments = (
+        "--zone",
+        "us-central2-b",
+        "--accelerator",
+        "v5litepod-16",
+        "--batch-size",
+        "1024",
+        "--seq-len",
+        "32768",
+    )
+    done = planner.run("aura", "tpu", "launch", *arguments, check=False)
+    assert done.returncode == 1
+    assert "the run does not fit on v5e-16: a device has 16 GiB" in done.stderr
+    assert "pretrain.remat: true" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not any('"create"' in call for call in cloud.calls())
+
+
+def test_every_tpu_of_the_table_has_its_peak_in_the_table_of_devices():
+    import os
+
+    from aura.self_teaching_llm.flops import peak_flops
+    from aura.tpu import compiler
+    from aura.tpu.topology import GENERATIONS, accelerator
+
+    os.environ["TPU_LIBRARY_PATH"] = str(LIBRARY)
+    for name in GENERATIONS:
+        pod = accelerator(f"{name}-8")
+        found = compiler.devices(pod)
+        assert len(found) == pod.chips
+        assert peak_flops(found[0].device_kind) is not None
