@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from aura import params
 from aura.tpu.gcloud import Gcloud
 from aura.tpu.pod import Pod
+from aura.tpu.settings import Place, Settings
 from aura.tpu.topology import accelerator
 from tests.conftest import REPOSITORY
 
@@ -79,3 +81,16 @@ def pod(cloud: Cloud):
     made = Pod(Gcloud("us-central2-b", "test-project", pause=0.02), "pod", accelerator("v4-16"), spot=True)
     yield made
     standin.remove("pod")  # no process outlives a test
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """This repository's own code and params, with a tokenizer and tokens of a few bytes."""
+    monkeypatch.chdir(REPOSITORY)
+    tokenizer, tokens = tmp_path / "spiece.model", tmp_path / "tokens"
+    tokens.mkdir()
+    tokenizer.write_bytes(b"a tokenizer")
+    for name in ("0.npy", "manifest.json"):
+        (tokens / name).write_text("{}")
+    values = params.changed(params.load(), {"pretrain.checkpoint_folder": str(tmp_path / "checkpoints")})
+    return Settings(Place(name="pod", zone="us-central2-b"), values, tokenizer, tokens)

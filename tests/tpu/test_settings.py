@@ -22,8 +22,8 @@ def test_options_go_before_variables_and_those_before_defaults():
 
 def test_the_guides_variables_change_the_run():
     environment = {"MODEL_SIZE": "small", "SEQ_LEN": "1024", "BATCH_SIZE": "16", "STEPS": "1000", "LR": "8e-4"}
-    run = settings.run_changes(GIVEN, {"pretrain.steps": 7}, environment | {"HOME": "/"}).pretrain
-    assert (run.size, run.seq_len, run.batch_size, run.learning_rate, run.steps) == ("small", 1024, 16, 8e-4, 7)
+    run = settings.run_changes(GIVEN, {"pretrain.steps": 70}, environment | {"HOME": "/"}).pretrain
+    assert (run.size, run.seq_len, run.batch_size, run.learning_rate, run.steps) == ("small", 1024, 16, 8e-4, 70)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_variable_that_makes_no_sense_is_named(environment: dict[str, str], to
 
 
 def test_a_variable_out_of_range_is_told_like_params_yaml():
-    with pytest.raises(UserError, match=r"pretrain\.steps: expected .* greater than or equal to 1; came 0"):
+    with pytest.raises(UserError, match=r"pretrain\.steps: expected greater than or equal to 1; came 0"):
         settings.run_changes(GIVEN, {}, {"STEPS": "0"})
 
 
