@@ -11,6 +11,7 @@ Orbax writes them in the background (arrays by tensorstore, to a folder that is 
 marker is written last), and the run's history of losses is in there too. One that is incomplete is never read.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -152,7 +153,10 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 create=True,
                 preservation_policy=policies.AnyPreservationPolicy(kept),
-                async_options=ocp.AsyncOptions(timeout_secs=SAVE_TIMEOUT),
+                async_options=ocp.AsyncOptions(
+                    timeout_secs=SAVE_TIMEOUT,
+                    create_directories_asynchronously=False,  # else a failure to do so leaves threads waiting for minutes
+                ),
             )
             self._manager = ocp.CheckpointManager(
                 folder if "://" in self.folder else folder.absolute(),
@@ -169,10 +173,11 @@ class Checkpoints:
             return []
         manager, steps = self._open(), []
         for step in sorted(manager.all_steps(), reverse=True):
-            if manager.metadata(step).commit_timestamp_nsecs is None:  # Orbax's mark of a completed save
-                console.err.print(f"{self.folder}/{step} was never completed; it is left out", markup=False)
-            else:
+            if _completed(epath.Path(self.folder) / str(step)):
                 steps.append(step)
+            else:
+                console.err.print(f"{self.folder}/{step} was never completed; it is removed", markup=False)
+                manager.delete(step)
         return steps
 
     def _read(self, step: int, items: Any) -> Any:  # noqa: ANN401 - Orbax's arguments and results
@@ -189,6 +194,14 @@ class Checkpoints:
             f"{self.folder}: the checkpoint of step {self._saving} could not be written ({_brief(error)}). "
             "Make room or mend the folder, then run the same command again: it goes on from the last whole one."
         )
+
+
+def _completed(checkpoint: Any) -> bool:  # noqa: ANN401 - a path of etils
+    """Whether a checkpoint bears the time at which Orbax completed it, which is written last."""
+    try:
+        return bool(json.loads((checkpoint / "_CHECKPOINT_METADATA").read_text())["commit_timestamp_nsecs"])
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return False
 
 
 def _brief(error: Exception) -> str:

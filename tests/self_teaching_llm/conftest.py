@@ -6,8 +6,14 @@ decides no property they are about.
 
 import jax
 
+from tests.conftest import COMPILED
 from tests.mini_tokens import made, mini
 
 __all__ = ["made", "mini"]
 
 jax.config.update("jax_disable_most_optimizations", True)
+
+# A model is compiled anew for each run of a test, and nearly always to the same program.
+jax.config.update("jax_compilation_cache_dir", f"{COMPILED}-unoptimised")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
