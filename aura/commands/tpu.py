@@ -153,7 +153,7 @@ def launch_run(
     )
     if detach:
         pod = Pod.of(settings.place)
-        launching.begin(pod, launching.Job.of(settings), settings)
+        launching.begin(pod, launching.Job.of(settings), settings, plan=settings.place.plan)
         console.out.print(f"the run goes on on {pod}. It costs {pod.cost}", markup=False)
         return
     folder = output or Path("models/pods", settings.place.name)

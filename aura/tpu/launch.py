@@ -23,6 +23,8 @@ from aura.tpu.settings import TOKENIZER, Settings
 from aura.tpu.worker import Reply
 
 PORT = 8476  # of the coordinator: JAX's own choice on TPU VMs
+PATIENCE = 5  # times in a row that a pod may fail to answer although it is said to be ready
+TAIL = 4000  # bytes of a log that is there already
 RESULTS = ["models/lm", "reports/pretrain"]
 RESULTS_ARCHIVE = "aura_results.tar"
 
@@ -61,17 +63,32 @@ class Job:
 def run(settings: Settings, folder: Path) -> None:
     """The whole of it: the plan, the pod, the run to its end, and the results into `folder`."""
     pod, job = Pod.of(settings.place), Job.of(settings)
+    plan, silent = settings.place.plan, 0
     with leaving(pod, delete=settings.place.delete_on_exit):
-        begin(pod, job, settings)
-        follow(pod, job, settings)
-        fetch(pod, folder)
+        while True:
+            try:
+                begin(pod, job, settings, plan=plan)
+                follow(pod, job)
+                fetch(pod, folder)
+            except Unreachable as error:
+                console.err.print(str(error), markup=False)
+                silent = silent + 1 if pod.state() == "ready" else 0
+                if silent == PATIENCE:
+                    raise
+                plan = False
+            else:
+                return
 
 
-def begin(pod: Pod, job: Job, settings: Settings) -> None:
-    """Have the run on the pod: attach to it where it is, else plan it, bring up what it needs, and launch it."""
+def begin(pod: Pod, job: Job, settings: Settings, *, plan: bool) -> None:
+    """Have the run on the pod: attach to it where it is, else bring up what it needs, and launch it.
+
+    Raises:
+        UserError: with `plan`, the run would not fit; nothing is created then.
+    """
     if attach(pod, job):
         return
-    if settings.place.plan:
+    if plan:
         require_fit(pod, settings)
     bring_up(pod, settings)
     launch(pod, job, settings)
@@ -143,24 +160,17 @@ def refuse_another(pod: Pod, job: Job, running: list[str | None]) -> None:
             )
 
 
-def follow(pod: Pod, job: Job, settings: Settings) -> None:
-    """Show the run's log until it has ended well; when the pod is taken away, request it again and go on.
+def follow(pod: Pod, job: Job) -> None:
+    """Show the end of the run's log, and what is added to it, until the run has ended well.
 
     Raises:
+        Unreachable: the pod was taken away, or does not answer.
         UserError: the run failed, or somebody stopped it.
     """
-    offset = 0
+    offset = -TAIL
     for _ in pauses():
-        try:
-            replies = pod.ask("status")
-            offset = show_log(pod, offset)
-        except Unreachable as error:
-            console.err.print(f"{error}", markup=False)
-            if pod.state() in ("absent", "lost"):
-                bring_up(pod, settings)
-                launch(pod, job, settings)
-                offset = 0
-            continue
+        replies = pod.ask("status")
+        offset = show_log(pod, offset)
         states = [reply["state"] for reply in replies]
         if replies[0]["state"] == "done" and replies[0]["key"] == job.key:
             return

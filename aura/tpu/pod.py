@@ -95,6 +95,8 @@ class Pod:
             Unreachable: the pod is not there, or not all of it.
         """
         nodes = self.nodes()
+        if not any(nodes):
+            raise Unreachable(f"there is no pod {self.name} in {self.gcloud.zone}. Make one with: aura tpu create")
         found = [Worker(node.name, i, ip) for node in nodes if node for i, ip in enumerate(node.addresses)]
         if len(found) != self.accelerator.hosts:
             raise Unreachable(f"{self} should have {self.accelerator.hosts} workers, and has {len(found)}")

@@ -16,7 +16,6 @@ from ruamel.yaml import YAML
 
 from aura import params
 from aura.errors import UserError
-from aura.tokenizer.tokenizer import Tokenizer
 from aura.tpu.topology import Accelerator, accelerator
 
 RUN_VARIABLES = {
@@ -79,6 +78,8 @@ class Settings:
         """Pieces of the tokenizer; as many as params.yaml asks for while there is none."""
         if not self.tokenizer.exists():
             return self.values.train_tokenizer.vocab_size
+        from aura.tokenizer.tokenizer import Tokenizer  # slow to import, and not for every `aura`
+
         return Tokenizer.load(self.tokenizer).vocab_size
 
 

@@ -63,10 +63,10 @@ def wait_for(condition) -> None:
         time.sleep(0.05)
 
 
-def test_a_run_goes_from_nothing_to_its_results(launched: Pod, job: Job, settings: Settings, shared: Path, tmp_path):
+def test_a_run_goes_from_nothing_to_its_results(launched: Pod, job: Job, shared: Path, tmp_path: Path):
     wait_for(lambda: started(shared, 0) and started(shared, 1))
     (shared / "end").touch()
-    launch.follow(launched, job, settings)
+    launch.follow(launched, job)
     launch.fetch(launched, tmp_path / "results")
     assert (tmp_path / "results/models/lm/result").read_text() == "0"
     assert (tmp_path / "results/reports/pretrain/result").read_text() == "0"
@@ -105,14 +105,17 @@ def test_a_worker_that_lost_everything_running_gets_the_run_again(launched: Pod,
     wait_for(lambda: len(started(shared, 1)) == 2)
 
 
+@pytest.mark.usefixtures("launched")
 def test_a_pod_that_is_taken_away_is_had_again_and_the_run_with_it(
-    launched: Pod, job: Job, settings: Settings, shared: Path
+    job: Job, settings: Settings, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     wait_for(lambda: started(shared, 0) and started(shared, 1))
     standin.preempt("pod")
     (shared / "end").touch()
-    launch.follow(launched, job, settings)
+    monkeypatch.setattr(Job, "of", lambda _: job)  # not the stage, which trains
+    launch.run(replace(settings, place=settings.place.model_copy(update={"plan": False})), tmp_path / "results")
     assert len(started(shared, 0)) == len(started(shared, 1)) == 2
+    assert (tmp_path / "results/models/lm/result").read_text() == "0"
 
 
 def test_a_run_that_keeps_dying_fails_with_its_last_line(pod: Pod, job: Job, settings: Settings):
@@ -120,14 +123,14 @@ def test_a_run_that_keeps_dying_fails_with_its_last_line(pod: Pod, job: Job, set
     broken = replace(job, command=["python", "-c", "import sys; sys.exit('error: the loss is no number')"])
     launch.launch(pod, broken, settings)
     with pytest.raises(UserError, match="the loss is no number"):
-        launch.follow(pod, broken, settings)
+        launch.follow(pod, broken)
 
 
 def test_stopping_ends_the_run_and_launching_goes_on(launched: Pod, job: Job, settings: Settings, shared: Path):
     wait_for(lambda: started(shared, 0) and started(shared, 1))
     assert [reply["stopped"] for reply in launched.ask("stop")] == [True, True]
     with pytest.raises(UserError, match="was stopped"):
-        launch.follow(launched, job, settings)
+        launch.follow(launched, job)
     assert not launch.attach(launched, job)
     launch.launch(launched, job, settings)
     wait_for(lambda: len(started(shared, 0)) == 2)

@@ -15,7 +15,7 @@ from tests.tpu import gcloud as standin
 from tests.tpu.conftest import Cloud
 
 pytestmark = pytest.mark.slow
-STEPS = 300
+STEPS = 200
 
 
 @pytest.fixture
