@@ -155,7 +155,7 @@ class Checkpoints:
                 preservation_policy=policies.AnyPreservationPolicy(kept),
                 async_options=ocp.AsyncOptions(
                     timeout_secs=SAVE_TIMEOUT,
-                    create_directories_asynchronously=False,  # else a failure to do so leaves threads waiting for minutes
+                    create_directories_asynchronously=False,  # else threads wait for minutes after a failure
                 ),
             )
             self._manager = ocp.CheckpointManager(

@@ -17,6 +17,7 @@ from dvclive import Live
 from aura import console, files
 from aura.data.batches import Batches, Source, evaluation_windows
 from aura.data.token_shards import TokenShards
+from aura.errors import UserError
 from aura.params import Pretrain
 from aura.self_teaching_llm import distributed, weights
 from aura.self_teaching_llm.checkpoints import Checkpoints
@@ -97,6 +98,11 @@ class Run:
     def __init__(self, shards: TokenShards, tokenizer: Tokenizer, options: Pretrain) -> None:
         self.options = options
         self.config = ModelConfig.of(options, tokenizer.vocab_size)
+        if self.config.vocab_size % options.tensor:
+            raise UserError(
+                f"expected pretrain.tensor ({options.tensor}) to divide the vocabulary, came {self.config.vocab_size} "
+                "pieces. Change it, or train_tokenizer.vocab_size."
+            )
         self.mesh = make_mesh(options.fsdp, options.tensor)
         self.layout = BatchLayout(options, self.mesh, affect=options.affect_conditioning)
         self.batches = Batches(training_sources(shards, options), options.batch_size, options.seq_len, options.seed)

@@ -1,0 +1,90 @@
+"""One run in several processes of this machine, all started again when one is lost.
+
+    python -m aura.self_teaching_llm.supervisor --processes 4 -- python -m stages.pretrain
+
+JAX cannot replace a process of a running program, and ends the others when one is lost; so they are started again
+together, and the run goes on from its last checkpoint. A process that ends by itself with an error has met a
+mistake that another start would meet too: then the supervisor ends as well. On a pod the launcher does this.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from typing import Annotated
+
+import typer
+
+from aura import console
+from aura.errors import UserError
+
+POLL = 0.02  # seconds between two looks at the processes
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    command: Annotated[list[str], typer.Argument(help="What each process runs, after --.")],
+    processes: Annotated[int, typer.Option(help="How many.", min=1)],
+    restarts: Annotated[int, typer.Option(help="How often to start again before giving up.", min=0)] = 20,
+) -> None:
+    """Run a command in several processes that form one run; start all again when one is lost."""
+    supervise(command, processes, restarts)
+
+
+def supervise(command: list[str], processes: int, restarts: int) -> None:
+    """Return once every process has ended well.
+
+    Raises:
+        UserError: a process ended with an error of its own, or processes were lost more than `restarts` times.
+    """
+    for attempt in range(restarts + 1):
+        lost = _run_once(command, processes)
+        if lost is None:
+            return
+        console.err.print(f"{lost}; all are started again ({attempt + 1} of {restarts})", markup=False)
+    raise UserError(f"processes were lost {restarts + 1} times; the last time, {lost}. See the messages above.")
+
+
+def _run_once(command: list[str], processes: int) -> str | None:
+    """None if all ended well; else which one was lost, and how."""
+    place = f"127.0.0.1:{_free_port()}"
+    environment = os.environ | {"AURA_COORDINATOR": place, "AURA_PROCESSES": str(processes)}
+    running = [
+        subprocess.Popen(command, env=environment | {"AURA_PROCESS": str(number)}) for number in range(processes)
+    ]
+    try:
+        number, status = _first_failure(running)
+    finally:
+        for process in running:
+            process.kill()  # also wakes one that was stopped
+            process.wait()
+    if status == 0:
+        return None
+    if status > 0:
+        raise UserError(f"process {number} of {processes} ended with status {status}. Mend what it says above.")
+    return f"process {number} of {processes} was ended by {signal.Signals(-status).name}"
+
+
+def _first_failure(running: list["subprocess.Popen[bytes]"]) -> tuple[int, int]:
+    """(number, status) of the first process to fail, or (0, 0) when all have ended well."""
+    while True:
+        statuses = [process.poll() for process in running]
+        failed = [(number, status) for number, status in enumerate(statuses) if status]
+        if failed:
+            return min(failed, key=lambda entry: entry[1] == -signal.SIGABRT)  # others abort because of it
+        if all(status == 0 for status in statuses):
+            return 0, 0
+        time.sleep(POLL)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+if __name__ == "__main__":
+    console.run(lambda: app(prog_name="python -m aura.self_teaching_llm.supervisor"))
