@@ -172,6 +172,7 @@ def show_status(name: Name = None, project: Project = None, zone: Zone = None) -
     console.out.print(f"it costs {pod.cost}", markup=False)
     if state != "ready":
         return
+    pod.prepare()
     table = Table("worker", "address", "run", "state", "deaths", "last line of its log")
     for worker, reply in zip(pod.workers(), pod.ask("status"), strict=True):
         cells = (worker.index, worker.address, reply["key"] or "", reply["state"], reply.get("deaths", 0))
@@ -192,6 +193,7 @@ def show_logs(
     workers = pod.workers()
     if worker >= len(workers):
         raise UserError(f"--worker: expected 0 to {len(workers) - 1}, came {worker}")
+    pod.prepare()
     chosen = workers[worker]
     console.out.print(pod.gcloud.ssh(chosen.node, chosen.index, "log", offset=-size)["text"], markup=False)
 
@@ -200,6 +202,7 @@ def show_logs(
 def stop_run(name: Name = None, project: Project = None, zone: Zone = None) -> None:
     """End the run on the pod; the pod stays, and costs. Its checkpoints stay, too."""
     pod = _pod(name, project, zone)
+    pod.prepare()
     stopped = sum(reply["stopped"] for reply in pod.ask("stop"))
     console.out.print(f"stopped {stopped} workers of {pod}. It still costs {pod.cost}", markup=False)
 

@@ -112,8 +112,8 @@ class Gcloud:
             raise UserError(f"worker {index} of {node} could not {verb}: {reply['error']}")
         return reply
 
-    def send(self, node: str, index: int | str, file: Path, to: str) -> None:
-        """Copy a file into the home folder of a worker, or of `all`."""
+    def send(self, node: str, index: int, file: Path, to: str) -> None:
+        """Copy a file into the home folder of a worker."""
         self._connect("scp", str(file), f"{node}:{to}", f"--worker={index}")
 
     def fetch(self, node: str, index: int, file: str, to: Path) -> None:

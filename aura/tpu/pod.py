@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from aura import console
 from aura.errors import UserError
+from aura.tpu import worker
 from aura.tpu.gcloud import WORKER_FILE, Gcloud, Node, Unreachable
 from aura.tpu.settings import Place
 from aura.tpu.topology import Accelerator
@@ -128,11 +129,11 @@ class Pod:
 
     def ask(self, verb: str, **arguments: Any) -> list[Reply]:  # noqa: ANN401 - JSON
         """Run a verb of aura/tpu/worker.py on every worker; their replies, in order."""
-        return self.each(lambda worker: self.gcloud.ssh(worker.node, worker.index, verb, **arguments))
+        return self.each(lambda one: self.gcloud.ssh(one.node, one.index, verb, **arguments))
 
     def send(self, file: Path, to: str) -> None:
         """Copy a file into the home folder of every worker."""
-        self.each(lambda worker: self.gcloud.send(worker.node, worker.index, file, to))
+        self.each(lambda one: self.gcloud.send(one.node, one.index, file, to))
 
     def each(self, work: Callable[[Worker], T]) -> list[T]:
         """`work` for every worker, several at a time; the first failure is raised when all have ended."""
@@ -141,8 +142,6 @@ class Pod:
 
     def prepare(self) -> None:
         """Copy to every worker the program that everything else there goes through."""
-        from aura.tpu import worker
-
         self.send(Path(worker.__file__), WORKER_FILE)
 
 

@@ -34,7 +34,12 @@ Reply = dict[str, Any]
 
 
 def unpack(archive: str, replace: list[str]) -> Reply:
-    """Put the files of a tar, copied to the home folder before, into the project's copy, in place of some folders."""
+    """Put the files of a tar, copied to the home folder before, into the project's copy, in place of some folders.
+
+    Code is not exchanged under a run that may not have imported all of it yet.
+    """
+    if replace and status()["state"] == "running":
+        raise RuntimeError("a run is going on here. End it first: aura tpu stop")
     HOME.mkdir(exist_ok=True)
     for folder in replace:
         shutil.rmtree(HOME / folder, ignore_errors=True)

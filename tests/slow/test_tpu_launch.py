@@ -152,6 +152,13 @@ def test_set_up_again_installs_and_copies_nothing_twice(launched: Pod, settings:
     assert len(sent) == 4  # to each worker: the launcher's program, and the project
 
 
+def test_code_is_not_exchanged_under_a_run(launched: Pod, settings: Settings, shared: Path):
+    wait_for(lambda: started(shared, 0) and started(shared, 1))
+    with pytest.raises(UserError, match="a run is going on here"):
+        setup.setup(launched, settings)
+    assert [reply["state"] for reply in launched.ask("status")] == ["running", "running"]
+
+
 def test_a_removed_module_is_removed_there_too(launched: Pod, settings: Settings, cloud: Cloud):
     launched.ask("stop")
     stale = cloud.home(0) / "aura_tpu/aura/stale.py"
