@@ -30,7 +30,8 @@ def show(plan: Plan) -> None:
     )
     console.out.print(
         f"assumed: {WORST_UTILISATION:.0%} to {BEST_UTILISATION:.0%} of {plan.peak / 1e12:.0f} TFLOP/s; sending at "
-        f"half to all of {accelerator.generation.link_bandwidth / 2e9:.0f} GB/s, unhidden to hidden. "
+        f"half to all of {accelerator.generation.link_bandwidth / 2e9:.0f} GB/s, unhidden to hidden"
+        f"{'; the slower network between slices is not counted' if accelerator.slices > 1 else ''}. "
         f"Compiled in {plan.compile_seconds:.0f} s of CPU",
         markup=False,
     )
