@@ -231,8 +231,15 @@ def leaving(pod: Pod, *, delete: bool) -> Iterator[None]:
             console.err.print("the run goes on without you; the same command again attaches to it", markup=False)
         raise
     finally:
-        if delete:
-            pod.delete()
-            console.err.print(f"deleted {pod}", markup=False)
-        elif pod.state() != "absent":
-            console.err.print(f"{pod} is still there. It costs {pod.cost}", markup=False)
+        try:
+            _leave(pod, delete=delete)
+        except UserError as error:  # what ended the body must still be told
+            console.err.print(f"{error}\nCheck that nothing of {pod} is left: aura tpu status", markup=False)
+
+
+def _leave(pod: Pod, *, delete: bool) -> None:
+    if delete:
+        pod.delete()
+        console.err.print(f"deleted {pod}", markup=False)
+    elif pod.state() != "absent":
+        console.err.print(f"{pod} is still there. It costs {pod.cost}", markup=False)
