@@ -4,7 +4,7 @@
 PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all setup lock lint test test-slow bench
+.PHONY: all setup lock lint test test-slow bench tpu-tools
 
 all: setup
 	aura lock repair
@@ -28,6 +28,8 @@ lock: setup
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file requirements.txt
 	uv pip compile benchmarks/requirements.in --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file benchmarks/requirements.txt
+	uv pip compile requirements-tpu.in --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file requirements-tpu.txt
 	python -m aura.lock
 
 lint: setup
@@ -40,6 +42,13 @@ test: setup
 
 test-slow: setup
 	pytest -m slow
+
+# The TPU compiler for `aura tpu plan`, beside the environment: 213 MB to fetch, 690 MB on disk, Linux on x86-64 only.
+tpu-tools: .venv-tpu/ready
+
+.venv-tpu/ready: requirements-tpu.txt .venv/ready
+	pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target .venv-tpu -r $<
+	touch $@
 
 .venv-bench/ready: benchmarks/requirements.txt
 	$(PYTHON) -m venv --clear .venv-bench

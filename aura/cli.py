@@ -3,7 +3,7 @@
 import typer
 
 from aura import console
-from aura.commands import cache, doctor, gc, lock, remote, source, transfers, versions, vocabulary, why
+from aura.commands import cache, doctor, gc, lock, remote, source, tpu, transfers, versions, vocabulary, why
 from aura.commands.sample import sample
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("gc")(gc.gc)
 app.command("sample")(sample)
 app.add_typer(vocabulary.app, name="vocabulary")
 app.command()(doctor.doctor)
+app.add_typer(tpu.app, name="tpu")
 
 
 def main() -> None:

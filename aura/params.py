@@ -7,6 +7,7 @@ key, what was expected, what came, and the nearest right name.
 
 import difflib
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -179,6 +180,7 @@ MODEL_SIZES = {  # parameters with 32,000 pieces and tied embeddings: 5 M, 110 M
 class Pretrain(Section):
     """The language model and its training run."""
 
+    where: Literal["local", "tpu"]
     seed: int = Field(ge=0, le=2**32 - 1)
     steps: int = Field(ge=1, le=100_000_000)
     batch_size: int = Field(ge=1, le=1_000_000)
@@ -276,6 +278,22 @@ def checked_together(values: Any, name: str) -> Params:  # noqa: ANN401 - what Y
     params = checked(Params, values, name)
     _check_together(name, params)
     return params
+
+
+def changed(params: Params, changes: Mapping[str, Any]) -> Params:
+    """The same with other values for some keys, such as `pretrain.steps`; checked like a file.
+
+    Raises:
+        UserError: a value is not one that params.yaml could hold; the message names its key.
+    """
+    values = params.model_dump(by_alias=True)
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        values[section][name] = value
+    path = Path("params.yaml with options and variables")
+    result = checked(Params, values, str(path))
+    _check_together(path, result)
+    return result
 
 
 def checked(kind: type[Model], values: Any, name: str) -> Model:  # noqa: ANN401 - what YAML or a caller gives

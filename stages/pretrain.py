@@ -15,7 +15,13 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a trace of a few steps for TensorBoard")
     profile = parser.parse_args().profile
     libraries.require_locked()
-    options = params.load().pretrain
+    values = params.load()
+    options = values.pretrain
+    if options.where == "tpu":
+        from aura.tpu import stage  # decides no bytes: the pod runs this stage
+
+        stage.pretrain_on_pod(values)
+        return
     distributed.start()
     metrics = pretrain.pretrain(Path("data/tokens"), Path("models/spm/spiece.model"), OUTPUT, REPORTS, options, profile)
     if not distributed.is_first():

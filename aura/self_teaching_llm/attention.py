@@ -7,7 +7,6 @@
 Letters as in model.py. On a mesh each device attends for its own sequences and heads.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -59,7 +58,6 @@ def _splash(query_BxSxHxE: jax.Array, key_BxSxKxE: jax.Array, value_BxSxKxE: jax
     return jnp.swapaxes(jax.vmap(kernel)(*heads_first), 1, 2)
 
 
-@lru_cache(maxsize=8)
 def _splash_kernel(S: int, H: int, *, interpret: bool) -> Any:  # noqa: ANN401 - the kernel's own class
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
@@ -70,5 +68,4 @@ def _splash_kernel(S: int, H: int, *, interpret: bool) -> Any:  # noqa: ANN401 -
         block_q_dkv=block, block_kv_dkv=block, block_kv_dkv_compute=block, block_q_dq=block, block_kv_dq=block,
     )  # fmt: skip
     mask = masks.MultiHeadMask([masks.CausalMask((S, S)) for _ in range(H)])
-    with jax.ensure_compile_time_eval():  # the kernel outlives the trace that asks for it first
-        return splash.make_splash_mha_single_device(mask=mask, block_sizes=sizes, interpret=interpret)
+    return splash.make_splash_mha_single_device(mask=mask, block_sizes=sizes, interpret=interpret)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from jax.experimental.mesh_utils import create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from aura.errors import UserError
@@ -22,15 +23,23 @@ BATCH = ("data", "fsdp")  # what sequences are cut along
 
 
 def make_mesh(fsdp: int, tensor: int, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh over `devices` (all by default) of shape (rest, fsdp, tensor); `UserError` if they do not divide."""
-    count = len(devices) if devices is not None else jax.device_count()
-    if count % (fsdp * tensor):
+    """A mesh over `devices` (all by default) of shape (rest, fsdp, tensor); `UserError` if they do not divide.
+
+    Slices of TPUs, which a slower network joins, lie along `data` alone: it sends least.
+    """
+    devices = devices if devices is not None else jax.devices()
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    per_slice = len(devices) // slices
+    if per_slice % (fsdp * tensor):
+        of = f" in each of {slices} slices" if slices > 1 else ""
         raise UserError(
             f"expected pretrain.fsdp x pretrain.tensor ({fsdp} x {tensor}) to divide the number of devices, "
-            f"came {count} devices. Lower one of them."
+            f"came {per_slice} devices{of}. Lower one of them."
         )
-    shape = (count // (fsdp * tensor), fsdp, tensor)
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Explicit,) * 3, devices=devices)
+    shape, kinds = (per_slice // (fsdp * tensor), fsdp, tensor), (AxisType.Explicit,) * 3
+    if slices > 1:
+        return Mesh(create_hybrid_device_mesh(shape, (slices, 1, 1), devices), AXES, axis_types=kinds)
+    return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
 
 
 def has_mesh() -> bool:

@@ -1,0 +1,1 @@
+"""TPU pods: what they are, whether a run fits on one, and running it there through the gcloud CLI."""

@@ -1,0 +1,245 @@
+"""Starting a run on a pod, staying with it until it ends, and bringing its results back.
+
+Every step may be repeated: the pod, the project's copy, the job and its checkpoints each say what they are, so a launch
+that is interrupted anywhere and made again finds what is there and goes on. A pod that is taken away is requested
+again, and the run resumes from its last checkpoint, which is why that must not lie on the pod.
+"""
+
+import hashlib
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aura import console, files
+from aura.errors import UserError
+from aura.tpu import setup
+from aura.tpu.gcloud import Unreachable
+from aura.tpu.pod import Pod, Worker, pauses
+from aura.tpu.settings import TOKENIZER, Settings
+from aura.tpu.worker import Reply
+
+PORT = 8476  # of the coordinator: JAX's own choice on TPU VMs
+PATIENCE = 5  # times in a row that a pod may fail to answer although it is said to be ready
+TAIL = 4000  # bytes of a log that is there already
+RESULTS = ["models/lm", "reports/pretrain"]
+RESULTS_ARCHIVE = "aura_results.tar"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that can be told from every other: what it does, and the hash of all that decides what comes out."""
+
+    key: str
+    command: list[str]
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Job":
+        """The stage `pretrain` on these settings' code, params, tokens and tokenizer.
+
+        Raises:
+            UserError: there are no tokens, or checkpoints would be lost with the pod.
+        """
+        folder = settings.values.pretrain.checkpoint_folder
+        if "://" not in folder and not Path(folder).is_absolute():
+            raise UserError(
+                f"pretrain.checkpoint_folder: expected gs://BUCKET/PREFIX, came {folder}. What lies on a pod is lost "
+                "with it, and every worker needs the same folder."
+            )
+        files.require_folder(settings.tokens, made_by="dvc repro encode")
+        digest = hashlib.sha256()
+        for path in (settings.tokens / "manifest.json", settings.tokenizer):
+            digest.update(files.sha256_file(path).encode())
+        for name, content in setup.project_files(settings.values):
+            if name != "params.yaml":  # most of it does not concern the run
+                digest.update(f"{name} {hashlib.sha256(content).hexdigest()}".encode())
+        digest.update(settings.values.pretrain.model_dump_json(exclude={"where"}).encode())
+        return cls(digest.hexdigest()[:16], ["python", "-m", "aura.tpu.pod_run"])
+
+
+def run(settings: Settings, folder: Path) -> None:
+    """The whole of it: the plan, the pod, the run to its end, and the results into `folder`."""
+    pod, job = Pod.of(settings.place), Job.of(settings)
+    plan, silent = settings.place.plan, 0
+    with leaving(pod, delete=settings.place.delete_on_exit):
+        while True:
+            try:
+                begin(pod, job, settings, plan=plan)
+                follow(pod, job)
+                fetch(pod, folder)
+            except Unreachable as error:
+                console.err.print(str(error), markup=False)
+                silent = silent + 1 if pod.state() == "ready" else 0
+                if silent == PATIENCE:
+                    raise
+                plan = False
+            else:
+                return
+
+
+def begin(pod: Pod, job: Job, settings: Settings, *, plan: bool) -> None:
+    """Have the run on the pod: attach to it where it is, else bring up what it needs, and launch it.
+
+    Raises:
+        UserError: with `plan`, the run would not fit; nothing is created then.
+    """
+    if attach(pod, job):
+        return
+    if plan:
+        require_fit(pod, settings)
+    bring_up(pod, settings)
+    launch(pod, job, settings)
+
+
+def attach(pod: Pod, job: Job) -> bool:
+    """Whether the run is on the pod already; a worker that came back without it gets it again.
+
+    Raises:
+        UserError: another run is there.
+    """
+    if pod.state() != "ready":
+        return False
+    pod.prepare()
+    replies = pod.ask("status")
+    refuse_another(pod, job, [reply["key"] if reply["state"] == "running" else None for reply in replies])
+    if not any(reply["key"] == job.key and reply["state"] in ("running", "done") for reply in replies):
+        return False
+    console.err.print(f"attached to the run on {pod}", markup=False)
+    start(pod, job)
+    return True
+
+
+def launch(pod: Pod, job: Job, settings: Settings) -> None:
+    """Start the job on a pod that is set up, or find it running there.
+
+    Raises:
+        UserError: a worker has another tokenizer, or the pod is busy with another run.
+    """
+    setup.verify(pod, {TOKENIZER: settings.tokenizer})
+    setup.send_tokens(pod, settings.tokens)
+    start(pod, job)
+
+
+def start(pod: Pod, job: Job) -> None:
+    """Start the job on every worker where it neither runs nor has ended well."""
+    workers = pod.workers()
+
+    def start_one(worker: Worker) -> Reply:
+        number = workers.index(worker)
+        environment = {
+            "AURA_COORDINATOR": f"{workers[0].address}:{PORT}",
+            "AURA_PROCESSES": str(len(workers)),
+            "AURA_PROCESS": str(number),
+        }
+        return pod.gcloud.ssh(
+            worker.node, worker.index, "start",
+            key=job.key, command=job.command, environment=environment,
+        )  # fmt: skip
+
+    refuse_another(pod, job, [reply.get("refused") for reply in pod.each(start_one)])
+
+
+def require_fit(pod: Pod, settings: Settings) -> None:
+    """Compile the run for its pod before anything is created; `UserError` if it does not fit."""
+    from aura.tpu import plan, report  # JAX, which no other part of a launch needs
+
+    console.err.print(f"compiling the training step for {pod.accelerator}", markup=False)
+    report.show(plan.plan(settings.values.pretrain, settings.vocab_size, pod.accelerator, fast=False))
+
+
+def refuse_another(pod: Pod, job: Job, running: list[str | None]) -> None:
+    """Stop if a worker runs something else; `running` has the key of each worker's run, or None."""
+    for number, key in enumerate(running):
+        if key not in (None, job.key):
+            raise UserError(
+                f"worker {number} of {pod} is busy with another run ({key}; this one is {job.key}). "
+                f"End it with `aura tpu stop --name {pod.name}`, or give this run a pod of its own: NAME, --name."
+            )
+
+
+def follow(pod: Pod, job: Job) -> None:
+    """Show the end of the run's log, and what is added to it, until the run has ended well.
+
+    Raises:
+        Unreachable: the pod was taken away, or does not answer.
+        UserError: the run failed, or somebody stopped it.
+    """
+    offset = -TAIL
+    for _ in pauses():
+        replies = pod.ask("status")
+        offset = show_log(pod, offset)
+        states = [reply["state"] for reply in replies]
+        if replies[0]["state"] == "done" and replies[0]["key"] == job.key:
+            return
+        if "failed" in states:
+            number = states.index("failed")
+            raise UserError(
+                f"the run failed on worker {number} of {pod}, {replies[number]['deaths']} times in a row: "
+                f"{replies[number]['last']}\nSee: aura tpu logs --worker {number}. Mend the cause, then launch again."
+            )
+        if "stopped" in states:
+            raise UserError(f"the run on {pod} was stopped. Launch again to go on from its last checkpoint.")
+        if any(reply["state"] != "running" or reply["key"] != job.key for reply in replies):
+            start(pod, job)  # a worker came back without it
+
+
+def bring_up(pod: Pod, settings: Settings) -> None:
+    """Have the pod, with all that a run needs on it."""
+    pod.create()
+    setup.setup(pod, settings)
+
+
+def show_log(pod: Pod, offset: int) -> int:
+    """Print what the first worker's log has beyond `offset` bytes; how far it goes now."""
+    first = pod.workers()[0]
+    while True:
+        reply = pod.gcloud.ssh(first.node, first.index, "log", offset=offset)
+        for line in reply["text"].splitlines():
+            console.err.print(line, markup=False)
+        if not reply["text"]:
+            return int(reply["offset"])
+        offset = reply["offset"]
+
+
+def fetch(pod: Pod, folder: Path) -> None:
+    """Bring the results of a run that has ended well into `folder`, in place of what is there; then end its workers."""
+    first = pod.workers()[0]
+    packed = pod.gcloud.ssh(first.node, first.index, "pack", paths=RESULTS, archive=RESULTS_ARCHIVE)
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch, RESULTS_ARCHIVE)
+        pod.gcloud.fetch(first.node, first.index, RESULTS_ARCHIVE, archive)
+        if files.sha256_file(archive) != packed["sha256"]:
+            raise UserError(f"the results of {pod} were damaged on their way. Run the same command again.")
+        with tarfile.open(archive) as tar:
+            tar.extractall(scratch, filter="data")
+        for name in RESULTS:
+            with files.replaced_folder(folder / name) as fresh:
+                shutil.copytree(Path(scratch, name), fresh, dirs_exist_ok=True)
+    pod.ask("stop")
+
+
+@contextmanager
+def leaving(pod: Pod, *, delete: bool) -> Iterator[None]:
+    """Whatever ends the body: delete the pod, or say what is still there, and what that costs."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not delete:
+            console.err.print("the run goes on without you; the same command again attaches to it", markup=False)
+        raise
+    finally:
+        try:
+            _leave(pod, delete=delete)
+        except UserError as error:  # what ended the body must still be told
+            console.err.print(f"{error}\nCheck that nothing of {pod} is left: aura tpu status", markup=False)
+
+
+def _leave(pod: Pod, *, delete: bool) -> None:
+    if delete:
+        pod.delete()
+        console.err.print(f"deleted {pod}", markup=False)
+    elif pod.state() != "absent":
+        console.err.print(f"{pod} is still there. It costs {pod.cost}", markup=False)

@@ -1,0 +1,64 @@
+"""What a worker of a pod runs: the stage `pretrain`, and then, once, an account of its last checkpoint.
+
+`models/lm/checkpoint.json` says where the checkpoint is and what is in it: its address, its step, and the size and
+SHA-256 of every file. It travels back with the results, so that DVC tracks by hashes what stays in the bucket.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from aura import console, files, params
+from aura.data.token_shards import TokenShards
+from aura.self_teaching_llm import distributed
+from aura.self_teaching_llm.checkpoints import Checkpoints
+from aura.tokenizer.tokenizer import Tokenizer
+from aura.tpu.settings import TOKENIZER, TOKENS
+from stages import pretrain
+
+READ_AT_ONCE = 1 << 24  # bytes
+
+
+def main() -> None:
+    """Train, then describe the checkpoint."""
+    pretrain.main()
+    if distributed.is_first():
+        shards = TokenShards(TOKENS, Tokenizer.load(TOKENIZER).sha256)
+        folder = Checkpoints(params.load().pretrain, shards.sha256).folder
+        files.write_json(pretrain.OUTPUT / "checkpoint.json", describe(folder))
+
+
+def describe(folder: str) -> dict[str, Any]:
+    """Where a run's newest checkpoint is, and size and SHA-256 of its files; step null if it saved none."""
+    kept = epath.Path(folder)
+    steps = [int(path.name) for path in kept.iterdir() if path.name.isdigit()] if kept.exists() else []
+    if not steps:
+        return {"uri": folder, "step": None, "files": {}}
+    newest = kept / str(max(steps))
+    return {"uri": str(newest), "step": max(steps), "files": dict(sorted(_accounts(newest, Path())))}
+
+
+def _accounts(folder: epath.Path, inside: Path) -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for path in folder.iterdir():
+        name = inside / path.name
+        if path.is_dir():
+            found += _accounts(path, name)
+        else:
+            found.append((name.as_posix(), _account(path)))
+    return found
+
+
+def _account(path: epath.Path) -> dict[str, Any]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while piece := file.read(READ_AT_ONCE):
+            digest.update(piece)
+            size += len(piece)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,93 @@
+"""What a worker needs before it can run: the project, its environment, the tokenizer and the token shards.
+
+No credential is copied: workers reach a bucket by the service account of their VM. Archives are the same
+bytes for the same files, so their hashes say what a worker has.
+"""
+
+import io
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from aura import console, files, params
+from aura.errors import UserError
+from aura.tpu.pod import Pod
+from aura.tpu.settings import TOKENIZER, TOKENS, Settings
+
+REQUIREMENTS = ["requirements.txt", "requirements-tpu.txt"]
+CODE = ["aura", "stages"]
+ARCHIVE = "aura_archive.tar"
+
+
+def setup(pod: Pod, settings: Settings) -> None:
+    """Bring project, environment and tokenizer to every worker; again and again costs little."""
+    pod.prepare()
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch, ARCHIVE)
+        write_archive(archive, project_files(settings.values))
+        send_archive(pod, archive, replace=CODE)
+    console.err.print(f"installing the locked packages on {pod.accelerator.hosts} workers", markup=False)
+    pod.ask("install", requirements=REQUIREMENTS)
+    send_inputs(pod, {TOKENIZER: settings.tokenizer})
+
+
+def send_tokens(pod: Pod, tokens: Path) -> None:
+    """Bring the token shards to every worker that has not got them."""
+    shards = sorted(path for path in tokens.rglob("*") if path.is_file() and path.name != "manifest.json")
+    inside = {TOKENS / path.relative_to(tokens): path for path in shards}
+    send_inputs(pod, inside | {TOKENS / "manifest.json": tokens / "manifest.json"})  # it names the others: comes last
+
+
+def send_inputs(pod: Pod, inputs: dict[Path, Path]) -> None:
+    """Bring files (place in the project's copy: file here) to every worker, unless each has the same bytes."""
+    wanted = {str(place): files.sha256_file(file) for place, file in inputs.items()}
+    if all(reply == wanted for reply in pod.ask("hashes", paths=list(wanted))):
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch, ARCHIVE)
+        write_archive(archive, ((str(place), file.read_bytes()) for place, file in inputs.items()))
+        console.err.print(f"copying {console.size(archive.stat().st_size)} to every worker", markup=False)
+        send_archive(pod, archive, replace=[])
+    verify(pod, inputs)
+
+
+def verify(pod: Pod, inputs: dict[Path, Path]) -> None:
+    """Stop unless every worker has these files with the same SHA-256 as here."""
+    wanted = {str(place): files.sha256_file(file) for place, file in inputs.items()}
+    for number, reply in enumerate(pod.ask("hashes", paths=list(wanted))):
+        for place, sha256 in wanted.items():
+            if reply[place] != sha256:
+                raise UserError(
+                    f"worker {number} of {pod}: expected {place} with SHA-256 {sha256}, came {reply[place]}. "
+                    "Run: aura tpu setup"
+                )
+
+
+def project_files(values: params.Params) -> Iterable[tuple[str, bytes]]:
+    """Name and content of what a worker needs of the project: code, locks, and params.yaml as this run wants it."""
+    code = (path for folder in CODE for path in Path(folder).rglob("*") if path.is_file())
+    locks = [Path(name) for name in (*REQUIREMENTS, "versions.json", "pyproject.toml")]
+    for path in sorted([*(path for path in code if path.suffix != ".pyc"), *locks]):
+        yield path.as_posix(), path.read_bytes()
+    there = params.changed(values, {"pretrain.where": "local"}).model_dump(mode="json", by_alias=True)
+    text = io.StringIO()
+    YAML(typ="safe", pure=True).dump(there, text)
+    yield "params.yaml", text.getvalue().encode()
+
+
+def write_archive(path: Path, contents: Iterable[tuple[str, bytes]]) -> None:
+    """A tar of files by name: the same bytes whenever, wherever and by whomever it is made."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in contents:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def send_archive(pod: Pod, archive: Path, replace: list[str]) -> None:
+    """Unpack a tar in the project's copy of every worker, in place of the folders `replace`."""
+    pod.send(archive, ARCHIVE)
+    pod.ask("unpack", archive=ARCHIVE, replace=replace)

@@ -1,0 +1,29 @@
+"""The stage `pretrain` with `pretrain.where: tpu`: the run takes place on a pod, its results come into the project.
+
+A remote run is a stage like any other: same inputs, same outputs, hashed by DVC. Interrupted and repeated,
+`dvc repro` attaches to the run that goes on there.
+"""
+
+import os
+from pathlib import Path
+
+from aura import console, files, params
+from aura.tpu import launch
+from aura.tpu.settings import Settings, place
+
+
+def pretrain_on_pod(values: params.Params) -> None:
+    """Run the stage on the pod that NAME, ZONE and ACCELERATOR describe, and stay until it has ended."""
+    settings = Settings(place({}, os.environ), values)
+    launch.run(settings, Path())
+    metrics = files.read_json(Path("reports/pretrain/metrics.json"), made_by="dvc repro pretrain")
+    checkpoint = files.read_json(Path("models/lm/checkpoint.json"), made_by="dvc repro pretrain")
+    console.summary(
+        "pretrain",
+        {
+            "parameters": f"{metrics['parameters']:,}",
+            "tokens": f"{metrics['tokens']:,}",
+            "held-out bits per byte": f"{metrics['bits_per_byte']:.3f}",
+        },
+        see=f"models/lm, reports/pretrain, and the checkpoint in {checkpoint['uri']}",
+    )

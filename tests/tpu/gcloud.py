@@ -1,0 +1,238 @@
+"""A stand-in for the gcloud CLI: pods of real processes on loopback, and as strict as the real one's reference.
+
+A folder (variable STANDIN_CLOUD) is the cloud: `requests/NAME.json` for each queued resource, and `workers/NODE/I`, the
+home folder of a worker. `ssh` runs the command with a shell there, as sshd does; `scp` copies files. Unknown
+flags, a missing zone and unknown accelerators are refused, as by the real program. A test makes trouble by writing
+`trouble.json`: {"quota": 1} refuses the next request, {"ssh": 3} fails the next three connections.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+CLOUD = Path(os.environ.get("STANDIN_CLOUD", "/nonexistent"))
+HOSTS = {"v4-8": 1, "v4-16": 2, "v4-32": 4, "v5litepod-8": 1, "v5litepod-16": 4}
+READY_AFTER = 2  # looks at a request until it is ACTIVE
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of docs.cloud.google.com/sdk/gcloud/reference/compute/tpus that a launcher could want."""
+    top = argparse.ArgumentParser(prog="gcloud", allow_abbrev=False, exit_on_error=True)
+    groups = top.add_subparsers(required=True).add_parser("compute").add_subparsers(required=True)
+    tpus = groups.add_parser("tpus").add_subparsers(required=True)
+    queued = tpus.add_parser("queued-resources").add_subparsers(required=True)
+    vm = tpus.add_parser("tpu-vm").add_subparsers(required=True)
+    create = _verb(queued, "create", create_request, "request")
+    create.add_argument("--accelerator-type", required=True)
+    create.add_argument("--runtime-version", required=True)
+    nodes = create.add_mutually_exclusive_group(required=True)
+    nodes.add_argument("--node-id")
+    nodes.add_argument("--node-count", type=int)
+    create.add_argument("--node-prefix")
+    for flag in ("--async", "--spot", "--guaranteed", "--reserved", "--internal-ips"):
+        create.add_argument(flag, action="store_true")
+    for flag in ("--network", "--subnetwork", "--service-account", "--valid-until-duration", "--labels", "--tags"):
+        create.add_argument(flag)
+    _verb(queued, "describe", describe_request, "request")
+    delete = _verb(queued, "delete", delete_request, "request")
+    delete.add_argument("--force", action="store_true")
+    delete.add_argument("--async", action="store_true")
+    _verb(vm, "describe", describe_node, "node")
+    ssh = _verb(vm, "ssh", run_command, "node")
+    ssh.add_argument("--command")
+    copy = _verb(vm, "scp", copy_files, "paths", nargs="+")
+    copy.add_argument("--recurse", action="store_true")
+    copy.add_argument("--compress", action="store_true")
+    for connection in (ssh, copy):
+        connection.add_argument("--worker", default="0")
+        connection.add_argument("--internal-ip", action="store_true")
+    return top
+
+
+def _verb(group, name, work, positional, **options):
+    verb = group.add_parser(name, allow_abbrev=False)
+    verb.add_argument(positional, **options)
+    verb.add_argument("--zone")
+    verb.add_argument("--project")
+    verb.add_argument("--format", choices=["json"])
+    verb.add_argument("--quiet", action="store_true")
+    verb.set_defaults(work=work, verb=f"gcloud.{name}")
+    return verb
+
+
+def create_request(given) -> None:
+    if given.accelerator_type not in HOSTS:
+        fail(given, f"INVALID_ARGUMENT: Accelerator {given.accelerator_type} is not found.")
+    if trouble("quota"):
+        fail(given, "RESOURCE_EXHAUSTED: Quota limit 'TPUV4sPreemptiblePodPerProjectPerZone' has been exceeded.")
+    if request_file(given.request).exists():
+        fail(given, f"ALREADY_EXISTS: Resource '{given.request}' already exists.")
+    prefix = given.node_prefix or given.request
+    names = [given.node_id] if given.node_id else [f"{prefix}-{i}" for i in range(given.node_count)]
+    told = {"state": "WAITING_FOR_RESOURCES", "looks": 0, "type": given.accelerator_type, "nodes": names}
+    write(given.request, told | {"spot": given.spot})
+
+
+def describe_request(given) -> None:
+    told = read(given, given.request)
+    told["looks"] += 1
+    if told["state"] == "WAITING_FOR_RESOURCES" and told["looks"] >= READY_AFTER:
+        told["state"] = "ACTIVE"
+        for node in told["nodes"]:
+            for index in range(HOSTS[told["type"]]):
+                home(node, index).mkdir(parents=True)
+    write(given.request, told)
+    spec = {"node": {"acceleratorType": told["type"]}}
+    if len(told["nodes"]) > 1:
+        spec["multisliceParams"] = {"nodeCount": len(told["nodes"])}
+    described = {"name": given.request, "state": {"state": told["state"]}, "tpu": {"nodeSpec": [spec]}}
+    print(json.dumps(described | ({"spot": {}} if told["spot"] else {})))
+
+
+def delete_request(given) -> None:
+    told = read(given, given.request)
+    if told["state"] == "ACTIVE" and not given.force:
+        fail(given, "FAILED_PRECONDITION: The queued resource has nodes; use --force.")
+    for node in told["nodes"]:
+        remove(node)
+    request_file(given.request).unlink()
+
+
+def describe_node(given) -> None:
+    told = request_of(given, given.node)
+    hosts = range(HOSTS[told["type"]])
+    state = "READY" if told["state"] == "ACTIVE" else "PREEMPTED"
+    print(json.dumps({"state": state, "networkEndpoints": [{"ipAddress": address(given.node, i)} for i in hosts]}))
+
+
+def run_command(given) -> None:
+    folder = connect(given, given.node)
+    environment = {**os.environ, "HOME": str(folder), "PATH": f"{CLOUD / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", given.command], cwd=folder, env=environment, check=False)
+    sys.exit(done.returncode)
+
+
+def copy_files(given) -> None:
+    *sources, target = given.paths
+    remote = next(path.partition(":")[0] for path in given.paths if ":" in path)
+    folder = connect(given, remote)
+
+    def place(path: str) -> Path:
+        node, colon, rest = path.partition(":")
+        return folder / rest.removeprefix("~/") if colon else Path(node)
+
+    for source in map(place, sources):
+        if source.is_dir() and not given.recurse:
+            fail(given, f"scp: {source}: not a regular file")
+        shutil.copy(source, place(target))
+
+
+def connect(given, node: str) -> Path:
+    told = request_of(given, node)
+    if trouble("ssh") or told["state"] != "ACTIVE":
+        print("ssh: connect to host 10.0.0.2 port 22: Connection timed out", file=sys.stderr)
+        sys.exit(255)
+    return home(node, int(given.worker))
+
+
+def preempt(name: str) -> None:
+    """Take a pod away, as Google does with a spot one: its machines go, the request stays, SUSPENDED."""
+    told = json.loads(request_file(name).read_text())
+    write(name, told | {"state": "SUSPENDED"})
+    for node in told["nodes"]:
+        remove(node)
+
+
+def remove(node: str) -> None:
+    """Machines vanish with everything that runs or lies on them."""
+    for folder in sorted((CLOUD / "workers" / node).glob("*")):
+        for pid in processes_of(folder):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+    shutil.rmtree(CLOUD / "workers" / node, ignore_errors=True)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Every process of a worker: those whose HOME is its folder, told by their environment."""
+    found, mark = [], f"HOME={folder}".encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def trouble(kind: str) -> bool:
+    """Whether a test wants this to go wrong now; counts down."""
+    path = CLOUD / "trouble.json"
+    with (CLOUD / "trouble.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        left = json.loads(path.read_text()) if path.exists() else {}
+        wanted = left.get(kind, 0) > 0
+        if wanted:
+            path.write_text(json.dumps(left | {kind: left[kind] - 1}))
+    return wanted
+
+
+def request_file(name: str) -> Path:
+    return CLOUD / "requests" / f"{name}.json"
+
+
+def read(given, name: str) -> dict:
+    if not request_file(name).exists():
+        fail(given, f"NOT_FOUND: Resource '{name}' was not found")
+    return json.loads(request_file(name).read_text())
+
+
+def write(name: str, told: dict) -> None:
+    path = request_file(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(told))
+    partial.replace(path)
+
+
+def request_of(given, node: str) -> dict:
+    for path in (CLOUD / "requests").glob("*.json"):
+        told = json.loads(path.read_text())
+        if node in told["nodes"] and told["state"] != "WAITING_FOR_RESOURCES":
+            return told
+    return fail(given, f"NOT_FOUND: Resource '{node}' was not found")
+
+
+def home(node: str, index: int) -> Path:
+    return CLOUD / "workers" / node / str(index)
+
+
+def address(node: str, index: int) -> str:
+    """On loopback, and another for each cloud and worker, so that pods of tests side by side do not meet."""
+    number = int.from_bytes(os.fsencode(f"{CLOUD}/{node}")[-64:], "big") % (250 * 250)
+    return f"127.{number // 250 + 2}.{number % 250 + 2}.{index + 2}"
+
+
+def fail(given, message: str):
+    print(f"ERROR: ({given.verb}) {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def main() -> None:
+    given = parser().parse_args()
+    with (CLOUD / "calls.jsonl").open("a") as calls:
+        calls.write(json.dumps(sys.argv[1:]) + "\n")
+    if not given.zone:
+        fail(given, "argument --zone: Must be specified.")
+    given.work(given)
+
+
+if __name__ == "__main__":
+    main()
