@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from aura import params
 from aura.errors import UserError
+from aura.tokenizer.vocabulary_size import NAMED
 from aura.tpu.topology import Accelerator, accelerator
 
 RUN_VARIABLES = {
@@ -75,9 +76,21 @@ class Settings:
 
     @property
     def vocab_size(self) -> int:
-        """Pieces of the tokenizer; as many as params.yaml asks for while there is none."""
+        """Pieces of the tokenizer; as many as params.yaml asks for while there is none.
+
+        Raises:
+            UserError: there is none, and params.yaml leaves the number to its training (`auto`).
+        """
         if not self.tokenizer.exists():
-            return self.values.train_tokenizer.vocab_size
+            asked = self.values.train_tokenizer.vocab_size
+            if isinstance(asked, int):
+                return asked
+            if asked in NAMED:
+                return NAMED[asked]
+            raise UserError(
+                f"the size of the vocabulary is not known: there is no {self.tokenizer}, and "
+                f"train_tokenizer.vocab_size is {asked}. Run: dvc repro train_tokenizer; or put a number there"
+            )
         from aura.tokenizer.tokenizer import Tokenizer  # slow to import, and not for every `aura`
 
         return Tokenizer.load(self.tokenizer).vocab_size
