@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from aura import console, files, parallel
+from aura import console, files
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import corpus, pins
@@ -26,7 +26,6 @@ from aura.params import DatasetSource, JsonSource, Params, SampleSource, Source,
 from aura.tokenizer import artifact, train, validation
 from aura.tokenizer.artifact import Artifact
 from aura.tokenizer.counts import WordCounts, count_words, texts_hash
-from aura.tokenizer.tokenizer import Tokenizer
 
 PIPELINE_OUTPUT = Path("models/spm")  # what the train_tokenizer stage writes, and DVC tracks
 
@@ -182,9 +181,7 @@ def _judge(model: Path, held_out: Path | None, request: Request, work: Path) -> 
             markup=False,
         )
         return []
-    gates = validation.validate(
-        Tokenizer.load(model), held_out, request.settings.validation, work / "validation", parallel.cores()
-    )
+    gates = validation.validate(model, held_out, request.settings.validation, work / "validation")
     measures = [f"{gate.measure.replace('_', ' ')} {gate.value}" for gate in gates]
     console.out.print("held-out text: " + " · ".join(measures), markup=False)
     missed = [
