@@ -149,8 +149,11 @@ class Validate(Section):
     max_fertility: Annotated[float, Field(ge=1, le=100)] | None
     max_unknown_share: Share | None
     max_byte_fallback_share: Share | None
+    max_group_byte_fallback_share: Share | None
     max_unused_share: Share | None
+    max_unreachable_share: Share | None
     round_trip: bool
+    max_mb: Annotated[float, Field(gt=0, le=1_000_000)] | None
 
 
 class Encode(Section):

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from aura import console, libraries, parallel, params
+from aura import console, libraries, params
 from aura.errors import UserError
 from aura.ingestion import corpus
-from aura.tokenizer import validation
-from aura.tokenizer.tokenizer import Tokenizer
-from aura.tokenizer.validation import Gate
+from aura.tokenizer import report, validation
+from aura.tokenizer.gates import Gate
 
 MODEL, OUTPUT = Path("models/spm/spiece.model"), Path("reports/validate")
 
@@ -16,13 +15,13 @@ def main() -> None:
     """Measure the tokenizer on held-out documents; a missed gate ends the pipeline here."""
     libraries.require_locked()
     limits = params.load().validation
-    tokenizer = Tokenizer.load(MODEL)
-    gates = validation.validate(tokenizer, corpus.HELD_OUT, limits, OUTPUT, parallel.cores())
+    gates = validation.validate(MODEL, corpus.HELD_OUT, limits, OUTPUT)
+    page = report.write(MODEL, OUTPUT)
     missed = [gate for gate in gates if not gate.holds]
     if missed:
         _explain(missed)
-    values = {gate.measure.replace("_", " "): gate.value for gate in gates}
-    console.summary("validate", {"gates": f"all {len(gates)} hold"} | values, see=f"{OUTPUT}/metrics.json")
+    values = {gate.measure.replace("_", " "): gate.value for gate in gates if gate.limit.startswith(("min", "max"))}
+    console.summary("validate", {"gates": f"all {len(gates)} hold"} | values, see=str(page))
 
 
 def _explain(missed: list[Gate]) -> None:

@@ -25,6 +25,7 @@ MINI_PARAMS = {
         "max_fertility": 50.0,
         "max_byte_fallback_share": 0.2,
         "max_unused_share": 0.95,
+        "max_group_byte_fallback_share": 0.5,
     },
     "select": {"held_out": 0.2},
     "pretrain": {

@@ -7,6 +7,7 @@ rely on, and crafted ones have crashed its C++ (CVE-2026-1260): both are refused
 
 import enum
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,15 +95,18 @@ def _faults(model: Any) -> Iterator[str]:  # noqa: ANN401 - a ModelProto
         yield "one trained with other settings (byte_fallback, treat_whitespace_as_suffix)"
     spec = model.normalizer_spec
     if spec.precompiled_charsmap or model.denormalizer_spec.precompiled_charsmap:
-        yield "one that changes characters (a normalisation other than identity)"
+        yield f"one that changes characters (the normalisation {spec.name!r} instead of identity), so that text is lost"
     if spec.add_dummy_prefix or spec.remove_extra_whitespaces or not spec.escape_whitespaces:
         yield "one that adds or removes spaces"
 
 
 def _piece_faults(pieces: Any) -> Iterator[str]:  # noqa: ANN401 - ModelProto.SentencePiece, repeated
     kinds = {entry.piece: _KINDS.get(entry.type) for entry in pieces}
-    if len(kinds) != len(pieces) or "" in kinds:
-        yield "one with empty or repeated pieces"
+    if "" in kinds:
+        yield "one with an empty piece"
+    if len(kinds) != len(pieces):
+        repeated = Counter(entry.piece for entry in pieces).most_common(1)[0][0]
+        yield f"one that repeats the piece {repeated!r}"
     if not all(isinstance(entry.piece, str) and math.isfinite(entry.score) for entry in pieces):
         yield "one with pieces that are no text, or scores that are no number"
     if None in kinds.values():
@@ -114,4 +118,4 @@ def _piece_faults(pieces: Any) -> Iterator[str]:  # noqa: ANN401 - ModelProto.Se
     if [entry.piece for entry in pieces if entry.type == _TYPES.UNKNOWN] != [BASIC[-1]]:
         yield "one with more unknown tokens than <unk>"
     if [entry.piece for entry in pieces if entry.type == _TYPES.BYTE] != _BYTES or SPACE not in kinds:
-        yield "one without a piece for each byte and for the space"
+        yield "one without byte fallback: there must be a piece for each byte, and for the space"

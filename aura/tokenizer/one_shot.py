@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from aura import checklist, console, files, parallel
+from aura import checklist, console, files
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import corpus, pins
@@ -28,7 +28,6 @@ from aura.tokenizer import artifact, train, validation
 from aura.tokenizer.artifact import Artifact
 from aura.tokenizer.corpus_counts import count_corpus, count_texts
 from aura.tokenizer.counts import Counts, texts_hash
-from aura.tokenizer.tokenizer import Tokenizer
 
 PIPELINE_OUTPUT = Path("models/spm")  # what the train_tokenizer stage writes, and DVC tracks
 
@@ -175,9 +174,7 @@ def _judge(model: Path, held_out: Path | None, request: Request, work: Path) -> 
             markup=False,
         )
         return []
-    gates = validation.validate(
-        Tokenizer.load(model), held_out, request.settings.validation, work / "validation", parallel.cores()
-    )
+    gates = validation.validate(model, held_out, request.settings.validation, work / "validation")
     measures = [f"{gate.measure.replace('_', ' ')} {gate.value}" for gate in gates]
     console.out.print("held-out text: " + " · ".join(measures), markup=False)
     missed = [

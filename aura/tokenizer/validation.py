@@ -7,138 +7,143 @@ so a missed gate stops them, and an edited limit that still passes reruns none o
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from aura import files
+from aura import files, parallel
 from aura.ingestion import corpus
 from aura.params import Validate
-from aura.tokenizer import measures
-from aura.tokenizer.measures import Measured
+from aura.tokenizer import gates, held_out, integrity, measures
+from aura.tokenizer.gates import DIGITS, Gate, Results
+from aura.tokenizer.held_out import Counted
+from aura.tokenizer.measures import Lengths, Measures, Tally
 from aura.tokenizer.model_file import Kind
+from aura.tokenizer.symbols import SPACE
 from aura.tokenizer.tokenizer import Tokenizer
 
-DIGITS = 6  # decimals in reports: more than anyone reads, fewer than machines differ in
 RANK_POINTS = 200  # points of the frequency curve, evenly spaced on a logarithmic axis
+LISTED = 1000  # dead pieces listed in the report, at most
+PASSED, METRICS, DETAILS = "passed.json", "metrics.json", "details.json"
 
 
 @dataclass(frozen=True)
-class Gate:
-    """One limit and what was measured against it."""
+class Validation:
+    """Everything that was found out about a tokenizer."""
 
-    measure: str
-    limit: str
-    value: str
-    holds: bool
-    look: str  # the report that tells more, or the example
+    tokenizer: Tokenizer
+    counted: Counted
+    total: Tally
+    results: Results
 
 
-def validate(tokenizer: Tokenizer, held_out: Path, limits: Validate, folder: Path, threads: int = 1) -> list[Gate]:
-    """Measure `tokenizer` on the documents in `held_out`, write the reports into `folder`, return the gates.
+def validate(model: Path, documents: Path, limits: Validate, folder: Path) -> list[Gate]:
+    """Measure the tokenizer in the file `model` on `documents`, write the reports into `folder`, return the gates.
 
-    metrics.json and plots/ are always written, passed.json only when every gate holds; a stale one is
-    removed before anything else.
+    metrics.json, details.json and plots/ are written whether gates hold or not, passed.json only when every one holds;
+    a stale one is removed before anything else. A file that is no tokenizer of ours is a `UserError`.
     """
-    passed = folder / "passed.json"
-    passed.unlink(missing_ok=True)
-    measured = measures.measure(tokenizer, _documents(held_out), threads)
-    files.write_json(folder / "metrics.json", metrics(tokenizer, measured))
-    for name, content in plots(tokenizer, measured).items():
+    (folder / PASSED).unlink(missing_ok=True)
+    tokenizer = Tokenizer.load(model)
+    found = examine(model, tokenizer, documents, limits)
+    judged = gates.check(found.results, limits, model.parent)
+    files.write_json(folder / METRICS, metrics(found))
+    for name, content in plots(found).items():
         files.write_bytes(folder / "plots" / name, content.encode())
-    gates = check(tokenizer, measured, limits)
-    if all(gate.holds for gate in gates):
-        files.write_json(passed, {"tokenizer": tokenizer.sha256})
-    return gates
+    files.write_json(folder / DETAILS, details(found, judged))
+    if all(gate.holds for gate in judged):
+        files.write_json(folder / PASSED, {"tokenizer": tokenizer.sha256})
+    return judged
 
 
-def metrics(tokenizer: Tokenizer, measured: Measured) -> dict[str, int | float]:
+def examine(model: Path, tokenizer: Tokenizer, documents: Path, limits: Validate) -> Validation:
+    """Count over the documents and take all measures."""
+    max_bytes = None if limits.max_mb is None else limits.max_mb * 1e6
+    counted = held_out.count_held_out(model, tokenizer, documents, max_bytes)
+    total = Tally.total(counted.tallies.values(), tokenizer.vocab_size)
+    lengths = Lengths(tokenizer, total, threads=parallel.cores())
+
+    def by(place: int) -> dict[str, Measures]:
+        names = sorted({group[place] for group in counted.tallies})
+        parts = {name: [tally for group, tally in counted.tallies.items() if group[place] == name] for name in names}
+        return {
+            name: measures.measure(tokenizer, Tally.total(tallies, tokenizer.vocab_size), lengths)
+            for name, tallies in parts.items()
+        }
+
+    failing = counted.failing
+    if failing is not None:
+        failing = measures.smallest_failing(failing, lambda part: tokenizer.decode(tokenizer.encode(part)) != part)
+    learnt = learnt_texts(tokenizer)
+    unreachable = [tokenizer.piece(token) for token in measures.unreachable(tokenizer, learnt)]
+    results = Results(
+        overall=measures.measure(tokenizer, total, lengths),
+        sources=by(0),
+        scripts=by(1),
+        unreachable=unreachable,
+        unreachable_share=len(unreachable) / max(len(learnt), 1),
+        failing_example=failing,
+        faults=integrity.faults(tokenizer, model.parent),
+    )
+    return Validation(tokenizer, counted, total, results)
+
+
+def learnt_texts(tokenizer: Tokenizer) -> dict[int, str]:
+    """The text of each learnt piece, by its id."""
+    learnt = [token for token, kind in enumerate(tokenizer.kinds) if kind is Kind.LEARNT]
+    return {token: tokenizer.piece(token).replace(SPACE, " ") for token in learnt}
+
+
+def metrics(found: Validation) -> dict[str, int | float]:
     """The overall measures, flat, as `dvc metrics show` prints them."""
-    overall = measured.overall
-    values: dict[str, int | float] = {
-        "bytes_per_token": overall.bytes_per_token,
-        "characters_per_token": overall.characters_per_token,
-        "fertility": overall.fertility,
-        "continued_word_share": overall.continued_word_share,
-        "unknown_share": overall.unknown_share,
-        "byte_fallback_share": overall.byte_fallback_share,
-        "unused_share": measures.unused_share(tokenizer, overall.id_counts),
-        "renyi_efficiency": measures.renyi_efficiency(overall.id_counts),
-        "round_trip_failures": overall.round_trip_failures,
-        "documents": overall.documents,
-        "bytes": overall.bytes,
-        "tokens": overall.tokens,
-        "vocab_size": tokenizer.vocab_size,
+    values = _rounded(found.results.overall)
+    return values | {
+        "unreachable_share": round(found.results.unreachable_share, DIGITS),
+        "vocab_size": found.tokenizer.vocab_size,
+        "measured_share": round(found.counted.share, DIGITS),
     }
-    return {name: round(value, DIGITS) for name, value in values.items()}
 
 
-def plots(tokenizer: Tokenizer, measured: Measured) -> dict[str, str]:
+def plots(found: Validation) -> dict[str, str]:
     """The content of each plot's data file, as CSV with a header."""
     return {
-        "sources.csv": _by_source(measured),
-        "piece_lengths.csv": _piece_lengths(tokenizer),
-        "piece_frequencies.csv": _piece_frequencies(measured),
+        "sources.csv": _groups("source", found.results.sources),
+        "scripts.csv": _groups("script", found.results.scripts),
+        "piece_lengths.csv": _piece_lengths(found.tokenizer),
+        "piece_frequencies.csv": _piece_frequencies(found.total),
+        "affect.csv": _affect(found.counted),
     }
 
 
-def check(tokenizer: Tokenizer, measured: Measured, limits: Validate) -> list[Gate]:
-    """Compare what was measured with the limits of params.yaml."""
-    overall = measured.overall
-    unused = measures.unused_share(tokenizer, overall.id_counts)
-    shortest = measured.failing_example
-    sources, frequencies = "plots/sources.csv", "plots/piece_frequencies.csv"
-    limited = [
-        _gate("bytes_per_token", overall.bytes_per_token, limits.min_bytes_per_token, sources, at_least=True),
-        _gate("fertility", overall.fertility, limits.max_fertility, sources),
-        _gate("unknown_share", overall.unknown_share, limits.max_unknown_share, sources),
-        _gate("byte_fallback_share", overall.byte_fallback_share, limits.max_byte_fallback_share, sources),
-        _gate("unused_share", unused, limits.max_unused_share, frequencies),
-    ]
-    gates = [gate for gate in limited if gate]
-    if limits.round_trip:
-        failures = overall.round_trip_failures
-        look = "-" if shortest is None else f"smallest failing text {shortest!r}"
-        gates.append(Gate("round_trip_failures", "0", str(failures), failures == 0, look))
-    return gates
+def details(found: Validation, judged: list[Gate]) -> dict[str, Any]:
+    """What the report shows beside metrics and plots: gates, and texts and pieces to look at.
+
+    It holds passages of held-out documents, at most EXCERPT characters each, and so belongs into DVC and not into git.
+    """
+    tokenizer = found.tokenizer
+    worst = [held_out.worst_passage(tokenizer, passage) for passage in found.counted.worst]
+    samples = [held_out.shortened(passage) for _, passage in sorted(found.counted.samples.items())]
+    dead = [token for token in learnt_texts(tokenizer) if found.total.id_counts[token] == 0]
+    return {
+        "tokenizer": tokenizer.sha256,
+        "gates": [asdict(gate) for gate in judged],
+        "worst": [asdict(passage) for passage in worst],
+        "samples": [asdict(passage) for passage in samples],
+        "dead_pieces": {"number": len(dead), "listed": [tokenizer.piece(token) for token in dead[:LISTED]]},
+        "unreachable_pieces": found.results.unreachable[:LISTED],
+    }
 
 
-def _gate(measure: str, value: float, limit: float | None, look: str, *, at_least: bool = False) -> Gate | None:
-    if limit is None:
-        return None
-    rounded = round(value, DIGITS)  # as reported: what is printed as equal to the limit holds
-    holds = rounded >= limit if at_least else rounded <= limit
-    expected = f"min_{measure} {limit}" if at_least else f"max_{measure} {limit}"  # the key and value of params.yaml
-    return Gate(measure, expected, f"{rounded}", holds, look)
+def _groups(column: str, groups: dict[str, Measures] | Any) -> str:  # noqa: ANN401 - any mapping
+    rows = [[name, *_rounded(values).values()] for name, values in groups.items()]
+    return _csv([column, *(field.name for field in fields(Measures))], rows)
 
 
-def _documents(folder: Path) -> Iterator[tuple[list[str], list[str]]]:
-    """Batches of (texts, sources), a few megabytes of text at a time."""
-    for shard in corpus.shards(folder):
-        for batch in pq.ParquetFile(shard).iter_batches(batch_size=256, columns=["text", "source"]):
-            yield batch.column("text").to_pylist(), batch.column("source").to_pylist()
-
-
-def _by_source(measured: Measured) -> str:
-    names = (
-        "bytes_per_token",
-        "characters_per_token",
-        "fertility",
-        "continued_word_share",
-        "unknown_share",
-        "byte_fallback_share",
-        "round_trip_failures",
-        "documents",
-        "bytes",
-        "tokens",
-    )
-    rows = [
-        [source, *(round(getattr(tally, name), DIGITS) for name in names)] for source, tally in measured.sources.items()
-    ]
-    return _csv(["source", *names], rows)
+def _rounded(values: Measures) -> dict[str, int | float]:
+    return {field.name: round(value, DIGITS) for field, value in zip(fields(values), astuple(values), strict=True)}
 
 
 def _piece_lengths(tokenizer: Tokenizer) -> str:
@@ -147,14 +152,26 @@ def _piece_lengths(tokenizer: Tokenizer) -> str:
     return _csv(["bytes", "pieces"], enumerate(np.bincount(tokenizer.byte_lengths[learnt]).tolist()))
 
 
-def _piece_frequencies(measured: Measured) -> str:
+def _piece_frequencies(total: Tally) -> str:
     """How often the piece of each rank occurred; in logarithms, Zipf's law is a straight line."""
-    counts = np.sort(measured.overall.id_counts)[::-1]
+    counts = np.sort(total.id_counts)[::-1]
     counts = counts[counts > 0]
     ranks = np.unique(np.geomspace(1, max(len(counts), 1), RANK_POINTS).round().astype(int))
     points = [(int(rank), int(counts[rank - 1])) for rank in ranks if rank <= len(counts)]
     rows = [[*point, *(round(math.log10(number), DIGITS) for number in point)] for point in points]
     return _csv(["rank", "occurrences", "log10_rank", "log10_occurrences"], rows)
+
+
+def _affect(counted: Counted) -> str:
+    """Share of documents by their strongest emotion, or none; and each emotion's share of all weight."""
+    strongest, weights = counted.affect.strongest, counted.affect.weights
+    shares = strongest / max(int(strongest.sum()), 1)
+    weighted = [*(weights / max(float(weights.sum()), 1.0)), 0.0]
+    rows = [
+        [name, round(float(share), DIGITS), round(float(weight), DIGITS)]
+        for name, share, weight in zip([*corpus.EMOTIONS, "none"], shares, weighted, strict=True)
+    ]
+    return _csv(["emotion", "documents", "weight"], rows)
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

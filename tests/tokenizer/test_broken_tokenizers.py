@@ -1,0 +1,163 @@
+"""Ten tokenizers, each broken on purpose in one way: validation stops each and names the defect; a good one passes."""
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2 as model_pb2
+
+from aura.errors import UserError
+from aura.params import Validate
+from aura.tokenizer import artifact, train
+from aura.tokenizer.counts import count_words
+from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.validation import validate
+
+LIMITS = Validate(
+    min_bytes_per_token=1.5,
+    max_fertility=None,
+    max_unknown_share=0.0,
+    max_byte_fallback_share=None,
+    max_group_byte_fallback_share=0.3,
+    max_unused_share=0.4,
+    max_unreachable_share=0.01,
+    round_trip=True,
+    max_mb=32,
+)
+RUSSIAN = "Съешь ещё этих мягких французских булок, да выпей чаю. Широкая электрификация южных губерний. " * 30
+
+
+@pytest.fixture(scope="module")
+def texts(documents) -> list[str]:
+    return [*documents, RUSSIAN * 12, RUSSIAN * 6]
+
+
+@pytest.fixture(scope="module")
+def held_out(texts, tmp_path_factory, write_corpus) -> Path:
+    folder = tmp_path_factory.mktemp("corpus") / "held_out"
+    write_corpus(folder, texts[-12:])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def good(texts, options) -> dict[str, bytes]:
+    """The files of a tokenizer, with a golden file."""
+    made = artifact.build(count_words(texts), "0" * 64, options()).files()
+    golden = {"cases": [{"text": "the end", "ids": ids(made["spiece.model"], "the end")}]}
+    return made | {"golden.json": json.dumps(golden).encode()}
+
+
+def ids(model: bytes, text: str) -> list[int]:
+    found: list[int] = sentencepiece.SentencePieceProcessor(model_proto=model).Encode(text)
+    return found
+
+
+def judge(folder: Path, files: dict[str, bytes], held_out: Path) -> str:
+    """What validation says of a tokenizer: nothing if it passes, else the missed gates or the error."""
+    (folder / "spm").mkdir()
+    for name, content in files.items():
+        (folder / "spm" / name).write_bytes(content)
+    try:
+        gates = validate(folder / "spm/spiece.model", held_out, LIMITS, folder / "out")
+    except UserError as error:
+        said = str(error)
+    else:
+        assert (folder / "out/metrics.json").exists()
+        said = "; ".join(f"{gate.measure}: {gate.value}, {gate.look}" for gate in gates if not gate.holds)
+    assert (folder / "out/passed.json").exists() == (said == "")
+    return said
+
+
+def changed(files: dict[str, bytes], change) -> dict[str, bytes]:
+    model = model_pb2.ModelProto.FromString(files["spiece.model"])
+    change(model)
+    return files | {"spiece.model": model.SerializeToString()}
+
+
+def retrained(texts: list[str], options, **settings) -> dict[str, bytes]:
+    """What SentencePiece makes with other settings than ours."""
+    written = BytesIO()
+    fixed = train.FIXED | {"sentence_iterator": iter(count_words(texts).rows()), "model_writer": written}
+    sentencepiece.SentencePieceTrainer.train(
+        **fixed
+        | {"vocab_size": 1000, "model_type": "bpe", "control_symbols": list(train.symbols_of(options()).control)}
+        | settings
+    )
+    return {"spiece.model": written.getvalue()}
+
+
+def piece(model, text: str):
+    return next(entry for entry in model.pieces if entry.piece == text)
+
+
+def test_a_good_tokenizer_passes(tmp_path, good, held_out):
+    assert judge(tmp_path, good, held_out) == ""
+
+
+def test_missing_byte_fallback(tmp_path, texts, options, held_out):
+    assert "without byte fallback" in judge(tmp_path, retrained(texts, options, byte_fallback=False), held_out)
+
+
+def test_dropped_white_space(tmp_path, texts, options, held_out):
+    broken = retrained(texts, options, remove_extra_whitespaces=True)
+    assert "adds or removes spaces" in judge(tmp_path, broken, held_out)
+
+
+def test_a_duplicated_piece(tmp_path, good, held_out):
+    broken = changed(good, lambda model: setattr(model.pieces[900], "piece", model.pieces[800].piece))
+    said = judge(tmp_path, broken, held_out)
+    repeated = model_pb2.ModelProto.FromString(good["spiece.model"]).pieces[800].piece
+    assert f"repeats the piece {repeated!r}" in said
+
+
+def test_a_special_token_that_text_can_forge(tmp_path, good, held_out):
+    user = model_pb2.ModelProto.SentencePiece.USER_DEFINED
+    said = judge(tmp_path, changed(good, lambda model: setattr(piece(model, "<SYSTEM>"), "type", user)), held_out)
+    assert "forgeable_special_tokens" in said
+    assert "<SYSTEM>" in said
+
+
+def test_one_languages_characters_missing(tmp_path, documents, options, held_out):
+    english = [text for text in documents if text.isascii()]
+    said = judge(tmp_path, artifact.build(count_words(english), "0" * 64, options()).files(), held_out)
+    assert "group_byte_fallback_share" in said
+    assert "script Cyrillic" in said
+
+
+def test_swapped_ids(tmp_path, good, held_out):
+    def swap(model):
+        one, other = model.pieces[500], model.pieces[501]
+        (one.piece, one.score), (other.piece, other.score) = (other.piece, other.score), (one.piece, one.score)
+
+    said = judge(tmp_path, changed(good, swap), held_out)
+    assert "moved_ids" in said
+    assert "id 500 is" in said
+    assert "and 1 more ids differ" in said
+
+
+def test_a_stale_golden_file(tmp_path, good, held_out):
+    stale = {"cases": [{"text": "the end", "ids": [500, 501, 502]}]}
+    said = judge(tmp_path, good | {"golden.json": json.dumps(stale).encode()}, held_out)
+    assert "golden.json is stale: 'the end'" in said
+
+
+def test_a_vocabulary_twice_too_large(tmp_path, texts, options, held_out):
+    large = artifact.build(count_words(texts), "0" * 64, options(vocab_size=6000)).files()
+    assert "unused_share" in judge(tmp_path, large, held_out)
+
+
+def test_a_normalisation_that_loses_case(tmp_path, texts, options, held_out):
+    said = judge(tmp_path, retrained(texts, options, normalization_rule_name="nmt_nfkc_cf"), held_out)
+    assert "changes characters (the normalisation 'nmt_nfkc_cf'" in said
+
+
+def test_a_truncated_file(tmp_path, good, held_out):
+    said = judge(tmp_path, good | {"spiece.model": good["spiece.model"][:-5000]}, held_out)
+    assert "damaged" in said or "cut off" in said
+
+
+def test_the_good_one_is_as_others_load_it(tmp_path, good):
+    (tmp_path / "spiece.model").write_bytes(good["spiece.model"])
+    assert Tokenizer.load(tmp_path / "spiece.model").encode("the end") == ids(good["spiece.model"], "the end")

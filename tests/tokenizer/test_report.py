@@ -1,0 +1,90 @@
+"""The report in a real browser: no error, no request, and a playground that encodes as the tokenizer does."""
+
+import json
+import subprocess
+
+import pytest
+
+from aura.params import Validate
+from aura.tokenizer import report
+from aura.tokenizer.validation import validate
+from tests.tokenizer.browser import CHROMIUM, visit
+from tests.tokenizer.test_validation import EASY
+
+LANGUAGES = (  # English comes from the documents
+    "Пожалуйста, закройте окно: на улице холодно, а чай уже готов.",
+    "中文字符也要能用,标点是全角的。今天天气很好,我们去公园。",
+    "日本語のテキスト、カタカナとひらがな。明日は雨が降るでしょう。",
+    "हिन्दी में लिखा हुआ एक वाक्य, और फिर दूसरा वाक्य।",
+    "Grüße aus Köln; „schöne Straßen“ überall, naïve Cafés eingeschlossen.",
+    "Où est l’été? Le cœur déçu, mais l’âme plutôt naïve.",
+)
+ODD = (
+    "",
+    " ",
+    "   a",
+    "a\tb\r\n\n c",
+    "\u2581x \u2581\u2581",
+    "<USER> <0x0A>",
+    "\U0001f469\u200d\U0001f467 e\u0301",
+    "\0\ufeff",
+)
+
+
+@pytest.fixture
+def page(tmp_path, tokenizer, documents, write_corpus):
+    write_corpus(tmp_path / "held_out", documents[::10])
+    model = tmp_path / "spm/spiece.model"
+    model.parent.mkdir()
+    model.write_bytes(tokenizer.proc.serialized_model_proto())
+    validate(model, tmp_path / "held_out", Validate(**EASY), tmp_path / "out")
+    return report.write(model, tmp_path / "out")
+
+
+def strings(documents: list[str]) -> list[str]:
+    """1,000 strings in 7 languages."""
+    english = [line for text in documents for line in text.splitlines() if line][::7][:700]
+    others = [
+        text[start:end] for text in LANGUAGES for start in range(0, 30, 2) for end in (start + 3, start + 17, 200, 99)
+    ]
+    made = [*ODD, *english, *others]
+    mixed = [f"{one}  {other}" for one, other in zip(made[20:], reversed(made), strict=False)]
+    return [*made, *mixed][:1000]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH; apt-get install chromium")
+def test_the_playground_encodes_as_the_tokenizer_and_the_page_asks_for_nothing(page, tokenizer, documents):
+    texts = strings(documents)
+    assert len(texts) == 1000
+    found = visit(page, [f"{json.dumps(texts)}.map(encode)", "document.getElementById('counts').textContent"])
+    encoded, counts = found["answers"]
+    assert encoded == [tokenizer.encode(text) for text in texts]
+    assert counts.startswith(f"{len(tokenizer.encode(report.EXAMPLE))} tokens")
+    assert found["errors"] == []
+    assert found["requests"] == []
+
+
+def test_the_page_stands_alone_and_escapes_what_documents_hold(tmp_path, page):
+    text = page.read_text(encoding="utf-8")
+    assert len(text.encode()) < 2_000_000
+    assert "http://" not in text.partition("<body>")[0]
+    details = json.loads((tmp_path / "out/details.json").read_text())
+    details["worst"][0]["text"] = "<script>alert(1)</script>"
+    (tmp_path / "out/details.json").write_text(json.dumps(details))
+    assert "<script>alert" not in report.render(tmp_path / "spm/spiece.model", tmp_path / "out", "HEAD")
+
+
+@pytest.mark.usefixtures("page")
+def test_headline_numbers_tell_the_change_since_a_commit(tmp_path):
+    git = ["git", "-C", str(tmp_path / "out"), "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    old = metrics | {"bytes_per_token": metrics["bytes_per_token"] - 0.5, "fertility": metrics["fertility"] - 1}
+    (tmp_path / "out/metrics.json").write_text(json.dumps(old))
+    for command in (["init", "-q"], ["add", "metrics.json"], ["commit", "-qm", "old"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "out/metrics.json").write_text(json.dumps(metrics))
+    text = report.render(tmp_path / "spm/spiece.model", tmp_path / "out", "HEAD")
+    assert '<div class="change better">+0.50</div>' in text
+    assert '<div class="change worse">+1.00</div>' in text
+    assert '<div class="change ">unchanged</div>' in text
+    assert "No earlier metrics" in report.render(tmp_path / "spm/spiece.model", tmp_path / "out", "v9.9")
