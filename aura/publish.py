@@ -18,13 +18,12 @@ from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
-from aura import files, parallel, params, transfer, versions
+from aura import files, params, transfer, versions
 from aura.errors import UserError
 from aura.git import git, has_remote
 from aura.ingestion import corpus
 from aura.remote import Store, open_repo
 from aura.tokenizer import validation
-from aura.tokenizer.tokenizer import Tokenizer
 
 OUTPUT, PASSED = Path("models/spm"), Path("reports/validate/passed.json")
 FILES = ("spiece.model", "spiece.vocab", "spiece_config.json")
@@ -124,9 +123,9 @@ def _from_folder(folder: Path) -> Candidate:
     if missing:
         raise UserError(f"expected {', '.join(FILES)} in {folder}; {', '.join(missing)} is not there")
     files.require_folder(corpus.HELD_OUT, made_by="dvc repro select (or: aura pull data/corpus/held_out)")
-    tokenizer, limits = Tokenizer.load(folder / FILES[0]), params.load().validation
+    limits = params.load().validation
     with tempfile.TemporaryDirectory() as reports:
-        gates = validation.validate(tokenizer, corpus.HELD_OUT, limits, Path(reports), parallel.cores())
+        gates = validation.validate(folder / FILES[0], corpus.HELD_OUT, limits, Path(reports))
         metrics = files.read_json(Path(reports, "metrics.json"), made_by="aura publish")
     missed = [f"{gate.measure}: expected {gate.limit}, came {gate.value}" for gate in gates if not gate.holds]
     if missed:
