@@ -1,0 +1,64 @@
+"""Wall time, CPU time and memory of a command with all its processes; for the other benchmarks."""
+
+import datetime
+import os
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took."""
+
+    wall: float  # seconds
+    cpu: float  # seconds, of all its processes
+    rss: int  # bytes, of all its processes together, at the highest of samples taken every 50 ms
+    out: str
+
+
+def measure(command: list[str], folder: Path, **environment: str) -> Cost:
+    """Run a command that must succeed."""
+    before, began, peak = os.times(), time.monotonic(), 0
+    with (folder / "measured.log").open("w+") as log:
+        variables = os.environ | environment
+        process = psutil.Popen(command, cwd=folder, env=variables, stdout=log, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            peak = max(peak, _resident(process))
+            time.sleep(0.05)
+        wall, after = time.monotonic() - began, os.times()
+        log.seek(0)
+        said = log.read()
+    if process.returncode:
+        raise RuntimeError(f"{command} ended with {process.returncode}:\n{said[-3000:]}")
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return Cost(wall, cpu, peak, said)
+
+
+def _resident(process: psutil.Process) -> int:
+    total = 0
+    for one in [process, *_children(process)]:
+        try:
+            total += one.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def machine() -> str:
+    """The line that every result begins with: date, processor and load."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    return f"{today}, {platform.machine()}, {cores} cores, load {load}, Python {platform.python_version()}"
