@@ -84,20 +84,22 @@ def _trained(counts: Counts, options: TrainTokenizer) -> tuple[Choice, bytes]:
     console.err.print(
         f"training {options.model_type} with {choice.size:,} pieces on {len(counts.table):,} distinct parts of words"
     )
-    try:
-        return choice, train.train_model(counts.table, options, choice.size)
-    except train.VocabularyTooLarge as error:
-        if not choice.automatic:
-            raise
-        fitting, reason = error.largest, f"{error.largest:,} pieces are the most this corpus allows"
-    except train.VocabularyTooSmall as error:
-        if not choice.automatic:
-            raise
-        fitting = 2 * error.smallest
-        reason = f"{error.smallest:,} are needed for symbols, bytes and characters alone; taken: twice as many"
-    console.out.print(f"vocabulary size: {reason}", markup=False)
-    choice = choice.resized(vocabulary_size.rounded_down(fitting), reason)
-    return choice, train.train_model(counts.table, options, choice.size)
+    smallest = 0
+    while True:
+        try:
+            return choice, train.train_model(counts.table, options, choice.size)
+        except train.VocabularyTooLarge as error:
+            if not choice.automatic:
+                raise
+            fitting = max(smallest, vocabulary_size.rounded_down(error.largest))
+            reason = f"{error.largest:,} pieces are the most this corpus allows; taken: {fitting:,}"
+        except train.VocabularyTooSmall as error:  # once, as no later size is below `smallest`
+            if not choice.automatic:
+                raise
+            smallest, fitting = error.smallest, 2 * error.smallest
+            reason = f"{smallest:,} are needed for symbols, bytes and characters alone; taken: {fitting:,}"
+        console.out.print(f"vocabulary size: {reason}", markup=False)
+        choice = choice.resized(fitting, reason)
 
 
 def build_from_texts(texts: Sequence[str], options: TrainTokenizer) -> Artifact:
