@@ -71,9 +71,7 @@ def set_url(url: str) -> None:
     if not is_folder and not re.fullmatch(r"gs://[^/@?#]+(/[^@?#]*)?", url):
         raise UserError(f"expected gs://BUCKET/PREFIX, or a folder such as ../store; came {url.rpartition('@')[2]}")
     repo = open_repo()
-    if is_folder and url.startswith("."):
-        url = os.path.relpath(url, repo.dvc_dir)  # as DVC writes it
-    with repo.config.edit("repo", validate=False) as config:
+    with repo.config.edit("repo") as config:
         config["remote"].setdefault(NAME, {}).update(url=url.rstrip("/"), verify=True)
         config["core"]["remote"] = NAME
 

@@ -273,7 +273,8 @@ def _in_rounds(attempt: Callable[[], dict[str, str]], final: str) -> dict[str, s
     began = time.monotonic()
     for pause in PAUSES:
         if failed:
-            console.err.print(f"{len(failed):,} objects did not get through; trying again", markup=False)
+            reason = failed.get("") or f"{len(failed):,} objects did not get through"
+            console.err.print(f"{reason}; trying again", markup=False)
         time.sleep(pause)
         try:
             failed = attempt()

@@ -48,8 +48,10 @@ def push_and_pull(seed: int, template: Path, folder: Path, program: Path) -> tup
         for project in (here, there):
             project.environment |= {"AURA_STALL_SECONDS": "1", "PYTHONPATH": str(program)}
         failures = until_complete(here, "aura", "push")
-        _no_wrong_byte(bucket.root / "team")
-        assert len(bucket.objects()) == 13
+        # A bit turned in a request's name may leave an object that no one asks for; those that are asked for are right.
+        stored, cached = bucket.objects(), contents(here.folder / ".dvc/cache")
+        assert len(cached) == 13
+        assert all(stored[name].read_bytes() == content for name, content in cached.items())
         failures += until_complete(there, "aura", "pull")
         _no_wrong_byte(there.folder / ".dvc/cache")
         assert contents(there.folder / "data") == contents(here.folder / "data")

@@ -108,7 +108,7 @@ def test_pull(small_template: Path, tmp_path: Path):
 
     def prepare(scene: Scene) -> Project:
         here = in_scene(copy_small(small_template, scene.folder / "here"), scene)
-        shutil.copytree(here.folder / ".dvc/cache/files", scene.bucket.root / PREFIX / "files")
+        here.run("aura", "push")
         return in_scene(clone(here, scene.folder / "there"), scene)
 
     def check(scene: Scene, project: Project, done: bool) -> None:
