@@ -49,7 +49,7 @@ def before(extracted: Iterable[Path], output: Path, options: TrainTokenizer) -> 
 
 
 def after(folder: Path, passed: bool | None) -> list[Check]:
-    """What the guide asks for after training into `folder`; `passed` says whether the gates held, None: not measured."""
+    """What the guide asks for after training into `folder`; `passed`: whether the gates held, None if not measured."""
     checks = [_present(folder / name) for name in NAMES]
     if checks[0].holds:
         checks.append(_checked("model", lambda: _load(folder), "loads, and encodes the golden texts as it should"))

@@ -1,7 +1,6 @@
 """`aura doctor` and the one-shot program's checklists."""
 
 import shutil
-from pathlib import Path
 
 from tests.conftest import Project
 
@@ -25,7 +24,7 @@ def test_a_built_pipeline_lacks_nothing_but_text(built: Project):
     assert "remote" not in told
 
 
-def test_what_is_wrong_is_named_with_what_to_do(project: Project, tmp_path: Path):
+def test_what_is_wrong_is_named_with_what_to_do(project: Project):
     model = project.folder / "models/spm/spiece.model"
     (project.folder / "dvc.lock").write_text((project.folder / "dvc.lock").read_text() + "\n")
     model.parent.chmod(0o755)
