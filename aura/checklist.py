@@ -25,11 +25,20 @@ NAMES = ("spiece.model", "spiece.vocab", "spiece_config.json", GOLDEN, "tokenize
 
 @dataclass(frozen=True)
 class Check:
-    """One line of a checklist: what was looked at, whether all is well, and what was found, or what to do."""
+    """One line of a checklist: what was looked at, whether all is well, and what was found, or what to do.
+
+    A check that does not hold is a failure, unless it is `only_advice`.
+    """
 
     what: str
     holds: bool
     told: str
+    only_advice: bool = False
+
+    @property
+    def mark(self) -> str:
+        """x, or ! for advice, or a space."""
+        return "x" if self.holds else "!" if self.only_advice else " "
 
 
 def before(extracted: Iterable[Path], output: Path, options: TrainTokenizer) -> list[Check]:
@@ -99,7 +108,7 @@ def show(title: str, checks: Iterable[Check]) -> None:
     """Print a checklist."""
     console.out.print(f"{title}:", markup=False)
     for check in checks:
-        console.out.print(f"  [{'x' if check.holds else ' '}] {check.what}: {check.told}", markup=False)
+        console.out.print(f"  [{check.mark}] {check.what}: {check.told}", markup=False)
 
 
 def _enough(extracted: list[Path]) -> list[Check]:
@@ -115,7 +124,7 @@ def _enough(extracted: list[Path]) -> list[Check]:
     much, many = size >= MIN_BYTES, max(count, documents) >= MIN_FILES
     wanted = f"; {MIN_FILES} files and {console.size(MIN_BYTES)} are the least for a tokenizer that counts"
     found = f"{count:,} files, {documents:,} documents, {console.size(size)}"
-    return [Check("text", much and many, found + ("" if much and many else wanted))]
+    return [Check("text", much and many, found + ("" if much and many else wanted), only_advice=True)]
 
 
 def _writable(folder: Path) -> Check:
