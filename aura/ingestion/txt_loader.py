@@ -4,6 +4,7 @@ The same readers, cleaning and lexicon as the pipeline's `extract`, without shar
 held in memory. Documents that cannot be used are left out, as `extract` does with its default parameters.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,17 +51,20 @@ def load_text_corpus_all(
     return load_text_corpus(txt_folder, lexicon=lexicon) + load_json_corpus(json_folder, lexicon=lexicon)
 
 
-def _load(source: Source, lexicon: Path) -> list[Item]:
-    texts: list[str] = []
+def cleaned(source: Source) -> Iterator[tuple[Path, str | Lost]]:
+    """Each document of a source with the file it is from: its text as `extract` cleans it, or why it is lost."""
     for file in list_files(source):
         try:
             data = decompressed(file.name, file.path.read_bytes())
-        except Damaged:
+        except Damaged as error:
+            yield file.path, Lost(str(error))
             continue
         for item in documents(source, file.name, data):
-            text = item if isinstance(item, Lost) else clean(item, invalid_text="drop", min_chars=1)
-            if not isinstance(text, Lost):
-                texts.append(text)
+            yield file.path, item if isinstance(item, Lost) else clean(item, invalid_text="drop", min_chars=1)
+
+
+def _load(source: Source, lexicon: Path) -> list[Item]:
+    texts = [text for _, text in cleaned(source) if isinstance(text, str)]
     vectors = affect_vectors(pa.array(texts, pa.large_string()), read_lexicon(lexicon))
     rows = vectors.flatten().to_numpy().reshape(-1, len(EMOTIONS))
     return list(zip(texts, rows, strict=True))

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from aura import files, params
 from aura.errors import UserError
-from aura.ingestion.cleaning import clean
-from aura.ingestion.readers import Lost, documents, list_files
+from aura.ingestion.txt_loader import cleaned
 from aura.params import TxtSource
 from aura.tokenizer import artifact
 from aura.tokenizer.counts import count_words, texts_hash
@@ -45,14 +44,11 @@ class SPMTokenizer(Tokenizer):
 
 
 def _read_texts(folder: Path) -> list[str]:
-    """The documents of a folder, cleaned as `extract` does; read here, as scripts without a main guard call this."""
-    source = TxtSource(kind="txt", path=str(folder))
+    """The documents of a folder; read in this process, as scripts without a main guard call this."""
     texts = []
-    for file in list_files(source):
-        for item in documents(source, file.name, file.path.read_bytes()):
-            text = item if isinstance(item, Lost) else clean(item, invalid_text="drop", min_chars=1)
-            if isinstance(text, str):
-                texts.append(text)
-            elif text.reason != "empty":
-                raise UserError(f"{file.path}: {text.reason}. Convert the file to UTF-8, or take it out of the folder.")
+    for path, text in cleaned(TxtSource(kind="txt", path=str(folder))):
+        if isinstance(text, str):
+            texts.append(text)
+        elif text.reason != "empty":
+            raise UserError(f"{path}: {text.reason}. Convert the file to UTF-8, or take it out of the folder.")
     return texts
