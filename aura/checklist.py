@@ -44,7 +44,7 @@ class Check:
 def before(extracted: Iterable[Path], output: Path, options: TrainTokenizer) -> list[Check]:
     """What the guide asks for before training on the `extracted` folders of some sources into the folder `output`."""
     symbols = train.symbols_of(options)
-    size = f"{options.vocab_size:,} pieces, {options.model_type}"
+    size = f"{options.vocab_size} pieces, {options.model_type}"
     special = f"{len(symbols.special)} special tokens, {len(symbols.user)} user symbols"
     return [
         *_enough(list(extracted)),

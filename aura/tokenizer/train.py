@@ -20,8 +20,8 @@ from aura.errors import UserError
 from aura.params import TrainTokenizer
 from aura.tokenizer import symbols
 from aura.tokenizer.counts import MAX_WORD_CHARS, WordCounts
+from aura.tokenizer.model_file import SCORE_STEPS
 
-SCORE_STEPS = 64  # unigram scores are multiples of 1/64; 1/256 and finer left ties in very long lines
 _TOO_SMALL = re.compile(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)")
 _MEND = "Set vocab_size (train_tokenizer in params.yaml, or --vocab_size)"
 
