@@ -25,17 +25,26 @@ NAMES = ("spiece.model", "spiece.vocab", "spiece_config.json", GOLDEN, "tokenize
 
 @dataclass(frozen=True)
 class Check:
-    """One line of a checklist: what was looked at, whether all is well, and what was found, or what to do."""
+    """One line of a checklist: what was looked at, whether all is well, and what was found, or what to do.
+
+    A check that does not hold is a failure, unless it is `only_advice`.
+    """
 
     what: str
     holds: bool
     told: str
+    only_advice: bool = False
+
+    @property
+    def mark(self) -> str:
+        """x, or ! for advice, or a space."""
+        return "x" if self.holds else "!" if self.only_advice else " "
 
 
 def before(extracted: Iterable[Path], output: Path, options: TrainTokenizer) -> list[Check]:
     """What the guide asks for before training on the `extracted` folders of some sources into the folder `output`."""
     symbols = train.symbols_of(options)
-    size = f"{options.vocab_size:,} pieces, {options.model_type}"
+    size = f"{options.vocab_size} pieces, {options.model_type}"
     special = f"{len(symbols.special)} special tokens, {len(symbols.user)} user symbols"
     return [
         *_enough(list(extracted)),
@@ -49,7 +58,7 @@ def before(extracted: Iterable[Path], output: Path, options: TrainTokenizer) -> 
 
 
 def after(folder: Path, passed: bool | None) -> list[Check]:
-    """What the guide asks for after training into `folder`; `passed` says whether the gates held, None: not measured."""
+    """What the guide asks for after training into `folder`; `passed`: whether the gates held, None if not measured."""
     checks = [_present(folder / name) for name in NAMES]
     if checks[0].holds:
         checks.append(_checked("model", lambda: _load(folder), "loads, and encodes the golden texts as it should"))
@@ -99,7 +108,7 @@ def show(title: str, checks: Iterable[Check]) -> None:
     """Print a checklist."""
     console.out.print(f"{title}:", markup=False)
     for check in checks:
-        console.out.print(f"  [{'x' if check.holds else ' '}] {check.what}: {check.told}", markup=False)
+        console.out.print(f"  [{check.mark}] {check.what}: {check.told}", markup=False)
 
 
 def _enough(extracted: list[Path]) -> list[Check]:
@@ -115,7 +124,7 @@ def _enough(extracted: list[Path]) -> list[Check]:
     much, many = size >= MIN_BYTES, max(count, documents) >= MIN_FILES
     wanted = f"; {MIN_FILES} files and {console.size(MIN_BYTES)} are the least for a tokenizer that counts"
     found = f"{count:,} files, {documents:,} documents, {console.size(size)}"
-    return [Check("text", much and many, found + ("" if much and many else wanted))]
+    return [Check("text", much and many, found + ("" if much and many else wanted), only_advice=True)]
 
 
 def _writable(folder: Path) -> Check:

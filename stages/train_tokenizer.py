@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from aura import cache, console, libraries, params
 from aura.ingestion import corpus
@@ -41,21 +42,13 @@ def train_tokenizer() -> None:
     )
 
 
-def train_tokenizer_enhanced(
-    corpus_path: str | Path,
-    output_dir: str | Path,
-    vocab_size: int | str | None = None,
-    model_type: str | None = None,
-    *,
-    skip_validation: bool = False,
-    **options: object,
-) -> Path:
-    """The program as a function, under the guide's import path: see `aura.tokenizer.program`."""
-    from aura.tokenizer import program
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    """Give `train_tokenizer_enhanced` under the guide's import path; the stage does not depend on its module."""
+    if name == "train_tokenizer_enhanced":
+        from aura.tokenizer import program
 
-    return program.train_tokenizer_enhanced(
-        corpus_path, output_dir, vocab_size, model_type, skip_validation=skip_validation, **options
-    )
+        return program.train_tokenizer_enhanced
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _left_out(learnt_from: dict[str, dict[str, int]]) -> str:

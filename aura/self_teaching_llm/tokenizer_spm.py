@@ -43,8 +43,7 @@ class SPMTokenizer(Tokenizer):
 
 
 def _read_texts(folder: Path) -> list[str]:
-    """The documents of a folder, cleaned as `extract` does; read here, as scripts without a main guard call this."""
-    source = TxtSource(kind="txt", path=str(folder))
+    """The documents of a folder; read in this process, as scripts without a main guard call this."""
     texts = []
     for file, text in read_documents(source):
         if isinstance(text, str):

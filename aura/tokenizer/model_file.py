@@ -19,6 +19,7 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 from aura.errors import UserError
 from aura.tokenizer.symbols import BASIC, SPACE
 
+SCORE_STEPS = 64  # unigram scores are multiples of 1/64; 1/256 and finer left ties in very long lines
 _TYPES = model_pb2.ModelProto.SentencePiece
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 

@@ -23,7 +23,7 @@ import sentencepiece
 from aura import files
 from aura.errors import UserError
 from aura.tokenizer import model_file
-from aura.tokenizer.model_file import Kind
+from aura.tokenizer.model_file import SCORE_STEPS, Kind
 from aura.tokenizer.symbols import BOS, EOS, PAD, SPACE, UNK
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 Ids = npt.NDArray[np.int32]
 AllowedSpecial = Literal["all"] | Collection[str]
 GOLDEN, GOLDEN_FORMAT = "golden.json", 1  # beside spiece.model, by aura.tokenizer.golden
-SCORE_STEPS = 64  # scores are multiples of 1/64, so that sums of them are exact in 32 bits
 
 
 class Tokenizer:

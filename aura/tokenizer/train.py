@@ -25,10 +25,10 @@ from aura.errors import UserError
 from aura.params import TrainTokenizer
 from aura.tokenizer import seeds, symbols
 from aura.tokenizer.counts import MAX_WORD_CHARS
+from aura.tokenizer.model_file import SCORE_STEPS
 from aura.tokenizer.seeds import Seeds
 from aura.tokenizer.segments import Splitting
 
-SCORE_STEPS = 64  # unigram scores are multiples of 1/64; 1/256 and finer left ties in very long lines
 SEEDS_PER_PIECE = 4  # unigram begins with so many: of 2 to 5, the best on other text at 32,000 pieces
 _TOO_SMALL = re.compile(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)")
 _MEND = "Set vocab_size (train_tokenizer in params.yaml, or --vocab_size)"

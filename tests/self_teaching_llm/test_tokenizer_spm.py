@@ -1,3 +1,4 @@
+import gzip
 import subprocess
 import sys
 
@@ -47,6 +48,16 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "odd.txt").write_bytes(b"\xff and more")
     with pytest.raises(UserError, match=r"odd\.txt: invalid UTF-8"):
         SPMTokenizer.train_from_dir(tmp_path, tmp_path / "spiece", vocab_size=300)
+
+
+def test_compressed_files_are_read(folder, tmp_path):
+    for number, path in enumerate(sorted(folder.iterdir())):
+        (tmp_path / f"{number}.txt.gz").write_bytes(gzip.compress(path.read_bytes()))
+    plain = SPMTokenizer.train_from_dir(folder, tmp_path / "plain/spiece", vocab_size=325)
+    assert SPMTokenizer.train_from_dir(tmp_path, tmp_path / "gz/spiece", vocab_size=325).sha256 == plain.sha256
+    (tmp_path / "odd.txt.gz").write_bytes(b"no gzip")
+    with pytest.raises(UserError, match=r"odd\.txt\.gz: damaged gzip"):
+        SPMTokenizer.train_from_dir(tmp_path, tmp_path / "spiece", vocab_size=325)
 
 
 def test_an_unknown_option_is_named(folder, tmp_path):
