@@ -4,6 +4,7 @@ import typer
 
 from aura import console
 from aura.commands import cache, lock, source, tpu
+from aura.commands.sample import sample
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +17,7 @@ app.add_typer(source.app, name="source")
 app.add_typer(cache.app, name="cache")
 app.add_typer(lock.app, name="lock")
 app.add_typer(tpu.app, name="tpu")
+app.command("sample")(sample)
 
 
 def main() -> None:

@@ -247,8 +247,13 @@ def parse(text: str, path: Path) -> Params:
         values = YAML(typ="safe").load(text)
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    params = checked(Params, values, str(path))
-    _check_together(path, params)
+    return checked_together(values, str(path))
+
+
+def checked_together(values: Any, name: str) -> Params:  # noqa: ANN401 - what YAML or a caller gives
+    """Check the values of a whole params.yaml, each and together; messages begin with `name`."""
+    params = checked(Params, values, name)
+    _check_together(name, params)
     return params
 
 
@@ -278,7 +283,7 @@ def checked(kind: type[Model], values: Any, name: str) -> Model:  # noqa: ANN401
         raise UserError("\n".join(_explain(name, kind, values, mistake) for mistake in error.errors())) from None
 
 
-def _check_together(path: Path, params: Params) -> None:
+def _check_together(name: str, params: Params) -> None:
     """Rules that bind several keys."""
     run, sources = params.pretrain, params.extract.sources
     shape = run.shape()
@@ -334,7 +339,7 @@ def _check_together(path: Path, params: Params) -> None:
             for name in run.source_weights
         ),
     ]
-    broken = [f"{path}: {message}" for holds, message in rules if not holds]
+    broken = [f"{name}: {message}" for holds, message in rules if not holds]
     if broken:
         raise UserError("\n".join(broken))
 

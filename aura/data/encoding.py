@@ -50,6 +50,14 @@ def encode_corpus(
     tokenizer = Tokenizer.load(model)
     require_passed(passed, tokenizer.sha256)
     require_same_corpus(tokenizer_folder / "spiece_config.json", manifest["hash"]["train"])
+    return encode_with(tokenizer, corpus_folder, output, layout, cache)
+
+
+def encode_with(
+    tokenizer: Tokenizer, corpus_folder: Path, output: Path, layout: Encode, cache: Cache
+) -> list[token_shards.Entry]:
+    """`encode_corpus` with whatever tokenizer: it may have learnt from other text, and passed no gates."""
+    manifest = read_corpus_manifest(corpus_folder)
     code = (corpus, model_file, symbols, token_shards, tokenizer_module, sys.modules[__name__])
     namespace = action_key("tokens", tokenizer.sha256, layout.model_dump(), code_key(code, LIBRARIES))
     with files.replaced_folder(output) as partial:

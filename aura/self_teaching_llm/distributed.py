@@ -18,7 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from aura.errors import UserError
 
 HEARTBEAT = 10  # seconds without a sign of life after which a process counts as lost
-MEETING = 120  # seconds for which processes wait for each other at the start
+MEETING = 300  # seconds for which processes wait for each other at the start
 
 
 def start() -> None:
@@ -38,6 +38,17 @@ def start() -> None:
             f"{os.environ.get('AURA_PROCESSES')!r} and {os.environ.get('AURA_PROCESS')!r}. Set or unset all three."
         ) from None
     join(coordinator, processes, process)
+
+
+def meet(name: str) -> None:
+    """Wait until every process is here, at most MEETING seconds; what follows may not bear a late one.
+
+    Compilation takes processes differently long, and the first exchange among CPUs gives up after 30 seconds.
+    """
+    if jax.process_count() > 1:
+        from orbax.checkpoint import multihost
+
+        multihost.get_barrier_sync_fn()(key=name, timeout_ms=1000 * MEETING)
 
 
 def is_first() -> bool:

@@ -71,7 +71,7 @@ def pretrain(
         if live:
             stack.enter_context(live)
         first = run.history.step
-        attempts = Attempts(run.checkpoints.folder if run.checkpoints.worthwhile else None, first)
+        attempts = Attempts(run.checkpoints.folder if run.checkpoints.worthwhile else None, first, watch.began)
         run.loop(Plots(live, options), attempts, watch, profile)
         metrics = run.metrics()
         if live:
@@ -79,7 +79,8 @@ def pretrain(
     model = weights.plain(run.config, distributed.on_host(run.state["model"]))
     if distributed.is_first():
         files.write_bytes(reports / "samples.txt", sample_text(model, shards, tokenizer, options).encode())
-        weights.save(output, model, {"tokenizer": tokenizer.sha256, "tokens": shards.sha256})
+        origin = {"seq_len": options.seq_len, "tokenizer": tokenizer.sha256, "tokens": shards.sha256}
+        weights.save(output, model, origin)
         watch.lap("sample_and_save")
         steps_timed = max(0, options.steps - first - 1)
         write_timings(reports / "timings.json", watch, attempts, options, run.config, steps_timed)
@@ -130,7 +131,11 @@ class Run:
         """Take the steps that are left; evaluate, save and report in between."""
         first, last = self.history.step, self.options.steps
         plots.write(self.history, 0)
-        outcomes = train(self.state, make_step(self.options), self.batches, self.layout, first, last)
+        with jax.set_mesh(self.mesh):
+            run_step = make_step(self.options).lower(self.state, self.layout.shapes()).compile()
+        distributed.meet("compiled")
+        watch.lap("compile")
+        outcomes = train(self.state, run_step, self.batches, self.layout, first, last)
         if distributed.is_first():
             outcomes = console.track(outcomes, "pretraining", total=last - first)
         if profile:

@@ -25,7 +25,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
-        self._last = time.perf_counter()
+        self.began = self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
         """Count the time since the lap before as spent on `name`."""
@@ -50,20 +50,21 @@ class Attempts:
     Arguments:
         folder: of the run's checkpoints; None keeps no file, and knows of this attempt alone.
         first: the step this attempt begins after.
+        began: when it was started, by `time.perf_counter`.
     """
 
-    def __init__(self, folder: str | None, first: int) -> None:
+    def __init__(self, folder: str | None, first: int, began: float) -> None:
         from etils import epath
 
         self._file = epath.Path(folder) / "attempts.json" if folder else None
         earlier = json.loads(self._file.read_text()) if self._file and self._file.exists() else []
         self._attempts = [*(Attempt(**attempt) for attempt in earlier), Attempt(first, first, 0.0, 0.0)]
-        self._begin, self._noted = time.monotonic(), float("-inf")
+        self._began, self._noted = began, float("-inf")
 
     def reached(self, step: int, step_seconds: float) -> None:
         """Note how far this attempt has come; written at most every ten seconds."""
-        now = time.monotonic()
-        self._attempts[-1] = Attempt(self._attempts[-1].first, step, now - self._begin, step_seconds)
+        now = time.perf_counter()
+        self._attempts[-1] = Attempt(self._attempts[-1].first, step, now - self._began, step_seconds)
         if self._file and now - self._noted > NOTE_EVERY:
             self._noted = now
             self._file.parent.mkdir(parents=True, exist_ok=True)

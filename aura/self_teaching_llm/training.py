@@ -38,7 +38,7 @@ def initial_state(options: Pretrain, config: ModelConfig, compute: Compute) -> S
     return {"model": model, "optimizer": make_optimizer(options).init(model)}
 
 
-def make_step(options: Pretrain) -> Step:
+def make_step(options: Pretrain) -> Any:  # noqa: ANN401 - a Step that jax.jit made, which can also be lowered
     """The compiled function (state, batch) -> (next state, outcome); it consumes the state's memory."""
     optimizer = make_optimizer(options)
 

@@ -26,20 +26,25 @@ def save(folder: Path, model: LanguageModel, origin: dict[str, Any]) -> None:
     """Put model.safetensors and config.json into `folder`, all or none; `origin` says what the model was made from."""
     tensors = {leaf_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(model)}
     parameters = sum(tensor.size for tensor in tensors.values())
-    config = {"format": FORMAT, "model": asdict(model.config), "parameters": parameters, **origin}
+    record = {"format": FORMAT, "model": asdict(model.config), "parameters": parameters, **origin}
     with files.replaced_folder(folder) as partial:
         # Not save_file: its error about a full disk is no OSError.
         files.write_bytes(partial / "model.safetensors", serialised(tensors))
-        files.write_json(partial / "config.json", config)
+        files.write_json(partial / "config.json", record)
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """What config.json in `folder` says of the model and its origin; an absent or foreign one is a `UserError`."""
+    files.require_folder(folder, made_by=MADE_BY)
+    read: dict[str, Any] = files.read_json(folder / "config.json", made_by=MADE_BY)
+    if read.get("format") != FORMAT:
+        raise UserError(f"{folder}: expected format {FORMAT}, came {read.get('format')!r}. Run: {MADE_BY}")
+    return read
 
 
 def load(folder: Path) -> LanguageModel:
     """The model in `folder`; an absent, foreign or misfitting one is a `UserError`."""
-    files.require_folder(folder, made_by=MADE_BY)
-    config = files.read_json(folder / "config.json", made_by=MADE_BY)
-    if config.get("format") != FORMAT:
-        raise UserError(f"{folder}: expected format {FORMAT}, came {config.get('format')!r}. Run: {MADE_BY}")
-    shapes = _shapes(ModelConfig(**config["model"]))
+    shapes = _shapes(ModelConfig(**config(folder)["model"]))
     tensors = load_file(folder / "model.safetensors")
     expected = {leaf_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
     came = {name: tensor.shape for name, tensor in tensors.items()}
@@ -53,13 +58,13 @@ def load(folder: Path) -> LanguageModel:
     return model
 
 
-def plain(config: ModelConfig, model: LanguageModel) -> LanguageModel:
+def plain(shape: ModelConfig, model: LanguageModel) -> LanguageModel:
     """A model of whole arrays, however it was trained, as one that computes in float32 on one device."""
     leaves = [jax.numpy.asarray(leaf) for leaf in jax.tree.leaves(model)]
-    made: LanguageModel = jax.tree.unflatten(jax.tree.structure(_shapes(config)), leaves)
+    made: LanguageModel = jax.tree.unflatten(jax.tree.structure(_shapes(shape)), leaves)
     return made
 
 
-def _shapes(config: ModelConfig) -> LanguageModel:
-    shapes: LanguageModel = jax.eval_shape(lambda: LanguageModel(config, seed=0))
+def _shapes(shape: ModelConfig) -> LanguageModel:
+    shapes: LanguageModel = jax.eval_shape(lambda: LanguageModel(shape, seed=0))
     return shapes

@@ -72,7 +72,7 @@ def test_samples_continue_the_beginnings_of_held_out_documents(made: MiniTokens,
 def test_timings_are_apart_from_results(trained: Path):
     timings = files.read_json(trained / "reports/timings.json", made_by="")
     assert timings["tokens_per_second"] > 0
-    laps = {"prepare", "initialise", "first_step", "train", "evaluate", "log_and_save", "sample_and_save"}
+    laps = {"prepare", "initialise", "compile", "first_step", "train", "evaluate", "log_and_save", "sample_and_save"}
     assert set(timings["seconds"]) == laps
     assert (timings["attempts"], timings["mfu"]) == (1, None)
 

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import Project
 from tests.stages.test_pipeline import ALL
 
-AFTER_SELECT = {"train_tokenizer", "validate", "encode", "pretrain"}
+AFTER_SELECT = {"train_tokenizer", "validate", "encode", "pretrain", "export"}
 EXTRACTS = {name for name in ALL if name.startswith("extract")}
 pytestmark = pytest.mark.slow
 CHANGES = {
@@ -15,8 +15,8 @@ CHANGES = {
     "select.held_out=0.3": {"select"} | AFTER_SELECT,
     "train_tokenizer.vocab_size=650": AFTER_SELECT,
     "validate.max_fertility=55.0": {"validate"},
-    "encode.add_eos=false": {"encode", "pretrain"},
-    "pretrain.steps=7": {"pretrain"},
+    "encode.add_eos=false": {"encode", "pretrain", "export"},
+    "pretrain.steps=7": {"pretrain", "export"},
 }
 
 

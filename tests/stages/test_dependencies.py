@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import REPOSITORY, Project
 
-STAGES = ("extract", "select", "train_tokenizer", "validate", "encode", "pretrain")
+STAGES = ("extract", "select", "train_tokenizer", "validate", "encode", "pretrain", "export")
 
 # Runs a stage in one process (so that what its workers import shows too) and prints what was imported.
 TRACE = """
@@ -43,7 +43,7 @@ def test_a_stage_lists_exactly_the_modules_it_imports(built: Project, tmp_path: 
 def test_stages_scripts_and_sections_share_their_names():
     scripts = {path.stem for path in (REPOSITORY / "stages").glob("*.py")} - {"__init__"}
     sections = set(YAML(typ="safe").load(REPOSITORY / "params.yaml")) - {"cache"}  # which changes no output
-    assert set(pipeline()) == scripts == sections == set(STAGES)
+    assert set(pipeline()) == scripts == sections | {"export"} == set(STAGES)  # which has no options
 
 
 def test_select_lists_every_source():

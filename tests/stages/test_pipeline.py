@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Project
 
 ALL = {"extract@books", "extract@posts", "extract@pinned", "extract@sample"} | {
-    *("select", "train_tokenizer", "validate", "encode", "pretrain")
+    *("select", "train_tokenizer", "validate", "encode", "pretrain", "export")
 }
 
 
@@ -91,9 +91,14 @@ def test_a_fresh_clone_runs_nothing_after_a_source_was_removed(project: Project,
     assert repro(Project(tmp_path / "clone"), "--pull", "--allow-missing") == set()
 
 
-@pytest.mark.parametrize("stage", ["select", "train_tokenizer", "validate", "encode", "pretrain"])
+@pytest.mark.parametrize("stage", ["select", "train_tokenizer", "validate", "encode", "pretrain", "export"])
 def test_a_stage_script_refuses_an_absent_input(built: Project, tmp_path: Path, stage: str):
-    inputs = {"select": "data/extracted", "train_tokenizer": "data/corpus", "validate": "data/corpus"}
+    inputs = {
+        "select": "data/extracted",
+        "train_tokenizer": "data/corpus",
+        "validate": "data/corpus",
+        "export": "models",
+    }
     project = built.copy(tmp_path / "project")
     shutil.rmtree(project.folder / inputs.get(stage, "data"))
     done = project.run("python", "-m", f"stages.{stage}", check=False)
@@ -120,7 +125,7 @@ def test_a_frozen_stage_does_not_run(project: Project):
     project.edit_params(encode={"add_eos": False})
     assert repro(project) == {"encode"}
     project.run("dvc", "unfreeze", "pretrain")
-    assert repro(project) == {"pretrain"}
+    assert repro(project) == {"pretrain", "export"}
 
 
 def test_an_experiment_runs_what_its_param_touches_and_is_listed(project: Project):

@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from aura import files
+from aura.errors import UserError
+from aura.self_teaching_llm import weights
+from aura.self_teaching_llm.export import export
+from aura.self_teaching_llm.model import LanguageModel, ModelConfig, initial_model
+from tests.llama import NumpyLlama
+from tests.mini_tokens import MiniTokens
+
+SHAPE = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 48}
+
+
+def exported(made: MiniTokens, folder: Path, **changes: object) -> LanguageModel:
+    """A model with weights of every size, so that no part of it hides, exported to `folder`/hf."""
+    tokenizer = made.tokenizer
+    model = initial_model(
+        ModelConfig(**({"vocab_size": tokenizer.vocab_size, "tied_embeddings": True} | SHAPE | changes)), 0
+    )
+    noise = iter(jax.random.split(jax.random.key(1), 99))
+    model = jax.tree.map(lambda leaf: leaf * (1 + 0.5 * jax.random.normal(next(noise), leaf.shape)), model)
+    weights.save(folder / "lm", model, {"seq_len": 64, "tokenizer": tokenizer.sha256})
+    export(folder / "lm", made.spm, folder / "hf")
+    return model
+
+
+def ids(made: MiniTokens) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, made.tokenizer.vocab_size, 24)
+
+
+@pytest.mark.parametrize("changes", [{}, {"tied_embeddings": False}, {"kv_heads": 4}, {"kv_heads": 1, "affect": True}])
+def test_logits_are_those_of_llama_written_in_numpy(made: MiniTokens, tmp_path: Path, changes: dict):
+    model = exported(made, tmp_path, **changes)
+    ours = np.asarray(jax.jit(LanguageModel.__call__)(model, ids(made)[None]))[0]
+    theirs = NumpyLlama(tmp_path / "hf").logits(ids(made))
+    assert theirs.std() > 0.1
+    assert np.abs(ours - theirs).max() < 1e-4
+    np.testing.assert_array_equal(ours.argmax(axis=-1), theirs.argmax(axis=-1))
+
+
+def test_the_folder_holds_the_model_and_the_tokenizers_files(made: MiniTokens, tmp_path: Path):
+    exported(made, tmp_path)
+    names = {file.name for file in (tmp_path / "hf").iterdir()}
+    assert names == {"config.json", "model.safetensors"} | {file.name for file in made.spm.iterdir()}
+    config = files.read_json(tmp_path / "hf/config.json", made_by="")
+    tokenizer = made.tokenizer
+    assert (config["vocab_size"], config["max_position_embeddings"]) == (tokenizer.vocab_size, 64)
+    assert (config["bos_token_id"], config["eos_token_id"]) == (tokenizer.bos_id, tokenizer.eos_id)
+
+
+def test_the_same_model_gives_the_same_bytes(made: MiniTokens, tmp_path: Path):
+    for name in ("one", "other"):
+        exported(made, tmp_path / name)
+    for file in (tmp_path / "one/hf").iterdir():
+        assert files.sha256_file(file) == files.sha256_file(tmp_path / "other/hf" / file.name)
+
+
+def test_tied_weights_are_stored_once(made: MiniTokens, tmp_path: Path):
+    exported(made, tmp_path)
+    assert "lm_head.weight" not in load_file(tmp_path / "hf/model.safetensors")
+
+
+def test_another_tokenizer_is_refused(made: MiniTokens, tmp_path: Path):
+    exported(made, tmp_path)
+    config = files.read_json(tmp_path / "lm/config.json", made_by="")
+    files.write_json(tmp_path / "lm/config.json", config | {"tokenizer": "f" * 64})
+    with pytest.raises(UserError, match="was trained on the tokenizer ffff"):
+        export(tmp_path / "lm", made.spm, tmp_path / "hf")
