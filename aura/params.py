@@ -267,10 +267,7 @@ def changed(params: Params, changes: Mapping[str, Any]) -> Params:
     for key, value in changes.items():
         section, _, name = key.partition(".")
         values[section][name] = value
-    path = Path("params.yaml with options and variables")
-    result = checked(Params, values, str(path))
-    _check_together(path, result)
-    return result
+    return checked_together(values, "params.yaml with options and variables")
 
 
 def checked(kind: type[Model], values: Any, name: str) -> Model:  # noqa: ANN401 - what YAML or a caller gives
