@@ -45,7 +45,7 @@ class SPMTokenizer(Tokenizer):
 def _read_texts(folder: Path) -> list[str]:
     """The documents of a folder; read in this process, as scripts without a main guard call this."""
     texts = []
-    for file, text in read_documents(source):
+    for file, text in read_documents(TxtSource(kind="txt", path=str(folder))):
         if isinstance(text, str):
             texts.append(text)
         elif text.reason != "empty":
