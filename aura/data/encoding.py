@@ -2,8 +2,8 @@
 
 Three things must fit before any work: the corpus is the one its manifest describes, the tokenizer learnt from
 it, and this very tokenizer passed its gates. One corpus file becomes one shard. Threads encode blocks of documents,
-of one file or of several, through the tokenizer's table of units; memory holds as many blocks as there are cores,
-and the ids of a shard. The action cache keeps shards, so that with one tokenizer only corpus files that changed are
+of one file or of several, through the tokenizer's table of units; memory holds two blocks a core, and the ids
+of a shard. The action cache keeps shards, so that with one tokenizer only corpus files that changed are
 encoded again, and the table, so that those mostly look up and gather.
 """
 
@@ -74,12 +74,13 @@ def encode_with(
         }
         entries = {path: _copied(cache, key, partial_output) for path, key in keys.items()}
         missing = [path for path, entry in entries.items() if entry is None]
-        with _kept_table(tokenizer, cache):
-            for path, blocks in _encoded(corpus_folder, missing, tokenizer, layout):
-                entry = _write(partial_output, path, blocks)
-                ids, documents = token_shards.files_of(partial_output, entry.path)
-                cache.put(keys[path], asdict(entry), {"ids": ids, "documents": documents})
-                entries[path] = entry
+        if missing:
+            with _kept_table(tokenizer, cache):
+                for path, blocks in _encoded(corpus_folder, missing, tokenizer, layout):
+                    entry = _write(partial_output, path, blocks)
+                    ids, documents = token_shards.files_of(partial_output, entry.path)
+                    cache.put(keys[path], asdict(entry), {"ids": ids, "documents": documents})
+                    entries[path] = entry
         whole = [entry for entry in entries.values() if entry]
         token_shards.write_manifest(partial_output, tokenizer.sha256, tokenizer.vocab_size, layout.model_dump(), whole)
     return whole
