@@ -26,7 +26,6 @@ import numpy as np
 
 from aura import params
 from aura.tokenizer import artifact
-from aura.tokenizer.counts import count_words
 from aura.tokenizer.tokenizer import Tokenizer
 
 RESULT = Path(__file__).parent / "results/encode.json"
@@ -68,7 +67,7 @@ def trained(texts: list[str], model_type: str, size: int, folder: Path) -> Token
     """A tokenizer of the project's own options."""
     options = params.load().train_tokenizer
     chosen = artifact.with_changes(options, model_type=model_type, vocab_size=size)
-    for name, content in artifact.build(count_words(texts), "0" * 64, chosen).files().items():
+    for name, content in artifact.build_from_texts(texts, chosen).files().items():
         (folder / name).write_bytes(content)
     return Tokenizer(folder / "spiece.model")
 

@@ -44,7 +44,7 @@ def held_out(texts, tmp_path_factory, write_corpus) -> Path:
 @pytest.fixture(scope="module")
 def good(texts, options) -> dict[str, bytes]:
     """The files of a tokenizer, with a golden file."""
-    made = artifact.build(count_words(texts), "0" * 64, options()).files()
+    made = artifact.build_from_texts(texts, options()).files()
     golden = {"cases": [{"text": "the end", "ids": ids(made["spiece.model"], "the end")}]}
     return made | {"golden.json": json.dumps(golden).encode()}
 
@@ -121,7 +121,7 @@ def test_a_special_token_that_text_can_forge(tmp_path, good, held_out):
 
 def test_one_languages_characters_missing(tmp_path, documents, options, held_out):
     english = [text for text in documents if text.isascii()]
-    said = judge(tmp_path, artifact.build(count_words(english), "0" * 64, options()).files(), held_out)
+    said = judge(tmp_path, artifact.build_from_texts(english, options()).files(), held_out)
     assert "group_byte_fallback_share" in said
     assert "script Cyrillic" in said
 
@@ -144,7 +144,7 @@ def test_a_stale_golden_file(tmp_path, good, held_out):
 
 
 def test_a_vocabulary_twice_too_large(tmp_path, texts, options, held_out):
-    large = artifact.build(count_words(texts), "0" * 64, options(vocab_size=6000)).files()
+    large = artifact.build_from_texts(texts, options(vocab_size=6000)).files()
     assert "unused_share" in judge(tmp_path, large, held_out)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from aura.tokenizer import artifact
-from aura.tokenizer.counts import count_words
 from aura.tokenizer.golden import TEXTS
 from aura.tokenizer.hf_export import export
 from aura.tokenizer.tokenizer import Tokenizer
@@ -68,7 +67,7 @@ def test_user_symbols_and_a_vocabulary_without_ascii(options: Callable[..., Any]
     """Where "<" has no piece, the name of a special token is still no special token."""
     text = "".join(chr(0x4E00 + place % 400) + chr(0x4E00 + place % 37) for place in range(4000))
     chosen = options(model_type=model_type, vocab_size=692, user_symbols=["一二", "\n\n", "é🙂"])
-    content = artifact.build(count_words([text]), "", chosen).model
+    content = artifact.build_from_texts([text], chosen).model
     other, tokenizer = load(tmp_path, content), Tokenizer.from_bytes(content)
     assert tokenizer.proc.piece_to_id("<") == tokenizer.unk_id
     same(tokenizer, other, ["<eos>", "一<eos><eo", "<reserved_0> <0x41>", "一二三é🙂\n\n\n", text[:500], *TEXTS])
