@@ -23,6 +23,7 @@ SUBSTITUTIONS = {
     "--max-documents 100000": "--max-documents 60",
     "allenai/c4": "data/hub",  # a dataset repository in a local folder: tests have no network
     "--config en": "--config default",
+    "--steps 1000": "--steps 10",
     "/path/to/your/data": "data/kb",
     "/path/to/shared/folder": "../store",
     "gs://BUCKET/PREFIX": "../store",

@@ -96,8 +96,9 @@ def test_a_lost_process_ends_the_others_within_half_a_minute(
 def test_a_supervised_run_that_loses_processes_ends_in_the_same_weights(mesh_project: Project, tmp_path: Path):
     project = mesh_project.copy(tmp_path / "project")
     project.edit_params(pretrain={"steps": 60})
-    project.environment["JAX_NUM_CPU_DEVICES"] = "2"
     undisturbed = project.copy(tmp_path / "undisturbed")
+    for one in (project, undisturbed):
+        one.environment["JAX_NUM_CPU_DEVICES"] = "2"
     undisturbed.run(*SUPERVISED)
     log = project.folder / "supervisor.log"
     with log.open("w") as stream, subprocess.Popen(
