@@ -65,7 +65,7 @@ def pretrain_hf(
     settings = params.load()
     options = _with_changes(settings, {name: value for name, value in asked.items() if value is not None})
     tokenizer = Tokenizer.load(spm_model)
-    if output.exists() and not (output / "model.safetensors").exists() and any(output.iterdir()):
+    if output.exists() and not (output / "lm").exists() and any(output.iterdir()):
         raise UserError(f"expected a new folder as --output, or an earlier model; {output} holds other files.")
     pin = DatasetPin(
         dataset=dataset, config=config, split=split, revision=hub.resolve(dataset, revision), max_documents=max_samples

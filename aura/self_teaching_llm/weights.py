@@ -18,7 +18,7 @@ from aura.errors import UserError
 from aura.self_teaching_llm.model import LanguageModel, ModelConfig
 from aura.self_teaching_llm.optimizer import leaf_name
 
-FORMAT = 1
+FORMAT = 2
 MADE_BY = "dvc repro pretrain"
 
 

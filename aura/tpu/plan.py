@@ -5,6 +5,7 @@ memory it needs on each, and its program says what the devices send each other. 
 stated assumptions: no TPU is asked. XLA's own count of arithmetic is not used: it counts a loop's body once.
 """
 
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -102,6 +103,7 @@ def plan(options: Pretrain, vocab_size: int, accelerator: Accelerator, *, fast: 
     memory = compiled.memory_analysis()
     held = {"weights": _bytes(state["model"]), "optimiser": _bytes(state["optimizer"]), "batch": _bytes(batch)}
     components = held | {
+        "padding of these": memory.argument_size_in_bytes - sum(held.values()),
         "activations and gradients": memory.temp_size_in_bytes,
         "results": memory.output_size_in_bytes - memory.alias_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
@@ -160,8 +162,7 @@ def _seconds(arithmetic: float, sent: list[Traffic], accelerator: Accelerator) -
 def _bytes(tree: Any) -> int:  # noqa: ANN401 - a pytree of jax.ShapeDtypeStruct
     """Bytes that one device holds of arrays placed on a mesh."""
     leaves = jax.tree.leaves(tree)
-    shards = ((leaf, leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
-    return sum(int(jax.numpy.dtype(leaf.dtype).itemsize * jax.numpy.prod(jax.numpy.array(s))) for leaf, s in shards)
+    return sum(leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
 
 
 def _explain(options: Pretrain, accelerator: Accelerator, state: State, told: str) -> str:

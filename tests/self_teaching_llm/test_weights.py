@@ -32,7 +32,7 @@ def test_the_config_says_what_the_model_is_and_was_made_from(tmp_path: Path):
     model = initial_model(CONFIG, 0)
     weights.save(tmp_path / "lm", model, {"tokenizer": "f" * 64})
     assert files.read_json(tmp_path / "lm/config.json", made_by="") == {
-        "format": 1,
+        "format": 2,
         "model": vars(CONFIG),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(model)),
         "tokenizer": "f" * 64,
