@@ -3,7 +3,7 @@
 import typer
 
 from aura import console
-from aura.commands import cache, lock, report, source
+from aura.commands import cache, compare, lock, report, source
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,6 +15,8 @@ app = typer.Typer(
 app.add_typer(source.app, name="source")
 app.add_typer(cache.app, name="cache")
 app.add_typer(lock.app, name="lock")
+app.command("compare")(compare.compare)
+app.command("parity")(compare.parity)
 app.command("report")(report.report)
 
 
