@@ -3,7 +3,7 @@
 import typer
 
 from aura import console
-from aura.commands import cache, doctor, gc, lock, remote, report, source, tpu, transfers, versions, vocabulary, why
+from aura.commands import cache, compare, doctor, gc, lock, remote, report, source, tpu, transfers, versions, vocabulary, why
 from aura.commands.sample import sample
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ app.command("sample")(sample)
 app.add_typer(vocabulary.app, name="vocabulary")
 app.command()(doctor.doctor)
 app.add_typer(tpu.app, name="tpu")
+app.command("compare")(compare.compare)
+app.command("parity")(compare.parity)
 app.command("report")(report.report)
 
 
