@@ -44,7 +44,7 @@ FIXED: dict[str, Any] = {
     "hard_vocab_limit": False,  # `train_model` compares the size itself, to say which would be possible
     "max_sentence_length": 4 * MAX_WORD_CHARS + 32,  # bytes of one row; the default drops rows above 4192
     "num_threads": 16,
-    "shrinking_factor": 0.5,  # of the pieces, each round; with 0.75 and 2 sub-iterations: twice the time, within 0.5 %
+    "shrinking_factor": 0.5,  # of the pieces, each round; 0.75 and 2 sub-iterations take twice as long
     "num_sub_iterations": 1,
     "minloglevel": 2,
     **{f"{name}_id": place for place, name in enumerate(("pad", "bos", "eos", "unk"))},
