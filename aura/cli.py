@@ -3,7 +3,21 @@
 import typer
 
 from aura import console
-from aura.commands import cache, compare, doctor, gc, lock, remote, report, source, tpu, transfers, versions, vocabulary, why
+from aura.commands import (
+    cache,
+    compare,
+    doctor,
+    gc,
+    lock,
+    remote,
+    report,
+    source,
+    tpu,
+    transfers,
+    versions,
+    vocabulary,
+    why,
+)
 from aura.commands.sample import sample
 
 app = typer.Typer(

@@ -29,7 +29,7 @@ from aura.tokenizer.model_file import SCORE_STEPS
 from aura.tokenizer.seeds import Seeds
 from aura.tokenizer.segments import Splitting
 
-SEEDS_PER_PIECE = 4  # unigram begins with so many: of 2 to 5, the best on other text at 32,000 pieces
+SEEDS_PER_PIECE = 4  # unigram begins with so many: of 2, 3 and 4 the best at 32,000 pieces
 _TOO_SMALL = re.compile(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)")
 _MEND = "Set vocab_size (train_tokenizer in params.yaml, or --vocab_size)"
 
@@ -44,7 +44,7 @@ FIXED: dict[str, Any] = {
     "hard_vocab_limit": False,  # `train_model` compares the size itself, to say which would be possible
     "max_sentence_length": 4 * MAX_WORD_CHARS + 32,  # bytes of one row; the default drops rows above 4192
     "num_threads": 16,
-    "shrinking_factor": 0.5,  # of the pieces, each round; with 0.75 and 2 sub-iterations: twice the time, same quality
+    "shrinking_factor": 0.5,  # of the pieces, each round; 0.75 and 2 sub-iterations take twice as long
     "num_sub_iterations": 1,
     "minloglevel": 2,
     **{f"{name}_id": place for place, name in enumerate(("pad", "bos", "eos", "unk"))},

@@ -62,8 +62,10 @@ def leaves(values: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def another(value: Any) -> Any:
-    """A different value of the same type."""
+    """A different value of the same type; a number where there is none."""
     match value:
+        case None:
+            return 2
         case bool():
             return not value
         case int() | float():
