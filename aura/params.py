@@ -8,12 +8,11 @@ key, what was expected, what came, and the nearest right name.
 import difflib
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -100,8 +99,9 @@ class Extract(Section):
 
 
 class Caps(Section):
-    """At most so much of one source; `None` means no cap."""
+    """At most so much of one source; `None` means no cap. `share` is of its documents."""
 
+    share: float | None = Field(None, gt=0, le=1)
     max_files: int | None = Field(None, ge=1)
     max_documents: int | None = Field(None, ge=1)
     max_bytes: int | None = Field(None, ge=1)
@@ -113,7 +113,6 @@ class Select(Section):
     deduplicate: Literal["exact", "none"]
     near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None
     held_out: float = Field(ge=0.0001, le=0.5)
-    weights: dict[SourceName, Annotated[float, Field(gt=0, le=1)]]
     caps: dict[SourceName, Caps]
 
 
@@ -153,7 +152,6 @@ class Validate(Section):
     max_unused_share: Share | None
     max_unreachable_share: Share | None
     round_trip: bool
-    max_mb: Annotated[float, Field(gt=0, le=1_000_000)] | None
 
 
 class Encode(Section):
@@ -163,21 +161,34 @@ class Encode(Section):
     add_eos: bool
 
 
-@dataclass(frozen=True)
-class ModelSize:
-    """A named size; what follows from it (heads, SwiGLU features) is derived in `Pretrain.shape`."""
+class Shape(Section):
+    """The sizes of a model."""
 
-    layers: int
-    width: int
-    head_width: int
+    layers: int = Field(ge=1, le=1000)
+    width: int = Field(ge=8, le=65_536)
+    heads: int = Field(ge=1, le=1024)
+    kv_heads: int = Field(ge=1, le=1024)
+    hidden: int = Field(ge=8, le=2**20)
 
 
+# SwiGLU has 8/3 of the width (as many weights as a layer of four times the width without a gate,
+# arXiv:2002.05202), rounded up to 128 features; half as many key/value heads as heads.
 MODEL_SIZES = {  # parameters with 32,000 pieces and tied embeddings: 5 M, 110 M, 320 M, 1.2 B
-    "tiny": ModelSize(4, 128, 32),
-    "small": ModelSize(12, 768, 64),
-    "medium": ModelSize(24, 1024, 64),
-    "large": ModelSize(24, 2048, 128),
+    "tiny": Shape(layers=4, width=128, heads=4, kv_heads=2, hidden=384),
+    "small": Shape(layers=12, width=768, heads=12, kv_heads=6, hidden=2048),
+    "medium": Shape(layers=24, width=1024, heads=16, kv_heads=8, hidden=2816),
+    "large": Shape(layers=24, width=2048, heads=16, kv_heads=8, hidden=5504),
 }
+
+
+def _kind_of_size(value: object) -> str:
+    return "name" if isinstance(value, str) else "shape"
+
+
+Size = Annotated[
+    Annotated[Literal["tiny", "small", "medium", "large"], Tag("name")] | Annotated[Shape, Tag("shape")],
+    Discriminator(_kind_of_size),
+]
 
 
 class Pretrain(Section):
@@ -196,40 +207,22 @@ class Pretrain(Section):
     weight_decay: float = Field(ge=0, le=1)
     grad_clip: float = Field(gt=0, le=1000)
     z_loss: float = Field(ge=0, le=1)
-    size: Literal["tiny", "small", "medium", "large"]
-    layers: Annotated[int, Field(ge=1, le=1000)] | None
-    width: Annotated[int, Field(ge=8, le=65_536)] | None
-    heads: Annotated[int, Field(ge=1, le=1024)] | None
-    kv_heads: Annotated[int, Field(ge=1, le=1024)] | None
-    hidden: Annotated[int, Field(ge=8, le=2**20)] | None
+    size: Size
     tied_embeddings: bool
     affect_conditioning: bool
     precision: Literal["float32", "bfloat16"]
     remat: bool
-    attention: Literal["auto", "xla", "cudnn", "splash"]
     fsdp: int = Field(ge=1, le=1_000_000)
     tensor: int = Field(ge=1, le=1024)
     eval_every: int = Field(ge=1, le=100_000_000)
     eval_tokens: int = Field(ge=1024, le=1_000_000_000)
-    sample_tokens: int = Field(ge=1)
     checkpoint_folder: str
     checkpoint_every: int = Field(ge=1, le=100_000_000)
 
-    def shape(self) -> dict[str, Any]:
-        """The model's sizes: a key that is given stands, the others follow from `size` and from those given.
-
-        Heads are as wide as the size says, half as many key/value heads, and SwiGLU has 8/3 of the width (as many
-        weights as a layer of four times the width without a gate, arXiv:2002.05202), rounded up to 128 features.
-        """
-        size = MODEL_SIZES[self.size]
-        layers, width = self.layers or size.layers, self.width or size.width
-        heads = self.heads or max(1, width // size.head_width)
-        kv_heads = self.kv_heads or max(1, heads // 2)
-        hidden = self.hidden or -(-width * 8 // (3 * 128)) * 128
-        return {
-            "layers": layers, "width": width, "heads": heads, "kv_heads": kv_heads, "hidden": hidden,
-            "tied_embeddings": self.tied_embeddings,
-        }  # fmt: skip
+    @property
+    def shape(self) -> Shape:
+        """The model's sizes: those given, or those of the name."""
+        return MODEL_SIZES[self.size] if isinstance(self.size, str) else self.size
 
 
 class CacheLimits(Section):
@@ -309,54 +302,40 @@ def checked(kind: type[Model], values: Any, name: str) -> Model:  # noqa: ANN401
 def _check_together(name: str, params: Params) -> None:
     """Rules that bind several keys."""
     run, sources = params.pretrain, params.extract.sources
-    shape = run.shape()
-    width, heads, kv_heads = shape["width"], shape["heads"], shape["kv_heads"]
+    width, heads, kv_heads, hidden = run.shape.width, run.shape.heads, run.shape.kv_heads, run.shape.hidden
     rules = [
         (
             width % heads == 0,
-            f"pretrain.width ({width}) must be divisible by pretrain.heads ({heads})",
+            f"pretrain.size.width ({width}) must be divisible by pretrain.size.heads ({heads})",
         ),
         (
             (width // heads) % 2 == 0,
-            "pretrain.width / pretrain.heads must be even (rotary embeddings turn pairs)",
+            "pretrain.width / pretrain.size.heads must be even (rotary embeddings turn pairs)",
         ),
         (
             heads % kv_heads == 0,
-            f"pretrain.heads ({heads}) must be divisible by pretrain.kv_heads ({kv_heads})",
+            f"pretrain.size.heads ({heads}) must be divisible by pretrain.size.kv_heads ({kv_heads})",
         ),
         (
-            kv_heads % run.tensor == 0 and shape["hidden"] % run.tensor == 0,
-            f"pretrain.tensor ({run.tensor}) must divide pretrain.kv_heads ({kv_heads}) and "
-            f"pretrain.hidden ({shape['hidden']})",
+            kv_heads % run.tensor == 0 and hidden % run.tensor == 0,
+            f"pretrain.tensor ({run.tensor}) must divide pretrain.size.kv_heads ({kv_heads}) and "
+            f"pretrain.size.hidden ({hidden})",
         ),
         (
             width % run.fsdp == 0,
-            f"pretrain.fsdp ({run.fsdp}) must divide pretrain.width ({width})",
+            f"pretrain.fsdp ({run.fsdp}) must divide pretrain.size.width ({width})",
         ),
         (
             run.batch_size % run.accumulation == 0,
             f"pretrain.accumulation ({run.accumulation}) must divide pretrain.batch_size ({run.batch_size})",
         ),
         (
-            run.attention != "cudnn" or run.precision == "bfloat16",
-            "pretrain.attention cudnn needs pretrain.precision bfloat16",
-        ),
-        (
-            run.attention != "splash" or run.seq_len % 128 == 0,
-            f"pretrain.attention splash needs a pretrain.seq_len ({run.seq_len}) divisible by 128",
-        ),
-        (
             run.warmup_steps <= run.steps,
             f"pretrain.warmup_steps ({run.warmup_steps}) must be at most pretrain.steps ({run.steps})",
         ),
-        (
-            2 * run.sample_tokens <= run.seq_len,
-            f"pretrain.sample_tokens ({run.sample_tokens}) must be at most half of pretrain.seq_len ({run.seq_len})",
-        ),
         *(
-            (name in sources, f"select.{key}.{name}: no such source;{_nearest(name, list(sources))}")
-            for key, named in (("caps", params.select.caps), ("weights", params.select.weights))
-            for name in named
+            (name in sources, f"select.caps.{name}: no such source;{_nearest(name, list(sources))}")
+            for name in params.select.caps
         ),
         *(
             (name in sources, f"pretrain.source_weights.{name}: no such source;{_nearest(name, list(sources))}")
@@ -384,10 +363,12 @@ def _explain(name: str, kind: type[Section], values: Any, mistake: Any) -> str: 
 
 
 def _location(loc: tuple[str | int, ...]) -> list[str]:
-    """The key's path in the file: without the kind of source that pydantic inserts after a source's name."""
+    """The key's path in the file: without the kinds that pydantic inserts after a source's name and after size."""
     parts = [str(part) for part in loc if part != "[key]"]
     if parts[:2] == ["extract", "sources"] and len(parts) > 3:
         del parts[3]
+    if parts[:2] == ["pretrain", "size"] and len(parts) > 2:
+        del parts[2]
     return parts
 
 

@@ -135,7 +135,7 @@ def add_dataset(
 
 
 def remove(name: str) -> None:
-    """Take a source out of the pipeline, with its weight, caps and extracted shards; the user's own files stay."""
+    """Take a source out of the pipeline, with its caps and extracted shards; the user's own files stay."""
     source = _known(name)
     if len(params.load().extract.sources) == 1:
         raise UserError(f"{name} is the only source; add another one first: aura source add NAME PATH")
@@ -146,10 +146,9 @@ def remove(name: str) -> None:
 
 def _take_out(name: str, values: Any, deps: Any) -> None:  # noqa: ANN401 - YAML documents
     del values["extract"]["sources"][name]
-    for key in ("weights", "caps"):
-        chosen = values["select"][key]
-        if name in chosen:  # a new map, because an emptied one would lose its place in the file
-            values["select"][key] = _flow({other: value for other, value in chosen.items() if other != name})
+    caps = values["select"]["caps"]
+    if name in caps:  # a new map, because an emptied one would lose its place in the file
+        values["select"]["caps"] = _flow({other: cap for other, cap in caps.items() if other != name})
     deps[:] = [dep for dep in deps if dep != str(extracted(name))]
 
 

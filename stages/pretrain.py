@@ -26,12 +26,11 @@ def main() -> None:
     metrics = pretrain.pretrain(Path("data/tokens"), Path("models/spm/spiece.model"), OUTPUT, REPORTS, options, profile)
     if not distributed.is_first():
         return
-    shape = options.shape()
     console.summary(
         "pretrain",
         {
             "parameters": f"{metrics.parameters:,}",
-            "shape": ", ".join(f"{name} {value}" for name, value in shape.items() if name != "tied_embeddings"),
+            "shape": ", ".join(f"{name} {value}" for name, value in options.shape),
             "steps": f"{options.steps:,}",
             "tokens": f"{metrics.tokens:,}",
             "held-out bits per byte": f"{metrics.bits_per_byte:.3f}, context-free "

@@ -33,14 +33,9 @@ MINI_PARAMS = {
         "batch_size": 2,
         "seq_len": 32,
         "warmup_steps": 2,
-        "layers": 1,
-        "width": 16,
-        "heads": 2,
-        "kv_heads": 1,
-        "hidden": 32,
+        "size": {"layers": 1, "width": 16, "heads": 2, "kv_heads": 1, "hidden": 32},
         "eval_every": 3,
         "eval_tokens": 1024,
-        "sample_tokens": 8,
     },
 }
 

@@ -41,8 +41,9 @@ class MiniTokens:
 
 def tiny(**changes: object) -> Pretrain:
     """Pretraining options that run in seconds."""
-    sizes = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 64, "batch_size": 8, "seq_len": 32}
-    run = {"steps": 8, "warmup_steps": 2, "eval_every": 4, "eval_tokens": 1024, "sample_tokens": 8}
+    size = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 64}
+    sizes = {"size": size, "batch_size": 8, "seq_len": 32}
+    run = {"steps": 8, "warmup_steps": 2, "eval_every": 4, "eval_tokens": 1024}
     return Pretrain.model_validate(PARAMS.pretrain.model_dump() | sizes | run | changes)
 
 

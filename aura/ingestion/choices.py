@@ -1,8 +1,8 @@
 """The rules of selection: each says which documents may stay, by hashes, so that it holds still when the corpus grows.
 
-A weight is the share of a source's documents that stays, not a number of repeats: a corpus is a set of documents,
-and what counts in a mixture is the proportion, which smaller shares of the other sources give as well. Weights and
-caps keep the documents with the lowest hashes, so a lower weight or cap keeps a part of what a higher one does.
+A source's `share` says how much of it stays, not how often it repeats: a corpus is a set of documents, and what
+counts in a mixture is the proportion, which smaller shares of the other sources give as well. Shares and caps keep
+the documents with the lowest hashes, so a lower one keeps a part of what a higher one does.
 """
 
 import re
@@ -34,9 +34,9 @@ def first_of_each_hash(shards: list[Shard]) -> Mask:
     return keep
 
 
-def within_weight(shards: list[Shard], source: str, share: float) -> Mask:
+def within_share(shards: list[Shard], source: str, share: float) -> Mask:
     """Of `source`, the documents whose hash lies below `share` of the range; all of other sources."""
-    # Not the half that decides the split, or a weight would choose held-out documents first.
+    # Not the half that decides the split, or a share would choose held-out documents first.
     rank = hash_halves(column(shards, "text_hash"))[1]
     return np.asarray((sources(shards) != source) | (rank / 2.0**64 < share), dtype=bool)
 
@@ -45,7 +45,7 @@ def under_caps(shards: list[Shard], source: str, caps: Caps) -> Mask:
     """The documents of `source` with the lowest hashes that fit under its caps; all of other sources."""
     mine = np.asarray(sources(shards) == source, dtype=bool)
     keep = kept(shards) & mine
-    rank = hash_halves(column(shards, "text_hash"))[1]  # see within_weight
+    rank = hash_halves(column(shards, "text_hash"))[1]  # see within_share
     if caps.max_files is not None:
         files = [NUMBER.sub("", doc) for doc in column(shards, "doc").to_pylist()]
         hashes = np.array([xxhash.xxh3_64_intdigest(file.encode()) for file in files], dtype=np.uint64)

@@ -1,7 +1,7 @@
 """JSON and JSON lines as streams: record by record, in the memory of one record.
 
 A top-level array is taken apart with Python's own parser over a sliding window, so a file has one meaning whatever
-its size. (`ijson` would do it too, at a fifth of the speed, but reads lone surrogates, NaN and depth
+its size. (`ijson` would do it too, but reads lone surrogates, NaN and depth
 differently from the parser that small files go through.) What cannot be taken apart, a single object, must fit into
 memory: a record of more than twice `max_document_bytes` is lost, and counted.
 """

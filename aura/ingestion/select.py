@@ -74,9 +74,9 @@ def _choose(
     if settings.near_duplicates is not None:
         keep = near_duplicates.without_near_duplicates(found, settings.near_duplicates, cache, code)
         _drop(found, keep, "near duplicate", dropped)
-    for source, share in settings.weights.items():
-        _drop(found, choices.within_weight(found, source, share), "beyond its weight", dropped)
     for source, caps in settings.caps.items():
+        if caps.share is not None:
+            _drop(found, choices.within_share(found, source, caps.share), "beyond its share", dropped)
         _drop(found, choices.under_caps(found, source, caps), "over a cap", dropped)
     return dropped
 

@@ -19,10 +19,8 @@ from aura.self_teaching_llm.mesh import BATCH, per_device
 SPLASH_BLOCK = 512  # positions a TPU core works on at once, at most; must divide S
 
 
-def implementation_for(platform: str, wanted: str, *, seq_len: int, dtype: str) -> str:
-    """`wanted`, or for "auto" the fastest that works: `platform` is JAX's name (cpu, gpu, tpu)."""
-    if wanted != "auto":
-        return wanted
+def implementation_for(platform: str, *, seq_len: int, dtype: str) -> str:
+    """The fastest that works: `platform` is JAX's name (cpu, gpu, tpu)."""
     if platform == "tpu" and seq_len % 128 == 0:
         return "splash"
     if platform in ("gpu", "cuda") and dtype == "bfloat16":

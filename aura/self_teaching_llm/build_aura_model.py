@@ -93,7 +93,6 @@ def _with_changes(settings: Params, changes: dict[str, object]) -> Pretrain:
     if values["steps"] < values["warmup_steps"]:
         values["warmup_steps"] = values["steps"]
     values["source_weights"] = {}  # they name the pipeline's sources
-    values["sample_tokens"] = min(values["sample_tokens"], values["seq_len"] // 2)
     checked = settings.model_dump(by_alias=True) | {"pretrain": values}
     return params.checked_together(checked, "pretrain_hf").pretrain
 

@@ -25,7 +25,7 @@ from aura.self_teaching_llm import attention, cross_entropy, evaluation, mesh, m
 CODE = (batches, streams, token_shards, attention, cross_entropy, evaluation, mesh, model, optimizer, training)
 LIBRARIES = ("flax", "jax", "jaxlib", "numpy", "optax")
 PLACEMENT = {"where", "fsdp", "tensor"}
-AFTERWARDS = {"sample_tokens", "checkpoint_folder", "checkpoint_every"}  # decide no loss
+AFTERWARDS = {"checkpoint_folder", "checkpoint_every"}  # decide no loss
 KEPT = 2  # newest checkpoints, beside the best one and the one at which a decay began
 SAVE_TIMEOUT = 600  # seconds for which processes wait for each other at a save
 

@@ -48,7 +48,12 @@ class ModelConfig:
     @classmethod
     def of(cls, options: Pretrain, vocab_size: int) -> "ModelConfig":
         """The shape that params.yaml asks for; the vocabulary's size is the tokenizer's."""
-        return cls(vocab_size=vocab_size, affect=options.affect_conditioning, **options.shape())
+        return cls(
+            vocab_size=vocab_size,
+            affect=options.affect_conditioning,
+            tied_embeddings=options.tied_embeddings,
+            **options.shape.model_dump(),
+        )
 
     @property
     def head_width(self) -> int:
@@ -67,7 +72,7 @@ class Compute:
     @classmethod
     def of(cls, options: Pretrain, platform: str) -> "Compute":
         """What params.yaml asks for on devices of this platform (cpu, gpu, tpu)."""
-        attention = implementation_for(platform, options.attention, seq_len=options.seq_len, dtype=options.precision)
+        attention = implementation_for(platform, seq_len=options.seq_len, dtype=options.precision)
         return cls(options.precision, options.remat, attention)
 
 

@@ -13,6 +13,7 @@ from aura.tokenizer.tokenizer import Tokenizer
 
 PROMPTS = 4
 PROMPT_TOKENS = 32  # at most; half of a sequence where that is less
+SAMPLE_TOKENS = 64  # of a continuation, at most, like PROMPT_TOKENS
 TEMPERATURE = 0.8
 
 
@@ -29,7 +30,9 @@ def sample_text(model: LanguageModel, shards: TokenShards, tokenizer: Tokenizer,
         return f"No held-out document has the {length} tokens of a prompt.\n"
     prompts_BxP = np.stack([ids for _, ids in prompts]).astype(np.int32)
     key = jax.random.key(options.seed)
-    made_BxT = np.asarray(continuations(model, prompts_BxP, key, TEMPERATURE, tokens=options.sample_tokens))
+    made_BxT = np.asarray(
+        continuations(model, prompts_BxP, key, TEMPERATURE, tokens=min(SAMPLE_TOKENS, options.seq_len // 2))
+    )
     parts = []
     for (doc, prompt), made in zip(prompts, made_BxT, strict=True):
         kept = until_end(made, tokenizer)

@@ -122,11 +122,11 @@ class Counted:
             self.failing = text
 
 
-def count_held_out(model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: float | None) -> Counted:
+def count_held_out(model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: float) -> Counted:
     """Count over the documents of a corpus split; `tokenizer` is the one in `model`, which other processes load."""
     shards = corpus.shards(folder)
     size = sum(_text_bytes(shard) for shard in shards)
-    share = 1.0 if max_bytes is None or size <= max_bytes else max_bytes / size
+    share = 1.0 if size <= max_bytes else max_bytes / size
     counted = Counted(share=share)
     work = partial(count_shard, model, tokenizer.sha256, share)
     with parallel.executors(SMALL) as executor_for:
@@ -136,7 +136,7 @@ def count_held_out(model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: f
     if not counted.tallies:
         raise UserError(
             f"expected held-out documents to measure in {folder}, came none: it holds {console.size(size)} of text. "
-            "Raise validate.max_mb or select.held_out in params.yaml, or add text."
+            "Raise select.held_out in params.yaml, or add text."
         )
     return counted
 

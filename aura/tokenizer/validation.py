@@ -27,6 +27,7 @@ from aura.tokenizer.tokenizer import Tokenizer
 
 RANK_POINTS = 200  # points of the frequency curve, evenly spaced on a logarithmic axis
 LISTED = 1000  # dead pieces listed in the report, at most
+MAX_BYTES = 32e6  # of held-out text that is measured
 PASSED, METRICS, DETAILS = "passed.json", "metrics.json", "details.json"
 
 
@@ -48,7 +49,7 @@ def validate(model: Path, documents: Path, limits: Validate, folder: Path) -> li
     """
     (folder / PASSED).unlink(missing_ok=True)
     tokenizer = Tokenizer.load(model)
-    found = examine(model, tokenizer, documents, limits)
+    found = examine(model, tokenizer, documents)
     judged = gates.check(found.results, limits, model.parent)
     files.write_json(folder / METRICS, metrics(found))
     for name, content in plots(found).items():
@@ -59,10 +60,9 @@ def validate(model: Path, documents: Path, limits: Validate, folder: Path) -> li
     return judged
 
 
-def examine(model: Path, tokenizer: Tokenizer, documents: Path, limits: Validate) -> Validation:
+def examine(model: Path, tokenizer: Tokenizer, documents: Path) -> Validation:
     """Count over the documents and take all measures."""
-    max_bytes = None if limits.max_mb is None else limits.max_mb * 1e6
-    counted = held_out.count_held_out(model, tokenizer, documents, max_bytes)
+    counted = held_out.count_held_out(model, tokenizer, documents, MAX_BYTES)
     total = Tally.total(counted.tallies.values(), tokenizer.vocab_size)
     lengths = Lengths(tokenizer, total, threads=parallel.cores())
 

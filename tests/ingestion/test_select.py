@@ -12,7 +12,7 @@ from aura import params
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion.candidates import Shard
-from aura.ingestion.choices import within_weight
+from aura.ingestion.choices import within_share
 from aura.ingestion.corpus import SCHEMA, corpus_hash, is_held_out, text_hash
 from aura.ingestion.select import select
 
@@ -44,7 +44,7 @@ def texts_of(folder: Path) -> set[str]:
     return {text for path in folder.glob("*.parquet") for text in pq.read_table(path).column("text").to_pylist()}
 
 
-RULES = {"deduplicate": "exact", "near_duplicates": None, "held_out": 0.3, "weights": {}, "caps": {}}
+RULES = {"deduplicate": "exact", "near_duplicates": None, "held_out": 0.3, "caps": {}}
 MANY = [f"document number {number}" for number in range(200)]
 
 
@@ -164,24 +164,24 @@ def test_near_duplicates_go_and_are_counted_per_source(tmp_path):
 
 
 @given(st.floats(0.05, 0.95), st.floats(0, 0.05))
-def test_a_weight_keeps_its_share_and_a_higher_one_only_adds(share, more):
+def test_a_share_is_kept_and_a_higher_one_only_adds(share, more):
     hashes = [text_hash(text.encode()) for text in MANY]
     columns = pa.table({"text_hash": pa.array(hashes, pa.binary(16))})
     shards = [Shard("mine", Path("x"), "", columns, np.ones(len(MANY), dtype=bool))]
-    kept = within_weight(shards, "mine", share)
+    kept = within_share(shards, "mine", share)
     assert abs(kept.mean() - share) < 0.2
-    assert not (kept & ~within_weight(shards, "mine", share + more)).any()
-    assert within_weight(shards, "other", share).all()
+    assert not (kept & ~within_share(shards, "mine", share + more)).any()
+    assert within_share(shards, "other", share).all()
 
 
-def test_a_weight_is_counted_and_keeps_the_same_documents_when_more_come(tmp_path):
-    few = run(tmp_path, {"mine": MANY[:100], "other": ["x y"]}, "few", weights={"mine": 0.5})
-    more = run(tmp_path, {"mine": MANY}, "more", weights={"mine": 0.5})
+def test_a_share_is_counted_and_keeps_the_same_documents_when_more_come(tmp_path):
+    few = run(tmp_path, {"mine": MANY[:100], "other": ["x y"]}, "few", caps={"mine": {"share": 0.5}})
+    more = run(tmp_path, {"mine": MANY}, "more", caps={"mine": {"share": 0.5}})
     kept_of_few = texts_of(few / "train") | texts_of(few / "held_out")
     kept_of_more = texts_of(more / "train") | texts_of(more / "held_out")
     assert kept_of_more & set(MANY[:100]) == kept_of_few - {"x y"}
     manifest = json.loads((more / "manifest.json").read_text())
-    assert manifest["sources"]["mine"]["dropped"] == {"duplicate": 0, "beyond its weight": 200 - len(kept_of_more)}
+    assert manifest["sources"]["mine"]["dropped"] == {"duplicate": 0, "beyond its share": 200 - len(kept_of_more)}
     assert texts_of(more / "held_out")
 
 
@@ -190,7 +190,7 @@ def test_a_weight_is_counted_and_keeps_the_same_documents_when_more_come(tmp_pat
 def test_after_any_edits_a_cached_selection_equals_one_from_scratch(tmp_path_factory, edits):
     tmp_path = tmp_path_factory.mktemp("select")
     texts = {"a": [near(text) for text in MANY[:20]], "b": MANY[20:60]}
-    rules = {"near_duplicates": 0.8, "weights": {"b": 0.7}}
+    rules = {"near_duplicates": 0.8, "caps": {"b": {"share": 0.7}}}
     for number, (edit, at) in enumerate(edits):
         match edit:
             case "add":

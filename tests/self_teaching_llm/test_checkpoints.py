@@ -15,12 +15,11 @@ from tests.mini_tokens import MiniTokens, tiny
 CHANGES = {
     "seed": 1, "batch_size": 4, "accumulation": 2, "seq_len": 64, "source_weights": {"a": 2.0}, "learning_rate": 0.1,
     "schedule": "cosine", "warmup_steps": 1, "weight_decay": 0.2, "grad_clip": 2.0, "z_loss": 0.1, "size": "small",
-    "layers": 3, "width": 64, "heads": 2, "kv_heads": 1, "hidden": 128, "tied_embeddings": False,
-    "affect_conditioning": True, "precision": "bfloat16", "remat": True, "attention": "xla", "eval_every": 2,
+    "tied_embeddings": False, "affect_conditioning": True, "precision": "bfloat16", "remat": True, "eval_every": 2,
     "eval_tokens": 2048,
 }  # fmt: skip
 HARMLESS = {
-    "steps": 99, "fsdp": 2, "tensor": 2, "sample_tokens": 4, "checkpoint_folder": "elsewhere", "checkpoint_every": 7,
+    "steps": 99, "fsdp": 2, "tensor": 2, "checkpoint_folder": "elsewhere", "checkpoint_every": 7,
 }  # fmt: skip
 
 

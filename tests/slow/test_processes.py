@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 STAGE = [sys.executable, "-m", "stages.pretrain"]
 SUPERVISED = [sys.executable, "-m", "aura.self_teaching_llm.supervisor", "--processes", "2", "--", *STAGE]
 OPTIONS = {
-    "batch_size": 4, "steps": 12, "fsdp": 2, "tensor": 2, "heads": 4, "kv_heads": 2, "checkpoint_every": 4,
-    "eval_every": 6,
+    "batch_size": 4, "steps": 12, "fsdp": 2, "tensor": 2, "checkpoint_every": 4, "eval_every": 6,
+    "size": {"layers": 1, "width": 16, "heads": 4, "kv_heads": 2, "hidden": 32},
 }  # fmt: skip
 
 

@@ -15,13 +15,14 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not LIBRARY.exists(), reason="needs the TPU compiler: make tpu-tools"),
 ]
+SIZE = {"layers": 2, "width": 64, "heads": 4, "kv_heads": 4, "hidden": 128}
 OPTIONS = ("--fast", "--seq-len", "256", "--batch-size", "64")
 
 
 @pytest.fixture
 def planner(project: Project) -> Project:
     project.environment |= {"TPU_LIBRARY_PATH": str(LIBRARY)}
-    project.edit_params(pretrain={"width": 64, "heads": 4, "kv_heads": 4, "hidden": 128, "layers": 2, "fsdp": 4})
+    project.edit_params(pretrain={"size": SIZE, "fsdp": 4})
     return project
 
 

@@ -24,7 +24,6 @@ LIMITS = Validate(
     max_unused_share=0.4,
     max_unreachable_share=0.01,
     round_trip=True,
-    max_mb=32,
 )
 RUSSIAN = "Съешь ещё этих мягких французских булок, да выпей чаю. Широкая электрификация южных губерний. " * 30
 

@@ -24,7 +24,6 @@ EASY = {
     "max_unused_share": 1.0,
     "max_unreachable_share": 1.0,
     "round_trip": True,
-    "max_mb": None,
 }
 BROKEN = {
     "min_bytes_per_token": 16.0,
