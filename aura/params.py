@@ -182,7 +182,7 @@ MODEL_SIZES = {  # parameters with 32,000 pieces and tied embeddings: 5 M, 110 M
 
 
 def _kind_of_size(value: object) -> str:
-    return "name" if isinstance(value, str) else "shape"
+    return "shape" if isinstance(value, (dict, Shape)) else "name"
 
 
 Size = Annotated[

@@ -47,7 +47,7 @@ def mistake(old: str, new: str) -> str:
             "size: {layers: 1, width: 128, heads: 5, kv_heads: 5, hidden: 8}",
             "pretrain.size.width (128) must be divisible by pretrain.size.heads (5)",
         ),
-        ("size: tiny", "size: tinny", "pretrain.size: expected one of 'tiny', "),
+        ("size: tiny", "size: tinny", "pretrain.size: expected 'tiny', 'small'"),
         ("size: tiny", "size: {layer: 1}", "pretrain.size.layer (came: 1); did you mean layers?"),
         ("split_digits: true", "split_digits: 1", "train_tokenizer.split_digits: expected a valid boolean; came 1"),
     ],
