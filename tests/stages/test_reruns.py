@@ -57,7 +57,11 @@ def leaves(values: dict[str, Any], path: str = "") -> dict[str, Any]:
     found = {}
     for key, value in values.items():
         name = f"{path}{key}"
-        found |= leaves(value, f"{name}.") if isinstance(value, dict) and value and key not in ("sources", "size") else {name: value}
+        found |= (
+            leaves(value, f"{name}.")
+            if isinstance(value, dict) and value and key not in ("sources", "size")
+            else {name: value}
+        )
     return found
 
 
