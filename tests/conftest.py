@@ -11,9 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
+
+# absl, which JAX imports, closes what sys.stderr was when it was imported, here a file of pytest's, as soon as DVC
+# sets up logging in the same process; a process's own standard error it leaves open.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 REPOSITORY = Path(__file__).parents[1]
 COMPILED = Path(tempfile.gettempdir(), f"aura-tests-compiled-{os.getuid()}")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import REPOSITORY, Project, stdlib_texts
 
-PAGES = ("docs/guide.md", "README.md")
+PAGES = GUIDE, README = "docs/guide.md", "README.md"
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # All that is changed in a command before it is run: sizes that a mini corpus allows, and the reader's own paths.
@@ -27,6 +27,7 @@ SUBSTITUTIONS = {
     "/path/to/your/data": "data/kb",
     "/path/to/shared/folder": "../store",
     "gs://BUCKET/PREFIX": "../store",
+    "gs://bucket/texts": "data/kb",  # buckets are read in tests/ingestion/test_bucket.py
 }
 
 # Blocks that are not run, by their first words, and why.
@@ -72,7 +73,7 @@ def reader(project: Project) -> Project:
     return project
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [pytest.param(GUIDE, marks=pytest.mark.slow), README])
 def test_every_command_works_as_written(reader: Project, page: str):
     """One test a page, because its commands build on those before them."""
     for block in blocks():

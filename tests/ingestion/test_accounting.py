@@ -27,7 +27,7 @@ def plant_txt(folder: Path) -> dict[str, dict[str, int]]:
     noise = os.urandom(40_000).hex().encode()
     (folder / "good.txt").write_bytes(TEXT)
     (folder / "same.txt").write_bytes(TEXT)  # a duplicate is extracted: `select` decides over all sources
-    (folder / "good.md.gz").write_bytes(gzip.compress(TEXT))
+    (folder / "good.md.gz").write_bytes(gzip.compress(TEXT, mtime=0))
     (folder / "name\nwith a newline.txt").write_bytes(TEXT)
     (folder / "linked.txt").symlink_to(folder / "good.txt")
     Path(os.fsdecode(os.fsencode(folder) + b"/latin-\xe9.txt")).write_bytes(TEXT)
@@ -39,10 +39,10 @@ def plant_txt(folder: Path) -> dict[str, dict[str, int]]:
     (folder / "white.txt").write_bytes(b" \n\t")
     (folder / "short.txt").write_bytes(b"short")
     (folder / "invalid.txt").write_bytes(b"a long enough text, and then \xff\n")
-    (folder / "truncated.txt.gz").write_bytes(gzip.compress(noise)[:-20])
+    (folder / "truncated.txt.gz").write_bytes(gzip.compress(noise, mtime=0)[:-20])
     (folder / "truncated.txt.zst").write_bytes(zstd(noise)[:-20])
     (folder / "small-truncated.txt.zst").write_bytes(zstd(TEXT * 5)[:-5])
-    (folder / "bomb.txt.gz").write_bytes(gzip.compress(bytes(70_000_000)))
+    (folder / "bomb.txt.gz").write_bytes(gzip.compress(bytes(70_000_000), mtime=0))
     (folder / "not.txt.xz").write_bytes(b"no archive")
     os.mkfifo(folder / "pipe.txt")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -130,7 +130,7 @@ def test_json_files_with_every_fault_are_accounted_for(tmp_path):
         ("json", "b.jsonl", record(1) + b"\n\n{oops\n", "line 3: malformed JSON"),
         ("json", "b.json", b"[%s, 7]" % record(1), "item 2: no text key"),
         ("txt", "b.txt", b"long enough, but \xff", "document 1, byte 17 of its text: invalid UTF-8"),
-        ("txt", "b.txt.gz", gzip.compress(TEXT)[:-1], "truncated gzip"),
+        ("txt", "b.txt.gz", gzip.compress(TEXT, mtime=0)[:-1], "truncated gzip"),
     ],
 )
 def test_on_bad_file_fail_stops_at_the_first_with_its_name_and_place(tmp_path, source, name, data, place):

@@ -181,7 +181,11 @@ def test_a_share_is_counted_and_keeps_the_same_documents_when_more_come(tmp_path
     kept_of_more = texts_of(more / "train") | texts_of(more / "held_out")
     assert kept_of_more & set(MANY[:100]) == kept_of_few - {"x y"}
     manifest = json.loads((more / "manifest.json").read_text())
-    assert manifest["sources"]["mine"]["dropped"] == {"duplicate": 0, "beyond its share": 200 - len(kept_of_more)}
+    assert manifest["sources"]["mine"]["dropped"] == {
+        "duplicate": 0,
+        "beyond its share": 200 - len(kept_of_more),
+        "over a cap": 0,
+    }
     assert texts_of(more / "held_out")
 
 

@@ -16,8 +16,7 @@ from aura.self_teaching_llm.attention import _splash_kernel, causal_attention, i
     ],
 )
 def test_each_platform_gets_a_kernel_that_works_there(platform: str, seq_len: int, dtype: str, expected: str):
-    assert implementation_for(platform, "auto", seq_len=seq_len, dtype=dtype) == expected
-    assert implementation_for(platform, "xla", seq_len=seq_len, dtype=dtype) == "xla"
+    assert implementation_for(platform, seq_len=seq_len, dtype=dtype) == expected
 
 
 def test_the_tpu_kernel_gives_the_numbers_of_the_plain_one():

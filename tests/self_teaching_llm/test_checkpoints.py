@@ -19,7 +19,7 @@ CHANGES = {
     "eval_tokens": 2048,
 }  # fmt: skip
 HARMLESS = {
-    "steps": 99, "fsdp": 2, "tensor": 2, "checkpoint_folder": "elsewhere", "checkpoint_every": 7,
+    "where": "tpu", "steps": 99, "fsdp": 2, "tensor": 2, "checkpoint_folder": "elsewhere", "checkpoint_every": 7,
 }  # fmt: skip
 
 

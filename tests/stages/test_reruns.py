@@ -157,6 +157,7 @@ def named(stages: set[str]) -> set[str]:
     return (stages - every) | {"extract"} if every <= stages else stages
 
 
+@pytest.mark.slow  # 240 changes, a third of a second each
 def test_each_change_invalidates_exactly_the_stages_of_the_table(answers: dict[str, set[str]]):
     expected = table() | {"nothing": set(), "everything taken back": set()}
     assert {name: named(stages) for name, stages in answers.items()} == expected
