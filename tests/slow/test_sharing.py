@@ -27,10 +27,9 @@ def test_two_clones_share_one_bucket(published: Project, tmp_path: Path):
     assert other.ran(other.run("dvc", "repro").stdout) == set()
     assert other.run("git", "status", "--porcelain").stdout == ""
     other.edit_params(pretrain={"steps": 7})
-    assert other.ran(other.run("dvc", "repro").stdout) == {"pretrain"}
-    assert {stage: outs for stage, outs in other.lock().items() if stage != "pretrain"} == {
-        stage: outs for stage, outs in lock.items() if stage != "pretrain"
-    }
+    assert other.ran(other.run("dvc", "repro").stdout) == {"pretrain", "export"}
+    before = {stage: outs for stage, outs in lock.items() if stage not in ("pretrain", "export")}
+    assert other.lock().items() >= before.items()
     plain = clone(published, tmp_path / "plain")
     plain.run("git", "checkout", "-q", "tokenizer@v1.0.0")
     plain.run("dvc", "pull", "-q", "models/spm")
