@@ -42,10 +42,8 @@ def held_out(texts, tmp_path_factory, write_corpus) -> Path:
 
 @pytest.fixture(scope="module")
 def good(texts, options) -> dict[str, bytes]:
-    """The files of a tokenizer, with a golden file."""
-    made = artifact.build_from_texts(texts, options()).files()
-    golden = {"cases": [{"text": "the end", "ids": ids(made["spiece.model"], "the end")}]}
-    return made | {"golden.json": json.dumps(golden).encode()}
+    """The files of a tokenizer."""
+    return artifact.build_from_texts(texts, options()).files()
 
 
 def ids(model: bytes, text: str) -> list[int]:
@@ -72,13 +70,16 @@ def judge(folder: Path, files: dict[str, bytes], held_out: Path) -> str:
 def changed(files: dict[str, bytes], change) -> dict[str, bytes]:
     model = model_pb2.ModelProto.FromString(files["spiece.model"])
     change(model)
-    return files | {"spiece.model": model.SerializeToString()}
+    # Without the golden encodings, at which loading would stop before anything else is looked at.
+    others = {name: content for name, content in files.items() if name != "golden.json"}
+    return others | {"spiece.model": model.SerializeToString()}
 
 
 def retrained(texts: list[str], options, **settings) -> dict[str, bytes]:
     """What SentencePiece makes with other settings than ours."""
     written = BytesIO()
-    fixed = train.FIXED | {"sentence_iterator": iter(count_words(texts).rows()), "model_writer": written}
+    rows = (f"{row['text']}\t{row['count']}" for row in count_words(texts).table.to_pylist())
+    fixed = train.FIXED | {"sentence_iterator": rows, "model_writer": written}
     sentencepiece.SentencePieceTrainer.train(
         **fixed
         | {"vocab_size": 1000, "model_type": "bpe", "control_symbols": list(train.symbols_of(options()).control)}
@@ -137,9 +138,15 @@ def test_swapped_ids(tmp_path, good, held_out):
 
 
 def test_a_stale_golden_file(tmp_path, good, held_out):
-    stale = {"cases": [{"text": "the end", "ids": [500, 501, 502]}]}
-    said = judge(tmp_path, good | {"golden.json": json.dumps(stale).encode()}, held_out)
-    assert "golden.json is stale: 'the end'" in said
+    golden = json.loads(good["golden.json"])
+    golden["cases"][3]["ids"] = [500, 501, 502]
+    said = judge(tmp_path, good | {"golden.json": json.dumps(golden).encode()}, held_out)
+    assert "golden.json: expected 'a' to have the ids [500, 501, 502], came" in said
+
+
+def test_the_golden_file_of_another_model(tmp_path, good, held_out):
+    said = judge(tmp_path, good | {"golden.json": b'{"format": 1, "tokenizer": "another", "cases": []}'}, held_out)
+    assert "golden.json is not of this model" in said
 
 
 def test_a_vocabulary_twice_too_large(tmp_path, texts, options, held_out):

@@ -12,7 +12,6 @@ from aura.tokenizer.model_file import Kind
 from aura.tokenizer.tokenizer import Tokenizer
 
 REPOSITORY = Path(__file__).parents[2]
-NAMES = ("spiece.model", "spiece.vocab", "spiece_config.json")
 
 
 def run_stage(folder: Path, model_type: str, cores: int) -> dict[str, bytes]:
@@ -25,7 +24,7 @@ def run_stage(folder: Path, model_type: str, cores: int) -> dict[str, bytes]:
     chosen = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
     script = REPOSITORY / "stages/train_tokenizer.py"
     subprocess.run(["taskset", "-c", chosen, sys.executable, script], cwd=folder, check=True, capture_output=True)
-    return {name: (folder / "models/spm" / name).read_bytes() for name in NAMES}
+    return {path.name: path.read_bytes() for path in sorted((folder / "models/spm").iterdir())}
 
 
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])

@@ -93,12 +93,19 @@ def test_every_option_reaches_what_it_names(mini: Project, tmp_path: Path):
         --max_files 150 --skip_validation --txt_dirs=data/books"""
     done = train(mini, *options.split(), "--output", str(tmp_path / "out"), "--work_dir", str(tmp_path / "work"))
     config = (tmp_path / "out/spiece_config.json").read_text()
-    for told in ('"vocab_size": 2000', '"model_type": "bpe"', '"special_tokens": false', '"character_coverage": 1.0'):
+    for told in (
+        '"vocab_size": "tiny"',
+        '"size": 2000',
+        '"model_type": "bpe"',
+        '"special_tokens": false',
+        '"character_coverage": 1.0',
+    ):
         assert told in config
     assert "data/books: 150 files, " in done.stdout
     assert " too short" in done.stdout
     assert "held-out text" not in done.stdout
     assert sorted(path.name for path in (tmp_path / "work/train_tokenizer").iterdir()) == [
+        ".cache",
         "corpus",
         "extracted",
         "files",

@@ -99,7 +99,7 @@ def test_other_bytes_are_one_message(tmp_path):
         (lambda model: model.pieces.pop(), "claims 1000"),
         (lambda model: setattr(model.pieces[0], "piece", "<PAD>"), "first pieces"),
         (lambda model: setattr(model.pieces[2], "type", 4), "text can make"),
-        (lambda model: setattr(model.pieces[900], "piece", model.pieces[901].piece), "repeated"),
+        (lambda model: setattr(model.pieces[900], "piece", model.pieces[901].piece), "repeats the piece"),
         (lambda model: setattr(model.pieces[900], "score", float("nan")), "no number"),
         (lambda model: setattr(model.pieces[50], "type", 1), "each byte"),
         (lambda model: setattr(model.pieces[900], "piece", "a\0b"), "SentencePiece refuses"),

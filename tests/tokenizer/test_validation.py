@@ -117,7 +117,7 @@ def test_a_sample_is_the_documents_of_least_hash(tokenizer, model, held_out, doc
         return counted.share, sum(tally.documents for tally in counted.tallies.values())
 
     size = sum(len(text.encode()) for text in documents[::10])
-    share, every = documents_in(None)
+    share, every = documents_in(float("inf"))
     assert share == 1
     share, some = documents_in(0.6 * size)
     assert 0 < share < 1
