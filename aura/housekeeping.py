@@ -25,7 +25,6 @@ from aura.git import git
 from aura.remote import Store, TransferError, open_repo
 from aura.transfer import expand, item
 
-CHECKPOINTS = Path(".aura/checkpoints")
 DAY = 24 * 3600.0  # seconds
 
 
@@ -123,14 +122,18 @@ def _unused_in_bucket(store: Store, needed: set[str], age: float) -> Rubbish:
 
 
 def _old_checkpoints(days: float) -> Rubbish:
-    """Checkpoints of runs that no one went on with; each run has a folder of its own, by what decides it."""
-    old = [run for run in CHECKPOINTS.glob("*") if time.time() - _last_change(run) >= days * DAY]
+    """Checkpoints of runs that no one went on with; each run has a folder of its own, by what decides it.
+
+    Those in a bucket (`pretrain.checkpoint_folder: gs://…`) are left to the bucket's own rules of ageing.
+    """
+    folder = Path(params.load().pretrain.checkpoint_folder)  # of an address, a path that does not exist
+    old = [run for run in folder.glob("*") if time.time() - _last_change(run) >= days * DAY]
 
     def remove() -> None:
         for run in old:
             shutil.rmtree(run)
 
-    return Rubbish(f"runs' checkpoints in {CHECKPOINTS}", len(old), sum(map(folder_size, old)), remove)
+    return Rubbish(f"runs' checkpoints in {folder}", len(old), sum(map(folder_size, old)), remove)
 
 
 def _last_change(folder: Path) -> float:
