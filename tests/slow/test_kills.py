@@ -28,12 +28,12 @@ KILLS = {"extract@sample": 20, "train_tokenizer": 20}  # in the middle of the wo
 
 
 def digest(project: Project, stage: str) -> dict[str, str]:
-    """Hash of every file that a stage puts out (timings are no result)."""
+    """Hash of every file that a stage puts out (timings are no result, the report is a view)."""
     files = [path for out in OUTPUTS[stage] for path in sorted((project.folder / out).rglob("*")) if path.is_file()]
     return {
         str(path.relative_to(project.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
-        if path.name != "timings.json"
+        if path.name not in ("timings.json", "report.html")
     }
 
 

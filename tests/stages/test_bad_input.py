@@ -152,7 +152,7 @@ def test_an_interrupted_stage_says_how_to_go_on(project: Project):
     stage = subprocess.Popen(command, start_new_session=True, **options)
     while stage.poll() is None and not (project.folder / "data/extracted/.sample.partial").exists():
         time.sleep(0.002)
-    time.sleep(0.1)
+    time.sleep(0.7)  # past the start of the workers, during which the signal is ignored
     os.killpg(stage.pid, signal.SIGINT)
     _, said = stage.communicate(timeout=60)
     assert (stage.returncode, said) == (130, "error: interrupted. Run the same command again to go on.\n")
