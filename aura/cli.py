@@ -4,6 +4,7 @@ import typer
 
 from aura import console
 from aura.commands import (
+    bits_per_byte,
     cache,
     compare,
     doctor,
@@ -44,6 +45,7 @@ app.command()(doctor.doctor)
 app.add_typer(tpu.app, name="tpu")
 app.command("compare")(compare.compare)
 app.command("parity")(compare.parity)
+app.command("bits-per-byte")(bits_per_byte.bits_per_byte)
 app.command("report")(report.report)
 
 

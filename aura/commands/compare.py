@@ -10,14 +10,12 @@ from rich.text import Text
 from aura import console
 from aura.errors import UserError
 from aura.ingestion import corpus
-from aura.tokenizer import comparison, foreign
-from aura.tokenizer.foreign import FORMATS, Foreign
+from aura.tokenizer import comparison, named
 from aura.tokenizer.measures import PROBES
 
-MODEL = "models/spm/spiece.model"
 SHOWN = 20  # pieces that came or went, at most
 MAX_MB = 8.0
-Tokenizers = Annotated[list[str], typer.Argument(help=f"Tokenizers: {FORMATS}; or HEAD~1, a tag: models/spm there.")]
+Tokenizers = Annotated[list[str], typer.Argument(help=named.HELP)]
 ROWS = (
     *("vocab_size", "tokens", "bytes_per_token", "characters_per_token", "fertility", "continued_word_share"),
     *("single_token_retention_rate", "unused_share", "renyi_efficiency", "unknown_share", "byte_fallback_share"),
@@ -31,7 +29,7 @@ def compare(
     max_mb: Annotated[float, typer.Option(help="Measure at most so many MB of it.", min=0.001)] = MAX_MB,
 ) -> None:
     """Measure tokenizers on the same text, and say which pieces came and went from the first to each other one."""
-    loaded = [_load(name) for name in tokenizers]
+    loaded = [named.load(name) for name in tokenizers]
     texts = _texts(text, max_mb * 1e6)
     found = [comparison.measured(tokenizer, texts) for tokenizer in loaded]
     table = Table("measure", *(tokenizer.name for tokenizer in loaded))
@@ -57,29 +55,12 @@ def parity(
     if reference not in paths:
         raise UserError(f"expected --text {reference}=PATH, came {', '.join(paths)}. Or name another --reference")
     texts = comparison.aligned(paths)
-    loaded = [_load(name) for name in tokenizers]
+    loaded = [named.load(name) for name in tokenizers]
     table = Table("language", *(tokenizer.name for tokenizer in loaded))
     premiums = [comparison.parity(tokenizer, texts, reference) for tokenizer in loaded]
     for language in texts:
         table.add_row(language, *(Text(f"{values[language]:.2f}", justify="right") for values in premiums))
     console.out.print(table, soft_wrap=False)
-
-
-def _load(name: str) -> Foreign:
-    """A file or folder where there is one, else models/spm at a revision of this repository."""
-    if Path(name).exists() or any(mark in name for mark in (".model", ".json", ".tiktoken")):
-        return foreign.load(Path(name), "/".join(Path(name).parts[-2:]))  # short enough for the head of a column
-    import dvc.api
-    from dvc.exceptions import DvcException
-    from scmrepo.exceptions import SCMError
-
-    try:
-        return foreign.from_model(dvc.api.read(MODEL, rev=name, mode="rb"), name)
-    except (DvcException, SCMError, OSError) as error:
-        raise UserError(
-            f"{name}: expected {FORMATS}; or a revision whose tokenizer is in the cache or the remote ({error}). "
-            f"Perhaps: dvc fetch --all-commits"
-        ) from None
 
 
 def _texts(path: Path, limit: float) -> list[str]:
