@@ -20,7 +20,9 @@ from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aura import console, params
@@ -36,7 +38,6 @@ from aura.self_teaching_llm.mesh import abstract, make_mesh
 from aura.self_teaching_llm.model import Compute, ModelConfig
 from aura.self_teaching_llm.training import BatchLayout, initial_state, make_step, train
 from aura.tokenizer.foreign import Foreign
-from aura.tokenizer.held_out import is_sampled, text_bytes
 
 NOMINAL = 4  # bytes: a window holds as many of them as pretrain.seq_len tokens of this length
 BATCH = 256  # documents read at once
@@ -91,17 +92,35 @@ class Summary:
 
 
 def sample(folder: Path, max_bytes: float) -> list[str]:
-    """About `max_bytes` of a corpus split: the documents whose hashes are smallest, so the same ones each time."""
+    """At most `max_bytes` of a corpus split, but for a first longer document: those whose hashes are smallest.
+
+    So it is the same sample each time, and a larger one holds a smaller one.
+    """
     shards = corpus.shards(folder)
-    share = min(1.0, max_bytes / max(sum(map(text_bytes, shards)), 1))
-    chosen: list[str] = []
+    ranks, sizes = (np.concatenate(parts) for parts in zip(*map(_ranks_and_sizes, shards), strict=True))
+    order = np.argsort(ranks, kind="stable")
+    number = max(1, int(np.searchsorted(np.cumsum(sizes[order]), max_bytes, side="right")))
+    if not sizes[order[:number]].any():
+        raise UserError(f"expected text in {folder}, came {len(ranks):,} documents without any. Add text.")
+    last, chosen = ranks[order[:number]][-1], []
     for shard in shards:
         for batch in pq.ParquetFile(shard).iter_batches(batch_size=BATCH, columns=["text", "text_hash"]):
-            kept = batch.filter(pa.array(is_sampled(batch["text_hash"], share))) if share < 1 else batch
-            chosen += kept["text"].to_pylist()
-    if not any(chosen):
-        raise UserError(f"expected text in {folder}, came none from {len(shards)} files. Raise --mb, or add text.")
+            chosen += batch.filter(pa.array(_ranks(batch["text_hash"]) <= last))["text"].to_pylist()
     return chosen
+
+
+def _ranks_and_sizes(shard: Path) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Of each document: where it stands among all when a sample is taken, and the bytes of its text."""
+    ranks, sizes = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    for batch in pq.ParquetFile(shard).iter_batches(batch_size=BATCH, columns=["text", "text_hash"]):
+        ranks.append(_ranks(batch["text_hash"]))
+        sizes.append(pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False).astype(np.int64))
+    return np.concatenate(ranks), np.concatenate(sizes)
+
+
+def _ranks(hashes: pa.Array) -> npt.NDArray[np.uint64]:
+    """By the half of each hash that does not decide the split, which would be uneven here."""
+    return corpus.hash_halves(hashes)[1]
 
 
 def size(texts: Iterable[str]) -> int:

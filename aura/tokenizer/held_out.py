@@ -125,7 +125,7 @@ class Counted:
 def count_held_out(model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: float) -> Counted:
     """Count over the documents of a corpus split; `tokenizer` is the one in `model`, which other processes load."""
     shards = corpus.shards(folder)
-    size = sum(text_bytes(shard) for shard in shards)
+    size = sum(_text_bytes(shard) for shard in shards)
     share = 1.0 if size <= max_bytes else max_bytes / size
     counted = Counted(share=share)
     work = partial(count_shard, model, tokenizer.sha256, share)
@@ -146,7 +146,7 @@ def count_shard(model: Path, sha256: str, share: float, shard: Path) -> Counted:
     tokenizer, counted = _loaded(model, sha256), Counted()
     columns = ["text", "source", "doc", "affect", "text_hash"]
     for batch in pq.ParquetFile(shard).iter_batches(batch_size=BATCH, columns=columns):
-        chosen = batch if share == 1 else batch.filter(pa.array(is_sampled(batch.column("text_hash"), share)))
+        chosen = batch if share == 1 else batch.filter(pa.array(_is_sampled(batch.column("text_hash"), share)))
         if not len(chosen):
             continue
         texts, sources, docs, hashes = (
@@ -180,13 +180,12 @@ def _is_telling(passage: Passage) -> bool:
     return len(passage.text.encode()) >= WORST_BYTES
 
 
-def is_sampled(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
-    """Which documents make a share of a split: by the half of their hash that does not decide the split."""
+def _is_sampled(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
+    """By the half of the hash that does not decide the split, which would be uneven here."""
     return corpus.hash_halves(hashes)[1] < np.uint64(share * 2.0**64)
 
 
-def text_bytes(shard: Path) -> int:
-    """UTF-8 bytes of a shard's documents."""
+def _text_bytes(shard: Path) -> int:
     batches = pq.ParquetFile(shard).iter_batches(columns=["text"])
     return sum(pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0 for batch in batches)
 

@@ -111,8 +111,11 @@ def test_too_little_text_says_so(ours, texts):
 def test_a_sample_is_whole_documents_and_the_same_ones(made):
     every = list(corpus.read_texts(made.corpus / "train"))
     assert judging.sample(made.corpus / "train", 1e9) == every
-    some = judging.sample(made.corpus / "train", 20_000)
-    assert set(judging.sample(made.corpus / "train", 10_000)) < set(some) < set(every)
+    some, fewer = (judging.sample(made.corpus / "train", size) for size in (20_000, 10_000))
+    assert set(fewer) < set(some) < set(every)
+    longest = max(map(len, map(str.encode, every)))
+    assert 20_000 - longest < judging.size(some) <= 20_000
+    assert len(judging.sample(made.corpus / "train", 1)) == 1
 
 
 def test_a_summary_is_the_mean_and_its_spread():
