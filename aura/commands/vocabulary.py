@@ -7,6 +7,7 @@ import typer
 
 from aura import console, files, params
 from aura.cache import project_cache
+from aura.errors import UserError
 from aura.ingestion import corpus
 from aura.tokenizer import train
 from aura.tokenizer.corpus_counts import count_corpus
@@ -42,6 +43,11 @@ def vocabulary_curve(
     for pieces, value in console.track(curve(counts, options, held_out), "vocabulary curve", len(SIZES)):
         rows.append(f"{pieces},{value:.6f}\n")
         console.out.print(f"{pieces:>7,} pieces  {value:.3f} bytes per token", markup=False)
+    if not rows:
+        raise UserError(
+            f"expected text for {SIZES[-1]:,} pieces at least, came {len(counts.table):,} distinct parts of words in "
+            f"{corpus.TRAIN}. Add text."
+        )
     files.write_bytes(output, "".join(["vocab_size,bytes_per_token\n", *sorted(rows, key=_size)]).encode())
     console.out.print(f"written: {output}", markup=False)
 

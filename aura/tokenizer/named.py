@@ -21,11 +21,12 @@ def load(name: str) -> Foreign:
         return foreign.load(Path(name), "/".join(Path(name).parts[-2:]))  # short enough for the head of a column
     import dvc.api
     from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
     from scmrepo.exceptions import SCMError
 
     try:
         return foreign.from_model(dvc.api.read(MODEL, rev=name, mode="rb"), name)
-    except (DvcException, SCMError, OSError) as error:
+    except (DvcException, DataIndexDirError, SCMError, OSError) as error:
         raise UserError(
             f"{name}: expected {FORMATS}; or a revision whose tokenizer is in the cache or the remote ({error}). "
             f"Perhaps: dvc fetch --all-commits"

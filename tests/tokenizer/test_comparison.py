@@ -1,6 +1,7 @@
 """Foreign tokenizers give the ids of their own libraries; comparing and parity over real ones that packages ship."""
 
 import base64
+import shutil
 from pathlib import Path
 
 import mistral_common
@@ -112,16 +113,33 @@ def test_parity_is_one_for_the_reference_and_the_ratio_of_tokens(tmp_path, tekke
         comparison.aligned({name: tmp_path / f"{name}.txt" for name in ("en", "hi")})
 
 
-def test_the_command_compares_files_and_revisions(project: Project):
+def test_revisions_are_compared_reported_and_plotted(project: Project):
+    project.run("git", "tag", "before")
     project.edit_params(train_tokenizer={"vocab_size": 650})
-    project.run("dvc", "repro", "-q", "train_tokenizer")
-    done = project.run("aura", "compare", "models/spm", "HEAD", str(SENTENCEPIECE))
+    project.run("dvc", "repro", "-q", "validate")
+    done = project.run("aura", "compare", "models/spm", "HEAD", "before", str(SENTENCEPIECE))
     sizes = next(line for line in done.stdout.splitlines() if "vocab_size" in line)
-    assert [part.strip() for part in sizes.split("│")[2:5]] == ["650", "700", "32,768"]
-    assert "pieces came" in done.stdout
-    missing = project.run("aura", "compare", "v9.9", check=False)
-    assert (missing.returncode, "Traceback" in missing.stderr) == (1, False)
-    assert "v9.9: expected" in missing.stderr
+    assert [part.strip() for part in sizes.split("│")[2:6]] == ["650", "700", "700", "32,768"]
+    assert "models/spm -> before" in done.stdout
+    page = project.folder / "reports/validate/report.html"
+    page.unlink()
+    assert project.run("aura", "report", "--since", "before").stdout.strip() == "reports/validate/report.html"
+    text = page.read_text(encoding="utf-8")
+    assert "Changes are since <code>before</code>" in text
+    assert text.count('class="change worse"') >= 1  # fewer pieces, fewer bytes per token
+    project.run("dvc", "plots", "diff", "HEAD")
+    html = (project.folder / "dvc_plots/index.html").read_text()
+    assert '"rev": "workspace"' in html
+    assert '"rev": "HEAD"' in html
+
+
+def test_a_revision_that_is_not_to_be_had_says_what_to_do(project: Project):
+    for name in ("v9.9", "HEAD"):
+        shutil.rmtree(project.folder / ".dvc/cache", ignore_errors=True)
+        missing = project.run("aura", "compare", name, check=False)
+        assert (missing.returncode, "Traceback" in missing.stderr) == (1, False)
+        assert f"{name}: expected" in missing.stderr
+        assert "dvc fetch --all-commits" in missing.stderr
 
 
 def test_the_parity_command(tmp_path):

@@ -74,6 +74,20 @@ def test_the_page_stands_alone_and_escapes_what_documents_hold(tmp_path, page):
     assert "<script>alert" not in report.render(tmp_path / "spm/spiece.model", tmp_path / "out", "HEAD")
 
 
+@pytest.mark.parametrize("rows", [["4000,2.87", "8000,3.06", "16000,3.16"], ["4000,2.87"]])
+@pytest.mark.usefixtures("page")
+def test_the_vocabulary_curve_has_a_mark_and_a_tick_for_each_size(tmp_path, monkeypatch, rows):
+    monkeypatch.chdir(tmp_path)
+    arguments = (tmp_path / "spm/spiece.model", tmp_path / "out", "HEAD")
+    assert "what a larger vocabulary" not in report.render(*arguments)
+    report.CURVE.parent.mkdir(parents=True)
+    report.CURVE.write_text("\n".join(["vocab_size,bytes_per_token", *rows]) + "\n")
+    text = report.render(*arguments)
+    figure = text[text.index("what a larger vocabulary") :].partition("</figure>")[0]
+    assert figure.count('class="mark"') == len(rows)
+    assert [f">{number}k</text>" in figure for number in (4, 8, 16)] == [True] * len(rows) + [False] * (3 - len(rows))
+
+
 @pytest.mark.usefixtures("page")
 def test_headline_numbers_tell_the_change_since_a_commit(tmp_path):
     git = ["git", "-C", str(tmp_path / "out"), "-c", "user.name=t", "-c", "user.email=t@example.com"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 400, 230  # user units; a phone shows them nearly one to one, so that text stays readable
-LEFT, RIGHT, TOP, BOTTOM = 44, 8, 10, 36
+LEFT, RIGHT, TOP, BOTTOM = 44, 14, 10, 36  # on the right, half of the last tick's label
 Point = tuple[float, float]
 
 
@@ -31,8 +31,12 @@ def histogram(points: Sequence[tuple[str, float]], x_label: str, y_label: str) -
 def line(
     points: Sequence[Point], x_label: str, y_label: str, *, log_x: bool, log_y: bool, marks: bool = False
 ) -> Markup:
-    """A line through points; a logarithmic axis has a tick at each power of ten, or of two where it is short."""
-    x_ticks = _log_ticks([x for x, _ in points]) if log_x else _ticks([x for x, _ in points])
+    """A line through points; a logarithmic axis has a tick at each power of ten, or of two where it is short.
+
+    With `marks` the points are few: each is drawn, and has the tick below it.
+    """
+    places = [x for x, _ in points]
+    x_ticks = places if marks else _log_ticks(places) if log_x else _ticks(places)
     y_ticks = _log_ticks([y for _, y in points]) if log_y else _ticks([y for _, y in points])
     across, up = _scale(x_ticks, log_x, LEFT, WIDTH - RIGHT), _scale(y_ticks, log_y, HEIGHT - BOTTOM, TOP)
     parts = [_y_axis(y_ticks, y_ticks[0], y_ticks[-1], y_label, log=log_y), _x_label(x_label)]
@@ -55,7 +59,7 @@ def number(value: float) -> str:
 
 def _scale(ticks: Sequence[float], log: bool, start: float, end: float) -> Callable[[float], float]:
     low, high = (math.log(ticks[0]), math.log(ticks[-1])) if log else (ticks[0], ticks[-1])
-    return lambda value: start + ((math.log(value) if log else value) - low) / (high - low) * (end - start)
+    return lambda value: start + ((math.log(value) if log else value) - low) / ((high - low) or 1) * (end - start)
 
 
 def _log_ticks(values: Sequence[float]) -> list[float]:
