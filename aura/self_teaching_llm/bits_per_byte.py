@@ -9,6 +9,7 @@ Every vocabulary gets one more id, which begins each document: tokenizers differ
 """
 
 import hashlib
+import heapq
 import statistics
 import sys
 import time
@@ -20,10 +21,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from aura import console, params
 from aura.cache import Cache, action_key, code_key
@@ -40,7 +37,7 @@ from aura.self_teaching_llm.training import BatchLayout, initial_state, make_ste
 from aura.tokenizer.foreign import Foreign
 
 NOMINAL = 4  # bytes: a window holds as many of them as pretrain.seq_len tokens of this length
-BATCH = 256  # documents read at once
+BATCH = 256  # documents encoded at once
 
 
 @dataclass(frozen=True)
@@ -92,35 +89,24 @@ class Summary:
 
 
 def sample(folder: Path, max_bytes: float) -> list[str]:
-    """At most `max_bytes` of a corpus split, but for a first longer document: those whose hashes are smallest.
+    """At most `max_bytes` of a corpus split, but one document at least: those with the smallest hashes, in their order.
 
-    So it is the same sample each time, and a larger one holds a smaller one.
+    So it is the same sample each time, and a larger one holds a smaller one. Memory holds the sample.
     """
-    shards = corpus.shards(folder)
-    ranks, sizes = (np.concatenate(parts) for parts in zip(*map(_ranks_and_sizes, shards), strict=True))
-    order = np.argsort(ranks, kind="stable")
-    number = max(1, int(np.searchsorted(np.cumsum(sizes[order]), max_bytes, side="right")))
-    if not sizes[order[:number]].any():
-        raise UserError(f"expected text in {folder}, came {len(ranks):,} documents without any. Add text.")
-    last, chosen = ranks[order[:number]][-1], []
-    for shard in shards:
-        for batch in pq.ParquetFile(shard).iter_batches(batch_size=BATCH, columns=["text", "text_hash"]):
-            chosen += batch.filter(pa.array(_ranks(batch["text_hash"]) <= last))["text"].to_pylist()
-    return chosen
-
-
-def _ranks_and_sizes(shard: Path) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Of each document: where it stands among all when a sample is taken, and the bytes of its text."""
-    ranks, sizes = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    for batch in pq.ParquetFile(shard).iter_batches(batch_size=BATCH, columns=["text", "text_hash"]):
-        ranks.append(_ranks(batch["text_hash"]))
-        sizes.append(pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False).astype(np.int64))
-    return np.concatenate(ranks), np.concatenate(sizes)
-
-
-def _ranks(hashes: pa.Array) -> npt.NDArray[np.uint64]:
-    """By the half of each hash that does not decide the split, which would be uneven here."""
-    return corpus.hash_halves(hashes)[1]
+    kept: list[tuple[int, int, str]] = []  # a heap: the largest hash first
+    bytes_kept, below = 0, 2**64
+    for place, text in enumerate(corpus.read_texts(folder)):
+        rank = int.from_bytes(corpus.text_hash(text.encode())[8:])  # the first half decides the split: uneven here
+        if rank >= below:
+            continue
+        heapq.heappush(kept, (-rank, place, text))
+        bytes_kept += len(text.encode())
+        while bytes_kept > max_bytes and len(kept) > 1:
+            largest, _, dropped = heapq.heappop(kept)
+            below, bytes_kept = -largest, bytes_kept - len(dropped.encode())
+    if not bytes_kept:
+        raise UserError(f"expected text in {folder}, came {len(kept):,} documents without any. Add text.")
+    return [text for _, _, text in sorted(kept, key=lambda entry: entry[1])]
 
 
 def size(texts: Iterable[str]) -> int:
@@ -229,6 +215,11 @@ def equal_bytes(values: Params, train_bytes: int, tokens: int) -> Params:
     bytes_per_token = train_bytes / tokens
     seq_len = max(8, round(values.pretrain.seq_len * NOMINAL / bytes_per_token))
     steps = max(1, round(tokens / (values.pretrain.batch_size * seq_len)))
+    if steps < values.pretrain.warmup_steps:
+        raise UserError(
+            f"expected text for pretrain.warmup_steps ({values.pretrain.warmup_steps}) steps at least, came "
+            f"{train_bytes:,} bytes, which are {steps}. Raise --mb, or lower pretrain.warmup_steps."
+        )
     run = {"seq_len": seq_len, "steps": steps, "affect_conditioning": False, "source_weights": {}, "seed": 0}
     one_device = {"fsdp": 1, "tensor": 1}
     return params.changed(values, {f"pretrain.{name}": value for name, value in (run | one_device).items()})

@@ -104,7 +104,7 @@ def test_all_see_the_same_bytes_in_windows_of_the_same_bytes(bytes_per_token):
 
 
 def test_too_little_text_says_so(ours, texts):
-    with pytest.raises(UserError, match="warmup_steps"):
+    with pytest.raises(UserError, match=r"warmup_steps \(90\) steps at least.* Raise --mb"):
         Course(ours, Texts(texts.train[:1], texts.held_out), params.changed(VALUES, {"pretrain.warmup_steps": 90}))
 
 
