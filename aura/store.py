@@ -13,6 +13,7 @@ instead of 5), it waits for a silent server for ever, and it remembers listings.
 
 import base64
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -199,6 +200,9 @@ def prepare_gcsfs() -> None:
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     import aiohttp
     import fsspec.config
+
+    for library in ("gcsfs", "google.auth", "asyncio"):  # what they log, with traces, they raise too
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
 
     patience = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=float(os.environ.get(SILENCE, "60")))
     fsspec.config.conf.setdefault("gs", {}).setdefault("requests_timeout", patience)
