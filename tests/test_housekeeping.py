@@ -98,6 +98,7 @@ def test_shards_in_the_store_stay_as_long_as_any_list_names_them(here: Project, 
             None, {here.folder / "data/shard.parquet": stored}
         )
 
+    transfer.push([])
     here.run("git", "checkout", "-qb", "other")
     needed = set()
     for name in ("other", "workspace"):
