@@ -7,9 +7,7 @@ record), then the parts. It is written aside and renamed, so a killed writer lea
 writers need no locks; each part is checked when read (XXH3, 10 GB/s), and damage counts as a miss. SQLite
 (`diskcache`, which comes with DVC) would do it too, but pickles, and locks badly on network file systems.
 
-The price is disk: up to `cache.max_gb` between runs, and during a run what the run itself adds. With `store` in
-params.yaml the entries lie there, because those of extraction are as large as the corpus.
-"""
+The price is disk: up to `cache.max_gb` between runs, and during a run what the run itself adds."""
 
 import json
 import os
@@ -25,8 +23,6 @@ from types import ModuleType
 from typing import Any
 
 import xxhash
-
-from aura.store import Store, read_range, upload
 
 FOLDER = Path(".aura/cache")
 VARIABLE = "AURA_CACHE"  # names another folder, so that worktrees and experiments share one cache
@@ -216,60 +212,9 @@ class Cache:
                 yield found.st_mtime_ns / 1e9, found.st_size, path.name
 
 
-@dataclass(frozen=True)
-class StoredCache(Cache):
-    """Entries in a store, for all who use it; `folder` is a place in the store.
-
-    Objects are whole or absent, and know when they were written but not when they were read; so the entries
-    written first go first, and only when someone asks: one machine's limit says nothing of what the others need.
-    """
-
-    store: Store
-
-    @property
-    def address(self) -> str:
-        """Where the entries lie, to be read."""
-        return f"{self.store.url}/{self.folder}"
-
-    def read_range(self, key: str, start: int, end: int) -> bytes:
-        """Bytes `start` to `end` of an entry."""
-        return read_range(self._uri(key), start, end)
-
-    def remove(self, key: str) -> None:
-        """Remove an entry, if it is there."""
-        self.store.remove([self.path(key).as_posix()])
-
-    def prune_own(self, max_bytes: float) -> None:
-        """Nothing: the entries are everyone's."""
-
-    def _uri(self, key: str) -> str:
-        return f"{self.store.url}/{self.path(key).as_posix()}"
-
-    def _may_end_at(self, key: str, size: int) -> bool:  # noqa: ARG002 - each part is checked when read
-        return True
-
-    def _mark_used(self, key: str) -> None:
-        pass
-
-    def _writing_folder(self, key: str) -> None:  # noqa: ARG002
-        return None
-
-    def _publish(self, file: Path, key: str) -> None:
-        upload(file, self._uri(key))
-
-    def _remove_abandoned(self) -> None:
-        pass
-
-    def _entries(self) -> Iterator[tuple[float, int, str]]:
-        for name, (size, written) in self.store.sizes_and_times(self.folder.as_posix()).items():
-            yield written, size, Path(name).name
-
-
-def project_cache(store: Store | None = None) -> Cache:
-    """The cache of the project in the current folder: in its store, if it has one; or the folder AURA_CACHE names."""
-    if folder := os.environ.get(VARIABLE):
-        return Cache(Path(folder))
-    return StoredCache(Path("cache"), store) if store else Cache(FOLDER)
+def project_cache() -> Cache:
+    """The cache of the project in the current folder, or the one that AURA_CACHE names."""
+    return Cache(Path(os.environ.get(VARIABLE) or FOLDER))
 
 
 def _describe(part: bytes | Path) -> tuple[int, str]:

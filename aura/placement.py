@@ -5,6 +5,7 @@ the shards' bytes; `shards.json` adds hashes, size and address of each, and is a
 that `dvc push` and `dvc pull` move this list only: the store is where the shards are, for everyone.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,10 +13,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from aura.cache import Cache, action_key
+from aura.cache import VARIABLE, Cache, action_key, project_cache
 from aura.errors import UserError
 from aura.files import read_json, sha256_file, write_records
 from aura.store import BLOCK, CONNECTIONS, Store, Stored, altered, explained, fetched, is_intact, located
+from aura.stored_cache import StoredCache
 
 LIST = "shards.json"
 FETCHED = 4  # shards that one process fetches at a time: so many must fit into TMPDIR
@@ -98,6 +100,12 @@ class Place:
     """Where a stage's shards go; `store` is None for this disk."""
 
     store: Store | None = None
+
+    def cache(self) -> Cache:
+        """The action cache beside it: in the store, if there is one and AURA_CACHE names no folder."""
+        if self.store is None or os.environ.get(VARIABLE):
+            return project_cache()
+        return StoredCache(Path("cache"), self.store)
 
     def recall(self, cache: Cache, key: str, paths: Mapping[str, Path]) -> Kept | None:
         """Put what an action made before where it belongs; None if that is not known, or no longer there.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aura import cache, console, libraries, params, placement
+from aura import console, libraries, params, placement
 from aura.data import encoding
 
 OUTPUT = Path("data/tokens")
@@ -13,7 +13,7 @@ def main() -> None:
     libraries.require_locked()
     everything, passed = params.load(), Path("reports/validate/passed.json")
     place = placement.of(everything.store)
-    known = cache.project_cache(place.store)
+    known = place.cache()
     entries = encoding.encode_corpus(
         Path("data/corpus"), Path("models/spm"), passed, OUTPUT, everything.encode, known, place
     )

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from aura import cache, console, libraries, params, placement
+from aura import console, libraries, params, placement
 from aura.errors import UserError
 from aura.ingestion.extract import extract
 
@@ -13,7 +13,7 @@ def main() -> None:
     libraries.require_locked()
     everything = params.load()
     settings, place = everything.extract, placement.of(everything.store)
-    known = cache.project_cache(place.store)
+    known = place.cache()
     if sys.argv[1:] and sys.argv[1] in settings.sources:
         name = sys.argv[1]
     else:

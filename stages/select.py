@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aura import cache, console, libraries, params, placement
+from aura import console, libraries, params, placement
 from aura.ingestion.corpus import FOLDER, SPLITS
 from aura.ingestion.select import require_listed, select
 
@@ -12,7 +12,7 @@ def main() -> None:
     libraries.require_locked()
     settings = params.load()
     place = placement.of(settings.store)
-    known = cache.project_cache(place.store)
+    known = place.cache()
     require_listed(list(settings.extract.sources), Path("dvc.yaml"))
     totals = select(list(settings.extract.sources), settings.select, Path("data/extracted"), FOLDER, known, place)
     known.prune_own(settings.cache.max_bytes)

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from aura import cache, console, libraries, params, placement
+from aura import console, libraries, params, placement
 from aura.ingestion import corpus
 from aura.tokenizer import artifact
 
@@ -25,7 +25,7 @@ def train_tokenizer() -> None:
     """Train the tokenizer that params.yaml describes."""
     libraries.require_locked()
     everything = params.load()
-    options, known = everything.train_tokenizer, cache.project_cache(placement.of(everything.store).store)
+    options, known = everything.train_tokenizer, placement.of(everything.store).cache()
     made = artifact.build_from_corpus(corpus.TRAIN, OUTPUT, options, known)
     known.prune_own(everything.cache.max_bytes)
     learnt_from = made.config["corpus"]

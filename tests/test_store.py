@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from aura import store
-from aura.cache import StoredCache, action_key, project_cache
+from aura.cache import action_key
 from aura.errors import UserError
+from aura.placement import Place
 from aura.store import Store
+from aura.stored_cache import StoredCache
 
 CONTENT = b"the bytes of a shard, " * 1000
 
@@ -86,7 +88,7 @@ def test_a_url_that_cannot_be_used_is_one_message(shard):
 
 def test_a_cache_in_a_store_is_a_cache(here, tmp_path, monkeypatch):
     monkeypatch.delenv("AURA_CACHE", raising=False)
-    cache, key = project_cache(here), action_key("an action")
+    cache, key = Place(here).cache(), action_key("an action")
     assert isinstance(cache, StoredCache)
     assert cache.get(key) is None
     (tmp_path / "file").write_bytes(b"from a file" * 900_000)
@@ -120,4 +122,4 @@ def test_damage_in_a_stored_cache_counts_as_a_miss(here, tmp_path):
 
 def test_the_environments_folder_comes_before_the_store(here, tmp_path, monkeypatch):
     monkeypatch.setenv("AURA_CACHE", str(tmp_path / "mine"))
-    assert project_cache(here).address == str(tmp_path / "mine")
+    assert Place(here).cache().address == str(tmp_path / "mine")

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from aura import console, params, placement
-from aura.cache import Cache, StoredCache, project_cache
 from aura.errors import UserError
+from aura.stored_cache import StoredCache
 
 app = typer.Typer(no_args_is_help=True, help="What extraction keeps so that only changed files are done again.")
 
@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="What extraction keeps so that only
 def cache_stats() -> None:
     """Say where the action cache lies and how much it holds."""
     settings = params.load()
-    cache = _cache(settings)
+    cache = placement.of(settings.store).cache()
     held = cache.stats()
     limit = "" if isinstance(cache, StoredCache) else f" of at most {console.size(settings.cache.max_bytes)}"
     console.out.print(f"{cache.address}: {held.entries:,} entries, {console.size(held.bytes)}{limit}", markup=False)
@@ -32,12 +32,8 @@ def prune_cache(
     In a store, which all its users share: those written first, and only down to a stated --max-gb.
     """
     settings = params.load()
-    cache = _cache(settings)
+    cache = placement.of(settings.store).cache()
     if max_gb is None and isinstance(cache, StoredCache):
         raise UserError(f"{cache.address} is shared by all who use the store. Say what to keep of it: --max-gb N")
     gone = cache.prune(settings.cache.max_bytes if max_gb is None else max_gb * 1e9)
     console.out.print(f"removed {gone.entries:,} entries, {console.size(gone.bytes)}", markup=False)
-
-
-def _cache(settings: params.Params) -> Cache:
-    return project_cache(placement.of(settings.store).store)

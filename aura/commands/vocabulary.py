@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from aura import console, files, params, placement
-from aura.cache import project_cache
 from aura.ingestion import corpus
 from aura.tokenizer import train
 from aura.tokenizer.corpus_counts import count_corpus
@@ -31,7 +30,7 @@ def vocabulary_curve(
 ) -> None:
     """Measure bytes per token on held-out text for unigram vocabularies of 64,000 down to 4,000 pieces."""
     settings = params.load()
-    options, known = settings.train_tokenizer, project_cache(placement.of(settings.store).store)
+    options, known = settings.train_tokenizer, placement.of(settings.store).cache()
     held_out, size = [], 0
     for text in corpus.read_texts(corpus.HELD_OUT):
         size += len(text.encode())
