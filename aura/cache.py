@@ -7,7 +7,8 @@ record), then the parts. It is written aside and renamed, so a killed writer lea
 writers need no locks; each part is checked when read (XXH3, 10 GB/s), and damage counts as a miss. SQLite
 (`diskcache`, which comes with DVC) would do it too, but pickles, and locks badly on network file systems.
 
-The price is disk: up to `cache.max_gb` between runs, and during a run what the run itself adds."""
+The price is disk: up to `cache.max_gb` between runs, and during a run what the run itself adds.
+"""
 
 import json
 import os
@@ -28,7 +29,7 @@ FOLDER = Path(".aura/cache")
 VARIABLE = "AURA_CACHE"  # names another folder, so that worktrees and experiments share one cache
 _MAGIC = b"aura-cache-1"
 _BLOCK = 8 << 20  # bytes copied at a time
-_HEAD = 1 << 14  # bytes read first: more than most headers
+_HEAD = 1 << 16  # bytes read first: more than most headers
 _ABANDONED = 24 * 3600.0  # seconds; an unfinished file of this age has no writer any more
 
 
@@ -133,9 +134,10 @@ class Cache:
             file.seek(start)
             return file.read(end - start)
 
-    def remove(self, key: str) -> None:
-        """Remove an entry, if it is there."""
-        self.path(key).unlink(missing_ok=True)
+    def remove(self, *keys: str) -> None:
+        """Remove entries, as far as they are there."""
+        for key in keys:
+            self.path(key).unlink(missing_ok=True)
 
     def stats(self) -> Stats:
         """Number and size of the entries."""
@@ -146,13 +148,14 @@ class Cache:
         """Remove the least recently used entries until the others hold at most `max_bytes`; returns what went."""
         self._remove_abandoned()
         entries = sorted(self._entries())
-        held, count, freed = sum(size for _, size, _ in entries), 0, 0
+        held, gone, freed = sum(size for _, size, _ in entries), [], 0
         for _, size, key in entries:
             if held - freed <= max_bytes:
                 break
-            self.remove(key)
-            count, freed = count + 1, freed + size
-        return Stats(count, freed)
+            gone.append(key)
+            freed += size
+        self.remove(*gone)
+        return Stats(len(gone), freed)
 
     def prune_own(self, max_bytes: float) -> None:
         """`prune` after a run, if the entries are this machine's own."""

@@ -19,7 +19,8 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -70,13 +71,15 @@ class Store:
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete objects; one that is gone already is no error."""
-        for name in names:
+
+        def delete(name: str) -> None:
             with explained(self.url):
                 system, root = located(self.url)
-                try:
+                with suppress(FileNotFoundError):
                     system.rm_file(f"{root}/{name}")
-                except FileNotFoundError:
-                    continue
+
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            list(pool.map(delete, names))
 
 
 def is_intact(stored: Stored) -> bool:

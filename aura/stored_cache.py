@@ -28,9 +28,9 @@ class StoredCache(Cache):
         """Bytes `start` to `end` of an entry."""
         return read_range(self._uri(key), start, end)
 
-    def remove(self, key: str) -> None:
-        """Remove an entry, if it is there."""
-        self.store.remove([self.path(key).as_posix()])
+    def remove(self, *keys: str) -> None:
+        """Remove entries, as far as they are there."""
+        self.store.remove([self.path(key).as_posix() for key in keys])
 
     def prune_own(self, max_bytes: float) -> None:
         """Nothing: the entries are everyone's."""
