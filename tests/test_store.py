@@ -8,10 +8,12 @@ import pytest
 
 from aura import store
 from aura.cache import action_key
+from aura.commands.cache import cache_stats, prune_cache
 from aura.errors import UserError
 from aura.placement import Place
 from aura.store import Store
 from aura.stored_cache import StoredCache
+from tests.conftest import REPOSITORY
 
 CONTENT = b"the bytes of a shard, " * 1000
 
@@ -118,6 +120,23 @@ def test_damage_in_a_stored_cache_counts_as_a_miss(here, tmp_path):
             assert entry is None or entry.read("part") is None
             assert cache.get(key) is None, "a damaged entry is removed"
             cache.put(key, {"n": 1}, {"part": b"x" * 50})
+
+
+def test_a_shared_cache_is_pruned_only_to_a_stated_size(here, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("AURA_CACHE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    text = (REPOSITORY / "params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("store: null", f"store: {here.url}"))
+    cache_stats()
+    Place(here).cache().put(action_key(1), {}, {"part": b"x" * 2000})
+    cache_stats()
+    with pytest.raises(UserError, match=f"{here.url}/cache is shared by all who use the store.*--max-gb N"):
+        prune_cache(None)
+    prune_cache(0.0)
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert f"{here.url}/cache: 0 entries, 0 bytes" in said
+    assert f"{here.url}/cache: 1 entries, 2.1 kB" in said
+    assert "removed 1 entries, 2.1 kB" in said
 
 
 def test_the_environments_folder_comes_before_the_store(here, tmp_path, monkeypatch):
