@@ -22,11 +22,12 @@ from dvc.repo import Repo, lock_repo
 
 from aura import cache, params, placement
 from aura import store as stores
+from aura.delivery import Item, download, item
 from aura.errors import UserError
 from aura.files import folder_size
 from aura.git import git
 from aura.remote import Store, TransferError, open_repo
-from aura.transfer import Item, download, expand, item
+from aura.transfer import expand
 
 DAY = 24 * 3600.0  # seconds
 
