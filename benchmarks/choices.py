@@ -88,7 +88,7 @@ def domains() -> dict[str, list[str]]:
     """Held-out text of each source, and code."""
     found: dict[str, list[str]] = {}
     for shard in corpus.shards(corpus.HELD_OUT):
-        texts = found.setdefault(shard.stem.rpartition("-")[0], [])
+        texts = found.setdefault(shard.path.stem.rpartition("-")[0], [])
         for text in corpus.read_shard(shard):
             if bits_per_byte.size(texts) < SOURCE_BYTES:
                 texts.append(text)

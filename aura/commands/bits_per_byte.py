@@ -11,8 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from aura import console, files, params
-from aura.cache import project_cache
+from aura import console, files, params, placement
 from aura.ingestion import corpus
 from aura.tokenizer import named
 
@@ -36,7 +35,8 @@ def bits_per_byte(
     loaded = [named.load(name) for name in tokenizers]
     held_out = judging.sample(corpus.HELD_OUT, values.pretrain.eval_tokens * judging.NOMINAL)
     texts = judging.Texts(judging.sample(corpus.TRAIN, mb * 1e6), held_out)
-    trials = list(judging.trials(loaded, texts, values, seeds, project_cache()))
+    known = placement.of(values.store).cache()
+    trials = list(judging.trials(loaded, texts, values, seeds, known))
     summaries = [judging.Summary.of(trials[start : start + seeds]) for start in range(0, len(trials), seeds)]
     table = Table("tokenizer", "pieces", "bytes per token", "text kept", "bits per byte", "spread", "seconds")
     for row in summaries:
