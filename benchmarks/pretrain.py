@@ -157,7 +157,9 @@ def main() -> None:
         found = compare(case, arguments.torch, arguments.rounds, arguments.steps)
         table += rows(name, found, arguments.peak)
     print(f"{machine()}; {found['aura']['device']}; medians of {arguments.rounds} x {arguments.steps} steps\n")
-    print("| model | program | tokens/s | CPU µs per token | of peak | CPU time, aura / torch | first step: cold, warm |")
+    print(
+        "| model | program | tokens/s | CPU µs per token | of peak | CPU time, aura / torch | first step: cold, warm |"
+    )
     print("|---|---|---|---|---|---|---|")
     print("\n".join(table))
 

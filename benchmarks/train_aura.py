@@ -1,6 +1,6 @@
 """aura's side of benchmarks/pretrain.py: the step, batches and placing of the stage pretrain, on random tokens.
 
-    python benchmarks/train_aura.py CASE      CASE: a JSON object, see benchmarks/pretrain.py
+python benchmarks/train_aura.py CASE      CASE: a JSON object, see benchmarks/pretrain.py
 """
 
 import json
@@ -9,6 +9,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from turns import serve
 
 from aura import params
 from aura.data.batches import Batches, Source
@@ -18,7 +19,6 @@ from aura.self_teaching_llm.flops import flops_per_token, peak_flops
 from aura.self_teaching_llm.mesh import make_mesh
 from aura.self_teaching_llm.model import Compute, ModelConfig
 from aura.self_teaching_llm.training import BatchLayout, initial_state, make_step, train
-from turns import serve
 
 
 def main() -> None:
@@ -28,7 +28,11 @@ def main() -> None:
     case["size"] = Shape(**case.pop("shape"))
     options = params.load().pretrain.model_copy(update={**case, "steps": 1_000_000})
     device = jax.devices()[0]
-    config, compute, mesh = ModelConfig.of(options, pieces), Compute.of(options, device.platform), make_mesh(1, 1, [device])
+    config, compute, mesh = (
+        ModelConfig.of(options, pieces),
+        Compute.of(options, device.platform),
+        make_mesh(1, 1, [device]),
+    )
     layout = BatchLayout(options, mesh, affect=False)
     tokens = np.random.default_rng(0).integers(pieces, size=4_000_000, dtype=np.uint32)
     batches = Batches([Source("random", TokenStream([tokens]))], options.batch_size, options.seq_len, options.seed)

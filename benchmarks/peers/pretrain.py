@@ -119,7 +119,10 @@ def main() -> None:
         optimizer.zero_grad(set_to_none=True)
         return loss.item()
 
-    facts = {"version": f"torch {torch.__version__}", "parameters": sum(weight.numel() for weight in model.parameters())}
+    facts = {
+        "version": f"torch {torch.__version__}",
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+    }
     serve(take_step, facts | {"product_flops": product_flops() if device == "cpu" else None})
 
 
