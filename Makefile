@@ -28,6 +28,8 @@ lock: setup
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file requirements.txt
 	uv pip compile benchmarks/requirements.in --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file benchmarks/requirements.txt
+	uv pip compile benchmarks/requirements-torch.in --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file benchmarks/requirements-torch.txt
 	uv pip compile requirements-tpu.in --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file requirements-tpu.txt
 	python -m aura.lock
@@ -53,6 +55,12 @@ tpu-tools: .venv-tpu/ready
 .venv-bench/ready: benchmarks/requirements.txt
 	$(PYTHON) -m venv --clear .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+# PyTorch, for benchmarks/pretrain.py alone: on Linux it brings CUDA, 5 GB on disk.
+.venv-torch/ready: benchmarks/requirements-torch.txt
+	$(PYTHON) -m venv --clear .venv-torch
+	.venv-torch/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 # Of the benchmarks, those that need no corpus; the others say at their top what they are given.

@@ -3,6 +3,7 @@
 Progress bars are drawn only in a terminal; in a log, a plain line appears at most every ten seconds.
 """
 
+import datetime
 import errno
 import io
 import os
@@ -38,12 +39,18 @@ def track(items: Iterable[T], description: str, total: int | None) -> Iterator[T
 
 def _track_in_log(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
     of_total = "" if total is None else f" of {total:,}"
-    last = time.monotonic()
+    began = last = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         if time.monotonic() - last > LOG_INTERVAL:
             last = time.monotonic()
-            err.print(f"{description}: {done:,}{of_total}", markup=False)
+            left = "" if total is None else f", {_duration((last - began) / done * (total - done))} left"
+            err.print(f"{description}: {done:,}{of_total}{left}", markup=False)
+
+
+def _duration(seconds: float) -> str:
+    """A time to wait, in hours, minutes and seconds: `0:02:10`."""
+    return str(datetime.timedelta(seconds=round(seconds)))
 
 
 def summary(stage: str, facts: dict[str, str], see: str) -> None:

@@ -2,11 +2,12 @@
 
     splash  TPU   blocks in fast memory, nothing of size S x S; needs S divisible by 128
     cudnn   GPU   the same idea (arXiv:2307.08691); bfloat16, heads of up to 128 features
-    xla     any   writes all S x S scores: simple, and on a CPU as fast as anything
+    plain   any   blocks of queries against the keys they may see: writes down to 5/8 of the S x S scores
 
-Letters as in model.py. On a mesh each device attends for its own sequences and heads.
+Letters as in model.py; L keys that a block may see. On a mesh each device attends for its own sequences and heads.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from jax.sharding import PartitionSpec
 from aura.self_teaching_llm.mesh import BATCH, per_device
 
 SPLASH_BLOCK = 512  # positions a TPU core works on at once, at most; must divide S
+PLAIN_BLOCKS, PLAIN_BLOCK = 4, 64  # blocks of queries at most, and positions of one at least
 
 
 def implementation_for(platform: str, *, seq_len: int, dtype: str) -> str:
@@ -25,7 +27,7 @@ def implementation_for(platform: str, *, seq_len: int, dtype: str) -> str:
         return "splash"
     if platform in ("gpu", "cuda") and dtype == "bfloat16":
         return "cudnn"
-    return "xla"
+    return "plain"
 
 
 def causal_attention(
@@ -39,6 +41,8 @@ def causal_attention(
     def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
         if implementation == "splash":
             return _splash(query, key, value)
+        if implementation == "plain":
+            return _plain(query, key, value)
         mixed: jax.Array = jax.nn.dot_product_attention(
             query, key, value, is_causal=True, implementation=implementation
         )
@@ -47,6 +51,24 @@ def causal_attention(
     spec = PartitionSpec(BATCH, None, "tensor", None)
     mixed: jax.Array = per_device(attend, (spec, spec, spec), spec)(query_BxSxHxE, key_BxSxKxE, value_BxSxKxE)
     return mixed
+
+
+def _plain(query_BxSxHxE: jax.Array, key_BxSxKxE: jax.Array, value_BxSxKxE: jax.Array) -> jax.Array:
+    """Heads that share a key are rows of one product: for these, JAX's own function copies the scores, twice."""
+    B, S, H, E = query_BxSxHxE.shape
+    K, block = key_BxSxKxE.shape[2], max(PLAIN_BLOCK, math.ceil(S / PLAIN_BLOCKS))
+    query_BxKxGxSxE = jnp.transpose(query_BxSxHxE.reshape(B, S, K, H // K, E), (0, 2, 3, 1, 4))
+    mixed = []
+    for begin in range(0, S, block):
+        end = min(begin + block, S)
+        rows = query_BxKxGxSxE[:, :, :, begin:end].reshape(B, K, -1, E)  # R of them
+        scores_BxKxRxL = jnp.einsum("BKRE,BLKE->BKRL", rows, key_BxSxKxE[:, :end], preferred_element_type=jnp.float32)
+        seen_RxL = jnp.tile(jnp.arange(begin, end)[:, None] >= jnp.arange(end)[None, :], (H // K, 1))
+        scores_BxKxRxL = jnp.where(seen_RxL[None, None], scores_BxKxRxL * E**-0.5, float(np.finfo(np.float32).min))
+        weights_BxKxRxL = jax.nn.softmax(scores_BxKxRxL, axis=-1).astype(value_BxSxKxE.dtype)
+        of_rows = jnp.einsum("BKRL,BLKE->BKRE", weights_BxKxRxL, value_BxSxKxE[:, :end])
+        mixed.append(of_rows.reshape(B, K, H // K, end - begin, E))
+    return jnp.transpose(jnp.concatenate(mixed, axis=3), (0, 3, 1, 2, 4)).reshape(B, S, H, E)
 
 
 def _splash(query_BxSxHxE: jax.Array, key_BxSxKxE: jax.Array, value_BxSxKxE: jax.Array) -> jax.Array:

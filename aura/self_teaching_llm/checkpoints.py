@@ -12,7 +12,8 @@ marker is written last), and the run's history of losses is in there too. One th
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,27 +111,21 @@ class Checkpoints:
             state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record | {"steps": self._options.steps})
         )
         self._saving = step
-        try:
+        with self._writing():
             self._open().save(step, args=items, metrics=metrics, force=True)
-        except (OSError, ValueError) as error:
-            raise self._unwritten(error) from error
 
     def check(self) -> None:
         """Raise a `UserError` if a save in the background has failed."""
         if self._manager is not None:
-            try:
+            with self._writing():
                 self._manager.check_for_errors()
-            except (OSError, ValueError) as error:
-                raise self._unwritten(error) from error
 
     def close(self) -> None:
         """Wait for the save under way."""
         if self._manager is not None:
-            try:
+            with self._writing():
                 self._manager.wait_until_finished()
                 self._manager.close()
-            except (OSError, ValueError) as error:
-                raise self._unwritten(error) from error
 
     def _open(self) -> Any:  # noqa: ANN401 - an Orbax manager
         if self._manager is None:
@@ -189,11 +184,16 @@ class Checkpoints:
                 "Remove that folder, and the run goes on from the checkpoint before it."
             ) from error
 
-    def _unwritten(self, error: Exception) -> UserError:
-        return UserError(
-            f"{self.folder}: the checkpoint of step {self._saving} could not be written ({_brief(error)}). "
-            "Make room or mend the folder, then run the same command again: it goes on from the last whole one."
-        )
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Word a failed save, whenever Orbax reports it."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.folder}: the checkpoint of step {self._saving} could not be written ({_brief(error)}). "
+                "Make room or mend the folder, then run the same command again: it goes on from the last whole one."
+            ) from error
 
 
 def _completed(checkpoint: Any) -> bool:  # noqa: ANN401 - a path of etils

@@ -6,7 +6,9 @@ XLA's own count is not used: it counts the body of a scan over layers once.
 from aura.self_teaching_llm.model import ModelConfig
 
 # Floating-point operations per second in bfloat16 with float32 sums, dense, as the vendors state them; by the beginning
-# of `jax.Device.device_kind`, the longer name first where one begins another.
+# of `jax.Device.device_kind`, the longer name first where one begins another. TPUs: docs.cloud.google.com/tpu/docs/
+# {v4,v5e,v5p,v6e}, "peak compute per chip". NVIDIA: the data sheets' "BFLOAT16 Tensor Core" of the SXM modules, halved
+# where they state it with sparsity (A100 624, H100 and H200 1,979, B200 4,500 TFLOPS).
 PEAK_FLOPS = {
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,

@@ -5,6 +5,7 @@ A killed run goes on from its last checkpoint to the same bytes, and its plots a
 In a run of several processes all compute, and the first one writes.
 """
 
+import platform
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 import jax
 from dvclive import Live
 
-from aura import console, files
+from aura import cache, console, files
 from aura.data.batches import Batches, Source, evaluation_windows
 from aura.data.token_shards import TokenShards
 from aura.errors import UserError
@@ -30,6 +31,7 @@ from aura.self_teaching_llm.timings import Attempts, Stopwatch, write_timings
 from aura.self_teaching_llm.training import BatchLayout, State, initial_state, make_step, train
 from aura.tokenizer.tokenizer import Tokenizer
 
+COMPILED, COMPILED_BYTES = Path(".aura/compiled"), 1_000_000_000  # where XLA's programs are kept, and how much of them
 PROFILED = range(5, 10)  # steps of an attempt that a trace covers: after compilation, and few, for they fill 100 MB
 
 
@@ -58,6 +60,7 @@ def pretrain(
             checkpoint cannot be read or written.
     """
     watch = Stopwatch()
+    keep_compiled()
     tokenizer = Tokenizer.load(tokenizer_file)
     shards = TokenShards(tokens, tokenizer.sha256)
     shards.verify()
@@ -85,6 +88,25 @@ def pretrain(
         steps_timed = max(0, options.steps - first - 1)
         write_timings(reports / "timings.json", watch, attempts, options, run.config, steps_timed)
     return metrics
+
+
+def keep_compiled() -> None:
+    """Have JAX keep compiled programs between runs, unless JAX_COMPILATION_CACHE_DIR says where, or not to.
+
+    Its key is the program with its options, the versions and the devices; a folder is for processors that know the
+    same instructions. An entry that a kill cut short cannot be read: its program is compiled again, at each start.
+    """
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(COMPILED.absolute() / _processor()))
+        jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+
+
+def _processor() -> str:
+    """A hash of what the processor can do, as Linux tells it; elsewhere of the kind of machine."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return cache.action_key(platform.machine(), features)
 
 
 class Run:

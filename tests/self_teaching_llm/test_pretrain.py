@@ -1,12 +1,15 @@
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from aura import files
+from aura.data.batches import Batches
+from aura.data.token_shards import TokenShards
 from aura.errors import UserError
 from aura.ingestion import corpus
-from aura.self_teaching_llm.pretrain import Metrics, pretrain
+from aura.self_teaching_llm.pretrain import Metrics, keep_compiled, pretrain, training_sources
 from aura.self_teaching_llm.weights import load
 from tests.mini_tokens import MiniTokens, tiny
 
@@ -100,3 +103,57 @@ def test_altered_tokens_are_refused_before_training(mini: MiniTokens, tmp_path: 
 def test_a_sequence_longer_than_the_corpus_says_so(made: MiniTokens, tmp_path: Path):
     with pytest.raises(UserError, match=r"training tokens for one sequence.* Lower pretrain\.seq_len"):
         run(made, tmp_path, seq_len=2**20)
+
+
+def test_affect_conditioning_learns_from_the_documents_vectors(made: MiniTokens, trained: Path, tmp_path: Path):
+    """Every vector of the corpus is (0.5, 0.5, 0, …): the rows of joy and sadness are learnt, and no other."""
+    run(made, tmp_path, affect_conditioning=True)
+    told = load(tmp_path / "lm")
+    moved = np.abs(np.asarray(told.affect[...])).max(axis=1) > 0
+    assert moved.tolist() == [True, True, *[False] * 6]
+    assert not hasattr(load(trained / "lm"), "affect")
+    losses = [(folder / "reports/plots/metrics/loss.tsv").read_text().splitlines() for folder in (trained, tmp_path)]
+    assert losses[0][1] == losses[1][1]  # it starts as if it were not there
+    assert losses[0][2:] != losses[1][2:]
+
+
+@pytest.mark.parametrize(("weight", "times"), [(3.0, 3.0), (0.5, 0.5), (0.0, 0.0)])
+def test_source_weights_decide_how_often_a_source_is_seen(made: MiniTokens, weight: float, times: float):
+    """Against its share of the tokens; counted over 2,000 windows."""
+    shards = TokenShards(made.tokens, made.tokenizer.sha256)
+    seen = []
+    for weights in ({"b": 1.0}, {"b": weight}):
+        batches = Batches(training_sources(shards, tiny(source_weights=weights)), 8, 32, seed=0)
+        drawn = "; ".join(batches.describe(step) for step in range(250))
+        seen.append((drawn.count("b tokens"), drawn.count("a tokens")))
+    (b_before, a_before), (b_after, a_after) = seen
+    assert b_after / a_after == pytest.approx(times * b_before / a_before, rel=0.15)
+
+
+def test_a_run_with_source_weights_is_another_run(made: MiniTokens, trained: Path, tmp_path: Path):
+    run(made, tmp_path, source_weights={"a": 0.0})
+    assert results(tmp_path)["lm/model.safetensors"] != results(trained)["lm/model.safetensors"]
+
+
+def test_a_profile_is_a_trace_and_changes_no_result(made: MiniTokens, trained: Path, tmp_path: Path):
+    options = tiny(checkpoint_folder=str(tmp_path / "checkpoints"))
+    folder, trace = tmp_path / "run", tmp_path / "trace"
+    pretrain(made.tokens, made.spm / "spiece.model", folder / "lm", folder / "reports", options, trace)
+    (written,) = trace.glob("plugins/profile/*/*.xplane.pb")
+    assert b"jit_step" in written.read_bytes()
+    assert results(folder) == results(trained)
+
+
+def test_compiled_programs_are_kept_unless_someone_said_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    names = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size")
+    before = {name: getattr(jax.config, name) for name in names}
+    keep_compiled()
+    assert {name: getattr(jax.config, name) for name in names} == before
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        keep_compiled()
+        assert Path(jax.config.jax_compilation_cache_dir).parent == tmp_path / ".aura/compiled"
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)

@@ -1,0 +1,54 @@
+"""aura's side of benchmarks/pretrain.py: the step, batches and placing of the stage pretrain, on random tokens.
+
+python benchmarks/train_aura.py CASE      CASE: a JSON object, see benchmarks/pretrain.py
+"""
+
+import json
+import sys
+from functools import partial
+
+import jax
+import numpy as np
+from turns import serve
+
+from aura import params
+from aura.data.batches import Batches, Source
+from aura.data.streams import TokenStream
+from aura.params import Shape
+from aura.self_teaching_llm.flops import flops_per_token, peak_flops
+from aura.self_teaching_llm.mesh import make_mesh
+from aura.self_teaching_llm.model import Compute, ModelConfig
+from aura.self_teaching_llm.training import BatchLayout, initial_state, make_step, train
+
+
+def main() -> None:
+    """Compile, then take steps when told to."""
+    case = json.loads(sys.argv[1])
+    pieces = case.pop("vocab_size")
+    case["size"] = Shape(**case.pop("shape"))
+    options = params.load().pretrain.model_copy(update={**case, "steps": 1_000_000})
+    device = jax.devices()[0]
+    config, compute, mesh = (
+        ModelConfig.of(options, pieces),
+        Compute.of(options, device.platform),
+        make_mesh(1, 1, [device]),
+    )
+    layout = BatchLayout(options, mesh, affect=False)
+    tokens = np.random.default_rng(0).integers(pieces, size=4_000_000, dtype=np.uint32)
+    batches = Batches([Source("random", TokenStream([tokens]))], options.batch_size, options.seq_len, options.seed)
+    with jax.set_mesh(mesh):
+        state = jax.jit(partial(initial_state, options, config, compute))()
+        step = make_step(options).lower(state, layout.shapes()).compile()
+        outcomes = train(state, step, batches, layout, 0, options.steps)
+        facts = {
+            "version": f"jax {jax.__version__}",
+            "device": device.device_kind,
+            "peak": peak_flops(device.device_kind),
+            "flops_per_token": flops_per_token(config, options.seq_len),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(state["model"])),
+        }
+        serve(lambda: next(outcomes)["loss"], facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Checkpoints in gs://, against a real object server: a longer run goes on from them, to the same bytes."""
+
+import sys
+
+import pytest
+
+from aura import files
+from tests.bucket import BUCKET, Bucket
+from tests.conftest import Project
+
+pytestmark = pytest.mark.slow
+
+COMMAND = [sys.executable, "-m", "stages.pretrain"]
+
+
+def weights_after(project: Project, **options: object) -> str:
+    project.edit_params(pretrain={"checkpoint_every": 2} | options)
+    project.run(*COMMAND)
+    return files.sha256_file(project.folder / "models/lm/model.safetensors")
+
+
+def test_a_run_goes_on_from_a_bucket_to_the_bytes_of_an_undisturbed_one(project: Project, bucket: Bucket):
+    undisturbed = weights_after(project, steps=12)
+    folder = f"gs://{BUCKET}/checkpoints"
+    project.environment |= {
+        "STORAGE_EMULATOR_HOST": bucket.address,  # for gcsfs, which Orbax lists and deletes by
+        "TENSORSTORE_GCS_HTTP_URL": bucket.address,  # for tensorstore, which reads and writes arrays
+        "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+    }
+    weights_after(project, steps=8, checkpoint_folder=folder)
+    project.edit_params(pretrain={"steps": 12})
+    done = project.run(*COMMAND)
+    assert f"going on after step 5, from {folder}" in done.stderr  # where the decay of 8 steps began
+    assert files.sha256_file(project.folder / "models/lm/model.safetensors") == undisturbed

@@ -1,0 +1,22 @@
+import pytest
+
+from aura import console
+
+
+def test_a_log_says_how_far_the_work_is_and_how_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(console, "LOG_INTERVAL", -1.0)
+    clock = iter(range(0, 1000, 30))
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    assert list(console.track("abc", "reading", total=3)) == ["a", "b", "c"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(", ")[0] for line in lines] == ["reading: 1 of 3", "reading: 2 of 3", "reading: 3 of 3"]
+    assert lines[0].endswith("0:02:00 left")  # a step is 60 seconds of this clock
+    assert lines[2].endswith("0:00:00 left")
+
+
+def test_without_a_total_a_log_says_what_is_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(console, "LOG_INTERVAL", -1.0)
+    assert list(console.track("ab", "reading", total=None)) == ["a", "b"]
+    assert capsys.readouterr().err.splitlines() == ["reading: 1", "reading: 2"]
