@@ -189,6 +189,25 @@ def test_the_function_trains_on_one_file_with_blank_lines(tmp_path: Path, capsys
     assert Tokenizer(model).decode(Tokenizer(model).encode(texts[0])) == texts[0]
 
 
+PLAIN_SCRIPT = """
+from aura.ingestion import extract
+from stages.train_tokenizer import train_tokenizer_enhanced
+
+extract.SMALL = 0  # bytes: even so little text is read by worker processes
+print("began", flush=True)
+print(train_tokenizer_enhanced("data/books", "out", vocab_size=600, model_type="bpe", skip_validation=True))
+"""
+
+
+def test_the_function_works_in_a_script_without_a_main_guard(mini: Project, tmp_path: Path):
+    project = mini.copy(tmp_path / "copy")
+    (project.folder / "plain.py").write_text(PLAIN_SCRIPT)
+    done = project.run("python", "plain.py")
+    assert done.stdout.count("began") == 1
+    assert done.stdout.endswith("out/spiece.model\n")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.usefixtures("in_mini")
 def test_the_function_refuses_an_unknown_option(tmp_path: Path):
     with pytest.raises(UserError, match="vocabsize"):
