@@ -26,6 +26,7 @@ Known = tuple[pa.StringArray, pa.BinaryArray]  # units, and the ids of each as t
 SMALL = 200_000  # characters; for less, SentencePiece is done before a table is prepared
 BLOCK_BYTES = 4_000_000, 32_000_000  # of text, least and most; encoding a block takes 6 times as much memory
 
+FEW_UNITS = 1000  # of a table that has not seen much text
 MAX_UNITS = 500_000  # the first so many are kept; what comes later is rare, and encoded in each block that has it
 MAX_UNIT_BYTES = 64  # longer units are rarely seen twice
 MAX_BLOCK_BYTES = 2**31 - 1  # Arrow's strings have 32-bit offsets
@@ -59,12 +60,19 @@ class UnitTable:
         pool = ThreadPoolExecutor(threads) if threads > 1 else parallel.SerialExecutor()
         with pool:
             column = pa.array(texts, pa.large_string())
+            self._sample(column)
             encoded = list(parallel.ordered_map(pool, self.encode_block, blocks(column, threads)))
         ids: list[Ids] = []
         for flat, counts in encoded:
             ends = np.cumsum(counts).tolist()
             ids += [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         return ids
+
+    def _sample(self, texts: pa.LargeStringArray) -> None:
+        """Learn the common units of much text at once, lest each thread learn them."""
+        of_each = int(_buffers(texts)[1][-1]) // BLOCK_BYTES[0]
+        if of_each > 1 and len(self) < FEW_UNITS:
+            self.encode_block(texts.take(pa.array(range(0, len(texts), of_each))))
 
     def encode_block(self, texts: pa.LargeStringArray) -> tuple[Ids, Offsets]:
         """All ids of `texts`, one text after the other, and the number of ids of each text."""
