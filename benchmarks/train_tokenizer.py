@@ -9,8 +9,9 @@ workers, counting included, and bytes per token, line by line, on seen text (eve
 domain, and code.
 
 All spm candidates have aura's normalisation (none) and splitting. The byte-level ones (HF, rustbpe, gigabpe) have
-GPT-2's pattern, which is the one gigabpe offers; `aura bpe, digits together` splits most like it. Peers run in
-.venv-bench (`make .venv-bench/ready`).
+GPT-2's pattern, which is the one gigabpe offers; `aura bpe, digits together` splits most like it. With --alike, WORK
+gets a text of which every line is a part of a word that neither of the two splits further, so that all candidates
+learn from the same parts. Peers run in .venv-bench (`make .venv-bench/ready`).
 """
 
 import argparse
@@ -27,6 +28,9 @@ from pathlib import Path
 from typing import Any
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+SCRIPTS = ["Latin", "Cyrillic", "Greek", "Hangul", "Devanagari", "Arabic", "Hebrew", "Thai"]
+LETTERS = [*(rf" ?[\p{{L}}&&\p{{{name}}}]+" for name in SCRIPTS), r" ?[\p{L}&&[\p{Han}\p{Hiragana}\p{Katakana}]]+"]
+ALIKE = "(?V1)" + "|".join([*LETTERS, r" ?\p{M}+", r"\p{N}", r" ?[^\s\p{L}\p{M}\p{N}]+", r"\p{L}"])
 PEERS = Path(".venv-bench/bin/python")
 SHARDS = 16
 TEXTS = ("seen", "other", "code")
@@ -134,16 +138,22 @@ def judge(work: Path) -> dict[str, int]:
     }
 
 
-def prepare(work: Path, train: list[Path], other: Path, code: Path) -> None:
+def prepare(work: Path, train: list[Path], other: Path, code: Path, *, alike: bool = False) -> None:
     """Write the training text in both forms, and the texts to judge by."""
     import pyarrow as pa
     import pyarrow.parquet as pq
+    import regex
 
     from aura.ingestion import corpus
 
     (work / "corpus").mkdir(parents=True)
     paths = sorted(path for folder in train for path in folder.rglob("*.txt"))
-    texts = sorted({path.read_text(encoding="utf-8") for path in paths})
+    part = regex.compile(ALIKE) if alike else None
+
+    def cut(text: str) -> str:
+        return "\n".join(part.findall(text)) if part else text
+
+    texts = sorted(map(cut, {path.read_text(encoding="utf-8") for path in paths}))
     with (work / "text.txt").open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(text + "\n" for text in texts)
     hashes = [corpus.text_hash(text.encode()) for text in texts]
@@ -156,7 +166,8 @@ def prepare(work: Path, train: list[Path], other: Path, code: Path) -> None:
         pq.write_table(pa.Table.from_pylist(rows, schema=corpus.SCHEMA), work / f"corpus/{shard:02}.parquet")
     judged = {"seen": texts[::20]}
     for name, folder, pattern in (("other", other, "*.txt"), ("code", code, "*.py")):
-        judged[name] = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob(pattern))]
+        found = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob(pattern))]
+        judged[name] = [cut(text) for text in found]
     for name, held in judged.items():
         (work / f"{name}.txt").write_text("\n".join(held), encoding="utf-8", newline="\n")
 
@@ -225,6 +236,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, nargs="+", default=[])
     parser.add_argument("--other", type=Path)
     parser.add_argument("--code", type=Path)
+    parser.add_argument("--alike", action="store_true", help="lines that all candidates split alike")
     parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     parser.add_argument("--size", type=int, default=32_000)
     parser.add_argument("--run", choices=CANDIDATES, help=argparse.SUPPRESS)
@@ -237,7 +249,7 @@ def main() -> None:
         print(json.dumps(judge(given.work)))
     else:
         if not given.work.exists():
-            prepare(given.work, given.train, given.other, given.code)
+            prepare(given.work, given.train, given.other, given.code, alike=given.alike)
         compare(given.work, given.only, given.size)
 
 
