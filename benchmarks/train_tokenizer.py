@@ -5,8 +5,8 @@
 DIRs hold .txt files (one document each; build_corpus.py makes them of Debian's documentation packages) or, for --code,
 .py files. Prepares the same text in WORK as aura's corpus (16 Parquet shards) and as one text file, trains each
 candidate in its own process, and prints a table: wall and CPU seconds and the largest memory of the process and its
-workers, counting included, and bytes per token, line by line, on seen text (every 20th document), text of another
-domain, and code.
+workers, counting included (where one document changed: of its shard), and bytes per token, line by line, on seen text
+(every 20th document), text of another domain, and code.
 
 All spm candidates have aura's normalisation (none) and splitting. The byte-level ones (HF, rustbpe, gigabpe) have
 GPT-2's pattern, which is the one gigabpe offers; `aura bpe, digits together` splits most like it. With --alike, WORK
@@ -36,15 +36,36 @@ SHARDS = 16
 TEXTS = ("seen", "other", "code")
 
 
-def aura_model(work: Path, size: int, **changes: object) -> None:
-    """Train as the pipeline's stage does, from the corpus folder, with an empty cache."""
+def aura_model(work: Path, size: int, corpus: str = "corpus", **changes: object) -> None:
+    """Train as the pipeline's stage does, from the corpus folder."""
     from aura import params
     from aura.cache import Cache
     from aura.tokenizer import artifact
 
     options = artifact.with_changes(params.load().train_tokenizer, **({"vocab_size": size} | changes))
-    artifact.build_from_corpus(work / "corpus", work / "model", options, Cache(work / "cache"))
+    artifact.build_from_corpus(work / corpus, work / "model", options, Cache(work / "cache"))
     shutil.copy(work / "model/spiece.model", work / "m.model")
+
+
+def change_one(work: Path) -> None:
+    """Make a copy of the corpus in which one document differs, and a cache that knows the corpus as it was."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from aura import params
+    from aura.cache import Cache
+    from aura.ingestion import corpus
+    from aura.tokenizer import train
+    from aura.tokenizer.corpus_counts import count_corpus
+
+    count_corpus(work / "corpus", train.splitting_of(params.load().train_tokenizer), Cache(work / "cache"))
+    shutil.rmtree(work / "changed", ignore_errors=True)
+    shutil.copytree(work / "corpus", work / "changed")
+    shard = pq.read_table(work / "changed/00.parquet")
+    texts = shard["text"].to_pylist()
+    texts[0] += " and one word more"
+    field = corpus.SCHEMA.field("text")
+    pq.write_table(shard.set_column(0, field, pa.array(texts, field.type)), work / "changed/00.parquet")
 
 
 def spm_model(work: Path, size: int, **flags: object) -> None:
@@ -105,7 +126,9 @@ CANDIDATES: dict[str, tuple[Callable[..., None], dict[str, object]]] = {
     "aura unigram": (aura_model, {"model_type": "unigram"}),
     "spm unigram, default trainer flags": (spm_model, {"model_type": "unigram"}),
     "spm unigram, aura's trainer flags": (spm_model, {"model_type": "unigram"} | OURS),
+    "aura unigram, one document changed": (aura_model, {"model_type": "unigram", "corpus": "changed"}),
     "aura bpe": (aura_model, {"model_type": "bpe"}),
+    "aura bpe, one document changed": (aura_model, {"model_type": "bpe", "corpus": "changed"}),
     "spm bpe": (spm_model, {"model_type": "bpe"}),
     "aura bpe, digits together": (aura_model, {"model_type": "bpe", "split_digits": False}),
     "HF BpeTrainer": (huggingface_model, {}),
@@ -178,7 +201,10 @@ def measured(work: Path, name: str, size: int) -> dict[str, float]:
 
     for old in ("m.model", "m.json", "m.vocab", "tokens.json", "trained"):
         (work / old).unlink(missing_ok=True)
-    shutil.rmtree(work / "cache", ignore_errors=True)
+    if name.endswith("changed"):
+        change_one(work)
+    else:
+        shutil.rmtree(work / "cache", ignore_errors=True)
     python = sys.executable if name.startswith(("aura", "spm")) else str(PEERS)
     began, peak, processor_seconds = time.monotonic(), 0, 0.0
     command = [python, __file__, str(work), "--run", name, "--size", str(size)]
