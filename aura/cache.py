@@ -21,14 +21,15 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any
 
 import xxhash
 
 FOLDER = Path(".aura/cache")
 VARIABLE = "AURA_CACHE"  # names another folder, so that worktrees and experiments share one cache
 _MAGIC = b"aura-cache-1"
-_BLOCK = 1 << 20  # bytes copied at a time
+_BLOCK = 8 << 20  # bytes copied at a time
+_HEAD = 1 << 16  # bytes read first: more than most headers
 _ABANDONED = 24 * 3600.0  # seconds; an unfinished file of this age has no writer any more
 
 
@@ -55,7 +56,8 @@ class Stats:
 class Entry:
     """One cached result: its record, already checked, and its parts, which are checked when read."""
 
-    path: Path
+    cache: "Cache"
+    key: str
     record_json: bytes
     parts: dict[str, tuple[int, int, str]]  # name: offset, size, XXH3
 
@@ -82,17 +84,15 @@ class Entry:
         return False
 
     def _blocks(self, name: str) -> Iterator[bytes]:
-        start, left, _ = self.parts[name]
-        with suppress(FileNotFoundError), self.path.open("rb") as file:
-            file.seek(start)
-            while block := file.read(min(left, _BLOCK)):
-                left -= len(block)
-                yield block
+        start, size, _ = self.parts[name]
+        with suppress(FileNotFoundError):
+            for begin in range(start, start + size, _BLOCK):
+                yield self.cache.read_range(self.key, begin, min(begin + _BLOCK, start + size))
 
     def _intact(self, name: str, digest: "xxhash.xxh3_128") -> bool:
         intact = bool(digest.hexdigest() == self.parts[name][2])
         if not intact:
-            self.path.unlink(missing_ok=True)
+            self.cache.remove(self.key)
         return intact
 
 
@@ -102,33 +102,42 @@ class Cache:
 
     folder: Path
 
+    @property
+    def address(self) -> str:
+        """Where the entries lie, to be read."""
+        return str(self.folder)
+
     def get(self, key: str) -> Entry | None:
         """The entry of `key`, which then counts as used now; None if there is none, or its header is damaged."""
-        path = self._path(key)
         try:
-            with path.open("rb") as file:
-                entry = _read_header(path, file)
-            os.utime(path)
+            entry = self._read_header(key)
+            self._mark_used(key)
         except FileNotFoundError:
             return None
         if entry is None:
-            path.unlink(missing_ok=True)
+            self.remove(key)
         return entry
 
     def put(self, key: str, record: Any, parts: Mapping[str, bytes | Path]) -> None:  # noqa: ANN401 - JSON
         """Keep a record (JSON) and parts (bytes, or files to copy) under `key`, in the place of what was there."""
-        path = self._path(key)
-        partial = self.folder / "partial"
-        for folder in (path.parent, partial):
-            folder.mkdir(parents=True, exist_ok=True)
         described = {name: _describe(part) for name, part in parts.items()}
-        with tempfile.NamedTemporaryFile(dir=partial, delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=self._writing_folder(key), delete=False) as file:
             try:
                 _write(file, record, described, parts)
-                Path(file.name).replace(path)
-            except BaseException:
+                self._publish(Path(file.name), key)
+            finally:
                 Path(file.name).unlink(missing_ok=True)
-                raise
+
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` of an entry's file; fewer if it is shorter."""
+        with self.path(key).open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    def remove(self, *keys: str) -> None:
+        """Remove entries, as far as they are there."""
+        for key in keys:
+            self.path(key).unlink(missing_ok=True)
 
     def stats(self) -> Stats:
         """Number and size of the entries."""
@@ -137,27 +146,73 @@ class Cache:
 
     def prune(self, max_bytes: float) -> Stats:
         """Remove the least recently used entries until the others hold at most `max_bytes`; returns what went."""
+        self._remove_abandoned()
+        entries = sorted(self._entries())
+        held, gone, freed = sum(size for _, size, _ in entries), [], 0
+        for _, size, key in entries:
+            if held - freed <= max_bytes:
+                break
+            gone.append(key)
+            freed += size
+        self.remove(*gone)
+        return Stats(len(gone), freed)
+
+    def prune_own(self, max_bytes: float) -> None:
+        """`prune` after a run, if the entries are this machine's own."""
+        self.prune(max_bytes)
+
+    def path(self, key: str) -> Path:
+        """The place of an entry."""
+        return self.folder / key[:2] / key
+
+    def _read_header(self, key: str) -> Entry | None:
+        """An entry without its parts; None if its header, or its size, is not as written."""
+        content = self.read_range(key, 0, _HEAD)
+        line, _, text = content.partition(b"\n")
+        words = line.split()
+        if len(words) != 3 or words[0] != _MAGIC or not words[1].isdigit():
+            return None
+        start, size = len(line) + 1, int(words[1])
+        if len(text) < size:
+            text += self.read_range(key, len(content), start + size)
+        text = text[:size]
+        if xxhash.xxh3_128_hexdigest(text).encode() != words[2]:
+            return None
+        described, _, record = text.partition(b"\n")  # JSON has no line break of its own
+        parts, start = {}, start + size
+        for name, (size, digest) in json.loads(described).items():
+            parts[name] = (start, size, digest)
+            start += size
+        return Entry(self, key, record, parts) if self._may_end_at(key, start) else None
+
+    def _may_end_at(self, key: str, size: int) -> bool:
+        return self.path(key).stat().st_size == size
+
+    def _mark_used(self, key: str) -> None:
+        os.utime(self.path(key))
+
+    def _writing_folder(self, key: str) -> Path | None:
+        """Where a file is written that `_publish` takes; None: wherever temporary files go."""
+        partial = self.folder / "partial"
+        for folder in (self.path(key).parent, partial):
+            folder.mkdir(parents=True, exist_ok=True)
+        return partial
+
+    def _publish(self, file: Path, key: str) -> None:
+        file.replace(self.path(key))
+
+    def _remove_abandoned(self) -> None:
         for path in self.folder.glob("partial/*"):
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _ABANDONED:
                     path.unlink()
-        held, count, freed = self.stats().bytes, 0, 0
-        for _, size, path in sorted(self._entries()):
-            if held - freed <= max_bytes:
-                break
-            path.unlink(missing_ok=True)
-            count, freed = count + 1, freed + size
-        return Stats(count, freed)
 
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / key
-
-    def _entries(self) -> Iterator[tuple[int, int, Path]]:
-        """Time of last use (ns), size and place of each entry."""
+    def _entries(self) -> Iterator[tuple[float, int, str]]:
+        """Time of last use (s), size and key of each entry."""
         for path in self.folder.glob("[0-9a-f][0-9a-f]/*"):
             with suppress(FileNotFoundError):  # another process may prune too
                 found = path.stat()
-                yield found.st_mtime_ns, found.st_size, path
+                yield found.st_mtime_ns / 1e9, found.st_size, path.name
 
 
 def project_cache() -> Cache:
@@ -197,19 +252,3 @@ def _write(
         for block in _part_blocks(part):
             file.write(block)
     file.flush()
-
-
-def _read_header(path: Path, file: BinaryIO) -> Entry | None:
-    """The entry in `file`; None if its header, or its size, is not as written."""
-    words = file.readline(100).split()
-    if len(words) != 3 or words[0] != _MAGIC or not words[1].isdigit():
-        return None
-    text = file.read(int(words[1]))
-    if xxhash.xxh3_128_hexdigest(text).encode() != words[2]:
-        return None
-    described, _, record = text.partition(b"\n")  # JSON has no line break of its own
-    parts, start = {}, file.tell()
-    for name, (size, digest) in json.loads(described).items():
-        parts[name] = (start, size, digest)
-        start += size
-    return Entry(path, record, parts) if start == os.fstat(file.fileno()).st_size else None

@@ -4,11 +4,13 @@ Kept is what any branch, tag, remote branch, experiment or stash of this clone n
 `gc` keeps what it is told to keep, and does not look at the branches of colleagues; buckets have lost data that way
 (iterative/dvc#2325). So the bucket is touched only by a clone that knows every branch and tag of its git remotes,
 and an object there stays while it is young: someone may have pushed it whose commit is still to come. Two projects
-must not share a prefix, because neither knows what the other one needs.
+must not share a prefix, because neither knows what the other one needs. For shards in a store (`store` in params.yaml)
+the same holds; what is needed of them is what the `shards.json` of all those commits name.
 
 Records of runs stay. One whose outputs are gone does no harm: DVC then runs that stage.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -18,8 +20,9 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.repo import Repo, lock_repo
 
-from aura import cache, params
-from aura.delivery import item
+from aura import cache, params, placement
+from aura import store as stores
+from aura.delivery import Item, download, item
 from aura.errors import UserError
 from aura.files import folder_size
 from aura.git import git
@@ -52,13 +55,17 @@ def find_rubbish(*, cloud: bool, older_than: float) -> list[Rubbish]:
     with open_repo() as repo, lock_repo(repo):
         if cloud:
             _know_every_branch()
-        store, folder = Store(repo) if cloud else None, Path(repo.cache.local_cache_dir)
+        remote, folder = Store(repo) if cloud else None, Path(repo.cache.local_cache_dir)
         if not folder.is_relative_to(repo.root_dir):
             raise UserError(f"DVC's cache ({folder}) may be shared with other projects, whose needs are not known here")
-        needed = _needed(repo, folder)
+        needed_items = _needed(repo, folder)
+        needed = {entry.name for entry in needed_items}
         found = [_unused_locally(folder, needed), _old_checkpoints(older_than), _action_cache()]
-        if store:
-            found.append(_unused_in_bucket(store, needed, older_than * DAY))
+        if remote:
+            found.append(_unused_in_bucket(remote, needed, older_than * DAY))
+            place = placement.of(params.load().store)
+            if place.store:
+                found.append(_unused_shards(place.store, _listed(remote, folder, needed_items), older_than * DAY))
     return [rubbish for rubbish in found if rubbish.count]
 
 
@@ -75,8 +82,8 @@ def _know_every_branch() -> None:
         git("fetch", "--quiet", "--tags", remote, f"+refs/heads/*:refs/remotes/{remote}/*")
 
 
-def _needed(repo: Repo, folder: Path) -> set[str]:
-    """The names of all objects that some commit at a ref, or the workspace, is made of."""
+def _needed(repo: Repo, folder: Path) -> list[Item]:
+    """All objects that some commit at a ref, or the workspace, is made of."""
     outs: dict[str, str] = {}
     commits = set(
         git("for-each-ref", "--format=%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)").split()
@@ -91,7 +98,25 @@ def _needed(repo: Repo, folder: Path) -> set[str]:
         raise UserError(f"cannot tell what is needed: {error}") from None
     missing = any(oid.endswith(".dir") and not (folder / item(oid, "").name).exists() for oid in outs)
     store = Store(repo) if missing else None
-    return {entry.name for entry in expand(store, folder, outs.items())}
+    return expand(store, folder, outs.items())
+
+
+def _listed(remote: Store, folder: Path, needed: Iterable[Item]) -> set[str]:
+    """The addresses of all shards that lists among the needed objects name; lists that are not here are fetched."""
+    lists = [entry for entry in needed if Path(entry.label).name == placement.LIST]
+    download(remote, folder, lists)
+    return {shard["uri"] for entry in lists for shard in json.loads((folder / entry.name).read_bytes())["shards"]}
+
+
+def _unused_shards(store: stores.Store, needed: set[str], age: float) -> Rubbish:
+    """Shards that no list names; the action cache in the store is pruned by `aura cache prune`."""
+    now = time.time()
+    unused = {
+        name: size
+        for name, (size, written) in store.sizes_and_times(stores.OBJECTS).items()
+        if f"{store.url}/{name}" not in needed and now - written >= age
+    }
+    return Rubbish(f"shards in {store.url}", len(unused), sum(unused.values()), lambda: store.remove(unused))
 
 
 def _unused_locally(folder: Path, needed: set[str]) -> Rubbish:

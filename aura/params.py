@@ -5,6 +5,7 @@ source may leave out. An unknown key, a wrong type or a value out of range is a 
 key, what was expected, what came, and the nearest right name.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -87,6 +88,15 @@ class Extract(Section):
     shards: int = Field(ge=1, le=256)
 
 
+def _store_url(value: object) -> str | None:
+    """An address that holds no secret, because it is written into manifests; or none."""
+    if value is None:
+        return None
+    if isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9+.-]*://[^@?#]*[^@?#/]", value):
+        return value
+    raise PydanticCustomError("store_url", "null or an address such as gs://BUCKET/PREFIX, without user and query")
+
+
 class Caps(Section):
     """At most so much of one source; `None` means no cap. `share` is of its documents."""
 
@@ -140,7 +150,6 @@ class Validate(Section):
     max_group_byte_fallback_share: Share | None
     max_unused_share: Share | None
     max_unreachable_share: Share | None
-    round_trip: bool
 
 
 class Encode(Section):
@@ -230,6 +239,7 @@ class Params(Section):
 
     cache: CacheLimits
     cluster: str | None  # of no stage either: the same bytes come out wherever work runs
+    store: Annotated[str | None, PlainValidator(_store_url)]
     extract: Extract
     select: Select
     train_tokenizer: TrainTokenizer

@@ -4,9 +4,7 @@ DVC and gcsfs do the talking. What is added: a limit on silence (gcsfs waits for
 object (DVC goes by names, so it takes a damaged object for a good one), and errors that say what to do. Three
 facts about the libraries, as locked, decide the shape:
 
-- gcsfs asks for a bucket's storage layout over gRPC and, where it may not know, asks again before each operation:
-  200 small objects took over 200 s, and take 5 s without. `HIERARCHY_PROBE` turns that off, before gcsfs is imported;
-  `make setup` does the same for plain `dvc`.
+- gcsfs probes a bucket's storage layout; `prepare_gcsfs` turns that off, `make setup` does so for plain `dvc`.
 - dvc-gs has no option for time limits; fsspec's own configuration reaches gcsfs past it.
 - What is stored under an MD5 as its name is right exactly if the bucket reports that MD5 for it.
 """
@@ -14,7 +12,6 @@ facts about the libraries, as locked, decide the shape:
 import base64
 import hashlib
 import logging
-import os
 import re
 import time
 import uuid
@@ -23,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from aura.errors import UserError
+from aura.store import prepare_gcsfs
 
-HIERARCHY_PROBE = "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"
-os.environ.setdefault(HIERARCHY_PROBE, "false")
+prepare_gcsfs()
 
-import aiohttp  # noqa: E402 - gcsfs reads the variable when it is imported, by whomever
-import fsspec.config  # noqa: E402
+import aiohttp  # noqa: E402 - gcsfs reads a variable when it is imported, by whomever
 from dvc.config import ConfigError, NoRemoteError, RemoteConfigError  # noqa: E402
 from dvc.exceptions import NotDvcRepoError  # noqa: E402
 from dvc.repo import Repo  # noqa: E402
@@ -38,12 +34,7 @@ from dvc_objects.fs.local import localfs  # noqa: E402
 
 NAME = "store"  # what `aura remote set` calls the remote
 ABSENT = "is not in the bucket"
-SILENCE = "AURA_STALL_SECONDS"  # environment variable: seconds without a byte until a request counts as lost
 _LIBRARIES = ("gcsfs", "dvc", "dvc_data", "dvc_objects", "google.auth", "asyncio")
-
-fsspec.config.conf.setdefault("gs", {})["requests_timeout"] = aiohttp.ClientTimeout(
-    total=None, sock_connect=30, sock_read=float(os.environ.get(SILENCE, "60"))
-)
 
 
 class TransferError(Exception):

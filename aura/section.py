@@ -40,6 +40,8 @@ def _explain(name: str, kind: type[Section], values: Any, mistake: Any) -> str: 
     if mistake["type"] == "missing":
         return f"{name}: the key {key} is missing. Add it; `git diff {name}` shows whether it was removed."
     expected = mistake["msg"].removeprefix("Input should be ").replace("String should match", "a name that matches")
+    if mistake["type"] == "store_url":
+        came = str(came).rpartition("@")[2].partition("?")[0]  # a secret in it should not get into a log, too
     if mistake["type"] == "union_tag_invalid":
         key, came = f"{key}.kind", mistake["ctx"]["tag"]
         expected = f"one of {mistake['ctx']['expected_tags']}"

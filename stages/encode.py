@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aura import cache, console, libraries, params
+from aura import console, libraries, params, placement
 from aura.data import encoding
 
 OUTPUT = Path("data/tokens")
@@ -11,10 +11,13 @@ OUTPUT = Path("data/tokens")
 def main() -> None:
     """Encode the corpus as params.yaml's section `encode` says."""
     libraries.require_locked()
-    everything, store = params.load(), cache.project_cache()
-    passed = Path("reports/validate/passed.json")
-    entries = encoding.encode_corpus(Path("data/corpus"), Path("models/spm"), passed, OUTPUT, everything.encode, store)
-    store.prune(everything.cache.max_bytes)
+    everything, passed = params.load(), Path("reports/validate/passed.json")
+    place = placement.of(everything.store)
+    known = place.cache()
+    entries = encoding.encode_corpus(
+        Path("data/corpus"), Path("models/spm"), passed, OUTPUT, everything.encode, known, place
+    )
+    known.prune_own(everything.cache.max_bytes)
     tokens, text = sum(entry.tokens for entry in entries), sum(entry.bytes for entry in entries)
     console.summary(
         "encode",

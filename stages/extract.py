@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from aura import cache, console, libraries, params
+from aura import console, libraries, params, placement
 from aura.errors import UserError
 from aura.ingestion.extract import extract
 
@@ -12,14 +12,15 @@ def main() -> None:
     """Extract the source named on the command line."""
     libraries.require_locked()
     everything = params.load()
-    settings, store = everything.extract, cache.project_cache()
+    settings, place = everything.extract, placement.of(everything.store)
+    known = place.cache()
     if sys.argv[1:] and sys.argv[1] in settings.sources:
         name = sys.argv[1]
     else:
         raise UserError(f"usage: python -m stages.extract NAME, with NAME one of {', '.join(settings.sources)}")
     out = Path("data/extracted", name)
-    totals, work = extract(name, settings.sources[name], settings, out, store, everything.cluster)
-    store.prune(everything.cache.max_bytes)
+    totals, work = extract(name, settings.sources[name], settings, out, known, everything.cluster, place)
+    known.prune_own(everything.cache.max_bytes)
     lost = ", ".join(f"{count:,} {reason}" for reason, count in totals["lost"].items()) or "nothing"
     cached = max(totals["files"] - work.files_extracted, 0)
     files = f"{totals['files']:,} ({work.files_extracted:,} extracted, {cached:,} cached)"

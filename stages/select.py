@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aura import cache, console, libraries, params
+from aura import console, libraries, params, placement
 from aura.ingestion.corpus import FOLDER, SPLITS
 from aura.ingestion.select import require_listed, select
 
@@ -10,10 +10,12 @@ from aura.ingestion.select import require_listed, select
 def main() -> None:
     """Select the corpus out of every source of params.yaml."""
     libraries.require_locked()
-    settings, store = params.load(), cache.project_cache()
+    settings = params.load()
+    place = placement.of(settings.store)
+    known = place.cache()
     require_listed(list(settings.extract.sources), Path("dvc.yaml"))
-    totals = select(list(settings.extract.sources), settings.select, Path("data/extracted"), FOLDER, store)
-    store.prune(settings.cache.max_bytes)
+    totals = select(list(settings.extract.sources), settings.select, Path("data/extracted"), FOLDER, known, place)
+    known.prune_own(settings.cache.max_bytes)
     train, held_out = (sum(source[split]["documents"] for source in totals.values()) for split in SPLITS)
     dropped = sum(sum(source["dropped"].values()) for source in totals.values())
     size = sum(source["train"]["bytes"] for source in totals.values())

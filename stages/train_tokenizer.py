@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from aura import cache, console, libraries, params
+from aura import console, libraries, params, placement
 from aura.ingestion import corpus
 from aura.tokenizer import artifact
 
@@ -25,9 +25,9 @@ def train_tokenizer() -> None:
     """Train the tokenizer that params.yaml describes."""
     libraries.require_locked()
     everything = params.load()
-    options, store = everything.train_tokenizer, cache.project_cache()
-    made = artifact.build_from_corpus(corpus.TRAIN, OUTPUT, options, store)
-    store.prune(everything.cache.max_bytes)
+    options, known = everything.train_tokenizer, placement.of(everything.store).cache()
+    made = artifact.build_from_corpus(corpus.TRAIN, OUTPUT, options, known)
+    known.prune_own(everything.cache.max_bytes)
     learnt_from = made.config["corpus"]
     console.summary(
         "train_tokenizer",

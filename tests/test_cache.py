@@ -68,7 +68,7 @@ def test_prune_keeps_the_most_recently_used_under_the_bound(cache):
     keys = [action_key(number) for number in range(5)]
     for number, key in enumerate(keys):
         cache.put(key, {}, {"part": b"x" * 1000})
-        os.utime(cache._path(key), (1000 + number, 1000 + number))
+        os.utime(cache.path(key), (1000 + number, 1000 + number))
     cache.get(keys[0])
     size = cache.stats().bytes // 5
     removed = cache.prune(2 * size)

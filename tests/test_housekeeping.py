@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aura import housekeeping, transfer
+from aura import housekeeping, placement, transfer
 from aura.errors import UserError
 from tests.bucket import Bucket, clone, connect, contents, copy_small
 from tests.conftest import REPOSITORY, Project
@@ -83,6 +83,44 @@ def test_without_knowing_what_others_need_the_bucket_is_left_alone(here: Project
     here.run("git", "remote", "remove", "origin")
     with pytest.raises(UserError, match="has no git remote, so what others need is not known"):
         housekeeping.find_rubbish(cloud=True, older_than=0)
+
+
+def test_shards_in_the_store_stay_as_long_as_any_list_names_them(here: Project, bucket: Bucket, tmp_path: Path):
+    """A branch whose lists are in the bucket alone, and the workspace; one shard is named by nobody."""
+    place = placement.of("gs://aura-tests/team/shards")
+    text = (here.folder / "params.yaml").read_text()
+    (here.folder / "params.yaml").write_text(text.replace("store: null", f"store: {place.store.url}"))
+
+    def put(name: str) -> tuple[str, placement.Kept]:
+        (tmp_path / name).write_text(f"a shard, {name}")
+        stored = place.store.put(tmp_path / name)
+        return stored.uri.removeprefix("gs://aura-tests/team/"), placement.Kept(
+            None, {here.folder / "data/shard.parquet": stored}
+        )
+
+    transfer.push([])
+    here.run("git", "checkout", "-qb", "other")
+    needed = set()
+    for name in ("other", "workspace"):
+        uri, kept = put(name)
+        needed.add(uri)
+        placement.write_lists([kept])
+        here.run("dvc", "add", "-q", "data")
+        if name == "other":
+            here.run("git", "commit", "-qam", name)
+            transfer.push([])
+            shutil.rmtree(here.folder / ".dvc/cache/files")
+    unused, _ = put("nobody")
+    found = {rubbish.kind: rubbish for rubbish in housekeeping.find_rubbish(cloud=True, older_than=0)}
+    shards = found["shards in gs://aura-tests/team/shards"]
+    assert (shards.count, shards.bytes) == (1, len("a shard, nobody"))
+    assert {*needed, unused} <= set(bucket.objects()), "nothing goes until asked"
+    assert "shards in gs://aura-tests/team/shards" not in {
+        rubbish.kind for rubbish in housekeeping.find_rubbish(cloud=True, older_than=1)
+    }
+    shards.remove()
+    assert needed <= set(bucket.objects())
+    assert unused not in bucket.objects()
 
 
 def test_checkpoints_go_when_no_one_went_on_with_them(here: Project):

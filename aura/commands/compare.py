@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from aura import console
+from aura import console, placement
 from aura.errors import UserError
 from aura.ingestion import corpus
 from aura.tokenizer import comparison, foreign
@@ -86,7 +86,7 @@ def _texts(path: Path, limit: float) -> list[str]:
     """Documents in order, until they hold `limit` bytes."""
     if path.is_file():
         found = iter([path.read_text(encoding="utf-8")])
-    elif any(path.glob("*.parquet")) or path == corpus.HELD_OUT:
+    elif any(path.glob("*.parquet")) or (path / placement.LIST).exists() or path == corpus.HELD_OUT:
         found = corpus.read_texts(path)
     else:
         found = (file.read_text(encoding="utf-8") for file in sorted(path.rglob("*.txt")))

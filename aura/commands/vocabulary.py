@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aura import console, files, params
-from aura.cache import project_cache
+from aura import console, files, params, placement
 from aura.ingestion import corpus
 from aura.tokenizer import train
 from aura.tokenizer.corpus_counts import count_corpus
@@ -30,14 +29,15 @@ def vocabulary_curve(
     ] = 10_000_000,
 ) -> None:
     """Measure bytes per token on held-out text for unigram vocabularies of 64,000 down to 4,000 pieces."""
-    options = params.load().train_tokenizer
+    settings = params.load()
+    options, known = settings.train_tokenizer, placement.of(settings.store).cache()
     held_out, size = [], 0
     for text in corpus.read_texts(corpus.HELD_OUT):
         size += len(text.encode())
         if size > max_bytes:
             break
         held_out.append(text)
-    counts = count_corpus(corpus.TRAIN, train.splitting_of(options), project_cache())
+    counts = count_corpus(corpus.TRAIN, train.splitting_of(options), known)
     rows = []
     for pieces, value in console.track(curve(counts, options, held_out), "vocabulary curve", len(SIZES)):
         rows.append(f"{pieces},{value:.6f}\n")

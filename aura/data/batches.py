@@ -9,6 +9,7 @@ the mixture is exact in every block, and where a sample comes from is known with
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -57,6 +58,9 @@ class Batches:
         self._windows = [source.tokens.number_of_windows(seq_len) for source in self.sources]
         self._places = _shares([w * source.weight for w, source in zip(self._windows, self.sources, strict=True)])
         self._batch_size, self._seq_len, self._seed = batch_size, seq_len, seed
+        # Of tokens in a store, the next step's are read while this one is computed.
+        self._reader = ThreadPoolExecutor(1) if any(source.tokens.is_remote for source in self.sources) else None
+        self._ahead: dict[tuple[int, int, int], Future[Batch]] = {}
 
     @property
     def windows_per_epoch(self) -> int:
@@ -69,15 +73,25 @@ class Batches:
         The global batch is the same however its rows are shared out among hosts. A batch may hold the end of one
         epoch and the beginning of the next.
         """
+        if self._reader is None:
+            return self._read(step, rows)
+        coming = self._ahead.pop((step, rows.start, rows.stop), None)
+        batch = coming.result() if coming else self._read(step, rows)
+        self._ahead[step + 1, rows.start, rows.stop] = self._reader.submit(self._read, step + 1, rows)
+        return batch
+
+    def _read(self, step: int, rows: slice) -> Batch:
         drawn = self._draw(step, rows)
         batch: Batch = {"tokens": np.empty((len(drawn), self._seq_len + 1), np.int32)}
         if self.sources[0].affect is not None:
             batch["affect"] = np.empty((len(drawn), self._seq_len, 8), np.float32)
-        for place, (number, window) in enumerate(drawn):
-            source, wanted = self.sources[number], np.array([window])
-            batch["tokens"][place] = source.tokens.windows(wanted, self._seq_len)[0]
+        for number, source in enumerate(self.sources):
+            places = [place for place, (other, _) in enumerate(drawn) if other == number]
+            windows = np.array([drawn[place][1] for place in places], np.int64)
+            batch["tokens"][places] = source.tokens.windows(windows, self._seq_len)
             if source.affect is not None:
-                batch["affect"][place] = source.affect.window(window, self._seq_len)
+                for place, window in zip(places, windows.tolist(), strict=True):
+                    batch["affect"][place] = source.affect.window(window, self._seq_len)
         return batch
 
     def describe(self, step: int, most: int = 8) -> str:

@@ -8,7 +8,7 @@ encoded again, and the table, so that those mostly look up and gather.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,22 +22,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aura import console, files, parallel
+from aura import console, files, parallel, placement
 from aura.cache import Cache, action_key, code_key
 from aura.data import token_shards
 from aura.errors import UserError
 from aura.ingestion import corpus
 from aura.params import Encode
+from aura.placement import THIS_DISK, Place, Shard, at_once, write_lists
 from aura.tokenizer import model_file, symbols, unit_table, units
 from aura.tokenizer import tokenizer as tokenizer_module
 from aura.tokenizer.tokenizer import Ids, Tokenizer
 
 LIBRARIES = ("numpy", "pyarrow", "sentencepiece")
-MADE_BY = "dvc repro select"
 
 
 def encode_corpus(
-    corpus_folder: Path, tokenizer_folder: Path, passed: Path, output: Path, layout: Encode, cache: Cache
+    corpus_folder: Path,
+    tokenizer_folder: Path,
+    passed: Path,
+    output: Path,
+    layout: Encode,
+    cache: Cache,
+    place: Place = THIS_DISK,
 ) -> list[token_shards.Entry]:
     """Write the token shards of `corpus_folder` to `output`, all or none, and return what each holds.
 
@@ -45,6 +51,7 @@ def encode_corpus(
         corpus_folder: what `select` wrote.
         tokenizer_folder: what `train_tokenizer` wrote.
         passed: the file `validate` writes when every gate holds.
+        place: whether shards go into `output` or a store.
 
     Raises:
         UserError: a corpus file is missing, extra or altered; the tokenizer learnt from another corpus, or
@@ -57,55 +64,49 @@ def encode_corpus(
     tokenizer = Tokenizer.load(model)
     require_passed(passed, tokenizer.sha256)
     require_same_corpus(tokenizer_folder / "spiece_config.json", manifest["hash"]["train"])
-    return encode_with(tokenizer, corpus_folder, output, layout, cache)
+    return encode_with(tokenizer, corpus_folder, output, layout, cache, place)
 
 
 def encode_with(
-    tokenizer: Tokenizer, corpus_folder: Path, output: Path, layout: Encode, cache: Cache
+    tokenizer: Tokenizer, corpus_folder: Path, output: Path, layout: Encode, cache: Cache, place: Place = THIS_DISK
 ) -> list[token_shards.Entry]:
     """`encode_corpus` with whatever tokenizer: it may have learnt from other text, and passed no gates."""
     manifest = read_corpus_manifest(corpus_folder)
+    shards = corpus_shards(corpus_folder)
     code = (corpus, model_file, symbols, token_shards, tokenizer_module, unit_table, units, sys.modules[__name__])
     namespace = action_key("tokens", tokenizer.sha256, layout.model_dump(), code_key(code, LIBRARIES))
     with files.replaced_folder(output) as partial_output:
         keys = {
-            file["path"]: action_key(namespace, file["path"], _checked(corpus_folder, file))
+            file["path"]: action_key(namespace, file["path"], _checked(shards[file["path"]], file))
             for file in manifest["files"]
         }
-        entries = {path: _copied(cache, key, partial_output) for path, key in keys.items()}
-        missing = [path for path, entry in entries.items() if entry is None]
+        targets = {path: _targets(partial_output, path) for path in keys}
+        recalled = at_once(lambda path: place.recall(cache, keys[path], targets[path]), list(keys))
+        kept = dict(zip(keys, recalled, strict=True))
+        missing = [path for path, known in kept.items() if known is None]
         if missing:
             with _kept_table(tokenizer, cache):
-                for path, blocks in _encoded(corpus_folder, missing, tokenizer, layout):
+                for path, blocks in _encoded(shards, missing, tokenizer, layout):
                     entry = _write(partial_output, path, blocks)
-                    ids, documents = token_shards.files_of(partial_output, entry.path)
-                    cache.put(keys[path], asdict(entry), {"ids": ids, "documents": documents})
-                    entries[path] = entry
-        whole = [entry for entry in entries.values() if entry]
+                    kept[path] = place.keep(cache, keys[path], asdict(entry), targets[path])
+        write_lists(filter(None, kept.values()))
+        whole = [token_shards.Entry(**known.record) for known in kept.values() if known]
         token_shards.write_manifest(partial_output, tokenizer.sha256, tokenizer.vocab_size, layout.model_dump(), whole)
     return whole
 
 
-def _checked(folder: Path, file: dict[str, Any]) -> str:
-    """The SHA-256 of a corpus file, which must be as in the manifest."""
-    came = files.sha256_file(folder / file["path"])
+def _checked(shard: Shard, file: dict[str, Any]) -> str:
+    """The SHA-256 of a corpus file, which must be as in the manifest; a stored one's bytes are checked when read."""
+    came = shard.sha256()
     if came != file["sha256"]:
-        raise UserError(
-            f"{folder / file['path']} was altered: expected sha256 {file['sha256'][:16]}…, came {came[:16]}…. "
-            f"Make it again with: {MADE_BY} --force"
-        )
+        raise UserError(shard.altered(file["sha256"], came))
     return came
 
 
-def _copied(cache: Cache, key: str, output: Path) -> token_shards.Entry | None:
-    """Copy a shard out of the cache; None if the cache does not have it undamaged."""
-    found = cache.get(key)
-    if not found:
-        return None
-    entry = token_shards.Entry(**found.record)
-    ids, documents = token_shards.files_of(output, entry.path)
-    ids.parent.mkdir(parents=True, exist_ok=True)
-    return entry if found.copy("ids", ids) and found.copy("documents", documents) else None
+def _targets(output: Path, path: str) -> dict[str, Path]:
+    """The files of the token shard that the corpus file `path` becomes."""
+    ids, documents = token_shards.files_of(output, path.removesuffix(".parquet"))
+    return {"ids": ids, "documents": documents}
 
 
 @dataclass(frozen=True)
@@ -139,26 +140,27 @@ def _kept_table(tokenizer: Tokenizer, cache: Cache) -> Iterator[None]:
 
 
 def _encoded(
-    corpus_folder: Path, paths: Sequence[str], tokenizer: Tokenizer, layout: Encode
+    shards: Mapping[str, Shard], paths: Sequence[str], tokenizer: Tokenizer, layout: Encode
 ) -> Iterator[tuple[str, Iterable[Block]]]:
     """Yield each corpus file with its encoded blocks, in order."""
     blocks = (
-        block for path in console.track(paths, "encoding", total=len(paths)) for block in _read(corpus_folder, path)
+        block for path in console.track(paths, "encoding", total=len(paths)) for block in _read(shards[path], path)
     )
     with ThreadPoolExecutor(parallel.cores()) as pool:
         done = parallel.ordered_map(pool, partial(_encode_block, tokenizer=tokenizer, layout=layout), blocks)
         yield from groupby(done, key=lambda block: block.path)
 
 
-def _read(corpus_folder: Path, path: str) -> Iterator[Block]:
+def _read(shard: Shard, path: str) -> Iterator[Block]:
     """The documents of a corpus file, in blocks of whole row groups; an empty file is one empty block."""
-    file = pq.ParquetFile(corpus_folder / path)
     waiting = [corpus.SCHEMA.empty_table()]
-    for group in range(file.num_row_groups):
-        waiting.append(file.read_row_group(group).cast(corpus.SCHEMA))
-        if sum(table.nbytes for table in waiting) >= unit_table.BLOCK_BYTES[1]:
-            yield Block(path, pa.concat_tables(waiting).combine_chunks())
-            waiting = []
+    with shard.opened() as opened:
+        file = pq.ParquetFile(opened)
+        for group in range(file.num_row_groups):
+            waiting.append(file.read_row_group(group).cast(corpus.SCHEMA))
+            if sum(table.nbytes for table in waiting) >= unit_table.BLOCK_BYTES[1]:
+                yield Block(path, pa.concat_tables(waiting).combine_chunks())
+                waiting = []
     if waiting:
         yield Block(path, pa.concat_tables(waiting).combine_chunks())
 
@@ -202,22 +204,29 @@ def _write(output: Path, path: str, blocks: Iterable[Block]) -> token_shards.Ent
 
 def read_corpus_manifest(folder: Path) -> dict[str, Any]:
     """The corpus's manifest; the files it lists must be the files in the folder."""
-    files.require_folder(folder, made_by=MADE_BY)
-    manifest: dict[str, Any] = files.read_json(folder / "manifest.json", made_by=MADE_BY)
+    files.require_folder(folder, made_by=corpus.MADE_BY)
+    manifest: dict[str, Any] = files.read_json(folder / "manifest.json", made_by=corpus.MADE_BY)
     if manifest.get("format") != corpus.FORMAT:
         raise UserError(
-            f"{folder}: expected a corpus of format {corpus.FORMAT}, came {manifest.get('format')!r}. Run: {MADE_BY}"
+            f"{folder}: expected a corpus of format {corpus.FORMAT}, came {manifest.get('format')!r}. "
+            f"Run: {corpus.MADE_BY}"
         )
     listed = {file["path"] for file in manifest["files"]}
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
+    found = set(corpus_shards(folder))
     wrong = [f"{path} is missing" for path in sorted(listed - found)]
     wrong += [f"{path} is not listed" for path in sorted(found - listed)]
     if wrong:
         raise UserError(
             f"expected in {folder} exactly the files its manifest.json lists: {'; '.join(wrong[:5])}. "
-            f"Make it again with: {MADE_BY} --force"
+            f"Make it again with: {corpus.MADE_BY} --force"
         )
     return manifest
+
+
+def corpus_shards(folder: Path) -> dict[str, Shard]:
+    """The files of both splits, by their paths in the manifest."""
+    found = [shard for split in corpus.SPLITS for shard in placement.shards(folder / split, corpus.MADE_BY)]
+    return {shard.path.relative_to(folder).as_posix(): shard for shard in found if shard.path.suffix == ".parquet"}
 
 
 def require_passed(passed: Path, tokenizer: str) -> None:

@@ -6,21 +6,48 @@ the end are left out. Windows run across documents, as GPT-2's do: simple, no pa
 on real tokens; the price is that a document's first tokens may attend to the one before.
 """
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from aura.store import CONNECTIONS, Stored, read_whole_range
+
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 Windows = npt.NDArray[np.int32]
 
 
-class TokenStream:
-    """Arrays of ids (memory-mapped or not), read as if they were one."""
+@dataclass(frozen=True)
+class StoredIds:
+    """The ids of a .npy file in a store, read in ranges: a request for each slice, and nothing kept on this disk."""
 
-    def __init__(self, parts: list[Ids]) -> None:
+    stored: Stored
+    length: int
+    dtype: np.dtype[Any]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, wanted: slice) -> Ids:
+        start, stop, _ = wanted.indices(self.length)
+        first = self.stored.size - self.length * self.dtype.itemsize  # of the ids; a header stands before them
+        begin, end = (first + place * self.dtype.itemsize for place in (start, stop))
+        return np.frombuffer(read_whole_range(self.stored, begin, end), self.dtype)
+
+
+IdArray = Ids | StoredIds
+
+
+class TokenStream:
+    """Arrays of ids (memory-mapped, or in a store), read as if they were one."""
+
+    def __init__(self, parts: Sequence[IdArray]) -> None:
         self._parts = parts
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        self.is_remote = any(isinstance(part, StoredIds) for part in parts)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -42,7 +69,12 @@ class TokenStream:
 
     def windows(self, numbers: npt.NDArray[np.integer[Any]], seq_len: int) -> Windows:
         """The windows of these numbers, of shape (len(numbers), seq_len + 1)."""
-        rows = [self.read(int(number) * seq_len, seq_len + 1) for number in numbers]
+        starts = [int(number) * seq_len for number in numbers]
+        if self.is_remote:
+            with ThreadPoolExecutor(CONNECTIONS) as pool:
+                rows = list(pool.map(lambda start: self.read(start, seq_len + 1), starts))
+        else:
+            rows = [self.read(start, seq_len + 1) for start in starts]
         return np.stack(rows) if rows else np.empty((0, seq_len + 1), np.int32)
 
 

@@ -4,6 +4,7 @@
     data/tokens/train/sample-003.npy     ids of all documents, one after the other; memory-mapped when read
     data/tokens/train/sample-003.parquet one row per document: offset, tokens, bytes, doc, source, affect
 
+With a store, `shards.json` stands in the place of the last two kinds (`aura/placement.py`), and ids are read in ranges.
 One shard per corpus shard, so writing needs the memory of one shard. Ids take 2 bytes while the vocabulary
 fits 16 bits, else 4. Opening compares names, sizes and the tokenizer, a few milliseconds, and refuses
 a part of a set; altered bytes of the right length are found by `verify`, which hashes about 1 GB a second.
@@ -20,8 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aura import files
-from aura.data.streams import AffectStream, Ids, TokenStream
+from aura import files, placement
+from aura.data.streams import AffectStream, IdArray, Ids, StoredIds, TokenStream
 from aura.errors import UserError
 from aura.ingestion.corpus import EMOTIONS, SPLITS
 
@@ -134,6 +135,8 @@ class TokenShards:
         self.dtype = np.dtype(manifest["dtype"])
         self.vocab_size: int = manifest["vocab_size"]
         self.entries = [Entry(**entry) for entry in manifest["shards"]]
+        listed = (placement.shards(folder / split, MADE_BY) for split in SPLITS)
+        self._shards = {shard.path: shard for of_split in listed for shard in of_split}
         self._check_names_and_sizes()
 
     @cached_property
@@ -146,14 +149,14 @@ class TokenShards:
         return list(dict.fromkeys(entry.source for entry in self._of(split)))
 
     def stream(self, split: str, source: str | None = None) -> TokenStream:
-        """All ids of a split, or of a source in it, as one memory-mapped stream, in the order of the manifest."""
-        return TokenStream([self._map(entry) for entry in self._of(split, source)])
+        """All ids of a split, or of a source in it, as one stream in the order of the manifest, read as needed."""
+        return TokenStream([self._ids(entry) for entry in self._of(split, source)])
 
     def affect(self, split: str, source: str | None = None) -> AffectStream:
         """The affect vectors that belong to `stream` of the same arguments."""
         starts, vectors, begin = [], [], 0
         for entry in self._of(split, source):
-            table = pq.read_table(files_of(self.folder, entry.path)[1], columns=["offset", "affect"])
+            table = self._documents(entry, columns=["offset", "affect"])
             starts.append(table["offset"].to_numpy() + begin)
             vectors.append(table["affect"].combine_chunks().flatten().to_numpy().reshape(-1, len(EMOTIONS)))
             begin += entry.tokens
@@ -162,26 +165,29 @@ class TokenShards:
     def documents(self, split: str) -> Iterator[tuple[Ids, dict[str, Any]]]:
         """Yield each document of a split: its ids, and its row of the schema DOCUMENTS."""
         for entry in self._of(split):
-            ids = self._map(entry)
-            for row in pq.read_table(files_of(self.folder, entry.path)[1]).to_pylist():
+            ids = self._ids(entry)
+            for row in self._documents(entry).to_pylist():
                 yield ids[row["offset"] : row["offset"] + row["tokens"]], row
 
     def verify(self) -> None:
-        """Hash every file and compare; an altered one is a `UserError`."""
+        """Hash every file and compare (a store is asked for its hashes); an altered one is a `UserError`."""
+        expected: dict[Path, str] = {}
         for entry in self.entries:
-            hashes = (entry.ids_sha256, entry.documents_sha256)
-            for file, expected in zip(files_of(self.folder, entry.path), hashes, strict=True):
-                if (came := files.sha256_file(file)) != expected:
-                    raise UserError(
-                        f"{file} was altered: expected sha256 {expected[:16]}…, came {came[:16]}…. "
-                        f"Make it again with: {MADE_BY} --force"
-                    )
+            ids_file, documents_file = files_of(self.folder, entry.path)
+            expected |= {ids_file: entry.ids_sha256, documents_file: entry.documents_sha256}
+        placement.at_once(lambda path: self._shards[path].verify(expected[path]), list(expected))
 
     def _of(self, split: str, source: str | None = None) -> list[Entry]:
         return [entry for entry in self.entries if entry.split == split and source in (None, entry.source)]
 
-    def _map(self, entry: Entry) -> Ids:
+    def _documents(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
+        with self._shards[files_of(self.folder, entry.path)[1]].opened() as file:
+            return pq.read_table(file, columns=columns)
+
+    def _ids(self, entry: Entry) -> IdArray:
         file = files_of(self.folder, entry.path)[0]
+        if stored := self._shards[file].stored:
+            return StoredIds(stored, entry.tokens, self.dtype)
         ids: Ids = np.load(file, mmap_mode="r", allow_pickle=False)
         if ids.shape != (entry.tokens,) or ids.dtype != self.dtype:
             raise UserError(
@@ -195,7 +201,7 @@ class TokenShards:
         for entry in self.entries:
             ids_file, documents_file = files_of(self.folder, entry.path)
             expected |= {ids_file: entry.ids_size, documents_file: entry.documents_size}
-        found = {file: file.stat().st_size for split in SPLITS for file in (self.folder / split).glob("*")}
+        found = {path: shard.size for path, shard in self._shards.items()}
         wrong = sorted(file for file in expected.keys() | found.keys() if expected.get(file) != found.get(file))
         if wrong:
             told = [f"{file}: {_bytes(expected.get(file))} expected, {_bytes(found.get(file))} found" for file in wrong]

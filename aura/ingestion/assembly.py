@@ -1,4 +1,4 @@
-"""From packs to Parquet shards: those that the action cache has are copied, the others put together.
+"""From packs to Parquet shards: those that the action cache knows are recalled, the others put together.
 
 A shard's key names the files in it, or the blocks of large ones, in order; documents pass from pack to shard on
 disk, and a shard is written one row group at a time.
@@ -15,6 +15,7 @@ from aura.cache import Cache, action_key
 from aura.ingestion import packs
 from aura.ingestion.packs import Pack
 from aura.ingestion.shards import ShardWriter
+from aura.placement import Kept, Place
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,20 @@ def planned(namespace: str, stored: Iterable[Pack]) -> list[Shard]:
     ]
 
 
-def copied(shard: Shard, cache: Cache, folder: Path) -> bool:
-    """Copy a shard out of the cache; False if it is not there, undamaged."""
-    entry = cache.get(shard.key)
-    return entry is not None and entry.copy("parquet", shard.path(folder))
+def recall(shard: Shard, *, cache: Cache, folder: Path, place: Place) -> Kept | None:
+    """Put a shard that was made before where it belongs; None if the cache does not know it, undamaged."""
+    return place.recall(cache, shard.key, {"parquet": shard.path(folder)})
 
 
-def write(shard: Shard, *, cache: Cache, folder: Path) -> list[str]:
-    """Write one shard and keep it in the cache; instead returns the keys of packs that the cache no longer has."""
+def write(shard: Shard, *, cache: Cache, folder: Path, place: Place) -> Kept | None:
+    """Write one shard and keep it; None if the cache no longer has a pack with rows of it. Runs in a worker process."""
     writer = ShardWriter(shard.path(folder))
-    lost = []
+    whole = True
     for holder in shard.holders:
         table = packs.documents(cache, holder, shard.number)
         if table is None:
-            lost.append(holder)
+            whole = False  # and the others are looked at too, so that all that is lost is missed next
         else:
             writer.add(table)
     writer.close()
-    if not lost:
-        cache.put(shard.key, {}, {"parquet": shard.path(folder)})
-    return lost
+    return place.keep(cache, shard.key, {}, {"parquet": shard.path(folder)}) if whole else None

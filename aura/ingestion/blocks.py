@@ -90,7 +90,7 @@ def _extract(task: Task, *, recipe: Recipe, cache: Cache) -> Pack:
     if known:
         return known
     if task.items is None:
-        raise UserError(f"the cache {cache.folder} lost what it had a moment ago. Run the same command again.")
+        raise UserError(f"the cache {cache.address} lost what it had a moment ago. Run the same command again.")
     return packs.store(cache, task.key, extract_items(task.file, task.first, task.items, task.digest, recipe))
 
 

@@ -7,11 +7,9 @@ new in it; a killed run goes on behind the last whole object. The price is the c
 
 import base64
 import hashlib
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +19,7 @@ from aura.console import track
 from aura.errors import UserError
 from aura.files import read_json, write_records
 from aura.ingestion.materialise import partial_folder, raw_folder
+from aura.store import explained, prepare_gcsfs
 
 RECORD = "objects.record"  # in the folder: the pin that it was fetched for
 CONNECTIONS = 8
@@ -41,7 +40,7 @@ def url_of(pin: Path) -> str | None:
 
 def look(url: str, chosen: Callable[[str], bool]) -> Objects:
     """The objects below `url` that are `chosen` by their names; raises `UserError` if it cannot be listed."""
-    with _explained(url):
+    with explained(url):
         system, root = _opened(url)
         found = system.find(root, detail=True)
     objects = {}
@@ -71,7 +70,7 @@ def materialise(pin: Path) -> Path:
     _keep_only_current(growing, *wanted)
     url, objects = wanted
     missing = [name for name in objects if not (growing / name).exists()]
-    with _explained(url), ThreadPoolExecutor(CONNECTIONS) as pool:
+    with explained(url), ThreadPoolExecutor(CONNECTIONS) as pool:
         system, root = _opened(url)
         fetch = partial(_fetch, system=system, root=root, objects=objects, folder=growing)
         for _ in track(parallel.ordered_map(pool, fetch, missing), f"fetch {url}", len(missing)):
@@ -136,32 +135,9 @@ def _version(info: dict[str, Any]) -> str:
 
 def _opened(url: str) -> tuple[Any, str]:
     """The file system behind a URL, and the place in it."""
-    # gcsfs would probe the bucket's layout over gRPC before each operation: 200 objects took 200 s instead of 5.
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    prepare_gcsfs()
     from fsspec.core import url_to_fs
 
     system, root = url_to_fs(url)
     system.invalidate_cache()
     return system, str(root).rstrip("/")
-
-
-@contextmanager
-def _explained(url: str) -> Iterator[None]:
-    """Turn a store's failures into one message that says what to do."""
-    from aiohttp import ClientError
-    from gcsfs.retry import HttpError
-    from google.auth.exceptions import GoogleAuthError
-
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(f"{url}: {error}. Install that package into .venv, or copy the files into a folder.") from None
-    except FileNotFoundError as error:
-        raise UserError(f"{url}: not found ({error}). Check the bucket and the names in it.") from None
-    except (PermissionError, GoogleAuthError) as error:
-        raise UserError(
-            f"{url}: access refused ({error}). Log in (gcloud auth application-default login) and check your rights."
-        ) from None
-    except (HttpError, ClientError, ConnectionError, TimeoutError, ValueError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise UserError(f"{url}: {said}. Check the address and the network, then run the same command again.") from None

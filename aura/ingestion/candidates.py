@@ -5,6 +5,7 @@ shard that has not changed is hashed (XXH3, 10 GB/s) and not opened.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from aura import placement
 from aura.cache import Cache, action_key
 from aura.errors import UserError
 from aura.files import require_folder
@@ -28,34 +30,39 @@ class Shard:
     """One extracted shard's decisive columns, and which of its documents are still in."""
 
     source: str
-    path: Path
-    digest: str  # XXH3 of the file
+    file: placement.Shard
+    digest: str  # of its bytes: XXH3 of a file, SHA-256 of an object in a store
     columns: pa.Table  # text_hash, doc, size (UTF-8 bytes of the text)
     kept: Mask
 
 
 def read_shards(source: str, folder: Path, cache: Cache, code: str) -> list[Shard]:
     """The shards of one source, in order; `code` is the hash of the code at work."""
-    require_folder(folder, made_by=f"dvc repro extract@{source}")
-    shards = []
-    for path in sorted(folder.glob("*.parquet")):
-        digest, _ = hash_file(path)
-        columns = _columns(path, cache, action_key("columns", code, digest))
-        shards.append(Shard(source, path, digest, columns, np.ones(len(columns), dtype=bool)))
-    if not shards:
-        raise UserError(f"{folder} holds no Parquet shards. Run: dvc repro --force extract@{source}")
-    return shards
+    made_by = f"dvc repro extract@{source}"
+    require_folder(folder, made_by)
+    files = [file for file in placement.shards(folder, made_by) if file.path.suffix == ".parquet"]
+    if not files:
+        raise UserError(f"{folder} holds no Parquet shards. Run: {made_by} --force")
+    digests = [file.stored.sha256 if file.stored else hash_file(file.path)[0] for file in files]
+    keys = [action_key("columns", code, digest) for digest in digests]
+    found = placement.at_once(partial(_columns, cache=cache), list(zip(files, keys, strict=True)), placement.FETCHED)
+    return [
+        Shard(source, file, digest, columns, np.ones(len(columns), dtype=bool))
+        for file, digest, columns in zip(files, digests, found, strict=True)
+    ]
 
 
-def _columns(path: Path, cache: Cache, key: str) -> pa.Table:
+def _columns(place: tuple[placement.Shard, str], *, cache: Cache) -> pa.Table:
+    shard, key = place
     entry = cache.get(key)
     data = entry.read("columns") if entry else None
     if data is not None:
         return pa.ipc.open_stream(data).read_all()
     batches = []
-    for batch in pq.ParquetFile(path).iter_batches(columns=["text", "doc", "text_hash"]):
-        size = pc.binary_length(batch.column("text"))
-        batches.append(pa.record_batch([batch.column("text_hash"), batch.column("doc"), size], _SCHEMA))
+    with shard.opened() as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=["text", "doc", "text_hash"]):
+            size = pc.binary_length(batch.column("text"))
+            batches.append(pa.record_batch([batch.column("text_hash"), batch.column("doc"), size], _SCHEMA))
     columns = pa.Table.from_batches(batches, _SCHEMA).combine_chunks()
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, columns.schema) as writer:

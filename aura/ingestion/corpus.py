@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from aura import placement
 from aura.errors import UserError
 
 EMOTIONS = ("joy", "sadness", "anger", "fear", "disgust", "surprise", "trust", "anticipation")
@@ -30,6 +31,7 @@ SCHEMA = pa.schema(
 )
 
 FORMAT = 1  # of data/corpus/manifest.json
+MADE_BY = "dvc repro select"
 SPLITS = ("train", "held_out")
 FOLDER = Path("data/corpus")
 TRAIN, HELD_OUT = (FOLDER / split for split in SPLITS)
@@ -54,11 +56,11 @@ def is_held_out(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
     return hash_halves(hashes)[0] < np.uint64(share * 2.0**64)
 
 
-def shards(folder: Path) -> list[Path]:
-    """The Parquet files of one split, in order; an absent or empty folder is a `UserError`."""
-    found = sorted(folder.glob("*.parquet"))
+def shards(folder: Path) -> list[placement.Shard]:
+    """The Parquet files of one split, in order, here or in a store; an absent or empty folder is a `UserError`."""
+    found = [shard for shard in placement.shards(folder, made_by=MADE_BY) if shard.path.suffix == ".parquet"]
     if not found:
-        raise UserError(f"expected the corpus in {folder}, found no Parquet file there. Run: dvc repro select")
+        raise UserError(f"expected the corpus in {folder}, found no Parquet file there. Run: {MADE_BY}")
     return found
 
 
@@ -68,14 +70,27 @@ def read_texts(folder: Path) -> Iterator[str]:
         yield from read_shard(shard)
 
 
-def read_shard(shard: Path) -> Iterator[str]:
+def read_shard(shard: placement.Shard) -> Iterator[str]:
     """Yield every document's text of one Parquet file, in order, a few megabytes of them in memory at a time."""
-    for batch in pq.ParquetFile(shard).iter_batches(batch_size=256, columns=["text"]):
-        yield from batch.column("text").to_pylist()
+    for texts in read_column(shard, "text"):
+        yield from texts.to_pylist()
+
+
+def read_column(shard: placement.Shard, name: str) -> Iterator[pa.Array]:
+    """Yield a column of one Parquet file, some documents at a time."""
+    with shard.opened() as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=[name]):
+            yield batch.column(name)
 
 
 def corpus_hash(folder: Path) -> str:
     """SHA-256 over the sorted text hashes: equal for equal sets of documents, however they lie in files."""
-    columns = [pq.read_table(shard, columns=["text_hash"]).column("text_hash") for shard in shards(folder)]
+    columns = placement.at_once(_hashes, shards(folder))
     hashes = sorted(value for column in columns for value in column.to_pylist())
     return hashlib.sha256(b"".join(hashes)).hexdigest()
+
+
+def _hashes(shard: placement.Shard) -> pa.ChunkedArray:
+    """Without the texts, a 200th of the shard; should it be altered, `encode` finds the corpus to be another one."""
+    with shard.skimmed() as file:
+        return pq.read_table(file, columns=["text_hash"]).column("text_hash")

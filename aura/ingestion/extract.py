@@ -47,6 +47,7 @@ from aura.ingestion.listing import list_files
 from aura.ingestion.packs import Batch, Pack
 from aura.ingestion.rows import Recipe, extract_files
 from aura.params import Extract, Source
+from aura.placement import THIS_DISK, Place, at_once, write_lists
 
 SMALL = 8_000_000  # bytes to extract; starting workers (0.5 s) costs more than extracting as much here
 LIBRARIES = ("numpy", "pyarrow", "xxhash")
@@ -62,11 +63,18 @@ class Work:
 
 
 def extract(
-    name: str, source: Source, settings: Extract, out: Path, cache: Cache, cluster: str | None = None
+    name: str,
+    source: Source,
+    settings: Extract,
+    out: Path,
+    cache: Cache,
+    cluster: str | None = None,
+    place: Place = THIS_DISK,
 ) -> tuple[dict[str, Any], Work]:
     """Extract one source into `out`; returns its manifest's totals, and what had to be done for them.
 
-    `cluster` is the address of a Dask scheduler; without it, this machine's cores do the work.
+    `cluster` is the address of a Dask scheduler; without it, this machine's cores do the work. `place` says whether
+    shards go into `out` or a store.
 
     Raises `UserError` if the source has no files or none of them holds a readable document, and, with
     `on_bad_file: fail`, at the first file that cannot be used.
@@ -76,7 +84,7 @@ def extract(
     if recipe.lexicon.notice:
         console.err.print(recipe.lexicon.notice, markup=False)
     with replaced_folder(out) as folder, parallel.executors(SMALL, cluster) as executor_for:
-        job = _Job(recipe, cache, _namespace(recipe), executor_for)
+        job = _Job(recipe, cache, _namespace(recipe), executor_for, place)
         stored = [pack for found in job.packs(batches) for pack in found]
         totals = accounts.totals(account for pack in stored for account in pack.accounts)
         if not totals["documents"]:
@@ -104,13 +112,16 @@ def _namespace(recipe: Recipe) -> str:
 class _Job:
     """One run: what it works with, and how much it had to do."""
 
-    def __init__(self, recipe: Recipe, cache: Cache, namespace: str, executor_for: Callable[[int], Executor]) -> None:
+    def __init__(
+        self, recipe: Recipe, cache: Cache, namespace: str, executor_for: Callable[[int], Executor], place: Place
+    ) -> None:
         self.recipe, self.cache, self.namespace, self.executor_for = recipe, cache, namespace, executor_for
+        self.place = place
         self.work = Work()
 
     def packs(self, batches: list[Batch]) -> list[list[Pack]]:
         """The packs of every batch, in order; those that the cache lacks are made, large files last."""
-        found = [self._find(batch) for batch in batches]
+        found = at_once(self._find, batches)
         missing = [number for number, packs in enumerate(found) if packs is None]
         pool = self.executor_for(sum(batches[number].size for number in missing))
         small = [number for number in missing if not batches[number].large]
@@ -151,19 +162,24 @@ class _Job:
     def write_shards(self, stored: list[Pack], batches: list[Batch], folder: Path, size: int) -> None:
         """Write every shard into `folder`; a pack that the cache lost since it was made or found is made again."""
         planned = assembly.planned(self.namespace, stored)
-        missing = [shard for shard in planned if not assembly.copied(shard, self.cache, folder)]
+        recall = partial(assembly.recall, cache=self.cache, folder=folder, place=self.place)
+        write = partial(assembly.write, cache=self.cache, folder=folder, place=self.place)
+        kept = at_once(recall, planned)
+        missing = [shard for shard, known in zip(planned, kept, strict=True) if known is None]
         self.work.shards_written = len(missing)
         # Writing a shard costs about a quarter of extracting its documents.
         pool = self.executor_for(size * len(missing) // (4 * self.recipe.settings.shards))
-        write = partial(assembly.write, cache=self.cache, folder=folder)
-        for shard, lost in zip(missing, parallel.ordered_map(pool, write, missing), strict=True):
-            if lost:  # and removed from the cache, so that it is missed now
+        for shard, written in zip(missing, parallel.ordered_map(pool, write, missing), strict=True):
+            if written is None:  # its packs are removed from the cache if damaged, so that they are missed now
                 self.packs(batches)
-            if lost and assembly.write(shard, cache=self.cache, folder=folder):
+            whole = written or write(shard)
+            if whole is None:
                 raise UserError(
                     f"files of source {self.recipe.name} ({self.recipe.source.path}) changed while they were read, or "
-                    f"the cache {self.cache.folder} lost what was just put there. Run the same command again."
+                    f"the cache {self.cache.address} lost what was just put there. Run the same command again."
                 )
+            kept.append(whole)
+        write_lists(filter(None, kept))
 
 
 def _make(batch: Batch, *, cache: Cache, namespace: str, recipe: Recipe) -> tuple[Pack, int]:

@@ -7,14 +7,13 @@ cost 1 ms a document and are kept in the action cache per extracted shard; the c
 """
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import xxhash
 
-from aura import parallel
+from aura import parallel, placement
 from aura.cache import Cache, action_key
 from aura.ingestion.candidates import Mask, Shard, column, kept, sources
 
@@ -43,9 +42,9 @@ def without_near_duplicates(shards: list[Shard], similarity: float, cache: Cache
 def _signatures(shards: list[Shard], cache: Cache, code: str) -> list[Signatures]:
     missing = [shard for shard in shards if cache.get(_key(code, shard.digest)) is None]
     with parallel.executors(SMALL) as executor_for:
-        pool = executor_for(sum(shard.path.stat().st_size for shard in missing))
+        pool = executor_for(sum(shard.file.size for shard in missing))
         work = partial(_sign_shard, cache=cache, code=code)
-        for _ in parallel.ordered_map(pool, work, [(shard.path, shard.digest) for shard in missing]):
+        for _ in parallel.ordered_map(pool, work, [(shard.file, shard.digest) for shard in missing]):
             pass
         return [_known(shard, cache, code) for shard in shards]
 
@@ -58,15 +57,16 @@ def _known(shard: Shard, cache: Cache, code: str) -> Signatures:
     entry = cache.get(_key(code, shard.digest))
     data = entry.read("signatures") if entry else None
     if data is None:
-        data = _sign_shard((shard.path, shard.digest), cache=cache, code=code)
+        data = _sign_shard((shard.file, shard.digest), cache=cache, code=code)
     return np.frombuffer(data, dtype=np.uint32).reshape(-1, PERMUTATIONS)
 
 
-def _sign_shard(shard: tuple[Path, str], *, cache: Cache, code: str) -> bytes:
+def _sign_shard(shard: tuple[placement.Shard, str], *, cache: Cache, code: str) -> bytes:
     """The signatures of a shard's documents, kept in the cache; runs in a worker process."""
-    path, digest = shard
-    batches = pq.ParquetFile(path).iter_batches(batch_size=256, columns=["text"])
-    data = b"".join(_signature(text).tobytes() for batch in batches for text in batch.column("text").to_pylist())
+    file, digest = shard
+    with file.opened() as opened:
+        batches = pq.ParquetFile(opened).iter_batches(batch_size=256, columns=["text"])
+        data = b"".join(_signature(text).tobytes() for batch in batches for text in batch.column("text").to_pylist())
     cache.put(_key(code, digest), {}, {"signatures": data})
     return data
 

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import xxhash
 from ruamel.yaml import YAML
 
-from aura import parallel
-from aura.cache import Cache, Entry, action_key, code_key
+from aura import parallel, placement
+from aura.cache import Cache, action_key, code_key
 from aura.console import track
 from aura.errors import UserError
 from aura.files import replaced_folder, sha256_file, write_records
@@ -28,6 +28,7 @@ from aura.ingestion.candidates import Mask, Shard
 from aura.ingestion.corpus import FORMAT, SPLITS, is_held_out
 from aura.ingestion.shards import ShardWriter
 from aura.params import Select
+from aura.placement import THIS_DISK, Kept, Place, at_once, write_lists
 
 LIBRARIES = ("datasketch", "numpy", "pyarrow", "xxhash")
 SMALL = 8_000_000  # bytes of Parquet to write; less takes no longer than starting workers
@@ -44,7 +45,9 @@ def require_listed(sources: list[str], pipeline: Path) -> None:
         )
 
 
-def select(sources: list[str], settings: Select, extracted: Path, out: Path, cache: Cache) -> dict[str, Any]:
+def select(
+    sources: list[str], settings: Select, extracted: Path, out: Path, cache: Cache, place: Place = THIS_DISK
+) -> dict[str, Any]:
     """Write `out`/train, `out`/held_out and `out`/manifest.json; returns the manifest's totals per source.
 
     Raises `UserError` if a source is not extracted, or a split would be empty.
@@ -56,7 +59,7 @@ def select(sources: list[str], settings: Select, extracted: Path, out: Path, cac
     ]
     dropped = _choose(found, sorted(sources), settings, cache, code)
     with replaced_folder(out) as folder:
-        records = _write(found, settings.held_out, folder, cache, code)
+        records = _write(found, settings.held_out, folder, cache, code, place)
         totals = _totals(found, dropped, records)
         _require_both_splits(totals, settings.held_out)
         head = {"format": FORMAT, "hash": _hashes(found, settings.held_out), "sources": totals}
@@ -110,27 +113,32 @@ def _hashes(found: list[Shard], held_out: float) -> dict[str, str]:
 class _Task:
     """The two corpus shards of one extracted shard."""
 
-    path: Path
+    file: placement.Shard
     key: str
     parts: dict[str, Mask]
     targets: dict[str, Path]
 
 
-def _write(found: list[Shard], held_out: float, folder: Path, cache: Cache, code: str) -> list[dict[str, Any]]:
+def _write(
+    found: list[Shard], held_out: float, folder: Path, cache: Cache, code: str, place: Place
+) -> list[dict[str, Any]]:
     """Write both splits below `folder`, a file per extracted shard and split; returns a record per file."""
     for split in SPLITS:
         (folder / split).mkdir()
     tasks = [_task(shard, held_out, folder, code) for shard in found]
-    known = {task.key: _copied(cache.get(task.key), task) for task in tasks}
+    recalled = at_once(lambda task: place.recall(cache, task.key, task.targets), tasks)
+    known = {task.key: kept for task, kept in zip(tasks, recalled, strict=True)}
     missing = [task for task in tasks if known[task.key] is None]
     with parallel.executors(SMALL) as executor_for:
-        pool = executor_for(sum(task.path.stat().st_size for task in missing))
-        made = parallel.ordered_map(pool, partial(_write_shard, cache=cache), missing)
-        for task, digests in zip(missing, track(made, "select", len(missing)), strict=True):
-            known[task.key] = digests
+        pool = executor_for(sum(task.file.size for task in missing))
+        made = parallel.ordered_map(pool, partial(_write_shard, cache=cache, place=place), missing)
+        for task, kept in zip(missing, track(made, "select", len(missing)), strict=True):
+            known[task.key] = kept
+    write_lists(filter(None, known.values()))
     records = []
     for shard, task in zip(found, tasks, strict=True):
-        digests = known[task.key] or {}
+        whole = known[task.key]
+        digests = whole.record if whole else {}
         for split, part in task.parts.items():
             if part.any():
                 sizes = shard.columns.column("size").to_numpy()[part]
@@ -145,32 +153,27 @@ def _write(found: list[Shard], held_out: float, folder: Path, cache: Cache, code
 def _task(shard: Shard, held_out: float, folder: Path, code: str) -> _Task:
     parts = _parts(shard, held_out)
     masks = [xxhash.xxh3_128_hexdigest(np.packbits(parts[split]).tobytes()) for split in SPLITS]
-    targets = {split: folder / split / f"{shard.source}-{shard.path.name}" for split in SPLITS}
-    return _Task(shard.path, action_key("corpus", code, shard.digest, masks), parts, targets)
+    targets = {split: folder / split / f"{shard.source}-{shard.file.path.name}" for split in SPLITS}
+    return _Task(shard.file, action_key("corpus", code, shard.digest, masks), parts, targets)
 
 
-def _copied(entry: Entry | None, task: _Task) -> dict[str, str] | None:
-    """Copy a task's files out of the cache; their SHA-256 by split, or None if they are not there, undamaged."""
-    if entry is None or not all(entry.copy(split, task.targets[split]) for split in entry.parts):
-        return None
-    digests: dict[str, str] = entry.record
-    return digests
+def _write_shard(task: _Task, *, cache: Cache, place: Place) -> Kept:
+    """Copy the rows of each split into its file, some documents at a time; runs in a worker process.
 
-
-def _write_shard(task: _Task, *, cache: Cache) -> dict[str, str]:
-    """Copy the rows of each split into its file, some documents at a time; runs in a worker process."""
+    Its record is the SHA-256 of each file, by split.
+    """
     writers = {split: ShardWriter(task.targets[split]) for split in SPLITS}
     start = 0
-    for batch in pq.ParquetFile(task.path).iter_batches(batch_size=256):
-        for split, part in task.parts.items():
-            writers[split].add(pa.Table.from_batches([batch]).filter(pa.array(part[start : start + len(batch)])))
-        start += len(batch)
+    with task.file.opened() as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=256):
+            for split, part in task.parts.items():
+                writers[split].add(pa.Table.from_batches([batch]).filter(pa.array(part[start : start + len(batch)])))
+            start += len(batch)
     for writer in writers.values():
         writer.close()
     written = {split: task.targets[split] for split in SPLITS if task.parts[split].any()}
     digests = {split: sha256_file(path) for split, path in written.items()}
-    cache.put(task.key, digests, written)
-    return digests
+    return place.keep(cache, task.key, digests, written)
 
 
 def _totals(

@@ -7,18 +7,17 @@ so memory is bounded by the largest shard and the distinct segments, whatever th
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from aura import parallel
 from aura.cache import Cache, action_key, code_key
-from aura.files import sha256_file
 from aura.ingestion import corpus
+from aura.placement import Shard, at_once
 from aura.tokenizer import counts, segments
 from aura.tokenizer.counts import Account, Counts
 from aura.tokenizer.segments import Splitting
@@ -37,10 +36,11 @@ def count_corpus(folder: Path, splitting: Splitting, cache: Cache) -> Counts:
     """The segment counts of a corpus folder's documents: those of `count_texts`, in whatever shards they lie."""
     code = code_key((counts, segments, corpus, sys.modules[__name__]), _LIBRARIES)
     shards = corpus.shards(folder)
-    found = {shard: _find(_key(shard, splitting, code), cache) for shard in shards}
+    recalled = at_once(lambda shard: _find(_key(shard, splitting, code), cache), shards)
+    found = dict(zip(shards, recalled, strict=True))
     missing = [shard for shard in shards if found[shard] is None]
     with parallel.executors(SMALL) as executor_for:
-        pool = executor_for(sum(shard.stat().st_size for shard in missing))
+        pool = executor_for(sum(shard.size for shard in missing))
         made = parallel.ordered_map(pool, partial(_count, splitting=splitting, code=code, cache=cache), missing)
         return _total(next(made) if known is None else known for known in found.values())
 
@@ -61,23 +61,18 @@ def _total(parts: Iterable[Counts]) -> Counts:
     return Counts(counts.added(tables), account)
 
 
-def _key(shard: Path, splitting: Splitting, code: str) -> str:
-    return action_key("segments", code, asdict(splitting), sha256_file(shard))
+def _key(shard: Shard, splitting: Splitting, code: str) -> str:
+    return action_key("segments", code, asdict(splitting), shard.sha256())
 
 
-def _count(shard: Path, *, splitting: Splitting, code: str, cache: Cache) -> Counts:
+def _count(shard: Shard, *, splitting: Splitting, code: str, cache: Cache) -> Counts:
     """Count one shard and keep the result; runs in a worker process."""
-    result = _segmented(counts.count_arrays(_texts(shard)), splitting)
+    result = _segmented(counts.count_arrays(corpus.read_column(shard, "text")), splitting)
     written = pa.BufferOutputStream()
     with pa.ipc.new_stream(written, counts.SCHEMA, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
         writer.write_table(result.table)
     cache.put(_key(shard, splitting, code), asdict(result.account), {"table": written.getvalue().to_pybytes()})
     return result
-
-
-def _texts(shard: Path) -> Iterator[pa.Array]:
-    for batch in pq.ParquetFile(shard).iter_batches(batch_size=256, columns=["text"]):
-        yield batch.column("text")
 
 
 def _find(key: str, cache: Cache) -> Counts | None:

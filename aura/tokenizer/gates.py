@@ -55,10 +55,9 @@ def _measured(results: Results, limits: Validate) -> Iterator[Gate]:
         _gate("unreachable_share", results.unreachable_share, limits.max_unreachable_share, pieces),
     ]
     yield from filter(None, limited)
-    if limits.round_trip:
-        failures, shortest = overall.round_trip_failures, results.failing_example
-        look = "-" if shortest is None else f"smallest failing text {shortest!r}"
-        yield Gate("round_trip_failures", "0", str(failures), failures == 0, look)
+    failures, shortest = overall.round_trip_failures, results.failing_example
+    look = "-" if shortest is None else f"smallest failing text {shortest!r}"
+    yield Gate("round_trip_failures", "0", str(failures), failures == 0, look)
 
 
 def _by_group(results: Results, limits: Validate) -> Iterator[Gate]:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from aura import console, parallel
 from aura.errors import UserError
 from aura.ingestion import corpus
+from aura.placement import FETCHED, Shard, at_once
 from aura.tokenizer import measures
 from aura.tokenizer.measures import Measurable, Tally
 from aura.tokenizer.scripts import dominant_script
@@ -125,7 +126,7 @@ class Counted:
 def count_held_out(model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: float) -> Counted:
     """Count over the documents of a corpus split; `tokenizer` is the one in `model`, which other processes load."""
     shards = corpus.shards(folder)
-    size = sum(_text_bytes(shard) for shard in shards)
+    size = sum(at_once(_text_bytes, shards, FETCHED))
     share = 1.0 if size <= max_bytes else max_bytes / size
     counted = Counted(share=share)
     work = partial(count_shard, model, tokenizer.sha256, share)
@@ -141,20 +142,21 @@ def count_held_out(model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: f
     return counted
 
 
-def count_shard(model: Path, sha256: str, share: float, shard: Path) -> Counted:
+def count_shard(model: Path, sha256: str, share: float, shard: Shard) -> Counted:
     """Count over that share of one Parquet file's documents whose hashes are smallest."""
     tokenizer, counted = _loaded(model, sha256), Counted()
     columns = ["text", "source", "doc", "affect", "text_hash"]
-    for batch in pq.ParquetFile(shard).iter_batches(batch_size=BATCH, columns=columns):
-        chosen = batch if share == 1 else batch.filter(pa.array(_is_sampled(batch.column("text_hash"), share)))
-        if not len(chosen):
-            continue
-        texts, sources, docs, hashes = (
-            chosen.column(name).to_pylist() for name in ("text", "source", "doc", "text_hash")
-        )
-        counted.count(tokenizer, texts, sources, docs, hashes)
-        vectors = chosen.column("affect").flatten().to_numpy(zero_copy_only=False)
-        counted.affect.count(vectors.reshape(-1, len(corpus.EMOTIONS)))
+    with shard.opened() as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=BATCH, columns=columns):
+            chosen = batch if share == 1 else batch.filter(pa.array(_is_sampled(batch.column("text_hash"), share)))
+            if not len(chosen):
+                continue
+            texts, sources, docs, hashes = (
+                chosen.column(name).to_pylist() for name in ("text", "source", "doc", "text_hash")
+            )
+            counted.count(tokenizer, texts, sources, docs, hashes)
+            vectors = chosen.column("affect").flatten().to_numpy(zero_copy_only=False)
+            counted.affect.count(vectors.reshape(-1, len(corpus.EMOTIONS)))
     return counted
 
 
@@ -185,9 +187,8 @@ def _is_sampled(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
     return corpus.hash_halves(hashes)[1] < np.uint64(share * 2.0**64)
 
 
-def _text_bytes(shard: Path) -> int:
-    batches = pq.ParquetFile(shard).iter_batches(columns=["text"])
-    return sum(pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0 for batch in batches)
+def _text_bytes(shard: Shard) -> int:
+    return sum(pc.sum(pc.binary_length(texts)).as_py() or 0 for texts in corpus.read_column(shard, "text"))
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
 from aura import checklist, console, files
@@ -116,8 +115,13 @@ def _documents(request: Request, work: Path) -> Documents:
     for name, source in sources.items():
         _extract(name, source, request.sources[name].path, request.settings, work / "extracted" / name)
     folders = [work / "extracted" / name for name in sources]
-    tables = [pq.read_table(path, columns=["text_hash"]) for folder in folders for path in corpus.shards(folder)]
-    hashes = pa.concat_arrays([table.column("text_hash").combine_chunks() for table in tables])
+    columns = [
+        column
+        for folder in folders
+        for shard in corpus.shards(folder)
+        for column in corpus.read_column(shard, "text_hash")
+    ]
+    hashes = pa.concat_arrays(columns)
     held = corpus.is_held_out(hashes, request.settings.select.held_out)
     splitting = train.splitting_of(request.settings.train_tokenizer)
     if held.any() and not held.all():

@@ -25,7 +25,7 @@ def test_every_document_comes_back_from_the_shards_in_order(made: MiniTokens, sp
 
 def test_the_table_keeps_where_a_document_came_from(made: MiniTokens):
     columns = ("doc", "source", "affect")
-    expected = [row for file in corpus.shards(made.corpus / "train") for row in pq.read_table(file).to_pylist()]
+    expected = [row for file in corpus.shards(made.corpus / "train") for row in pq.read_table(file.path).to_pylist()]
     found = [row for _, row in documents(made, "train")]
     assert [[row[name] for name in columns] for row in found] == [[row[name] for name in columns] for row in expected]
 

@@ -23,7 +23,6 @@ EASY = {
     "max_group_byte_fallback_share": 1.0,
     "max_unused_share": 1.0,
     "max_unreachable_share": 1.0,
-    "round_trip": True,
 }
 BROKEN = {
     "min_bytes_per_token": 16.0,

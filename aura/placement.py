@@ -1,0 +1,164 @@
+"""Where shards lie: as plain files in a stage's output, or in a store, with `shards.json` in the folder in their place.
+
+The one module that knows both. What a stage says of its shards (`manifest.json`) is the same either way, and so are
+the shards' bytes; `shards.json` adds hashes, size and address of each, and is all that DVC then tracks. The price is
+that `dvc push` and `dvc pull` move this list only: the store is where the shards are, for everyone.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from aura.cache import VARIABLE, Cache, action_key, project_cache
+from aura.errors import UserError
+from aura.files import read_json, sha256_file, write_records
+from aura.store import BLOCK, CONNECTIONS, Store, Stored, altered, explained, fetched, is_intact, located
+from aura.stored_cache import StoredCache
+
+LIST = "shards.json"
+FETCHED = 4  # shards that one process fetches at a time: so many must fit into TMPDIR
+FORMAT = 1
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of an output: on this disk at `path`, or, with `stored`, in a store."""
+
+    path: Path
+    size: int
+    made_by: str  # the command that makes it again
+    stored: Stored | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[Path | BinaryIO]:
+        """What Arrow reads it from; a stored shard is fetched and compared with its hash first."""
+        if self.stored is None:
+            yield self.path
+            return
+        with fetched(self.stored, self.made_by) as copy:
+            yield copy
+
+    @contextmanager
+    def skimmed(self) -> Iterator[Path | BinaryIO]:
+        """The same to read a small part of it: a stored shard is read in ranges, and not compared with its hash."""
+        if self.stored is None:
+            yield self.path
+            return
+        with explained(self.stored.uri):
+            system, place = located(self.stored.uri)
+            with system.open(place, "rb", block_size=BLOCK // 16) as file:
+                yield file
+
+    def sha256(self) -> str:
+        """SHA-256 of its bytes: known of a stored shard, computed of a plain file."""
+        return self.stored.sha256 if self.stored else sha256_file(self.path)
+
+    def verify(self, sha256: str) -> None:
+        """Raise `UserError` unless the bytes are those of `sha256`, as a manifest has it."""
+        if self.stored and self.stored.sha256 == sha256:
+            if not is_intact(self.stored):
+                raise UserError(altered(self.stored, self.made_by))
+        elif (came := self.sha256()) != sha256:
+            raise UserError(self.altered(sha256, came))
+
+    def altered(self, expected: str, came: str) -> str:
+        """What to say if its SHA-256 is not the expected one."""
+        return (
+            f"{self.path} was altered: expected sha256 {expected[:16]}…, came {came[:16]}…. "
+            f"Make it again with: {self.made_by} --force"
+        )
+
+
+def shards(folder: Path, made_by: str) -> list[Shard]:
+    """The shards of a folder, by name: every file in it that is no JSON, or those in its list."""
+    if (folder / LIST).exists():
+        listed = read_json(folder / LIST, made_by)
+        if listed.get("format") != FORMAT:
+            raise UserError(f"{folder / LIST}: expected format {FORMAT}, came {listed.get('format')!r}. Run: {made_by}")
+        records = {record.pop("name"): Stored(**record) for record in listed["shards"]}
+        return [Shard(folder / name, stored.size, made_by, stored) for name, stored in sorted(records.items())]
+    paths = sorted(path for path in folder.glob("*") if path.is_file() and path.suffix != ".json")
+    return [Shard(path, path.stat().st_size, made_by) for path in paths]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Shards that are where they belong, and what the action cache says of them."""
+
+    record: Any  # what JSON can hold
+    stored: dict[Path, Stored] = field(default_factory=dict)  # by the path that a plain file would have
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a stage's shards go; `store` is None for this disk."""
+
+    store: Store | None = None
+
+    def cache(self) -> Cache:
+        """The action cache beside it: in the store, if there is one and AURA_CACHE names no folder."""
+        if self.store is None or os.environ.get(VARIABLE):
+            return project_cache()
+        return StoredCache(Path("cache"), self.store)
+
+    def recall(self, cache: Cache, key: str, paths: Mapping[str, Path]) -> Kept | None:
+        """Put what an action made before where it belongs; None if that is not known, or no longer there.
+
+        `paths` names the file of each part; an action may have made only some of them.
+        """
+        if self.store is None:
+            entry = cache.get(key)
+            for path in paths.values() if entry else ():
+                path.parent.mkdir(parents=True, exist_ok=True)
+            whole = entry is not None and all(entry.copy(part, paths[part]) for part in entry.parts)
+            return Kept(entry.record) if entry and whole else None
+        entry = cache.get(self._key(key))
+        if entry is None:
+            return None
+        stored = {paths[part]: Stored(**record) for part, record in entry.record["stored"].items()}
+        return Kept(entry.record["record"], stored) if all(map(is_intact, stored.values())) else None
+
+    def keep(self, cache: Cache, key: str, record: Any, paths: Mapping[str, Path]) -> Kept:  # noqa: ANN401 - JSON
+        """Put files just written where they belong, and let the action cache know; may run in a worker process."""
+        if self.store is None:
+            cache.put(key, record, paths)
+            return Kept(record)
+        stored = {part: self.store.put(path) for part, path in paths.items()}
+        cache.put(self._key(key), {"record": record, "stored": {part: asdict(it) for part, it in stored.items()}}, {})
+        for path in paths.values():
+            path.unlink()
+        return Kept(record, {path: stored[part] for part, path in paths.items()})
+
+    def _key(self, key: str) -> str:
+        return action_key("stored", self.store.url if self.store else None, key)
+
+
+THIS_DISK = Place()
+
+
+def of(url: str | None) -> Place:
+    """The place that `store` of params.yaml names."""
+    return Place(Store(url)) if url else THIS_DISK
+
+
+def at_once(look_up: Callable[[Item], Found], items: Sequence[Item], width: int = CONNECTIONS) -> list[Found]:
+    """What `look_up` gives for each item, in order; `width` at a time, for a store takes 30 ms to answer."""
+    with ThreadPoolExecutor(width) as pool:
+        return list(pool.map(look_up, items))
+
+
+def write_lists(kept: Iterable[Kept]) -> None:
+    """Write the list of each folder whose shards went into a store; it comes last, when they are all there."""
+    folders: dict[Path, dict[str, Stored]] = {}
+    for one in kept:
+        for path, stored in one.stored.items():
+            folders.setdefault(path.parent, {})[path.name] = stored
+    for folder, named in folders.items():
+        records = ({"name": name} | asdict(stored) for name, stored in sorted(named.items()))
+        write_records(folder / LIST, {"format": FORMAT}, "shards", records)
