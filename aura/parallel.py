@@ -8,12 +8,14 @@ variable DASK_SCHEDULER_ADDRESS, names one (`aura/dask_cluster.py`). Results nev
 
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
+from types import ModuleType
 from typing import TypeVar
 
 from aura.errors import UserError
@@ -62,13 +64,29 @@ def executor(cluster: str | None = None) -> Iterator[Executor]:
     local = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     # Ctrl-C reaches every process of a terminal. Workers begin with it ignored; this process ends them.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for _ in range(workers):
-        local.submit(os.getpid)
+    with _without_main():
+        for _ in range(workers):
+            local.submit(os.getpid)
     signal.signal(signal.SIGINT, handler)
     try:
         yield local
     finally:
         local.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Workers that start in here do not import the program's own file, which spawned processes otherwise do first.
+
+    What they run are functions of this package; and a plain script that calls it outside of
+    `if __name__ == "__main__"` would start anew in each of them.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager
@@ -108,5 +126,5 @@ def ordered_map(pool: Executor, fn: Callable[[Item], Result], items: Iterable[It
     except BrokenProcessPool:
         raise UserError(
             "a worker process ended early. Look whether memory ran out (dmesg); with one core there are no workers: "
-            "taskset -c 0. In a script of your own, put the call below `if __name__ == '__main__':`."
+            "taskset -c 0"
         ) from None

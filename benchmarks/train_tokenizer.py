@@ -5,12 +5,13 @@
 DIRs hold .txt files (one document each; build_corpus.py makes them of Debian's documentation packages) or, for --code,
 .py files. Prepares the same text in WORK as aura's corpus (16 Parquet shards) and as one text file, trains each
 candidate in its own process, and prints a table: wall and CPU seconds and the largest memory of the process and its
-workers, counting included, and bytes per token, line by line, on seen text (every 20th document), text of another
-domain, and code.
+workers, counting included (where one document changed: of its shard), and bytes per token, line by line, on seen text
+(every 20th document), text of another domain, and code.
 
 All spm candidates have aura's normalisation (none) and splitting. The byte-level ones (HF, rustbpe, gigabpe) have
-GPT-2's pattern, which is the one gigabpe offers; `aura bpe, digits together` splits most like it. Peers run in
-.venv-bench (`make .venv-bench/ready`).
+GPT-2's pattern, which is the one gigabpe offers; `aura bpe, digits together` splits most like it. With --alike, WORK
+gets a text of which every line is a part of a word that neither of the two splits further, so that all candidates
+learn from the same parts. Peers run in .venv-bench (`make .venv-bench/ready`).
 """
 
 import argparse
@@ -27,20 +28,44 @@ from pathlib import Path
 from typing import Any
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+SCRIPTS = ["Latin", "Cyrillic", "Greek", "Hangul", "Devanagari", "Arabic", "Hebrew", "Thai"]
+LETTERS = [*(rf" ?[\p{{L}}&&\p{{{name}}}]+" for name in SCRIPTS), r" ?[\p{L}&&[\p{Han}\p{Hiragana}\p{Katakana}]]+"]
+ALIKE = "(?V1)" + "|".join([*LETTERS, r" ?\p{M}+", r"\p{N}", r" ?[^\s\p{L}\p{M}\p{N}]+", r"\p{L}"])
 PEERS = Path(".venv-bench/bin/python")
 SHARDS = 16
 TEXTS = ("seen", "other", "code")
 
 
-def aura_model(work: Path, size: int, **changes: object) -> None:
-    """Train as the pipeline's stage does, from the corpus folder, with an empty cache."""
+def aura_model(work: Path, size: int, corpus: str = "corpus", **changes: object) -> None:
+    """Train as the pipeline's stage does, from the corpus folder."""
     from aura import params
     from aura.cache import Cache
     from aura.tokenizer import artifact
 
     options = artifact.with_changes(params.load().train_tokenizer, **({"vocab_size": size} | changes))
-    artifact.build_from_corpus(work / "corpus", work / "model", options, Cache(work / "cache"))
+    artifact.build_from_corpus(work / corpus, work / "model", options, Cache(work / "cache"))
     shutil.copy(work / "model/spiece.model", work / "m.model")
+
+
+def change_one(work: Path) -> None:
+    """Make a copy of the corpus in which one document differs, and a cache that knows the corpus as it was."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from aura import params
+    from aura.cache import Cache
+    from aura.ingestion import corpus
+    from aura.tokenizer import train
+    from aura.tokenizer.corpus_counts import count_corpus
+
+    count_corpus(work / "corpus", train.splitting_of(params.load().train_tokenizer), Cache(work / "cache"))
+    shutil.rmtree(work / "changed", ignore_errors=True)
+    shutil.copytree(work / "corpus", work / "changed")
+    shard = pq.read_table(work / "changed/00.parquet")
+    texts = shard["text"].to_pylist()
+    texts[0] += " and one word more"
+    field = corpus.SCHEMA.field("text")
+    pq.write_table(shard.set_column(0, field, pa.array(texts, field.type)), work / "changed/00.parquet")
 
 
 def spm_model(work: Path, size: int, **flags: object) -> None:
@@ -101,7 +126,9 @@ CANDIDATES: dict[str, tuple[Callable[..., None], dict[str, object]]] = {
     "aura unigram": (aura_model, {"model_type": "unigram"}),
     "spm unigram, default trainer flags": (spm_model, {"model_type": "unigram"}),
     "spm unigram, aura's trainer flags": (spm_model, {"model_type": "unigram"} | OURS),
+    "aura unigram, one document changed": (aura_model, {"model_type": "unigram", "corpus": "changed"}),
     "aura bpe": (aura_model, {"model_type": "bpe"}),
+    "aura bpe, one document changed": (aura_model, {"model_type": "bpe", "corpus": "changed"}),
     "spm bpe": (spm_model, {"model_type": "bpe"}),
     "aura bpe, digits together": (aura_model, {"model_type": "bpe", "split_digits": False}),
     "HF BpeTrainer": (huggingface_model, {}),
@@ -134,16 +161,22 @@ def judge(work: Path) -> dict[str, int]:
     }
 
 
-def prepare(work: Path, train: list[Path], other: Path, code: Path) -> None:
+def prepare(work: Path, train: list[Path], other: Path, code: Path, *, alike: bool = False) -> None:
     """Write the training text in both forms, and the texts to judge by."""
     import pyarrow as pa
     import pyarrow.parquet as pq
+    import regex
 
     from aura.ingestion import corpus
 
     (work / "corpus").mkdir(parents=True)
     paths = sorted(path for folder in train for path in folder.rglob("*.txt"))
-    texts = sorted({path.read_text(encoding="utf-8") for path in paths})
+    part = regex.compile(ALIKE) if alike else None
+
+    def cut(text: str) -> str:
+        return "\n".join(part.findall(text)) if part else text
+
+    texts = sorted(map(cut, {path.read_text(encoding="utf-8") for path in paths}))
     with (work / "text.txt").open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(text + "\n" for text in texts)
     hashes = [corpus.text_hash(text.encode()) for text in texts]
@@ -156,7 +189,8 @@ def prepare(work: Path, train: list[Path], other: Path, code: Path) -> None:
         pq.write_table(pa.Table.from_pylist(rows, schema=corpus.SCHEMA), work / f"corpus/{shard:02}.parquet")
     judged = {"seen": texts[::20]}
     for name, folder, pattern in (("other", other, "*.txt"), ("code", code, "*.py")):
-        judged[name] = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob(pattern))]
+        found = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob(pattern))]
+        judged[name] = [cut(text) for text in found]
     for name, held in judged.items():
         (work / f"{name}.txt").write_text("\n".join(held), encoding="utf-8", newline="\n")
 
@@ -167,7 +201,10 @@ def measured(work: Path, name: str, size: int) -> dict[str, float]:
 
     for old in ("m.model", "m.json", "m.vocab", "tokens.json", "trained"):
         (work / old).unlink(missing_ok=True)
-    shutil.rmtree(work / "cache", ignore_errors=True)
+    if name.endswith("changed"):
+        change_one(work)
+    else:
+        shutil.rmtree(work / "cache", ignore_errors=True)
     python = sys.executable if name.startswith(("aura", "spm")) else str(PEERS)
     began, peak, processor_seconds = time.monotonic(), 0, 0.0
     command = [python, __file__, str(work), "--run", name, "--size", str(size)]
@@ -225,6 +262,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, nargs="+", default=[])
     parser.add_argument("--other", type=Path)
     parser.add_argument("--code", type=Path)
+    parser.add_argument("--alike", action="store_true", help="lines that all candidates split alike")
     parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     parser.add_argument("--size", type=int, default=32_000)
     parser.add_argument("--run", choices=CANDIDATES, help=argparse.SUPPRESS)
@@ -237,7 +275,7 @@ def main() -> None:
         print(json.dumps(judge(given.work)))
     else:
         if not given.work.exists():
-            prepare(given.work, given.train, given.other, given.code)
+            prepare(given.work, given.train, given.other, given.code, alike=given.alike)
         compare(given.work, given.only, given.size)
 
 

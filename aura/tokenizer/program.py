@@ -123,8 +123,6 @@ def train_tokenizer_enhanced(
 ) -> Path:
     """Train a tokenizer as the command line does, and return the path of its spiece.model.
 
-    Call it below `if __name__ == "__main__":` in a script, because text is read by worker processes.
-
     Args:
         corpus_path: a folder of .txt and .md files, each a document; or one file: .jsonl with a record a line, or
             text with blank lines between its documents.

@@ -12,7 +12,7 @@ the same ids several times faster.
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -129,15 +129,17 @@ class Tokenizer:
     def table(self) -> "UnitTable | None":
         """Encodes much text, exactly as SentencePiece does; None where units have other ids than the whole text."""
         from aura.tokenizer.unit_table import UnitTable
-        from aura.tokenizer.units import Cutter
+        from aura.tokenizer.units import SEPARATOR, Cutter
 
         scores = np.array(self.proc.GetScore(list(range(self.vocab_size))))
         if (scores * SCORE_STEPS % 1).any():
             return None
         in_text = (Kind.LEARNT, Kind.USER)
         pieces = [text for text, kind in zip(self._texts, self.kinds, strict=True) if kind in in_text]
+        if any(SEPARATOR in piece for piece in pieces):
+            return None  # of no tokenizer made by aura
         cutter = Cutter([piece.replace(SPACE, " ") for piece in pieces])
-        return UnitTable(cutter, self.proc.Encode, {SPACE: self._space_ids})
+        return UnitTable(cutter, partial(self.proc.Encode, return_type="numpy"), {SPACE: self._space_ids})
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`: special tokens vanish, bytes that are no UTF-8 become U+FFFD.

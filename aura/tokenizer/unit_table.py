@@ -2,12 +2,14 @@
 
 Arrow does both without the interpreter lock, so threads share one table; it may also be kept from one run to the next
 (`content`, `restore`). Arrow indexes the table anew for every block of text, 30 ms for 150,000 units: hence
-blocks of 32 MB, and a limit, which also bounds the table to 100 MB of memory.
+blocks of 32 MB, and a limit, which also bounds the table to 100 MB of memory. SentencePiece gets units by the
+hundred in one text: a call for each costs five times what it computes.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import pairwise
 from threading import Lock
 
 import numpy as np
@@ -17,16 +19,18 @@ import pyarrow.compute as pc
 
 from aura import parallel
 from aura.tokenizer.tokenizer import Ids
-from aura.tokenizer.units import Cutter, Offsets
+from aura.tokenizer.units import SEPARATOR, Cutter, Offsets
 
 Known = tuple[pa.StringArray, pa.BinaryArray]  # units, and the ids of each as the bytes of int32
 
 SMALL = 200_000  # characters; for less, SentencePiece is done before a table is prepared
 BLOCK_BYTES = 4_000_000, 32_000_000  # of text, least and most; encoding a block takes 6 times as much memory
 
+FEW_UNITS = 1000  # of a table that has not seen much text
 MAX_UNITS = 500_000  # the first so many are kept; what comes later is rare, and encoded in each block that has it
 MAX_UNIT_BYTES = 64  # longer units are rarely seen twice
 MAX_BLOCK_BYTES = 2**31 - 1  # Arrow's strings have 32-bit offsets
+JOINED_CHARS = 2048  # of units in one text; sums of so few scores are exact in 32 bits
 
 
 class UnitTable:
@@ -38,9 +42,12 @@ class UnitTable:
         known: units whose ids are not what `encode` gives.
     """
 
-    def __init__(self, cutter: Cutter, encode: Callable[[list[str]], list[list[int]]], known: dict[str, Ids]) -> None:
+    def __init__(self, cutter: Cutter, encode: Callable[[list[str]], list[Ids]], known: dict[str, Ids]) -> None:
         self._cutter = cutter
         self._encode = encode
+        [separator] = encode([SEPARATOR])
+        [self._separator] = separator.tolist()
+        known = known | {SEPARATOR: separator}
         ids = pa.array([ids.tobytes() for ids in known.values()], pa.binary())
         self._known: Known = (pa.array(known, pa.string()), ids)  # replaced as a whole: readers need no lock
         self._lock = Lock()
@@ -53,12 +60,19 @@ class UnitTable:
         pool = ThreadPoolExecutor(threads) if threads > 1 else parallel.SerialExecutor()
         with pool:
             column = pa.array(texts, pa.large_string())
+            self._sample(column)
             encoded = list(parallel.ordered_map(pool, self.encode_block, blocks(column, threads)))
         ids: list[Ids] = []
         for flat, counts in encoded:
             ends = np.cumsum(counts).tolist()
             ids += [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         return ids
+
+    def _sample(self, texts: pa.LargeStringArray) -> None:
+        """Learn the common units of much text at once, lest each thread learn them."""
+        of_each = int(_buffers(texts)[1][-1]) // BLOCK_BYTES[0]
+        if of_each > 1 and len(self) < FEW_UNITS:
+            self.encode_block(texts.take(pa.array(range(0, len(texts), of_each))))
 
     def encode_block(self, texts: pa.LargeStringArray) -> tuple[Ids, Offsets]:
         """All ids of `texts`, one text after the other, and the number of ids of each text."""
@@ -67,10 +81,9 @@ class UnitTable:
             raise ValueError(f"expected texts of at most {MAX_BLOCK_BYTES:,} bytes, came {len(text):,}. Split it.")
         if not len(text):
             return np.empty(0, np.int32), np.zeros(len(texts), np.int64)
-        starts = self._cutter.starts(text, documents)
-        offsets = np.append(starts, len(text)).astype(np.int32)
-        ids = self._ids_of(_array(pa.string(), offsets, text))
-        firsts = np.searchsorted(starts, documents)  # the first unit of each document
+        bounds = self._cutter.bounds(text, documents)
+        ids = self._ids_of(_array(pa.string(), bounds, text))
+        firsts = np.searchsorted(bounds, documents.astype(np.int32))  # the first unit of each document
         ends = np.frombuffer(ids.buffers()[1], np.int32)[firsts].astype(np.int64) // np.dtype(np.int32).itemsize
         return np.frombuffer(ids.buffers()[2], np.int32)[: ends[-1]], np.diff(ends)
 
@@ -102,9 +115,16 @@ class UnitTable:
         return ids.take(rows)
 
     def _encoded(self, units: pa.StringArray) -> pa.BinaryArray:
-        encoded = self._encode(units.to_pylist())
-        ends = np.cumsum([0, *map(len, encoded)]) * np.dtype(np.int32).itemsize
-        return _array(pa.binary(), ends.astype(np.int32), np.fromiter(chain.from_iterable(encoded), np.int32))
+        """The ids of units, none of which is the separator: so its id in those of many units stands between two."""
+        texts = units.to_pylist()
+        parts = np.cumsum([0, *map(len, texts)]) // JOINED_CHARS
+        bounds = [*np.unique(parts[:-1], return_index=True)[1].tolist(), len(texts)]
+        joined = [SEPARATOR.join([*texts[start:end], ""]) for start, end in pairwise(bounds)]
+        flat = np.concatenate([np.empty(0, np.int32), *self._encode(joined)])
+        between = flat == self._separator
+        ends = np.flatnonzero(between) - np.arange(len(texts))
+        offsets = np.concatenate([[0], ends]) * flat.itemsize
+        return _array(pa.binary(), offsets.astype(np.int32), flat[~between])
 
     def _add(self, seen: "Known", units: pa.StringArray, encoded: pa.BinaryArray) -> None:
         """Keep what is short, while there is room; `units` are not in the table as it was `seen`."""
@@ -120,15 +140,15 @@ class UnitTable:
 
 
 def blocks(texts: pa.LargeStringArray, threads: int) -> Iterator[pa.LargeStringArray]:
-    """Cut a column into runs of texts, of a size that suits so many threads, or of one larger text."""
+    """Cut a column into runs of texts of about equal size, as many for each thread."""
     _, documents = _buffers(texts)
+    size = int(documents[-1])
     least, most = BLOCK_BYTES
-    size = min(max(int(documents[-1]) // threads, least), most)
-    start = 0
-    while start < len(texts):
-        end = max(int(np.searchsorted(documents, documents[start] + size, side="right")) - 1, start + 1)
+    number = min(math.ceil(size / (most * threads)) * threads, size // least)
+    bounds = np.searchsorted(documents, np.linspace(0, size, max(number, 1) + 1))
+    bounds[-1] = len(texts)  # empty texts at the end included
+    for start, end in pairwise(np.unique(bounds).tolist()):
         yield texts[start:end]
-        start = end
 
 
 def _buffers(texts: pa.LargeStringArray) -> tuple[npt.NDArray[np.uint8], Offsets]:

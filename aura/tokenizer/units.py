@@ -23,6 +23,7 @@ from aura.tokenizer.symbols import SPACE
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
 
+SEPARATOR = "\0"  # in no piece, hence always a unit of its own, of one id
 JOINED, CUT, LOOK_CLOSER = 0, 1, 2
 STEP = 1 << 20  # bytes looked at together: what is computed for them stays in the processor's cache
 _HASH_BITS = 20  # 1 MB, of which 32,000 pieces fill 1 %
@@ -46,14 +47,14 @@ class Cutter:
         windows = np.array([_window(pair) for pair in pairs], np.uint32)
         self._joined[_hashed(windows)] = True
 
-    def starts(self, text: Bytes, documents: Offsets) -> Offsets:
-        """The byte at which each unit of `text` (valid UTF-8, not empty) begins, ascending.
+    def bounds(self, text: Bytes, documents: Offsets) -> npt.NDArray[np.int32]:
+        """The byte (int32) at which each unit of `text` (valid UTF-8, not empty) begins, ascending; and its size.
 
         `documents` holds the byte at which each document begins, and that after the last; units end there too. A
         literal U+2581 is a unit of its own.
         """
         forced = np.union1d(documents, _literal_bounds(text))
-        parts = [np.zeros(1, np.int64)]
+        parts = [np.zeros(1, np.int32)]
         for begin in range(1, len(text), STEP):
             end = min(begin + STEP, len(text))
             # Neighbouring bytes as 16-bit numbers, without computing: a view that moves on by one byte.
@@ -67,8 +68,8 @@ class Cutter:
                 kept = np.ones(len(found), np.bool_)
                 kept[unsure] = ~self._joined[_hashed(_windows(text, found[unsure]))]
                 found = found[kept]
-            parts.append(found)
-        return np.concatenate(parts)
+            parts.append(found.astype(np.int32))
+        return np.concatenate([*parts, np.array([len(text)], np.int32)])
 
 
 def _verdicts(pairs: set[tuple[str, str]]) -> Bytes:

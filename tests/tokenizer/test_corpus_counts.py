@@ -6,6 +6,7 @@ import pytest
 from aura.cache import Cache
 from aura.ingestion import corpus
 from aura.ingestion.shards import ShardWriter
+from aura.tokenizer import corpus_counts
 from aura.tokenizer.corpus_counts import count_corpus, count_texts
 from aura.tokenizer.counts import MAX_WORD_CHARS, Account, Counts
 from aura.tokenizer.segments import Splitting
@@ -53,6 +54,12 @@ def test_counts_of_shards_add_up_to_those_of_the_documents(folder, tmp_path):
     assert counted(folder, cache) == expected
     assert counted(folder, cache) == expected, "read back from the cache"
     assert cache.stats().entries == len(TEXTS)
+
+
+def test_worker_processes_count_the_same(folder, tmp_path, monkeypatch):
+    expected = counted(folder, Cache(tmp_path / "cache"))
+    monkeypatch.setattr(corpus_counts, "SMALL", 0)
+    assert counted(folder, Cache(tmp_path / "other cache")) == expected
 
 
 def test_only_a_changed_shard_is_counted_again(folder, tmp_path):

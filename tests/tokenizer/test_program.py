@@ -3,10 +3,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from aura import params
 from aura.errors import UserError
-from aura.tokenizer import program
+from aura.ingestion import corpus
+from aura.tokenizer import one_shot, program
 from aura.tokenizer.symbols import ROLES
 from aura.tokenizer.tokenizer import Tokenizer
 from stages.train_tokenizer import train_tokenizer_enhanced
@@ -67,6 +71,39 @@ def test_pipeline_and_program_give_the_same_model(mini: Project, tmp_path: Path)
     for order in (["data/books", "data/first"], ["data/first", "data/books"]):
         train(other, "--json_dirs", "data/posts", "--txt_dirs", *order, "--output", "b", "--vocab_size", "700")
         assert model_hash(other.folder / "a") == model_hash(other.folder / "b") == expected
+
+    other.edit_params(train_tokenizer={"model_type": "bpe"})
+    other.run("python", "stages/train_tokenizer.py")  # on the corpus of the files as they were before
+    train(other, "--json_dirs", "data/posts", "--txt_dirs", *order, "--output", "b", "--vocab_size", "700")
+    assert expected != model_hash(other.folder / "models/spm") == model_hash(other.folder / "b")
+
+
+@pytest.mark.usefixtures("in_mini")
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_held_out_text_decides_nothing(mini: Project, tmp_path: Path, model_type: str):
+    books, work = tmp_path / "books", tmp_path / "work"
+    shutil.copytree(mini.folder / "data/books", books)
+
+    def model_and_held_out() -> tuple[str, dict[str, str]]:
+        settings = program.with_options(params.load(), {"vocab_size": 600, "model_type": model_type})
+        sources = program.sources_of([books], [], "file")
+        one_shot.run(one_shot.Request(settings, sources, tmp_path / "out", judge=False, work_dir=work))
+        rows = pq.read_table(work / "train_tokenizer/corpus/held_out", columns=["doc", "text"]).to_pylist()
+        return model_hash(tmp_path / "out"), {row["doc"]: row["text"] for row in rows}
+
+    expected, before = model_and_held_out()
+    name, text = min(before.items())
+    changed = next(f"{text} {number}" for number in range(10_000) if held_out(f"{text} {number}"))
+    (books / name).write_text(changed, encoding="utf-8")
+    found, after = model_and_held_out()
+    assert after == before | {name: changed}
+    assert found == expected
+
+
+def held_out(text: str) -> bool:
+    """Whether the split takes a document of the mini project for judging."""
+    hashes = pa.array([corpus.text_hash(text.encode())], corpus.SCHEMA.field("text_hash").type)
+    return bool(corpus.is_held_out(hashes, params.load().select.held_out)[0])
 
 
 def test_the_guides_advanced_command_runs_as_written(mini: Project):
@@ -187,6 +224,25 @@ def test_the_function_trains_on_one_file_with_blank_lines(tmp_path: Path, capsys
     assert model == tmp_path / "out/spiece.model"
     assert f"corpus.text: 1 files, {len(texts)} documents" in capsys.readouterr().out
     assert Tokenizer(model).decode(Tokenizer(model).encode(texts[0])) == texts[0]
+
+
+PLAIN_SCRIPT = """
+from aura.ingestion import extract
+from stages.train_tokenizer import train_tokenizer_enhanced
+
+extract.SMALL = 0  # bytes: even so little text is read by worker processes
+print("began", flush=True)
+print(train_tokenizer_enhanced("data/books", "out", vocab_size=600, model_type="bpe", skip_validation=True))
+"""
+
+
+def test_the_function_works_in_a_script_without_a_main_guard(mini: Project, tmp_path: Path):
+    project = mini.copy(tmp_path / "copy")
+    (project.folder / "plain.py").write_text(PLAIN_SCRIPT)
+    done = project.run("python", "plain.py")
+    assert done.stdout.count("began") == 1
+    assert done.stdout.endswith("out/spiece.model\n")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.usefixtures("in_mini")

@@ -12,6 +12,7 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 from aura.tokenizer import unit_table
 from aura.tokenizer.symbols import SPACE
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.units import SEPARATOR
 from tests.tokenizer.conftest import SCRIPTS
 from tests.tokenizer.test_round_trip import HARD, LOOK_ALIKES, NASTY
 
@@ -118,8 +119,9 @@ def test_a_kept_table_spares_encoding(tokenizer: Tokenizer, documents: list[str]
     texts = pa.array(documents, pa.large_string())
     expected, counts = tokenizer.table.encode_block(texts)
 
-    def refuse(units: list[str]) -> list[list[int]]:
-        raise AssertionError(units)
+    def refuse(texts: list[str]) -> list[unit_table.Ids]:
+        assert texts == [SEPARATOR], "only the separator's own id is asked for"
+        return [np.array([9], np.int32)]
 
     again = unit_table.UnitTable(tokenizer.table._cutter, refuse, {})
     again.restore(tokenizer.table.content())
