@@ -9,7 +9,7 @@ come out on any number of cores and whatever the cache held, because files keep 
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -71,17 +71,17 @@ def extract(
     Raises `UserError` if the source has no files or none of them holds a readable document, and, with
     `on_bad_file: fail`, at the first file that cannot be used.
     """
-    batches = list(packs.batches(list_files(source), blocks.is_large(source, settings.max_document_bytes)))
+    batches = packs.batches(list_files(source), blocks.is_large(source, settings.max_document_bytes))
     recipe = Recipe(name, source, settings, read_lexicon(Path(settings.lexicon)))
     if recipe.lexicon.notice:
         console.err.print(recipe.lexicon.notice, markup=False)
     with replaced_folder(out) as folder, parallel.executors(SMALL, cluster) as executor_for:
         job = _Job(recipe, cache, _namespace(recipe), executor_for)
-        stored = [pack for found in job.packs(batches) for pack in found]
+        stored = job.packs(batches)
         totals = accounts.totals(account for pack in stored for account in pack.accounts)
         if not totals["documents"]:
             raise UserError(_nothing_readable(name, source, totals))
-        job.write_shards(stored, batches, folder, totals["bytes_kept"])
+        job.write_shards(stored, folder, totals["bytes_kept"])
         files = accounts.per_file(account for pack in stored for account in pack.accounts)
         head = {"format": 1, "totals": totals}
         write_records(folder / "manifest.json", head, "files", (account.as_json() for account in files))
@@ -107,12 +107,19 @@ class _Job:
     def __init__(self, recipe: Recipe, cache: Cache, namespace: str, executor_for: Callable[[int], Executor]) -> None:
         self.recipe, self.cache, self.namespace, self.executor_for = recipe, cache, namespace, executor_for
         self.work = Work()
+        self.batches: list[Batch] = []
 
-    def packs(self, batches: list[Batch]) -> list[list[Pack]]:
+    def packs(self, hashed: Iterable[Batch]) -> list[Pack]:
         """The packs of every batch, in order; those that the cache lacks are made, large files last."""
-        found = [self._find(batch) for batch in batches]
+        self.batches = batches = []
+        found, size, pool = [], 0, self.executor_for(0)
+        for batch in hashed:
+            batches.append(batch)
+            found.append(self._find(batch))
+            if found[-1] is None:
+                size += batch.size
+                pool = self.executor_for(size)  # workers start while the other files are hashed
         missing = [number for number, packs in enumerate(found) if packs is None]
-        pool = self.executor_for(sum(batches[number].size for number in missing))
         small = [number for number in missing if not batches[number].large]
         make = partial(_make, cache=self.cache, namespace=self.namespace, recipe=self.recipe)
         made = parallel.ordered_map(pool, make, [batches[number] for number in small])
@@ -124,7 +131,7 @@ class _Job:
         for number in missing:
             if batches[number].large:
                 found[number] = self._make_large(batches[number], pool)
-        return [packs for packs in found if packs is not None]
+        return [pack for packs in found if packs is not None for pack in packs]
 
     def _find(self, batch: Batch) -> list[Pack] | None:
         if batch.large:
@@ -148,7 +155,7 @@ class _Job:
         if self.recipe.settings.on_bad_file == "fail":
             accounts.stop_on_bad(account for pack in stored for account in pack.accounts)
 
-    def write_shards(self, stored: list[Pack], batches: list[Batch], folder: Path, size: int) -> None:
+    def write_shards(self, stored: list[Pack], folder: Path, size: int) -> None:
         """Write every shard into `folder`; a pack that the cache lost since it was made or found is made again."""
         planned = assembly.planned(self.namespace, stored)
         missing = [shard for shard in planned if not assembly.copied(shard, self.cache, folder)]
@@ -158,7 +165,7 @@ class _Job:
         write = partial(assembly.write, cache=self.cache, folder=folder)
         for shard, lost in zip(missing, parallel.ordered_map(pool, write, missing), strict=True):
             if lost:  # and removed from the cache, so that it is missed now
-                self.packs(batches)
+                self.packs(self.batches)
             if lost and assembly.write(shard, cache=self.cache, folder=folder):
                 raise UserError(
                     f"files of source {self.recipe.name} ({self.recipe.source.path}) changed while they were read, or "
