@@ -13,7 +13,10 @@ def main() -> None:
     libraries.require_locked()
     everything, store = params.load(), cache.project_cache()
     passed = Path("reports/validate/passed.json")
-    entries = encoding.encode_corpus(Path("data/corpus"), Path("models/spm"), passed, OUTPUT, everything.encode, store)
+    frozen = encoding.tokenizer_is_frozen(Path("dvc.yaml"))
+    entries = encoding.encode_corpus(
+        Path("data/corpus"), Path("models/spm"), passed, OUTPUT, everything.encode, store, frozen=frozen
+    )
     store.prune(everything.cache.max_bytes)
     tokens, text = sum(entry.tokens for entry in entries), sum(entry.bytes for entry in entries)
     console.summary(

@@ -106,7 +106,8 @@ def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Ite
         account.digest = file.problem
         return [Lost(file.problem)]
     try:
-        data = file.path.read_bytes()
+        with open(file.place, "rb", buffering=0) as opened:  # noqa: PTH123 - half the time of a path's, for 30,000 of them
+            data = opened.read()
     except OSError as error:
         account.digest = unreadable(error)
         return [Lost(account.digest)]
