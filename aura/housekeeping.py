@@ -19,11 +19,12 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo, lock_repo
 
 from aura import cache, params
+from aura.delivery import item
 from aura.errors import UserError
 from aura.files import folder_size
 from aura.git import git
 from aura.remote import Store, TransferError, open_repo
-from aura.transfer import expand, item
+from aura.transfer import expand
 
 DAY = 24 * 3600.0  # seconds
 

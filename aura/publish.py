@@ -18,7 +18,7 @@ from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
-from aura import files, params, transfer, versions
+from aura import delivery, files, params, transfer, versions
 from aura.errors import UserError
 from aura.git import git, has_remote
 from aura.ingestion import corpus
@@ -161,17 +161,17 @@ def _push_folder(folder: Path) -> dict[str, Any]:
             labels.append(_cached(cache, oid, content, f"{folder}/{name}"))
         tree.digest()
         labels.append(_cached(cache, tree.oid, tree.as_bytes(), str(folder)))
-        transfer.upload(Store(repo), cache, labels)
+        delivery.upload(Store(repo), cache, labels)
     size = sum((folder / name).stat().st_size for name in FILES)
     return {"md5": tree.oid, "size": size, "nfiles": len(FILES), "hash": "md5", "path": OUTPUT.name}
 
 
-def _cached(cache: Path, oid: str, content: bytes, label: str) -> transfer.Item:
-    item = transfer.item(oid, label)
+def _cached(cache: Path, oid: str, content: bytes, label: str) -> delivery.Item:
+    item = delivery.item(oid, label)
     path = cache / item.name
     if not path.exists():
         files.write_bytes(path, content)
-        path.chmod(transfer.CHECKED)
+        path.chmod(delivery.CHECKED)
     return item
 
 

@@ -23,11 +23,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from aura import files
+from aura.delivery import CHECKED, Item, download
 from aura.errors import UserError
 from aura.git import GitFailed, git, without_password
 from aura.remote import Store, open_repo
 from aura.tokenizer.tokenizer import Tokenizer
-from aura.transfer import CHECKED, Item, download, expand
+from aura.transfer import expand
 
 NAME = "tokenizer"  # of the artifact in dvc.yaml
 VARIABLE = "AURA_VERSIONS"  # environment variable: the folder of what was fetched

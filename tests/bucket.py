@@ -34,15 +34,15 @@ def free_port() -> int:
 
 
 class Bucket:
-    """A server with one bucket, whose objects are the files below `root`.
+    """A server with one bucket, whose objects are the files below `root/name`.
 
     Attributes:
         endpoint: where the server listens.
         address: where clients are told that it is: a proxy's address, if there is one, and it gets this target.
     """
 
-    def __init__(self, root: Path, proxy: Proxy | None = None) -> None:
-        self.root = root / BUCKET
+    def __init__(self, root: Path, proxy: Proxy | None = None, name: str = BUCKET) -> None:
+        self.root = root / name
         self.root.mkdir(parents=True, exist_ok=True)
         port = free_port()
         self.endpoint = f"http://127.0.0.1:{port}"
@@ -80,9 +80,13 @@ class Bucket:
         self._server.wait()
 
     def objects(self) -> dict[str, Path]:
-        """The stored objects of the project, as names relative to its URL."""
+        """The stored objects of the project, as names relative to its URL.
+
+        The server writes an upload under a name with a dot before it, and renames it when it is whole.
+        """
         folder = self.root / PREFIX
-        return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        found = (path for path in sorted(folder.rglob("*")) if not path.name.startswith(".") and path.is_file())
+        return {path.relative_to(folder).as_posix(): path for path in found}
 
     def overwrite(self, name: str, content: bytes) -> None:
         """Put other bytes in an object's place, as a client would."""
@@ -94,11 +98,14 @@ class Bucket:
         self._request("DELETE", f"/storage/v1/b/{BUCKET}/o/{quoted}")
 
 
+def client_environment(address: str) -> dict[str, str]:
+    """What gcsfs needs to talk to a server; without the second, which aura sets itself, it asks over gRPC first."""
+    return {"STORAGE_EMULATOR_HOST": address, "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+
+
 def connect(project: Project, address: str) -> Project:
     """Let the project's programs talk to a server, and keep the versions that they fetch beside the project."""
-    project.environment |= {
-        "STORAGE_EMULATOR_HOST": address,
-        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # for plain dvc; aura sets it itself
+    project.environment |= client_environment(address) | {
         "AURA_VERSIONS": str(project.folder.parent / f"{project.folder.name}-versions"),
         "DVC_SITE_CACHE_DIR": str(project.folder.parent / f"{project.folder.name}-site"),
     }

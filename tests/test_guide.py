@@ -27,6 +27,7 @@ SUBSTITUTIONS = {
     "/path/to/your/data": "data/kb",
     "/path/to/shared/folder": "../store",
     "gs://BUCKET/PREFIX": "../store",
+    "aura doctor    ": "git add -A; git commit -qm built; aura doctor",  # one of its checks; the reader knows git
     "gs://bucket/texts": "data/kb",  # buckets are read in tests/ingestion/test_bucket.py
 }
 

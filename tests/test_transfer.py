@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aura import transfer
+from aura import delivery, transfer
 from aura.errors import UserError
 from tests.bucket import Bucket, clone, connect, contents, copy_small
 from tests.conftest import Project
@@ -77,7 +77,7 @@ def test_an_object_with_other_bytes_never_arrives_and_is_mended(
         bucket.objects()[damaged].write_bytes(bucket.objects()[damaged].read_bytes()[:-1] + b"X")
     else:
         bucket.overwrite(damaged, b"other")
-    monkeypatch.setattr(transfer, "PAUSES", (0, 0))
+    monkeypatch.setattr(delivery, "PAUSES", (0, 0))
     monkeypatch.chdir(there.folder)
     with pytest.raises(UserError, match=rf"data/003 \({damaged}\) is damaged.*\n.* run: aura push --force$"):
         transfer.pull([])
@@ -138,6 +138,6 @@ def test_runs_travel_with_their_outputs_and_damaged_records_do_not(
     assert not (there.folder / "proof").exists(), "the stage ran"
     bucket.overwrite(records[0], bucket.objects()[records[0]].read_bytes().replace(b"size", b"Size"))
     (there.folder / ".dvc/cache" / records[0]).unlink()
-    monkeypatch.setattr(transfer, "PAUSES", (0,))
+    monkeypatch.setattr(delivery, "PAUSES", (0,))
     with pytest.raises(UserError, match=r"a run's record .* is damaged"):
         transfer.pull([])

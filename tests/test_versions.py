@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import aura
-from aura import files, publish, transfer, versions
+from aura import delivery, files, publish, versions
 from aura.errors import UserError
 from tests.bucket import Bucket, contents
 from tests.conftest import Project
@@ -54,7 +54,7 @@ def test_a_damaged_or_missing_object_of_a_version_is_named(
 ):
     name = next(name for name, path in bucket.objects().items() if path.read_bytes()[:50] == _start(published))
     bucket.overwrite(name, b"other")
-    monkeypatch.setattr(transfer, "PAUSES", (0, 0))
+    monkeypatch.setattr(delivery, "PAUSES", (0, 0))
     with pytest.raises(UserError, match=rf"models/spm/spiece.model \({name}\) is damaged"):
         versions.fetch("v1.0.0", ".", None)
     bucket.delete(name)

@@ -7,7 +7,7 @@ import typer
 from aura import console
 
 if TYPE_CHECKING:
-    from aura.transfer import Moved
+    from aura.delivery import Moved
 
 Targets = Annotated[list[str] | None, typer.Argument(help="Outputs or stages; everything when left out.")]
 

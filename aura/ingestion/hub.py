@@ -21,7 +21,7 @@ from aura.errors import UserError
 from aura.files import read_json, write_json
 from aura.ingestion import pins
 from aura.ingestion.input_files import hash_file
-from aura.params import Section
+from aura.section import Section
 
 LOCAL = "xxh3:"  # begins the revision of a local folder
 TIMEOUT = 30  # seconds for the Hub to say whether it has a revision

@@ -15,7 +15,8 @@ from typing import Any
 from aura import console, files
 from aura.cache import Cache
 from aura.ingestion import corpus
-from aura.params import TrainTokenizer, checked
+from aura.params import TrainTokenizer
+from aura.section import checked
 from aura.tokenizer import hf_export, train, vocabulary_size
 from aura.tokenizer.corpus_counts import count_corpus, count_texts
 from aura.tokenizer.counts import Counts, texts_hash

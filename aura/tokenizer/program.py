@@ -14,6 +14,7 @@ from aura import params
 from aura.errors import UserError
 from aura.ingestion.input_files import SUFFIXES, has_suffix
 from aura.params import JsonSource, Params, Source, TxtSource
+from aura.section import Section
 from aura.tokenizer import artifact, one_shot
 from aura.tokenizer.one_shot import PIPELINE_OUTPUT, Request
 from aura.tokenizer.vocabulary_size import NAMED
@@ -201,5 +202,5 @@ def size_named(size: str) -> int | str:
         raise UserError(f"vocab_size: expected a number of pieces, or one of {names}, auto; came {size!r}") from None
 
 
-def _replaced(settings: Params, **sections: params.Section) -> Params:
+def _replaced(settings: Params, **sections: Section) -> Params:
     return settings.model_copy(update=sections)

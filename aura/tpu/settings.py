@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from aura import params
 from aura.errors import UserError
+from aura.section import Section, checked
 from aura.tokenizer.vocabulary_size import NAMED
 from aura.tpu.topology import Accelerator, accelerator
 
@@ -29,7 +30,7 @@ RUN_VARIABLES = {
 TOKENIZER, TOKENS = Path("models/spm/spiece.model"), Path("data/tokens")
 
 
-class Place(params.Section):
+class Place(Section):
     """The pod; the variables are these names in capitals.
 
     Attributes:
@@ -105,7 +106,7 @@ def place(options: Mapping[str, object | None], environment: Mapping[str, str]) 
     names = Place.model_fields
     values: dict[str, object] = {name: _value(text) for name in names if (text := environment.get(name.upper()))}
     values |= {name: value for name, value in options.items() if value is not None}
-    return params.checked(Place, values, "the pod (options, or variables in capitals)")
+    return checked(Place, values, "the pod (options, or variables in capitals)")
 
 
 def run_changes(

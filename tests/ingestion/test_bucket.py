@@ -1,6 +1,5 @@
 """Sources behind a URL, against a real object store on this machine."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from aura.errors import UserError
 from aura.ingestion import bucket
 from aura.ingestion.listing import list_files
 from aura.params import TxtSource
-from tests.gcs_server import environment, gcs_server
+from tests.bucket import Bucket, client_environment
 
 URL = "gs://texts/books"
 
@@ -19,12 +18,12 @@ URL = "gs://texts/books"
 def buckets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folders that the store serves as buckets."""
     folder = tmp_path_factory.mktemp("gcs") / "buckets"
-    with gcs_server(folder, "texts") as address:
-        before = dict(os.environ)
-        os.environ.update(environment(address))
+    server = Bucket(folder, name="texts")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in client_environment(server.address).items():
+            patch.setenv(name, value)
         yield folder
-        os.environ.clear()
-        os.environ.update(before)
+    server.stop()
 
 
 @pytest.fixture

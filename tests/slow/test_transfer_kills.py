@@ -29,7 +29,10 @@ class Scene:
         self.folder, self.proxy = folder, Proxy("")
         self.bucket = Bucket(folder / "buckets", self.proxy)
 
-    def end(self) -> None:
+    def __enter__(self) -> "Scene":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.bucket.stop()
         self.proxy.stop()
         shutil.rmtree(self.folder)
@@ -71,25 +74,23 @@ def ten_kills(
 
     `check` is called after the kill (False), and after the next run has completed (True).
     """
-    scene = Scene(tmp_path / "undisturbed")
-    project = prepare(scene)
-    before = scene.proxy.requests
-    project.run(*command)
-    total = scene.proxy.requests - before
-    check(scene, project, True)
-    scene.end()
+    with Scene(tmp_path / "undisturbed") as scene:
+        project = prepare(scene)
+        before = scene.proxy.requests
+        project.run(*command)
+        total = scene.proxy.requests - before
+        check(scene, project, True)
 
     def one(place: int, number: int) -> None:
-        scene = Scene(tmp_path / str(place))
-        project = prepare(scene)
-        if not scene.kill_at(project, command, number):
-            scene.end()
+        with Scene(tmp_path / str(place)) as scene:
+            project = prepare(scene)
+            killed = scene.kill_at(project, command, number)
+            if killed:
+                check(scene, project, False)
+                project.run(*command)
+                check(scene, project, True)
+        if not killed:
             one(place, number // 2)
-            return
-        check(scene, project, False)
-        project.run(*command)
-        check(scene, project, True)
-        scene.end()
 
     moments = random.Random(20261122).choices(range(total), k=KILLS)  # noqa: S311 - moments, not secrets
     with ThreadPoolExecutor(4) as pool:
@@ -147,9 +148,9 @@ def test_publish(published_template: Path, tmp_path: Path):
         there = project.run("git", "ls-remote", "origin", f"refs/tags/{VERSION}").stdout.strip()
         assert (here and there) or not done
         if here or there:  # visible, so all of it is in the bucket
-            stored = contents(scene.bucket.root / PREFIX)
+            stored = [path.read_bytes() for path in scene.bucket.objects().values()]
             for content in contents(project.folder / "models/spm").values():
-                assert content in stored.values()
+                assert content in stored
 
     ten_kills(tmp_path, publisher(published_template), _aura("publish", "v1.1.0"), check)
 
