@@ -62,13 +62,16 @@ def executor(cluster: str | None = None) -> Iterator[Executor]:
         yield SerialExecutor()
         return
     local = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    # Ctrl-C reaches every process of a terminal. Workers begin with it ignored; this process ends them.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with _without_main():
-        for _ in range(workers):
-            local.submit(os.getpid)
-    signal.signal(signal.SIGINT, handler)
     try:
+        # Ctrl-C reaches every process of a terminal. Workers begin with it blocked and stay so, because this process
+        # ends them; here it waits until they have begun.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with _without_main():
+                for _ in range(workers):
+                    local.submit(os.getpid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield local
     finally:
         local.shutdown(cancel_futures=True)

@@ -109,9 +109,18 @@ def main() -> None:
         larger = grown(options.corpus, options.grow, Path(folder))
         found = [run("aura", larger, options.peers, affect=True)]
         print(row(f"aura, {options.grow} times the corpus", True, options.grow * size, found))
-    for affect in (True, False):
-        ours, theirs = (statistics.median(cost.cpu for cost in costs[name, affect]) for name in ("aura", "datatrove"))
-        print(f"\n{'with' if affect else 'without'} affect, CPU seconds of datatrove / aura: {theirs / ours:.2f}")
+    print("\n| beside aura | affect | times the wall time | times the CPU time |\n|---|---|---|---|")
+    for (name, affect), found in costs.items():
+        if name != "aura":
+            print(f"| {name} | {'yes' if affect else 'no'} | {times(found, costs['aura', affect])} |")
+
+
+def times(theirs: list[Cost], ours: list[Cost]) -> str:
+    """How many times what we take they take, in wall and in CPU time: medians."""
+    walls, cpus = (
+        [statistics.median(getattr(cost, key) for cost in costs) for costs in (theirs, ours)] for key in ("wall", "cpu")
+    )
+    return f"{walls[0] / walls[1]:.1f} | {cpus[0] / cpus[1]:.1f}"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ class Cost:
     """What a command took."""
 
     wall: float  # seconds
-    cpu: float  # seconds, of all its processes
+    cpu: float  # seconds, of all its processes, also those that it left behind
     rss: int  # bytes, of all its processes together, at the highest of samples taken every 50 ms
     out: str
 
@@ -24,11 +24,12 @@ class Cost:
 def measure(command: list[str], folder: Path, **environment: str) -> Cost:
     """Run a command that must succeed."""
     before, began, peak = os.times(), time.monotonic(), 0
+    seconds: dict[int, float] = {}  # by process, when last seen: what nobody waits for is in no parent's times
     with (folder / "measured.log").open("w+") as log:
         variables = os.environ | environment
         process = psutil.Popen(command, cwd=folder, env=variables, stdout=log, stderr=subprocess.STDOUT)
         while process.poll() is None:
-            peak = max(peak, _resident(process))
+            peak = max(peak, _looked_at(process, seconds))
             time.sleep(0.05)
         wall, after = time.monotonic() - began, os.times()
         log.seek(0)
@@ -36,16 +37,19 @@ def measure(command: list[str], folder: Path, **environment: str) -> Cost:
     if process.returncode:
         raise RuntimeError(f"{command} ended with {process.returncode}:\n{said[-3000:]}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return Cost(wall, cpu, peak, said)
+    return Cost(wall, max(cpu, sum(seconds.values())), peak, said)
 
 
-def _resident(process: psutil.Process) -> int:
+def _looked_at(process: psutil.Process, seconds: dict[int, float]) -> int:
+    """Bytes that a process and its descendants hold now; enters the processor time of each so far."""
     total = 0
     for one in [process, *_children(process)]:
         try:
             total += one.memory_info().rss
+            times = one.cpu_times()
         except psutil.NoSuchProcess:
             continue
+        seconds[one.pid] = times.user + times.system
     return total
 
 

@@ -14,8 +14,9 @@ def main() -> None:
     everything, passed = params.load(), Path("reports/validate/passed.json")
     place = placement.of(everything.store)
     known = place.cache()
+    frozen = encoding.tokenizer_is_frozen(Path("dvc.yaml"))
     entries = encoding.encode_corpus(
-        Path("data/corpus"), Path("models/spm"), passed, OUTPUT, everything.encode, known, place
+        Path("data/corpus"), Path("models/spm"), passed, OUTPUT, everything.encode, known, place, frozen=frozen
     )
     known.prune_own(everything.cache.max_bytes)
     tokens, text = sum(entry.tokens for entry in entries), sum(entry.bytes for entry in entries)

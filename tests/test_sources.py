@@ -1,11 +1,14 @@
 """`aura source`: params.yaml and dvc.yaml are edited together, or not at all."""
 
+import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import Project, new_project
+from tests.ingestion.program import unprivileged
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,44 @@ def test_the_kind_is_told_by_the_files_and_the_rest_is_named(project: Project):
 )
 def test_a_mistake_changes_nothing(project: Project, arguments: list[str], words: str):
     assert words in refused(project, *arguments)
+
+
+def test_what_dvc_cannot_hash_is_refused_by_name_and_pinned_on_demand(project: Project):
+    """DVC would hang at the FIFO and fail at the others, without saying where."""
+    folder = project.folder / "data/mine"
+    folder.mkdir()
+    for name in ("good.txt", "secret.txt", os.fsdecode(b"latin-\xe9.txt")):
+        (folder / name).write_text("a document")
+    (folder / "circle.txt").symlink_to(folder / "circle.txt")
+    (folder / "dangling.txt").symlink_to(folder / "nowhere")
+    os.mkfifo(folder / "pipe.txt")
+    (folder / "secret.txt").chmod(0)
+    run = partial(project.run, *unprivileged(folder / "secret.txt"), "aura", "source")
+    before = project.run("git", "status", "--porcelain", "params.yaml", "dvc.yaml").stdout
+    done = run("add", "mine", "data/mine", check=False)
+    assert done.returncode == 1
+    assert (
+        "DVC cannot hash the folder data/mine: circle.txt (a link that leads nowhere: Too many levels of symbolic "
+        "links); dangling.txt (a link that leads nowhere: No such file or directory); latin-\\xe9.txt (a name that is "
+        "no valid UTF-8); pipe.txt (not a file: FIFO); secret.txt (no permission to read it). Remove them; or use --pin"
+    ) in done.stderr
+    assert project.run("git", "status", "--porcelain", "params.yaml", "dvc.yaml").stdout == before
+    lost = (
+        "6 txt files (not readable, counted as lost: circle.txt (unreadable: Too many levels of symbolic links); "
+        "dangling.txt (unreadable: No such file or directory); pipe.txt (not a file: FIFO); "
+        "secret.txt (unreadable: Permission denied))"
+    )
+    assert f"added mine: {lost}" in run("add", "mine", "data/mine", "--pin").stdout
+    assert f"now describes {lost.replace(' txt', '')}" in run("scan", "mine").stdout
+
+
+def test_a_pinned_name_must_be_new_and_its_folder_there(project: Project):
+    assert "the source pinned exists already" in refused(project, "add", "pinned", "data/pinned", "--pin")
+    (project.folder / "data/pinned").rename(project.folder / "data/elsewhere")
+    done = project.run("aura", "source", "scan", "pinned", check=False)
+    assert done.returncode == 1
+    assert "No .txt or .md files found in data/pinned" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_last_source_stays(project: Project):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aura import checklist, params, sources
+from aura import checklist, params, source_entries
 
 SPM, PASSED = Path("models/spm"), Path("reports/validate/passed.json")
 
@@ -15,7 +15,7 @@ def doctor(
 ) -> None:
     """Check what the guide asks for before and after training the tokenizer; ends with 1 if all is not well."""
     everything = params.load()
-    extracted = [sources.extracted(name) for name in everything.extract.sources]
+    extracted = [source_entries.extracted(name) for name in everything.extract.sources]
     first = checklist.before(extracted, SPM, everything.train_tokenizer)
     then = checklist.after(SPM, checklist.passed_gates(SPM, PASSED)) + checklist.versioned(SPM)
     then += [checklist.in_remote(SPM)] if remote else []

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from aura import console, params, sources
+from aura import console, params, source_entries, sources
 from aura.errors import UserError
 from aura.files import folder_size
 from aura.ingestion import bucket, pins
@@ -81,7 +81,7 @@ def list_sources() -> None:
     """List the sources, with the size of what is extracted of each."""
     table = Table("name", "kind", "path", "extracted")
     for name, source in params.load().extract.sources.items():
-        folder = sources.extracted(name)
+        folder = source_entries.extracted(name)
         size = console.size(folder_size(folder)) if folder.exists() else "not yet"
         table.add_row(name, source.kind, Text(source.path), size)
     console.out.print(table)

@@ -1,9 +1,9 @@
 """Encoding: the corpus through a validated tokenizer into token shards.
 
 Three things must fit before any work: the corpus is the one its manifest describes, the tokenizer learnt from
-it, and this very tokenizer passed its gates. One corpus file becomes one shard. Threads encode blocks of documents,
-of one file or of several, through the tokenizer's table of units; memory holds two blocks a core, and the ids
-of a shard. The action cache keeps shards, so that with one tokenizer only corpus files that changed are
+it (unless it is frozen), and this very tokenizer passed its gates. One corpus file becomes one shard. Threads encode
+blocks of documents, of one file or of several, through the tokenizer's table of units; memory holds two blocks a core,
+and the ids of a shard. The action cache keeps shards, so that with one tokenizer only corpus files that changed are
 encoded again, and the table, so that those mostly look up and gather.
 """
 
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from ruamel.yaml import YAML
 
 from aura import console, files, parallel, placement
 from aura.cache import Cache, action_key, code_key
@@ -44,6 +45,8 @@ def encode_corpus(
     layout: Encode,
     cache: Cache,
     place: Place = THIS_DISK,
+    *,
+    frozen: bool = False,
 ) -> list[token_shards.Entry]:
     """Write the token shards of `corpus_folder` to `output`, all or none, and return what each holds.
 
@@ -52,10 +55,11 @@ def encode_corpus(
         tokenizer_folder: what `train_tokenizer` wrote.
         passed: the file `validate` writes when every gate holds.
         place: whether shards go into `output` or a store.
+        frozen: whether the tokenizer is kept on purpose while the corpus changes.
 
     Raises:
-        UserError: a corpus file is missing, extra or altered; the tokenizer learnt from another corpus, or
-            did not pass its gates.
+        UserError: a corpus file is missing, extra or altered; the tokenizer did not pass its gates or, unless it is
+            frozen, learnt from another corpus.
     """
     manifest = read_corpus_manifest(corpus_folder)
     model = tokenizer_folder / "spiece.model"
@@ -63,7 +67,8 @@ def encode_corpus(
         raise UserError(f"expected the tokenizer {model}, found no such file. Run: dvc repro train_tokenizer")
     tokenizer = Tokenizer.load(model)
     require_passed(passed, tokenizer.sha256)
-    require_same_corpus(tokenizer_folder / "spiece_config.json", manifest["hash"]["train"])
+    if not frozen:
+        require_same_corpus(tokenizer_folder / "spiece_config.json", manifest["hash"]["train"])
     return encode_with(tokenizer, corpus_folder, output, layout, cache, place)
 
 
@@ -239,11 +244,18 @@ def require_passed(passed: Path, tokenizer: str) -> None:
         )
 
 
+def tokenizer_is_frozen(pipeline: Path) -> bool:
+    """Whether the user has said, with `dvc freeze train_tokenizer`, that the tokenizer stays as the corpus changes."""
+    stages = YAML(typ="safe").load(pipeline.read_text(encoding="utf-8"))["stages"]
+    return bool(stages["train_tokenizer"].get("frozen", False))
+
+
 def require_same_corpus(config: Path, corpus_hash: str) -> None:
     """Refuse a tokenizer that learnt from other training documents than those of `corpus_hash`."""
     learnt_from = files.read_json(config, made_by="dvc repro train_tokenizer")["corpus"]["hash"]
     if learnt_from != corpus_hash:
         raise UserError(
             f"{config} says that the tokenizer learnt from the corpus {learnt_from[:16]}…, but the one at hand is "
-            f"{corpus_hash[:16]}…. Run: dvc repro train_tokenizer"
+            f"{corpus_hash[:16]}…. Run: dvc repro train_tokenizer; or, to keep this tokenizer while the corpus "
+            "changes: dvc freeze train_tokenizer"
         )

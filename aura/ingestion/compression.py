@@ -43,6 +43,8 @@ FORMATS: dict[str, tuple[str, Callable[[BinaryIO], io.BufferedIOBase]]] = {
     ".zst": ("zstd", _zstd),
 }
 
+_SUFFIXES = tuple(FORMATS)
+
 
 def plain_name(name: str) -> str:
     """A file's name without the suffix of its compression: `a.jsonl.gz` becomes `a.jsonl`."""
@@ -102,4 +104,5 @@ def _blocks(name: str, file: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def _suffix(name: str) -> str:
-    return next((suffix for suffix in FORMATS if name.lower().endswith(suffix)), "")
+    name = name.lower()
+    return next((suffix for suffix in FORMATS if name.endswith(suffix)), "") if name.endswith(_SUFFIXES) else ""

@@ -111,11 +111,7 @@ def open_rows(pin: DatasetPin) -> Any:  # noqa: ANN401 - a datasets.IterableData
             )
         if not _was_saved(folder):
             return datasets.load_dataset(str(folder.resolve()), pin.config, split=pin.split, streaming=True)
-        saved = datasets.load_from_disk(str(folder))
-        splits = saved if isinstance(saved, dict) else {str(saved.split or pin.split): saved}
-        if pin.split not in splits:
-            raise ValueError(f"Bad split: {pin.split}. Available splits: {list(splits)}")
-        return splits[pin.split].to_iterable_dataset()
+        return _saved(folder, pin).to_iterable_dataset()
 
 
 def iterate(rows: Any, title: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a datasets.IterableDataset
@@ -132,6 +128,28 @@ def iterate(rows: Any, title: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401 
 def _was_saved(folder: Path) -> bool:
     """Whether `save_to_disk` wrote this folder."""
     return (folder / "dataset_dict.json").exists() or (folder / "state.json").exists()
+
+
+def _saved(folder: Path, pin: DatasetPin) -> Any:  # noqa: ANN401 - a datasets.Dataset
+    """What `save_to_disk` wrote: one dataset, or one for each split."""
+    import datasets
+
+    made_by = "datasets.Dataset.save_to_disk"
+    if (folder / "dataset_dict.json").exists():
+        splits = read_json(folder / "dataset_dict.json", made_by)["splits"]
+        folder /= pin.split
+    else:
+        splits = [read_json(folder / "state.json", made_by)["_split"] or pin.split]
+    if pin.split not in splits:
+        raise ValueError(f"Bad split: {pin.split}. Available splits: {splits}")
+    if not read_json(folder / "state.json", made_by)["_data_files"]:  # which `datasets` cannot load again
+        raise no_rows(pin)
+    return datasets.load_from_disk(str(folder))
+
+
+def no_rows(pin: DatasetPin) -> UserError:
+    """What a dataset without rows is told by."""
+    return UserError(f"{pin.title} has no rows. Look at its page, and name another split.")
 
 
 def _folder_hash(folder: Path) -> str:

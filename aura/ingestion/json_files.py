@@ -13,7 +13,7 @@ from typing import Any
 
 from aura.ingestion.document import Item, Lost, cut
 from aura.ingestion.fields import first_text
-from aura.ingestion.txt_files import split_lines, utf8_blocks
+from aura.ingestion.txt_files import parts, split_lines, utf8_blocks
 
 _SPACE = " \t\n\r"
 _Value = Any  # any JSON value
@@ -85,19 +85,15 @@ def _chained(start: bytes, blocks: Iterator[Item]) -> Iterator[Item]:
 
 def _lines(stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - as in utf8_blocks
     """Every line, empty ones too; one of more than `limit` bytes is lost without being held."""
-    waiting, skipping = b"", False
-    for block in utf8_blocks(stream):
-        if isinstance(block, Lost):
-            yield block
-            return
-        *whole, waiting = split_lines(waiting + block)
-        for line in whole:
-            yield _too_large(limit) if skipping or len(line) > limit else line
+    skipping = False
+    for part in parts(stream, split_lines, limit):
+        if isinstance(part, Lost):
+            yield part
+        elif not part.ends:
+            skipping = True
+        else:
+            yield _too_large(limit) if skipping or len(part.data) > limit else part.data
             skipping = False
-        if skipping or len(waiting) > limit:
-            waiting, skipping = b"", True
-    if waiting or skipping:
-        yield _too_large(limit) if skipping else waiting
 
 
 def _array_documents(blocks: Iterator[Item], text_keys: Sequence[str], limit: int) -> Iterator[Item]:

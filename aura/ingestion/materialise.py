@@ -99,7 +99,7 @@ def _go_on(pin: DatasetPin, text_keys: Sequence[str], partial: Path, state: dict
         state["stream"] = rows.state_dict()
         write_json(partial / RECORD, state)
     if not state["rows"]:
-        raise UserError(f"{pin.title} has no rows. Look at its page, and name another split.")
+        raise hub.no_rows(pin)
     state |= {"stream": None, "complete": True}
     write_json(partial / RECORD, state)
 

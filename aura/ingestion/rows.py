@@ -1,8 +1,10 @@
 """From documents to rows of a shard: cleaned, hashed, named, with affect vectors. Runs in worker processes."""
 
 import io
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import pyarrow as pa
 import xxhash
@@ -43,7 +45,7 @@ class _Rows:
     """Rows under way."""
 
     recipe: Recipe
-    shards: dict[int, list[tuple[str, str, bytes]]] = field(default_factory=dict)
+    rows: list[tuple[int, bytes, str, bytes]] = field(default_factory=list)  # shard, text, doc, text hash
 
     def add(self, account: FileAccount, items: Iterable[Item], first: int = 0) -> None:
         """Clean the documents of a file, of which the first given here has the number `first`."""
@@ -59,26 +61,26 @@ class _Rows:
             if isinstance(text, Lost):
                 account.lose(text, f"document {number + 1}")
                 continue
-            encoded = text.encode()
             account.documents += 1
-            account.bytes_kept += len(encoded)
+            account.bytes_kept += len(text)
             doc = account.file if number == 0 and single else f"{account.file}#{number}"
             block = f"{account.file}\0{number // BLOCK_DOCUMENTS}".encode()
             shard = xxhash.xxh3_64_intdigest(block) % settings.shards
-            self.shards.setdefault(shard, []).append((text, doc, text_hash(encoded)))
+            self.rows.append((shard, text, doc, text_hash(text)))
             account.rows[shard] = account.rows.get(shard, 0) + 1
 
     def tables(self) -> dict[int, pa.Table]:
-        """The rows as tables of the corpus's schema."""
-        return {shard: self._table(rows) for shard, rows in self.shards.items()}
-
-    def _table(self, rows: list[tuple[str, str, bytes]]) -> pa.Table:
-        texts, docs, hashes = zip(*rows, strict=True)
-        text = pa.array(texts, pa.large_string())
-        columns = [text, docs, [self.recipe.name] * len(rows), affect_vectors(text, self.recipe.lexicon), hashes]
-        return pa.Table.from_arrays(
+        """The rows as tables of the corpus's schema, by shard: slices of one table."""
+        if not self.rows:
+            return {}
+        shards, texts, docs, hashes = zip(*sorted(self.rows, key=itemgetter(0)), strict=True)
+        columns = [texts, docs, [self.recipe.name] * len(docs), affect_vectors(texts, self.recipe.lexicon), hashes]
+        table = pa.Table.from_arrays(
             [pa.array(values, column.type) if not isinstance(values, pa.Array) else values
              for values, column in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)  # fmt: skip
+        starts = {shard: shards.index(shard) for shard in dict.fromkeys(shards)}
+        counts = Counter(shards)
+        return {shard: table.slice(starts[shard], counts[shard]) for shard in starts}
 
 
 def extract_files(files: list[InputFile], recipe: Recipe) -> Extracted:
@@ -104,7 +106,8 @@ def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Ite
         account.digest = file.problem
         return [Lost(file.problem)]
     try:
-        data = file.path.read_bytes()
+        with open(file.place, "rb", buffering=0) as opened:  # noqa: PTH123 - half the time of a path's, for 30,000 of them
+            data = opened.read()
     except OSError as error:
         account.digest = unreadable(error)
         return [Lost(account.digest)]

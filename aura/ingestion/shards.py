@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -50,10 +51,12 @@ class ShardWriter:
 
 def _group_ends(documents: pa.Table) -> list[int]:
     """Row numbers after which a full row group ends."""
-    ends, held, held_bytes = [], 0, 0
-    for row, size in enumerate(pc.binary_length(documents.column("text")).to_pylist(), start=1):
-        held, held_bytes = held + 1, held_bytes + size
-        if held == GROUP_DOCUMENTS or held_bytes >= GROUP_BYTES:
-            ends.append(row)
-            held = held_bytes = 0
-    return ends
+    bytes_until = np.cumsum(pc.binary_length(documents.column("text")).to_numpy())
+    ends: list[int] = []
+    start = before = 0
+    while True:
+        end = min(start + GROUP_DOCUMENTS, int(np.searchsorted(bytes_until, before + GROUP_BYTES)) + 1)
+        if end > len(documents):
+            return ends
+        ends.append(end)
+        start, before = end, int(bytes_until[end - 1])

@@ -3,6 +3,7 @@
 import codecs
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from aura.ingestion.document import Continued, Item, Lost, cut, cut_place
@@ -13,22 +14,42 @@ BLANK_LINES = re.compile(rb"(?:\r?\n[ \t]*){2,}")
 
 def txt_documents(stream: Any, how: Literal["file", "blank_line", "line"], limit: int) -> Iterator[Item]:  # noqa: ANN401
     """Yield the documents of a text file; one of more than `limit` bytes is cut. White space alone is no document."""
-    waiting, kind = b"", bytes
+    kind = bytes
+    for part in parts(stream, _SPLIT[how], limit):
+        if isinstance(part, Lost):
+            yield part
+        elif not part.ends:
+            yield kind(part.data)
+            kind = Continued
+        else:
+            if part.data.strip():
+                yield from cut(part.data, limit, kind)
+            kind = bytes
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a file, or a piece of one that is too long to be held, and whether the part ends with it."""
+
+    data: bytes
+    ends: bool
+
+
+def parts(stream: Any, split: Callable[[bytes], list[bytes]], limit: int) -> Iterator[Part | Lost]:  # noqa: ANN401
+    """Yield the parts that `split` takes a file into; one that goes on for more than `limit` bytes comes in pieces."""
+    waiting = b""
     for block in utf8_blocks(stream):
         if isinstance(block, Lost):
             yield block
             return
-        *whole, waiting = _SPLIT[how](waiting + block)
+        *whole, waiting = split(waiting + block)
         for part in whole:
-            if part.strip():
-                yield from cut(part, limit, kind)
-            kind = bytes
+            yield Part(part, ends=True)
         while len(waiting) > limit:
             end = cut_place(waiting, 0, limit)
-            yield kind(waiting[:end])
-            waiting, kind = waiting[end:], Continued
-    if waiting.strip():
-        yield kind(waiting)
+            yield Part(waiting[:end], ends=False)
+            waiting = waiting[end:]
+    yield Part(waiting, ends=True)
 
 
 def utf8_blocks(stream: Any) -> Iterator[Item]:  # noqa: ANN401 - anything with `read`; pyarrow has no types

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from aura.ingestion.affect import affect_vectors, read_lexicon
 from aura.ingestion.cleaning import clean
@@ -59,7 +58,8 @@ def read_documents(source: Source) -> Iterator[tuple[InputFile, str | Lost]]:
     """Every document of a source, cleaned (invalid UTF-8 drops it), or why it cannot be used, with its file."""
     for file in list_files(source):
         for item in _raw_documents(file, source):
-            yield file, item if isinstance(item, Lost) else clean(item, invalid_text="drop", min_chars=1)
+            text = item if isinstance(item, Lost) else clean(item, invalid_text="drop", min_chars=1)
+            yield file, text if isinstance(text, Lost) else text.decode()
 
 
 def _raw_documents(file: InputFile, source: Source) -> Iterator[bytes | Lost]:
@@ -76,6 +76,6 @@ def _raw_documents(file: InputFile, source: Source) -> Iterator[bytes | Lost]:
 
 def _load(source: Source, lexicon: Path) -> list[Item]:
     texts = [text for _, text in read_documents(source) if isinstance(text, str)]
-    vectors = affect_vectors(pa.array(texts, pa.large_string()), read_lexicon(lexicon))
+    vectors = affect_vectors([text.encode() for text in texts], read_lexicon(lexicon))
     rows = vectors.flatten().to_numpy().reshape(-1, len(EMOTIONS))
     return list(zip(texts, rows, strict=True))

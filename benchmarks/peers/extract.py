@@ -49,7 +49,6 @@ def plain(corpus: str, _: str, *, affect: bool) -> int:
 def with_datasets(corpus: str, output: str, *, affect: bool) -> int:
     """`datasets`, with the function that aura uses."""
     import datasets
-    import pyarrow as pa
 
     sys.path.insert(0, str(REPOSITORY))
     from aura.ingestion.affect import affect_vectors, read_lexicon
@@ -57,7 +56,7 @@ def with_datasets(corpus: str, output: str, *, affect: bool) -> int:
     lexicon = read_lexicon(REPOSITORY / "aura/ingestion/lexicon.tsv")
 
     def add(batch: dict[str, list[str]]) -> dict[str, list[list[float]]]:
-        return {"affect": affect_vectors(pa.array(batch["text"], pa.large_string()), lexicon).to_pylist()}
+        return {"affect": affect_vectors([text.encode() for text in batch["text"]], lexicon).to_pylist()}
 
     files = sorted(str(path) for path in Path(corpus).rglob("*.txt"))
     rows = datasets.load_dataset(

@@ -10,9 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import REPOSITORY
+
+
+def unprivileged(secret: Path) -> list[str]:
+    """A command that runs another without the right to read the file `secret`, which root has; empty if not needed."""
+    if not os.access(secret, os.R_OK):
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("this user may read every file, and there is no setpriv to give that right away")
+    return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
 
 
 class Program:

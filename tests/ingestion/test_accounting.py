@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-import shutil
 import socket
 from collections import Counter
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.ingestion.program import Program
+from tests.ingestion.program import Program, unprivileged
 
 TEXT = b"a happy document that is long enough to be kept\n"
 BOTH, LARGE = "malformed JSON + no text key", "JSON record of more than 200,000 bytes"
@@ -150,11 +149,6 @@ def test_a_file_without_permission_is_counted(tmp_path):
     for name in ("good.txt", "secret.txt"):
         (program.data / name).write_bytes(TEXT)
     (program.data / "secret.txt").chmod(0)
-    prefix = []
-    if os.access(program.data / "secret.txt", os.R_OK):
-        if not shutil.which("setpriv"):
-            pytest.skip("this user may read every file, and there is no setpriv to give that right away")
-        prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
-    done = program.run(prefix=prefix)
+    done = program.run(prefix=unprivileged(program.data / "secret.txt"))
     assert done.returncode == 0, done.stderr
     assert program.lost() == {"secret.txt": {"unreadable: Permission denied": 1}}

@@ -3,10 +3,13 @@ import unicodedata
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aura.errors import UserError
-from aura.ingestion.affect import affect_vectors, read_lexicon
+from aura.ingestion.affect import Lexicon, affect_vectors, read_lexicon
 from aura.ingestion.corpus import EMOTIONS
 from aura.ingestion.txt_loader import BUILT_IN_LEXICON
 from tests.conftest import REPOSITORY
@@ -14,7 +17,7 @@ from tests.ingestion.program import Program
 
 
 def vectors(*texts: str, lexicon=BUILT_IN_LEXICON) -> np.ndarray:
-    found = affect_vectors(pa.array(texts, pa.large_string()), read_lexicon(lexicon))
+    found = affect_vectors([text.encode() for text in texts], read_lexicon(lexicon))
     return found.flatten().to_numpy().reshape(-1, len(EMOTIONS))
 
 
@@ -39,6 +42,26 @@ def test_words_are_runs_of_unicode_letters(tmp_path):
     lexicon.write_text("# mine\nfröhlich\tjoy\nгрусть\tsadness\n", encoding="utf-8")
     found = vectors("FRÖHLICH!", "unfröhlich", "1грусть2", lexicon=lexicon)
     assert found[:, :2].tolist() == [[1, 0], [0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("words", [["mad", "i", "k", "kindness", "kindnesses"], ["mad", "k", "dä", "日"]])
+@settings(max_examples=200, deadline=None)
+@given(
+    texts=st.lists(
+        st.lists(st.sampled_from(["mad", "Kindness", "es", *"iIkKdä\u0130\u0131\u212a\u0307日“ -\n1"])).map("".join)
+    )
+)
+def test_words_are_those_that_one_expression_over_the_lowered_text_finds(words, texts):
+    """Whatever mixture of ASCII and other characters they stand in, and whatever the lexicon holds."""
+    lexicon = Lexicon(sorted(words), np.eye(len(EMOTIONS))[: len(words)])
+    found = affect_vectors([text.encode() for text in texts], lexicon).flatten().to_numpy()
+    lowered = pc.utf8_lower(pa.array(texts, pa.large_string()))
+    split = pc.split_pattern_regex(lowered, pattern=r"[^\pL]+").to_pylist()
+    counts = np.zeros((len(texts), len(EMOTIONS)))
+    for row, inside in zip(counts, split, strict=True):
+        row[: len(words)] = [inside.count(word) for word in lexicon.words]
+    expected = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    np.testing.assert_array_equal(found.reshape(counts.shape), expected.astype(np.float32))
 
 
 @pytest.mark.parametrize("line", ["happy joy", "happy\tjoyy", "\tjoy"])

@@ -123,6 +123,13 @@ def test_a_dataset_without_rows_says_so(tmp_path):
     (tmp_path / "empty/train.csv").write_text("id,text\n")
     with pytest.raises(UserError, match="has no rows"):
         write_shards(pin_of(tmp_path / "empty"), ["text"], tmp_path / "out")
+    nothing, one = datasets.Dataset.from_dict({"text": []}), datasets.Dataset.from_dict({"text": ["one"]})
+    nothing.save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict({"train": nothing, "test": one}).save_to_disk(tmp_path / "splits")
+    for folder in (tmp_path / "saved", tmp_path / "splits"):
+        with pytest.raises(UserError, match=rf"dataset {folder} \(config default, split train\) has no rows"):
+            write_shards(pin_of(folder), ["text"], tmp_path / "out")
+    assert write_shards(pin_of(tmp_path / "splits", split="test"), ["text"], tmp_path / "test").rows == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from aura.cache import Cache
 from tests.conftest import Project
 from tests.stages.test_pipeline import ALL
 
@@ -42,3 +43,22 @@ def test_an_experiment_in_a_folder_of_its_own_works_on_tracked_sources(project: 
     done = project.run("dvc", "exp", "run", "--temp", "-n", "aside", "-S", "pretrain.steps=7")
     assert "aside" in project.run("dvc", "exp", "list", "--name-only").stdout, done.stderr
     assert (project.folder / "params.yaml").read_text() == before
+
+
+def test_the_second_experiment_of_a_sweep_extracts_and_counts_nothing(project: Project):
+    """What is new in the action cache afterwards is encoded text alone, and nothing in it was made a second time."""
+    store = Cache(project.folder / ".aura/cache")
+
+    def entries() -> dict[str, int]:
+        return {path.name: path.stat().st_ino for path in store.folder.glob("[0-9a-f][0-9a-f]/*")}
+
+    project.run("dvc", "exp", "run", "-S", "train_tokenizer.vocab_size=650")
+    before = entries()
+    done = project.run("dvc", "exp", "run", "-S", "train_tokenizer.vocab_size=640")
+    assert project.ran(done.stdout) == AFTER_SELECT
+    after = entries()
+    assert {name: after[name] for name in before} == before  # an entry that is made again is another file
+    new = [entry for name in after.keys() - before.keys() if (entry := store.get(name))]
+    assert {frozenset(entry.parts) for entry in new} == {frozenset({"ids", "documents"}), frozenset({"table"})}
+    # A table of units has no record, the counts of a shard have one.
+    assert all(entry.record is None or "tokens" in entry.record for entry in new)

@@ -128,6 +128,21 @@ def test_a_frozen_stage_does_not_run(project: Project):
     assert repro(project) == {"pretrain", "export"}
 
 
+def test_a_frozen_tokenizer_stays_while_the_corpus_changes(project: Project):
+    before = project.lock()
+    project.run("dvc", "freeze", "train_tokenizer", "pretrain", "export")
+    (project.folder / "data/books/000.txt").write_text("a document that is new, and in training or held out. " * 9)
+    (project.folder / "data/books/001.txt").write_text("another document, so that both do not end up held out. " * 9)
+    assert {"extract@books", "select", "encode"} <= repro(project) <= {"extract@books", "select", "validate", "encode"}
+    after = project.lock()
+    assert after["train_tokenizer"] == before["train_tokenizer"]
+    assert after["select"]["data/corpus/train"] != before["select"]["data/corpus/train"]
+    project.run("dvc", "unfreeze", "train_tokenizer")
+    refused = project.run("python", "-m", "stages.encode", check=False)
+    assert refused.returncode == 1
+    assert "or, to keep this tokenizer while the corpus changes: dvc freeze train_tokenizer" in refused.stderr
+
+
 def test_an_experiment_runs_what_its_param_touches_and_is_listed(project: Project):
     done = project.run("dvc", "exp", "run", "-n", "tried", "-S", "validate.max_fertility=55.0")
     assert project.ran(done.stdout) == {"validate"}

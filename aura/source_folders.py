@@ -1,0 +1,91 @@
+"""What a folder holds for a source: which files it reads, which it leaves, and which DVC cannot hash."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from aura.errors import UserError
+from aura.ingestion import pins
+from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_below
+
+
+def kind_of(path: str) -> str:
+    """The kind of source that a folder's files say it is: that of most of them."""
+    if pins.source_name(Path(path)) == "sample":
+        return "sample"
+    counts = {
+        kind: sum(not file.problem for file in files_below(Path(path), chosen_by(kind, None))) for kind in SUFFIXES
+    }
+    if not any(counts.values()):
+        wanted = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+        raise UserError(f"expected a folder with {wanted} files at {path}, found none. Look with: ls -la {path}")
+    return max(counts, key=lambda kind: counts[kind])
+
+
+def source_files(kind: str, folder: Path, glob: str | None) -> list[InputFile]:
+    """The files that a source of this kind reads; none that can be opened is a `UserError`."""
+    require_kind(kind)
+    files = files_below(folder, chosen_by(kind, glob))
+    if all(file.problem for file in files):
+        raise UserError(f"No {glob or ' or '.join(SUFFIXES[kind])} files found in {folder}. Look with: ls -la {folder}")
+    return files
+
+
+def require_kind(kind: str) -> None:
+    """Refuse what is no kind of source made of files."""
+    if kind not in SUFFIXES:
+        raise UserError(f"expected --kind to be one of {', '.join([*SUFFIXES, 'dataset', 'sample'])}; came {kind}")
+
+
+def left_aside(path: str, files: list[InputFile]) -> str:
+    """Which files of the folder the source does not read, in words."""
+    read = {file.place for file in files}
+    others = Counter(
+        file.path.suffix or "no suffix" for file in files_below(Path(path), bool) if file.place not in read
+    )
+    return (
+        f" (not read: {', '.join(f'{count:,} {suffix}' for suffix, count in others.most_common(5))})" if others else ""
+    )
+
+
+def refuse_outputs(path: str) -> None:
+    """Refuse a folder that is, holds or lies in one that the pipeline writes: DVC would find a circle."""
+    chosen = Path(path).resolve()
+    for made in ("data/extracted", "data/corpus", "data/tokens", "models"):
+        output = Path(made).resolve()
+        if chosen == output or output in chosen.parents or chosen in output.parents:
+            raise UserError(
+                f"expected a folder of your own text, such as data/txt; {path} holds or is the output {made}"
+            )
+
+
+def refuse_unhashable(folder: Path) -> None:
+    """Refuse a folder at which DVC would fail or hang, naming what it cannot hash."""
+    found = [f"{file.name} ({problem})" for file in files_below(folder, bool) if (problem := _unhashable(file))]
+    if found:
+        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+        raise UserError(
+            f"DVC cannot hash the folder {folder}: {shown}. Remove them; or use --pin, and DVC will look at a list of "
+            "hashes instead (extraction counts what it cannot read)."
+        )
+
+
+def _unhashable(file: InputFile) -> str:
+    """Why DVC fails at a file, if it does; it follows links to folders."""
+    try:
+        os.fsencode(file.place).decode()
+        file.path.stat()
+    except UnicodeDecodeError:
+        return "a name that is no valid UTF-8"
+    except OSError as error:
+        return f"a link that leads nowhere: {error.strerror}"
+    if file.problem.startswith("not a file"):
+        return file.problem
+    return "" if os.access(file.place, os.R_OK) else "no permission to read it"
+
+
+def unread(files: list[InputFile]) -> str:
+    """What of a pinned folder cannot be read, in words."""
+    found = [f"{file.name} ({digest})" for file, (digest, _) in pins.state(files).items() if " " in digest]
+    shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    return f" (not readable, counted as lost: {shown})" if found else ""
