@@ -13,7 +13,8 @@ all: setup
 setup: .venv/ready
 
 .venv/ready: requirements.txt pyproject.toml
-	$(PYTHON) -m venv --clear .venv
+	rm -rf .venv  # first: a half-made one would be found as the $(PYTHON) on PATH
+	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	# Plain dvc, too, is to leave gcsfs's layout probe off (aura/remote.py says why); Python runs this line when it starts.
