@@ -26,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Tokenizers under DVC.",
+    help="Builds tokenizers, and the language models trained on them, with DVC.",
 )
 app.add_typer(source.app, name="source")
 app.add_typer(cache.app, name="cache")
