@@ -78,8 +78,10 @@ def test_the_pipeline_on_a_store_and_a_cluster_ends_in_the_bytes_of_a_plain_run(
     monkeypatch.setenv("AURA_CACHE", "")
     workers = Cluster(tmp_path / "workers")
     stored.environment["DASK_SCHEDULER_ADDRESS"] = workers.address
-    stored.run("dvc", "repro", "-q", "extract@books")
-    workers.stop()
+    try:
+        stored.run("dvc", "repro", "-q", "extract@books")
+    finally:
+        workers.stop()
     del stored.environment["DASK_SCHEDULER_ADDRESS"]
     assert proxy.requests > 50, "the workers write to the store themselves"
     stored.run("dvc", "repro", "-q")
