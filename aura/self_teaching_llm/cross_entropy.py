@@ -17,11 +17,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from aura.self_teaching_llm.mesh import BATCH, has_mesh, per_device
+from aura.self_teaching_llm.mesh import BATCH, gathered, has_mesh, per_device, summed_part
 
 CHUNK = 512  # tokens whose logits exist at once, at most; 64 to 256 were slower, and so was 1,024
 
-_FEATURES, _TABLE, _TOKENS = PartitionSpec(BATCH, None), PartitionSpec("tensor", None), PartitionSpec(BATCH)
+_FEATURES, _TOKENS = PartitionSpec(BATCH, None), PartitionSpec(BATCH)
+_TABLE, _WHOLE = PartitionSpec("tensor", "fsdp"), PartitionSpec("tensor", None, reduced=set(BATCH))  # once gathered
 
 
 def token_cross_entropy(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.Array) -> jax.Array:
@@ -34,8 +35,8 @@ def token_cross_entropy(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.A
         nats_CxZ: jax.Array = jax.lax.map(chunk_nats, _chunks(x_TxD, targets_T))
         return nats_CxZ.reshape(-1)
 
-    table_VxD = table_VxD.astype(x_TxD.dtype)
-    nats_T: jax.Array = per_device(local, (_FEATURES, _TABLE, _TOKENS), _TOKENS)(x_TxD, table_VxD, targets_T)
+    whole_VxD = gathered(table_VxD.astype(x_TxD.dtype))
+    nats_T: jax.Array = per_device(local, (_FEATURES, _WHOLE, _TOKENS), _TOKENS)(x_TxD, whole_VxD, targets_T)
     return nats_T
 
 
@@ -76,11 +77,11 @@ def _forward(
         slope_VxD = slope_VxD.at[rows_T].add(-x_TxD.astype(jnp.float32) / T, mode="drop")
         nats = _sum(nats_CxZ.sum(), *BATCH) / T
         square = _sum(square_CxZ.sum(), *BATCH) / T
-        return nats, square, slope_CxZxD.reshape(x_TxD.shape), _sum(slope_VxD, *BATCH)
+        return nats, square, slope_CxZxD.reshape(x_TxD.shape), summed_part(slope_VxD, 1)
 
     specs = (PartitionSpec(), PartitionSpec(), _FEATURES, _TABLE)
-    nats, square, slope_TxD, slope_VxD = per_device(local, (_FEATURES, _TABLE, _TOKENS), specs)(
-        x_TxD, table_VxD.astype(x_TxD.dtype), targets_T
+    nats, square, slope_TxD, slope_VxD = per_device(local, (_FEATURES, _WHOLE, _TOKENS), specs)(
+        x_TxD, gathered(table_VxD.astype(x_TxD.dtype)), targets_T
     )
     return (nats + z_loss * square, nats), (slope_TxD.astype(x_TxD.dtype), slope_VxD.astype(table_VxD.dtype))
 

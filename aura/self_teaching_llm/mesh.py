@@ -52,9 +52,45 @@ def placed(*axes: str | tuple[str, ...] | None) -> PartitionSpec | None:
     return PartitionSpec(*axes) if has_mesh() else None
 
 
-def gathered(weight: jax.Array, *axes: str | None) -> jax.Array:
-    """A weight as a layer needs it: whole along fsdp. Its gradient is summed and cut on the way back."""
-    return jax.sharding.reshard(weight, PartitionSpec(*axes)) if has_mesh() else weight
+def gathered(weight: jax.Array) -> jax.Array:
+    """A weight as a layer needs it: whole along fsdp.
+
+    `reduced` says that its gradient is still to be summed over the devices that share a batch. Turned round, gathering
+    is a reduce-scatter (each device gets the sum for its part alone), and what follows an all-reduce of that part.
+    """
+    if not has_mesh():
+        return weight
+    cut_axes = axes_of(weight)
+    cut = cut_axes.index("fsdp")
+    whole_spec = PartitionSpec(*cut_axes[:cut], None, *cut_axes[cut + 1 :], reduced=set(BATCH))
+
+    def gather(part: jax.Array) -> jax.Array:
+        part = jax.lax.pcast(part, "data", to="reduced")
+        joined: jax.Array = jax.lax.all_gather(part, "fsdp", axis=cut, tiled=True, to="reduced")
+        return joined
+
+    alone = jax.sharding.get_abstract_mesh().shape["fsdp"] == 1  # then XLA would leave an all-gather in the program
+    whole: jax.Array = (
+        jax.sharding.reshard(weight, whole_spec)
+        if alone
+        else jax.shard_map(gather, in_specs=PartitionSpec(*cut_axes), out_specs=whole_spec)(weight)
+    )
+    return whole
+
+
+def summed_part(slope: jax.Array, cut: int) -> jax.Array:
+    """The same for a gradient written by hand: the sum of this device's part along axis `cut`, in `per_device`."""
+    if not has_mesh():
+        return slope
+    if jax.lax.axis_size("fsdp") > 1:
+        slope = jax.lax.psum_scatter(slope, "fsdp", scatter_dimension=cut, tiled=True)
+    summed: jax.Array = jax.lax.psum(slope, "data")
+    return summed
+
+
+def axes_of(array: jax.Array) -> tuple[str | tuple[str, ...] | None, ...]:
+    """Where an array lies, as `placed` takes it; None for each of its axes without a mesh."""
+    return jax.typeof(array).sharding.spec.partitions if has_mesh() else (None,) * array.ndim
 
 
 def per_device(function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:  # noqa: ANN401

@@ -24,7 +24,7 @@ from flax import nnx
 from aura.ingestion.corpus import EMOTIONS
 from aura.params import Pretrain
 from aura.self_teaching_llm.attention import causal_attention, implementation_for
-from aura.self_teaching_llm.mesh import BATCH, gathered, placed
+from aura.self_teaching_llm.mesh import BATCH, axes_of, gathered, placed
 
 EPSILON = 1e-5  # of RMSNorm
 ROPE_BASE = 10_000.0
@@ -106,17 +106,17 @@ class Block(nnx.Module):  # type: ignore[misc]
         """Projections into heads, rotation, `attend`, and the projection back."""
 
         def heads(weight: nnx.Param[jax.Array]) -> jax.Array:
-            return _product(y_BxSxD, weight[...], None, "tensor", None)
+            return _product(y_BxSxD, weight[...])
 
         query_BxSxHxE = rotate(heads(self.query), positions_S)
         key_BxSxKxE = rotate(heads(self.key), positions_S)
         mixed_BxSxHxE = attend(query_BxSxHxE, key_BxSxKxE, heads(self.value))
-        return _product(mixed_BxSxHxE, self.output[...], "tensor", None, None)
+        return _product(mixed_BxSxHxE, self.output[...])
 
     def swiglu(self, y_BxSxD: jax.Array) -> jax.Array:
         """The gated layer."""
-        gate_BxSxF, up_BxSxF = (_product(y_BxSxD, weight[...], None, "tensor") for weight in (self.gate, self.up))
-        return _product(jax.nn.silu(gate_BxSxF) * up_BxSxF, self.down[...], "tensor", None)
+        gate_BxSxF, up_BxSxF = (_product(y_BxSxD, weight[...]) for weight in (self.gate, self.up))
+        return _product(jax.nn.silu(gate_BxSxF) * up_BxSxF, self.down[...])
 
 
 class LanguageModel(nnx.Module):  # type: ignore[misc]
@@ -164,18 +164,18 @@ class LanguageModel(nnx.Module):  # type: ignore[misc]
         """The stream before the first layer: x_BxSxD."""
         # Times sqrt(D), as in section 3.4 of arXiv:1706.03762: without it the default run saves 24 % of the
         # context-free bits, with it 32 %. Exact in Llama's form: embedding * sqrt(D), final_norm / sqrt(D) if tied.
-        table_VxD = gathered(self.embedding[...].astype(self.compute.dtype), "tensor", None)
+        table_VxD = gathered(self.embedding[...].astype(self.compute.dtype))
         x_BxSxD: jax.Array = table_VxD.at[tokens_BxS].get(out_sharding=_stream()) * self.config.width**0.5
         if self.config.affect and affect_BxSxA is not None:
-            weight_AxD = gathered(self.affect[...].astype(x_BxSxD.dtype), None, None)
+            weight_AxD = gathered(self.affect[...].astype(x_BxSxD.dtype))
             x_BxSxD += affect_BxSxA.astype(x_BxSxD.dtype) @ weight_AxD
         return x_BxSxD
 
     @property
     def output_table(self) -> jax.Array:
         """table_VxD, one row of output weights per piece: the embeddings themselves when tied (arXiv:1608.05859)."""
-        table_VxD = self.embedding[...] if self.config.tied_embeddings else self.head[...]
-        return gathered(table_VxD, "tensor", None)
+        table_VxD: jax.Array = self.embedding[...] if self.config.tied_embeddings else self.head[...]
+        return table_VxD
 
 
 initial_model = jax.jit(LanguageModel, static_argnums=(0, 1, 2))  # (config, seed, compute), compiled: half the time
@@ -200,19 +200,20 @@ def rotate(x_BxSxHxE: jax.Array, positions_S: jax.Array) -> jax.Array:
     return jnp.concatenate(turned, axis=-1).astype(x_BxSxHxE.dtype)
 
 
-def _product(x: jax.Array, weight: jax.Array, *axes: str | None) -> jax.Array:
-    """A weight applied at each position of `x_BxSx…`; it lies along `axes` of the mesh once it is gathered.
+def _product(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """A weight applied at each position of `x_BxSx…`.
 
     In the product sequences and positions are one axis: over two, XLA transposes on CPU a copy of all that went in
     for the weight's gradient, and runs at 45 GFLOP/s where it could at 104 (8 x 128 x 128 by 128 x 384, one core).
     """
     B, S, *inner = x.shape
-    outer, out_axes = weight.shape[len(inner) :], axes[len(inner) :]
-    gathered_weight = gathered(weight.astype(x.dtype), *axes)
-    x_TxI = _reshaped(x, (B * S, math.prod(inner)), BATCH, axes[0])
-    weight_IxO = _reshaped(gathered_weight, (math.prod(inner), math.prod(outer)), axes[0], out_axes[0])
-    y_TxO = jnp.einsum("TI,IO->TO", x_TxI, weight_IxO, out_sharding=placed(BATCH, out_axes[0]))
-    return _reshaped(y_TxO, (B, S, *outer), BATCH, None, *out_axes)
+    outer, axes = weight.shape[len(inner) :], axes_of(weight)
+    flat_IxO = _reshaped(weight.astype(x.dtype), (math.prod(inner), math.prod(outer)), axes[0], axes[len(inner)])
+    weight_IxO = gathered(flat_IxO)
+    in_axis, out_axis = axes_of(weight_IxO)
+    x_TxI = _reshaped(x, (B * S, math.prod(inner)), BATCH, in_axis)
+    y_TxO = jnp.einsum("TI,IO->TO", x_TxI, weight_IxO, out_sharding=placed(BATCH, out_axis))
+    return _reshaped(y_TxO, (B, S, *outer), BATCH, None, out_axis)
 
 
 def _reshaped(array: jax.Array, shape: tuple[int, ...], *axes: str | tuple[str, ...] | None) -> jax.Array:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+FUSED_SCATTER = "all-reduce-scatter"  # how TPUs are told to reduce and scatter: a fusion of all-reduce and slice
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4}
 COMPUTATION = re.compile(r"^(?P<entry>ENTRY )?%?(?P<name>[^ ]+) \(.*\) -> .*\{$")
-INSTRUCTION = re.compile(rf" = (?P<type>.*?) (?P<kind>{'|'.join(KINDS)})(?P<start>-start)?\(")
+INSTRUCTION = re.compile(rf" = (?P<type>.*?) (?P<kind>{'|'.join((*KINDS, FUSED_SCATTER))})(?P<start>-start)?\(")
 ARRAY = re.compile(r"\b(?P<type>[a-z]+[0-9]*)\[(?P<shape>[0-9,]*)\]")
 CALLED = re.compile(r"(?:calls|to_apply|called_computations)=\{?%(?P<name>[^ ,}]+)")
 WHILE = re.compile(r" while\(.*condition=%(?P<condition>[^ ,]+), body=%(?P<body>[^ ,]+)")
@@ -64,6 +65,8 @@ def _executed(computations: dict[str, list[str]], name: str, times: int) -> Iter
         else:
             for called in CALLED.finditer(line):
                 for inner, inner_times in _executed(computations, called["name"], times):
+                    if called["name"].startswith(FUSED_SCATTER):
+                        inner = inner.replace(" all-reduce(", f" {FUSED_SCATTER}(")
                     # A collective that runs beside arithmetic is spread over a start, some steps and an end, each a
                     # fusion that names it again with the same channel.
                     channel = CHANNEL.search(inner)
@@ -90,6 +93,8 @@ def _sent(line: str) -> tuple[str, float]:
     if group == 1:
         return found["kind"], 0.0
     share = (group - 1) / group
+    if found["kind"] == FUSED_SCATTER:
+        return "reduce-scatter", whole * share
     factor = {"all-reduce": 2 * share, "reduce-scatter": group - 1, "collective-permute": 1.0}
     return found["kind"], whole * factor.get(found["kind"], share)
 
@@ -101,11 +106,15 @@ def _size(array: re.Match[str]) -> int:
 
 def _group(line: str) -> int:
     """Devices that take part together: replica_groups as a list, as [groups,size], or as axes of a mesh."""
+    if "collective-permute" in line:
+        return 2  # it has pairs
     if listed := re.search(r"replica_groups=\{\{([0-9,]*)\}", line):
         return len(listed[1].split(","))
     if counted := re.search(r"replica_groups=\[[0-9]+,([0-9]+)\]", line):
         return int(counted[1])
-    if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
-        sizes = dict(re.findall(r"'([^']+)'=([0-9]+)", mesh[1]))
-        return math.prod(int(sizes[axis]) for axis in re.findall(r"'([^']+)'", mesh[2]))
-    return 2  # a permutation has pairs
+    # Such as mesh['a'=2,'b'=4] {'b'} or mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'b'}.
+    mesh = re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", line)
+    if mesh is None:
+        raise ValueError(f"expected replica_groups in one of the known forms, came: {line.strip()[:300]}")
+    sizes = dict(re.findall(r"'([^']+)'=([0-9]+)", mesh[1]))
+    return math.prod(int(sizes[axis]) for axis in re.findall(r"'([^']+)'", mesh[2]))

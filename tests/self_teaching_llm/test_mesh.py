@@ -22,6 +22,7 @@ from aura.self_teaching_llm.evaluation import HeldOut
 from aura.self_teaching_llm.mesh import make_mesh
 from aura.self_teaching_llm.model import Compute, ModelConfig
 from aura.self_teaching_llm.training import BatchLayout, initial_state, make_step, train
+from aura.tpu.collectives import traffic
 from tests.mini_tokens import tiny
 
 stream = TokenStream([(np.arange(3000) ** 2 % 37).astype(np.uint16)])
@@ -37,11 +38,13 @@ for name, devices, changes in (
     with jax.set_mesh(mesh):
         state = jax.jit(partial(initial_state, options, config, compute))()
         batches = Batches([Source("all", stream)], options.batch_size, 16, 0)
-        taken = list(train(state, make_step(options), batches, layout, 0, 4))
+        step = make_step(options).lower(state, layout.shapes()).compile()
+        taken = list(train(state, step, batches, layout, 0, 4))
         held_out = HeldOut(stream.windows(np.arange(10), 16), ["a"] * 10, np.full(40, 3, np.int32), 8)
         numbers = [value for outcome in taken for value in outcome.values()]
         cut = str(state["model"].blocks.query[...].sharding.spec)
-        said[name] = {"numbers": [*numbers, held_out.bits_per_byte(state["model"])[0]], "query": cut}
+        sent = {kind.kind: kind.bytes for kind in traffic(step.as_text())}
+        said[name] = {"numbers": [*numbers, held_out.bits_per_byte(state["model"])[0]], "query": cut, "sent": sent}
 print(json.dumps(said))
 """
 
@@ -62,3 +65,11 @@ def test_a_mesh_gives_the_numbers_of_one_device(said: dict[str, dict], mesh: str
 def test_weights_are_really_cut(said: dict[str, dict]):
     assert "fsdp" in said["fsdp"]["query"]
     assert "tensor" in said["tensor"]["query"]
+
+
+def test_gradients_of_cut_weights_are_summed_and_cut_at_once(said: dict[str, dict]):
+    """What is left to all-reduce are norms' gradients and single numbers; without fsdp it is every gradient."""
+    assert "reduce-scatter" not in said["data"]["sent"]
+    for mesh in ("fsdp", "all, in parts"):
+        assert said[mesh]["sent"]["reduce-scatter"] > 0
+    assert said["fsdp"]["sent"]["all-reduce"] < said["data"]["sent"]["all-reduce"] / 10

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not LIBRARY.exists(), reason="needs the TPU compiler: make tpu-tools"),
 ]
-SIZE = {"layers": 2, "width": 64, "heads": 4, "kv_heads": 4, "hidden": 128}
+SIZE = {"layers": 2, "width": 512, "heads": 4, "kv_heads": 4, "hidden": 1024}
 OPTIONS = ("--fast", "--seq-len", "256", "--batch-size", "64")
 
 
@@ -31,7 +31,8 @@ def test_a_small_model_fits_on_v4_and_on_v5e(planner: Project):
         told = planner.run("aura", "tpu", "plan", "--accelerator", name, "--no-find-batch", *OPTIONS).stdout
         assert f"({chips} chips, {hosts} hosts" in told
         assert "mesh data 4 x fsdp 4 x tensor 1: it fits" in told
-        assert re.search(r"all-gather +│ +[1-9]", told)  # weights, which fsdp spreads
+        for kind in ("all-gather", "reduce-scatter"):  # of weights, which fsdp spreads, and of their gradients
+            assert re.search(rf"{kind} +│ +[1-9]", told), told
         held = dict(re.findall(r"│ (weights|optimiser) +│ +([0-9.]+)", told))
         assert float(held["optimiser"]) == pytest.approx(2 * float(held["weights"]), abs=0.2)
 
