@@ -55,6 +55,7 @@ class Side:
             "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
             "JAX_COMPILATION_CACHE_DIR": str(cache),
             "TORCHINDUCTOR_CACHE_DIR": str(cache),
+            "OMP_WAIT_POLICY": "PASSIVE",  # else torch's threads spin while they wait, which would count as its work
         }
         begun = time.monotonic()
         self._process = psutil.Popen(

@@ -17,26 +17,27 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from aura.self_teaching_llm.mesh import BATCH, gathered, has_mesh, per_device, summed_part
+from aura.self_teaching_llm.mesh import BATCH, gathered_part, has_mesh, per_device, summed_part
 
 CHUNK = 512  # tokens whose logits exist at once, at most; 64 to 256 were slower, and so was 1,024
 
-_FEATURES, _TOKENS = PartitionSpec(BATCH, None), PartitionSpec(BATCH)
-_TABLE, _WHOLE = PartitionSpec("tensor", "fsdp"), PartitionSpec("tensor", None, reduced=set(BATCH))  # once gathered
+_FEATURES, _TABLE, _TOKENS = PartitionSpec(BATCH, None), PartitionSpec("tensor", "fsdp"), PartitionSpec(BATCH)
 
 
 def token_cross_entropy(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.Array) -> jax.Array:
     """-ln p(target) of each token: nats_T, float32. For evaluation; gradients go through `mean_cross_entropy`."""
 
-    def local(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.Array) -> jax.Array:
+    def local(x_TxD: jax.Array, part: jax.Array, targets_T: jax.Array) -> jax.Array:
+        table_VxD = gathered_part(part, 1)
+
         def chunk_nats(chunk: tuple[jax.Array, jax.Array]) -> jax.Array:
             return _nats(*chunk, table_VxD)[0]
 
         nats_CxZ: jax.Array = jax.lax.map(chunk_nats, _chunks(x_TxD, targets_T))
         return nats_CxZ.reshape(-1)
 
-    whole_VxD = gathered(table_VxD.astype(x_TxD.dtype))
-    nats_T: jax.Array = per_device(local, (_FEATURES, _WHOLE, _TOKENS), _TOKENS)(x_TxD, whole_VxD, targets_T)
+    table_VxD = table_VxD.astype(x_TxD.dtype)
+    nats_T: jax.Array = per_device(local, (_FEATURES, _TABLE, _TOKENS), _TOKENS)(x_TxD, table_VxD, targets_T)
     return nats_T
 
 
@@ -60,8 +61,10 @@ def _forward(
     T = len(targets_T)
 
     def local(
-        x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.Array
+        x_TxD: jax.Array, part: jax.Array, targets_T: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        table_VxD = gathered_part(part, 1)
+
         def chunk(
             slope_VxD: jax.Array, chunk: tuple[jax.Array, jax.Array]
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
@@ -80,8 +83,8 @@ def _forward(
         return nats, square, slope_CxZxD.reshape(x_TxD.shape), summed_part(slope_VxD, 1)
 
     specs = (PartitionSpec(), PartitionSpec(), _FEATURES, _TABLE)
-    nats, square, slope_TxD, slope_VxD = per_device(local, (_FEATURES, _WHOLE, _TOKENS), specs)(
-        x_TxD, gathered(table_VxD.astype(x_TxD.dtype)), targets_T
+    nats, square, slope_TxD, slope_VxD = per_device(local, (_FEATURES, _TABLE, _TOKENS), specs)(
+        x_TxD, table_VxD.astype(x_TxD.dtype), targets_T
     )
     return (nats + z_loss * square, nats), (slope_TxD.astype(x_TxD.dtype), slope_VxD.astype(table_VxD.dtype))
 

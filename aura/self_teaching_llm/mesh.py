@@ -60,26 +60,34 @@ def gathered(weight: jax.Array) -> jax.Array:
     """
     if not has_mesh():
         return weight
-    cut_axes = axes_of(weight)
-    cut = cut_axes.index("fsdp")
-    whole_spec = PartitionSpec(*cut_axes[:cut], None, *cut_axes[cut + 1 :], reduced=set(BATCH))
+    axes = axes_of(weight)
+    cut = axes.index("fsdp")
+    whole_axes = (*axes[:cut], None, *axes[cut + 1 :])
+    whole: jax.Array
+    if jax.sharding.get_abstract_mesh().shape["fsdp"] == 1:
+        whole = jax.sharding.reshard(weight, PartitionSpec(*whole_axes))
+        return whole
 
     def gather(part: jax.Array) -> jax.Array:
         part = jax.lax.pcast(part, "data", to="reduced")
-        joined: jax.Array = jax.lax.all_gather(part, "fsdp", axis=cut, tiled=True, to="reduced")
-        return joined
+        parts: jax.Array = jax.lax.all_gather(part, "fsdp", axis=cut, tiled=True, to="reduced")
+        return parts
 
-    alone = jax.sharding.get_abstract_mesh().shape["fsdp"] == 1  # then XLA would leave an all-gather in the program
-    whole: jax.Array = (
-        jax.sharding.reshard(weight, whole_spec)
-        if alone
-        else jax.shard_map(gather, in_specs=PartitionSpec(*cut_axes), out_specs=whole_spec)(weight)
-    )
+    whole_spec = PartitionSpec(*whole_axes, reduced=set(BATCH))
+    whole = jax.shard_map(gather, in_specs=PartitionSpec(*axes), out_specs=whole_spec)(weight)
+    return whole
+
+
+def gathered_part(part: jax.Array, cut: int) -> jax.Array:
+    """In `per_device`, where gradients are written by hand: what `gathered` gives, of an array cut along axis `cut`."""
+    if not has_mesh() or jax.lax.axis_size("fsdp") == 1:
+        return part
+    whole: jax.Array = jax.lax.all_gather(part, "fsdp", axis=cut, tiled=True)
     return whole
 
 
 def summed_part(slope: jax.Array, cut: int) -> jax.Array:
-    """The same for a gradient written by hand: the sum of this device's part along axis `cut`, in `per_device`."""
+    """In `per_device`: the gradient for what `gathered_part` was given, from each device's own for the whole."""
     if not has_mesh():
         return slope
     if jax.lax.axis_size("fsdp") > 1:

@@ -208,11 +208,15 @@ def _product(x: jax.Array, weight: jax.Array) -> jax.Array:
     """
     B, S, *inner = x.shape
     outer, axes = weight.shape[len(inner) :], axes_of(weight)
-    flat_IxO = _reshaped(weight.astype(x.dtype), (math.prod(inner), math.prod(outer)), axes[0], axes[len(inner)])
-    weight_IxO = gathered(flat_IxO)
-    in_axis, out_axis = axes_of(weight_IxO)
+    in_axis, out_axis = (None if axis == "fsdp" else axis for axis in (axes[0], axes[len(inner)]))
     x_TxI = _reshaped(x, (B * S, math.prod(inner)), BATCH, in_axis)
-    y_TxO = jnp.einsum("TI,IO->TO", x_TxI, weight_IxO, out_sharding=placed(BATCH, out_axis))
+    weight_IxO = _reshaped(weight.astype(x.dtype), (math.prod(inner), math.prod(outer)), axes[0], axes[len(inner)])
+
+    def product(x_TxI: jax.Array, weight_IxO: jax.Array) -> jax.Array:
+        return jnp.einsum("TI,IO->TO", x_TxI, gathered(weight_IxO), out_sharding=placed(BATCH, out_axis))
+
+    # Of a weight only this device's part is kept for the way back, and gathered again.
+    y_TxO = jax.checkpoint(product, prevent_cse=False)(x_TxI, weight_IxO)
     return _reshaped(y_TxO, (B, S, *outer), BATCH, None, out_axis)
 
 

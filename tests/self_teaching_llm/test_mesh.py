@@ -13,6 +13,7 @@ from tests.conftest import REPOSITORY
 # Prints, for each mesh and way to compute, the losses and gradient norms of four steps and the bits per byte after.
 PROGRAM = """
 import json
+from dataclasses import replace
 from functools import partial
 import jax, numpy as np
 jax.config.update("jax_disable_most_optimizations", True)
@@ -31,8 +32,11 @@ for name, devices, changes in (
     ("one device", 1, {}), ("data", 4, {}), ("fsdp", 4, {"fsdp": 4}), ("tensor", 2, {"tensor": 2}),
     ("all, in parts", 4, {"fsdp": 2, "tensor": 2, "accumulation": 2, "remat": True, "z_loss": 0.0}),
 ):
-    options = tiny(seq_len=16, steps=4, warmup_steps=1, learning_rate=0.01, tied_embeddings=False, **changes)
-    config, compute = ModelConfig.of(options, 40), Compute.of(options, "cpu")
+    size = {"layers": 3, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 64}  # a turn of two layers, and a rest
+    options = tiny(
+        size=size, seq_len=16, steps=4, warmup_steps=1, learning_rate=0.01, tied_embeddings=False, **changes
+    )
+    config, compute = ModelConfig.of(options, 40), replace(Compute.of(options, "cpu"), unroll=2)
     mesh = make_mesh(options.fsdp, options.tensor, jax.devices()[:devices])
     layout = BatchLayout(options, mesh, affect=False)
     with jax.set_mesh(mesh):
