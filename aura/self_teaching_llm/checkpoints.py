@@ -22,6 +22,7 @@ from aura.data import batches, streams, token_shards
 from aura.errors import UserError
 from aura.params import Pretrain
 from aura.self_teaching_llm import attention, cross_entropy, evaluation, mesh, model, optimizer, training
+from aura.store import prepare_gcsfs
 
 CODE = (batches, streams, token_shards, attention, cross_entropy, evaluation, mesh, model, optimizer, training)
 LIBRARIES = ("flax", "jax", "jaxlib", "numpy", "optax")
@@ -69,6 +70,8 @@ class Checkpoints:
         self.folder = f"{options.checkpoint_folder.rstrip('/')}/{self._key}"
         self._manager: Any = None
         self._saving: int | None = None
+        if "://" in self.folder:
+            prepare_gcsfs()  # else it warns, for one, of each rename that a server has it do as a copy and a deletion
 
     @property
     def worthwhile(self) -> bool:

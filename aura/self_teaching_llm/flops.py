@@ -5,17 +5,20 @@ XLA's own count is not used: it counts the body of a scan over layers once.
 
 from aura.self_teaching_llm.model import ModelConfig
 
-# Floating-point operations per second in bfloat16 with float32 sums, dense, as the vendors state them; by the beginning
-# of `jax.Device.device_kind`, the longer name first where one begins another. TPUs: docs.cloud.google.com/tpu/docs/
-# {v4,v5e,v5p,v6e}, "peak compute per chip". NVIDIA: the data sheets' "BFLOAT16 Tensor Core" of the SXM modules, halved
-# where they state it with sparsity (A100 624, H100 and H200 1,979, B200 4,500 TFLOPS).
-PEAK_FLOPS = {
+# Floating-point operations per second in bfloat16 with float32 sums, dense; by the beginning of
+# `jax.Device.device_kind`, the longer name first where one begins another. Looked up in November 2026:
+# TPUs     docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}, "peak compute per chip"
+# NVIDIA   the data sheets' "BFLOAT16 Tensor Core", halved where they state it with sparsity (A100 624, H100 and H200
+#          1,979, B200 4,500 TFLOPS), as glennklockwood.com/garden/processors quotes those of A100 and B200, and
+#          itkb.uw.cz (2026/06) that of H200; H100 has the processor of H200
+PEAK_FLOPS: dict[str, float | None] = {
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
     "TPU v5": 459e12,
     "TPU v6 lite": 918e12,
     "NVIDIA A100": 312e12,
-    "NVIDIA H100": 989e12,
+    "NVIDIA H100 80GB HBM3": 989e12,  # the SXM module; cards of that name (PCIe, NVL) are slower
+    "NVIDIA H200 NVL": None,  # a card, slower than the module
     "NVIDIA H200": 989e12,
     "NVIDIA B200": 2250e12,
 }
@@ -35,5 +38,5 @@ def flops_per_token(config: ModelConfig, seq_len: int) -> int:
 
 
 def peak_flops(device_kind: str) -> float | None:
-    """Of one device per second; None for a CPU and for devices that are not in the table."""
+    """Of one device per second; None for a CPU and for devices of which the table says nothing."""
     return next((peak for kind, peak in PEAK_FLOPS.items() if device_kind.startswith(kind)), None)

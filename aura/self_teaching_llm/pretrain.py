@@ -94,11 +94,17 @@ def keep_compiled() -> None:
     """Have JAX keep compiled programs between runs, unless JAX_COMPILATION_CACHE_DIR says where, or not to.
 
     Its key is the program with its options, the versions and the devices; a folder is for processors that know the
-    same instructions. An entry that a kill cut short cannot be read: its program is compiled again, at each start.
+    same instructions. An entry that a kill cut short lacks the time of its last use, which JAX writes after it; it is
+    removed here, for JAX would compile its program again at each start and never replace it.
     """
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(COMPILED.absolute() / _processor()))
-        jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    folder = COMPILED.absolute() / _processor()
+    for entry in folder.glob("*-cache"):
+        if not entry.with_name(f"{entry.name.removesuffix('-cache')}-atime").exists():
+            entry.unlink(missing_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
 
 
 def _processor() -> str:

@@ -1,8 +1,10 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from jax._src.lru_cache import LRUCache
 
 from aura import files
 from aura.data.batches import Batches
@@ -144,16 +146,39 @@ def test_a_profile_is_a_trace_and_changes_no_result(made: MiniTokens, trained: P
     assert results(folder) == results(trained)
 
 
-def test_compiled_programs_are_kept_unless_someone_said_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+CACHE = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size")
+
+
+@pytest.fixture
+def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty folder as the current one, and JAX not yet told where to keep compiled programs."""
     monkeypatch.chdir(tmp_path)
-    names = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size")
-    before = {name: getattr(jax.config, name) for name in names}
+    before = {name: getattr(jax.config, name) for name in CACHE}
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_compiled_programs_are_kept_unless_someone_said_where(tmp_path: Path):
     keep_compiled()
-    assert {name: getattr(jax.config, name) for name in names} == before
-    try:
-        jax.config.update("jax_compilation_cache_dir", None)
-        keep_compiled()
-        assert Path(jax.config.jax_compilation_cache_dir).parent == tmp_path / ".aura/compiled"
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
+    assert Path(jax.config.jax_compilation_cache_dir).parent == tmp_path / ".aura/compiled"
+    jax.config.update("jax_compilation_cache_dir", "elsewhere")
+    keep_compiled()
+    assert jax.config.jax_compilation_cache_dir == "elsewhere"
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_an_entry_that_a_kill_cut_short_is_removed():
+    """JAX's own cache puts nothing in the place of what is there, and cannot make room beside it."""
+    keep_compiled()
+    cache = LRUCache(jax.config.jax_compilation_cache_dir, max_size=1000)
+    cache.put("whole", b"program")
+    cache.put("cut", b"program")
+    (cache.path / "cut-cache").write_bytes(b"pro")
+    (cache.path / "cut-atime").unlink()  # written last
+    jax.config.update("jax_compilation_cache_dir", None)
+    keep_compiled()
+    cache.put("cut", b"program")
+    assert cache.get("cut") == cache.get("whole") == b"program"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,13 @@ def results(project: Project) -> dict[str, str]:
     }
 
 
-def in_flight(project: Project) -> bool:
-    """Whether a save has begun and not ended: Orbax renames the folder when it is complete."""
-    return bool(list((project.folder / ".aura/checkpoints").glob("*/*.orbax-checkpoint-tmp*")))
+def in_flight(project: Project) -> set[tuple[str, int]]:
+    """Saves that have begun and not ended (Orbax renames the folder when it is complete), as names and inodes."""
+    found = set()
+    for path in (project.folder / ".aura/checkpoints").glob("*/*.orbax-checkpoint-tmp*"):
+        with suppress(FileNotFoundError):  # it has ended since it was listed
+            found.add((path.name, path.stat().st_ino))
+    return found
 
 
 def saved(project: Project) -> set[Path]:
@@ -41,17 +46,17 @@ def saved(project: Project) -> set[Path]:
 
 def kill_after_a_while(project: Project, delay: float, *, in_a_save: bool) -> bool:
     """Start, wait for a new checkpoint and `delay` more (and for a save to begin), kill; whether it was in a save."""
-    before = saved(project)
+    before, stale = saved(project), in_flight(project)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(COMMAND, cwd=project.folder, env=project.environment, **quiet) as process:
         while not saved(project) - before and process.poll() is None:
             time.sleep(0.002)
         time.sleep(delay)
-        while in_a_save and process.poll() is None and not in_flight(project):
+        while in_a_save and process.poll() is None and not in_flight(project) - stale:
             time.sleep(0.0002)
         assert process.poll() is None, "the run ended before it was killed: give it more steps"
         process.send_signal(signal.SIGKILL)
-    return in_flight(project)
+    return bool(in_flight(project) - stale)
 
 
 def test_a_run_killed_twenty_times_ends_in_the_same_losses_and_weights(built: Project, tmp_path: Path):

@@ -54,7 +54,7 @@ def trainer(cloud: Cloud, worker: int) -> int:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if b"aura.tpu.pod_run" in words:
             return pid
-    return 0
+    raise AssertionError(f"worker {worker} trains nothing")
 
 
 def repro(launcher: Project, log: Path) -> subprocess.Popen[bytes]:
