@@ -109,7 +109,7 @@ def test_a_supervised_run_that_loses_processes_ends_in_the_same_weights(mesh_pro
             children = sorted(psutil.Process(supervisor.pid).children(), key=lambda child: child.pid)
             os.kill(children[victim].pid, blow)
             psutil.wait_procs(children, timeout=60)
-        assert supervisor.wait(timeout=120) == 0, log.read_text()
+        assert supervisor.wait(timeout=300) == 0, log.read_text()
     assert log.read_text().count("all are started again") == 3
     weights = "models/lm/model.safetensors"
     assert files.sha256_file(project.folder / weights) == files.sha256_file(undisturbed.folder / weights)
@@ -118,9 +118,9 @@ def test_a_supervised_run_that_loses_processes_ends_in_the_same_weights(mesh_pro
 
 
 def wait_for_checkpoint(project: Project) -> None:
-    """Until a process has saved something that was not there before."""
+    """Until a process has saved something that was not there before; long enough for a busy machine."""
     found = lambda: {path for path in (project.folder / ".aura/checkpoints").glob("*/*") if path.name.isdigit()}  # noqa: E731
-    before, deadline = found(), time.monotonic() + 120
+    before, deadline = found(), time.monotonic() + 300
     while not found() - before:
-        assert time.monotonic() < deadline, "no checkpoint within two minutes"
+        assert time.monotonic() < deadline, "no checkpoint within five minutes"
         time.sleep(0.01)
