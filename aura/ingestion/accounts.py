@@ -1,14 +1,14 @@
 """Accounts: what became of each input file, counted where it happens and never by subtraction.
 
-A file's account is an object while the file is read, and a row of an Arrow table from then on: 30,000 objects take a
-second to move between processes and sum up, and memory that grows with the corpus.
+A file's account is an object while the file is read, and a row of an Arrow table from then on: 30,000 objects would
+take a second to move between processes and to sum up.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
-from operator import attrgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -72,40 +72,34 @@ def shards(accounts: pa.Table) -> list[int]:
 
 def records(accounts: pa.Table) -> Iterator[dict[str, Any]]:
     """What a manifest says of each file; accounts of a large file's blocks, which follow each other, are added up."""
-    held: dict[str, Any] = {}
-    for record in _rows(accounts):
-        if held.get("file") == record["file"]:
-            held = {"file": record["file"]} | {key: held[key] + record[key] for key in (*_NUMBERS, "cut", "lost")}
-            continue
-        if held:
-            yield _shown(held)
-        held = record
-    if held:
-        yield _shown(held)
+    for _, blocks in groupby(_rows(accounts), itemgetter("file")):
+        whole, *others = blocks
+        for block in others:
+            whole |= {key: whole[key] + block[key] for key in (*_NUMBERS, "cut")}
+            whole["lost"] += block["lost"]
+        yield _shown(whole)
 
 
 def _rows(accounts: pa.Table) -> Iterator[dict[str, Any]]:
-    for batch in accounts.select(["file", *_NUMBERS, "cut", "lost"]).to_batches():
-        for file, *numbers, lost in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            counts = dict(zip((*_NUMBERS, "cut"), numbers, strict=True))
-            yield {"file": file, **counts, "lost": Counter(dict(lost))}
+    names = ("file", *_NUMBERS, "cut", "lost")
+    for batch in accounts.select(names).to_batches():
+        columns = (column.to_pylist() for column in batch.columns)
+        yield from (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
 
 
 def _shown(counts: dict[str, Any]) -> dict[str, Any]:
-    """A cut is said only of what was cut, and losses are sorted."""
+    """Losses summed up and sorted; a cut is said only of what was cut."""
+    lost: dict[str, int] = {}
+    for reason, count in counts.pop("lost"):
+        lost[reason] = lost.get(reason, 0) + count
     cut = counts.pop("cut")
-    lost = dict(sorted(counts.pop("lost").items()))
-    return counts | ({"cut": cut} if cut else {}) | {"lost": lost}
+    return counts | ({"cut": cut} if cut else {}) | {"lost": dict(sorted(lost.items()))}
 
 
 def totals(accounts: pa.Table) -> dict[str, Any]:
     """The sums of a manifest, over files."""
-    names = accounts["file"].to_pylist()
-    files = (len(names) > 0) + sum(one != other for one, other in pairwise(names))
-    lost: Counter[str] = Counter()
-    for chunk in accounts["lost"].chunks:
-        for reason, count in zip(chunk.keys.to_pylist(), chunk.items.to_pylist(), strict=True):
-            lost[reason] += count
+    files = sum(1 for _ in groupby(accounts["file"].to_pylist()))
+    lost = [entry for entries in accounts["lost"].to_pylist() for entry in entries]
     sums = {name: pc.sum(accounts[name], min_count=0).as_py() for name in (*_NUMBERS, "cut")}
     documents = sums.pop("documents")
     return _shown({"files": files, "documents": documents, **sums, "lost": lost})

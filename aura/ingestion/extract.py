@@ -4,7 +4,7 @@ A document's shard is a hash of its file (and of its block of 1,024 documents, i
 changed file changes its own shards and no other. Two steps, both through the action cache: batches of files, and
 blocks of large ones, become packs of documents (`packs.py`, `blocks.py`), and packs become shards (`assembly.py`).
 What either finds in the cache it does not do again: with one of 30,000 files changed, one file is extracted and
-one shard of 16 written. Memory does not grow with the corpus but for the files' accounts (1 kB each). The same bytes
+one shard of 16 written. Memory does not grow with the corpus but for the files' names and accounts. The same bytes
 come out on any number of cores and whatever the cache held, because files keep their order.
 """
 
