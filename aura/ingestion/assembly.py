@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import xxhash
 
 from aura.cache import Cache, action_key
@@ -64,4 +65,5 @@ def write(shard: Shard, *, cache: Cache, folder: Path, place: Place) -> Kept | N
         else:
             writer.add(table)
     writer.close()
+    pa.default_memory_pool().release_unused()  # else each worker grows with the shards it has written
     return place.keep(cache, shard.key, {}, {"parquet": shard.path(folder)}) if whole else None
