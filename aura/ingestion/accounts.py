@@ -89,11 +89,14 @@ def _rows(accounts: pa.Table) -> Iterator[dict[str, Any]]:
 
 def _shown(counts: dict[str, Any]) -> dict[str, Any]:
     """Losses summed up and sorted; a cut is said only of what was cut."""
+    cut, losses = counts.pop("cut"), counts.pop("lost")
+    if cut:
+        counts["cut"] = cut
     lost: dict[str, int] = {}
-    for reason, count in counts.pop("lost"):
+    for reason, count in losses:
         lost[reason] = lost.get(reason, 0) + count
-    cut = counts.pop("cut")
-    return counts | ({"cut": cut} if cut else {}) | {"lost": dict(sorted(lost.items()))}
+    counts["lost"] = dict(sorted(lost.items()))
+    return counts
 
 
 def totals(accounts: pa.Table) -> dict[str, Any]:

@@ -8,6 +8,7 @@ one shard of 16 written. Memory does not grow with the corpus but for the files'
 come out on any number of cores and whatever the cache held, because files keep their order.
 """
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -82,6 +83,7 @@ def extract(
     `on_bad_file: fail`, at the first file that cannot be used.
     """
     batches = list(packs.batches(list_files(source), blocks.is_large(source, settings.max_document_bytes)))
+    gc.freeze()  # 100,000 files: else each of Python's searches for garbage goes through them all
     recipe = Recipe(name, source, settings, read_lexicon(Path(settings.lexicon)))
     if recipe.lexicon.notice:
         console.err.print(recipe.lexicon.notice, markup=False)
