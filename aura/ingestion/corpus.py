@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from aura import placement
+from aura import arrow, placement
 from aura.errors import UserError
+
+arrow.leave_pandas_out()
 
 EMOTIONS = ("joy", "sadness", "anger", "fear", "disgust", "surprise", "trust", "anticipation")
 

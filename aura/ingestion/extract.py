@@ -4,10 +4,11 @@ A document's shard is a hash of its file (and of its block of 1,024 documents, i
 changed file changes its own shards and no other. Two steps, both through the action cache: batches of files, and
 blocks of large ones, become packs of documents (`packs.py`, `blocks.py`), and packs become shards (`assembly.py`).
 What either finds in the cache it does not do again: with one of 30,000 files changed, one file is extracted and
-one shard of 16 written. Memory does not grow with the corpus but for the files' accounts (1 kB each). The same bytes
+one shard of 16 written. Memory does not grow with the corpus but for the files' names and accounts. The same bytes
 come out on any number of cores and whatever the cache held, because files keep their order.
 """
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from aura import console, parallel
 from aura.cache import Cache, action_key, code_key
@@ -80,19 +83,19 @@ def extract(
     `on_bad_file: fail`, at the first file that cannot be used.
     """
     batches = list(packs.batches(list_files(source), blocks.is_large(source, settings.max_document_bytes)))
+    gc.freeze()  # 100,000 files: else each of Python's searches for garbage goes through them all
     recipe = Recipe(name, source, settings, read_lexicon(Path(settings.lexicon)))
     if recipe.lexicon.notice:
         console.err.print(recipe.lexicon.notice, markup=False)
     with replaced_folder(out) as folder, parallel.executors(SMALL, cluster) as executor_for:
         job = _Job(recipe, cache, _namespace(recipe), executor_for, place)
         stored = [pack for found in job.packs(batches) for pack in found]
-        totals = accounts.totals(account for pack in stored for account in pack.accounts)
+        files = pa.concat_tables([pack.accounts for pack in stored])
+        totals = accounts.totals(files)
         if not totals["documents"]:
             raise UserError(_nothing_readable(name, source, totals))
         job.write_shards(stored, batches, folder, totals["bytes_kept"])
-        files = accounts.per_file(account for pack in stored for account in pack.accounts)
-        head = {"format": 1, "totals": totals}
-        write_records(folder / "manifest.json", head, "files", (account.as_json() for account in files))
+        write_records(folder / "manifest.json", {"format": 1, "totals": totals}, "files", accounts.records(files))
     return totals, job.work
 
 
@@ -121,13 +124,17 @@ class _Job:
 
     def packs(self, batches: list[Batch]) -> list[list[Pack]]:
         """The packs of every batch, in order; those that the cache lacks are made, large files last."""
+        known = at_once(partial(packs.is_known, self.cache, self.namespace), batches)
+        batches = [
+            packs.hashed(batch) if seen or batch.large else batch for batch, seen in zip(batches, known, strict=True)
+        ]
         found = at_once(self._find, batches)
         missing = [number for number, packs in enumerate(found) if packs is None]
         pool = self.executor_for(sum(batches[number].size for number in missing))
         small = [number for number in missing if not batches[number].large]
         make = partial(_make, cache=self.cache, namespace=self.namespace, recipe=self.recipe)
         made = parallel.ordered_map(pool, make, [batches[number] for number in small])
-        self._stop_on_bad(pack for packs in found if packs for pack in packs)
+        self._stop_on_bad([pack for packs in found if packs for pack in packs])
         for number, (pack, files) in zip(small, track(made, f"extract {self.recipe.name}", len(small)), strict=True):
             self._stop_on_bad([pack])
             self.work.files_extracted += files
@@ -155,9 +162,10 @@ class _Job:
         self.work.blocks_extracted += made
         return found
 
-    def _stop_on_bad(self, stored: Any) -> None:  # noqa: ANN401 - an iterable of packs
+    def _stop_on_bad(self, stored: list[Pack]) -> None:
         if self.recipe.settings.on_bad_file == "fail":
-            accounts.stop_on_bad(account for pack in stored for account in pack.accounts)
+            for pack in stored:
+                accounts.stop_on_bad(pack.accounts)
 
     def write_shards(self, stored: list[Pack], batches: list[Batch], folder: Path, size: int) -> None:
         """Write every shard into `folder`; a pack that the cache lost since it was made or found is made again."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from aura.ingestion.document import Continued, Item, Lost, cut, cut_place
 
 BLOCK_BYTES = 4_000_000
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 BLANK_LINES = re.compile(rb"(?:\r?\n[ \t]*){2,}")
 
 
@@ -25,6 +26,13 @@ def txt_documents(stream: Any, how: Literal["file", "blank_line", "line"], limit
             if part.data.strip():
                 yield from cut(part.data, limit, kind)
             kind = bytes
+
+
+def whole_file(data: bytes, limit: int) -> Item | None:
+    """What `txt_documents` gives of a file that is one document, where that takes no decoding and no cut; else None."""
+    if len(data) > limit or data.startswith(_MARKS):
+        return None
+    return data if data and not data.isspace() else Lost("empty")
 
 
 @dataclass(frozen=True)

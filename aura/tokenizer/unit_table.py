@@ -2,7 +2,7 @@
 
 Arrow does both without the interpreter lock, so threads share one table; it may also be kept from one run to the next
 (`content`, `restore`). Arrow indexes the table anew for every block of text, 30 ms for 150,000 units: hence
-blocks of 32 MB, and a limit, which also bounds the table to 100 MB of memory. SentencePiece gets units by the
+blocks of 40 MB, and a limit, which also bounds the table to 100 MB of memory. SentencePiece gets units by the
 hundred in one text: a call for each costs five times what it computes.
 """
 
@@ -24,7 +24,7 @@ from aura.tokenizer.units import SEPARATOR, Cutter, Offsets
 Known = tuple[pa.StringArray, pa.BinaryArray]  # units, and the ids of each as the bytes of int32
 
 SMALL = 200_000  # characters; for less, SentencePiece is done before a table is prepared
-BLOCK_BYTES = 4_000_000, 32_000_000  # of text, least and most; encoding a block takes 6 times as much memory
+BLOCK_CHARS = 4_000_000, 40_000_000  # of text, least and most; encoding a block takes 6 times as much memory
 
 FEW_UNITS = 1000  # of a table that has not seen much text
 MAX_UNITS = 500_000  # the first so many are kept; what comes later is rare, and encoded in each block that has it
@@ -58,21 +58,22 @@ class UnitTable:
     def encode_texts(self, texts: Sequence[str], threads: int) -> list[Ids]:
         """The ids of each text, in blocks that threads share."""
         pool = ThreadPoolExecutor(threads) if threads > 1 else parallel.SerialExecutor()
-        with pool:
-            column = pa.array(texts, pa.large_string())
-            self._sample(column)
-            encoded = list(parallel.ordered_map(pool, self.encode_block, blocks(column, threads)))
         ids: list[Ids] = []
-        for flat, counts in encoded:
-            ends = np.cumsum(counts).tolist()
-            ids += [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        with pool:
+            self._sample(texts)
+            for flat, counts in parallel.ordered_map(pool, self._encode_strings, blocks(texts, threads)):
+                ends = np.cumsum(counts).tolist()
+                ids += [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         return ids
 
-    def _sample(self, texts: pa.LargeStringArray) -> None:
+    def _sample(self, texts: Sequence[str]) -> None:
         """Learn the common units of much text at once, lest each thread learn them."""
-        of_each = int(_buffers(texts)[1][-1]) // BLOCK_BYTES[0]
+        of_each = sum(map(len, texts)) // BLOCK_CHARS[0]
         if of_each > 1 and len(self) < FEW_UNITS:
-            self.encode_block(texts.take(pa.array(range(0, len(texts), of_each))))
+            self._encode_strings(texts[::of_each])
+
+    def _encode_strings(self, texts: Sequence[str]) -> tuple[Ids, Offsets]:
+        return self.encode_block(pa.array(texts, pa.large_string()))
 
     def encode_block(self, texts: pa.LargeStringArray) -> tuple[Ids, Offsets]:
         """All ids of `texts`, one text after the other, and the number of ids of each text."""
@@ -139,13 +140,12 @@ class UnitTable:
                 self._known = (pa.concat_arrays([known, units]), pa.concat_arrays([ids, encoded]))
 
 
-def blocks(texts: pa.LargeStringArray, threads: int) -> Iterator[pa.LargeStringArray]:
-    """Cut a column into runs of texts of about equal size, as many for each thread."""
-    _, documents = _buffers(texts)
-    size = int(documents[-1])
-    least, most = BLOCK_BYTES
-    number = min(math.ceil(size / (most * threads)) * threads, size // least)
-    bounds = np.searchsorted(documents, np.linspace(0, size, max(number, 1) + 1))
+def blocks(texts: Sequence[str], threads: int) -> Iterator[Sequence[str]]:
+    """Cut a list into runs of texts of about equal size, as many for each thread."""
+    ends = np.cumsum([0, *map(len, texts)])
+    least, most = BLOCK_CHARS
+    number = min(math.ceil(ends[-1] / (most * threads)) * threads, ends[-1] // least)
+    bounds = np.searchsorted(ends, np.linspace(0, ends[-1], max(number, 1) + 1))
     bounds[-1] = len(texts)  # empty texts at the end included
     for start, end in pairwise(np.unique(bounds).tolist()):
         yield texts[start:end]

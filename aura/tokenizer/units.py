@@ -6,12 +6,12 @@ of scores that are exact in 32 bits; `aura.tokenizer.train` rounds them.) Such c
 "the", " (", a character of Chinese, and text repeats them so often that only one in 80 has to be encoded.
 
 Cuts are found on bytes, 1 ns each: a table of 65,536 says for a pair of neighbouring bytes whether to cut, not to,
-or, outside of ASCII, to look at four bytes in a hashed table of character pairs. Where hashes collide a cut is
-missed, never made wrongly.
+or, before a character of three bytes or more, to look at four bytes in a hashed table of character pairs. (The scripts
+of two bytes part words by spaces: there the first table is enough.) Where hashes, or bytes of several characters, are
+the same a cut is missed, never made wrongly.
 """
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from aura.tokenizer.symbols import SPACE
 
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
+Windows = npt.NDArray[np.uint32]
 
 SEPARATOR = "\0"  # in no piece, hence always a unit of its own, of one id
 JOINED, CUT, LOOK_CLOSER = 0, 1, 2
@@ -39,13 +40,10 @@ class Cutter:
     """
 
     def __init__(self, pieces: Iterable[str]) -> None:
-        pairs: set[tuple[str, str]] = set()
-        for piece in pieces:
-            pairs.update(pairwise(piece))
-        self._verdicts = pa.array(_verdicts(pairs).ravel())
+        before, after = _pairs(pieces)
+        self._verdicts = pa.array(_verdicts(before, after).ravel())
         self._joined = np.zeros(1 << _HASH_BITS, np.bool_)
-        windows = np.array([_window(pair) for pair in pairs], np.uint32)
-        self._joined[_hashed(windows)] = True
+        self._joined[_hashed(before << np.uint32(16) | after)] = True
 
     def bounds(self, text: Bytes, documents: Offsets) -> npt.NDArray[np.int32]:
         """The byte (int32) at which each unit of `text` (valid UTF-8, not empty) begins, ascending; and its size.
@@ -53,58 +51,71 @@ class Cutter:
         `documents` holds the byte at which each document begins, and that after the last; units end there too. A
         literal U+2581 is a unit of its own.
         """
-        forced = np.union1d(documents, _literal_bounds(text))
-        parts = [np.zeros(1, np.int32)]
-        for begin in range(1, len(text), STEP):
-            end = min(begin + STEP, len(text))
-            # Neighbouring bytes as 16-bit numbers, without computing: a view that moves on by one byte.
-            pairs = np.ndarray(end - begin, np.dtype("<u2"), text, begin - 1, (1,)).astype(np.uint16)
-            verdicts = pc.take(self._verdicts, pa.array(pairs), boundscheck=False).to_numpy().copy()
-            verdicts[forced[slice(*np.searchsorted(forced, (begin, end)))] - begin] = CUT
-            found = np.flatnonzero(verdicts != JOINED)
-            unsure = np.flatnonzero(verdicts[found] == LOOK_CLOSER)
-            found += begin
-            if len(unsure):
-                kept = np.ones(len(found), np.bool_)
-                kept[unsure] = ~self._joined[_hashed(_windows(text, found[unsure]))]
-                found = found[kept]
-            parts.append(found.astype(np.int32))
-        return np.concatenate([*parts, np.array([len(text)], np.int32)])
+        cuts = (self._cuts(text, begin, min(begin + STEP, len(text)), documents) for begin in range(1, len(text), STEP))
+        return np.concatenate([np.zeros(1, np.int32), *cuts, np.array([len(text)], np.int32)])
+
+    def _cuts(self, text: Bytes, begin: int, end: int, documents: Offsets) -> npt.NDArray[np.int32]:
+        """The bytes from `begin` (not 0) to `end` at which units begin."""
+        # Neighbouring bytes as 16-bit numbers, without computing: a view that moves on by one byte.
+        pairs = np.ndarray(end - begin, np.dtype("<u2"), text, begin - 1, (1,)).astype(np.uint16)
+        verdicts = pc.take(self._verdicts, pa.array(pairs), boundscheck=False).to_numpy().copy()
+        look_closer = verdicts == LOOK_CLOSER
+        if look_closer.any():
+            unsure = np.flatnonzero(look_closer)
+            verdicts[unsure] = ~self._joined[_hashed(_windows(text, unsure + begin))]
+        verdicts[documents[slice(*np.searchsorted(documents, (begin, end)))] - begin] = CUT
+        verdicts[_literal_bounds(text, begin, end) - begin] = CUT
+        cuts: npt.NDArray[np.int32] = np.flatnonzero(verdicts.view(np.bool_)).astype(np.int32)
+        cuts += np.int32(begin)
+        return cuts
 
 
-def _verdicts(pairs: set[tuple[str, str]]) -> Bytes:
+def _pairs(pieces: Iterable[str]) -> tuple[Windows, Windows]:
+    """The characters that pieces have side by side: the last two bytes of the first and the first two of the second."""
+    codes = np.frombuffer(SEPARATOR.join(pieces).encode("utf-32-le"), np.uint32).astype(np.uint64)
+    pairs = np.unique(codes[:-1] << np.uint64(32) | codes[1:])
+    first, second = pairs >> np.uint64(32), pairs & np.uint64(0xFFFFFFFF)
+    inside = (first != ord(SEPARATOR)) & (second != ord(SEPARATOR))
+    known, places = np.unique(np.concatenate([first[inside], second[inside]]), return_inverse=True)
+    characters = [chr(code).encode() for code in known.tolist()]
+    last = np.array([int.from_bytes((b"\0" + character)[-2:]) for character in characters], np.uint32)
+    begin = np.array([int.from_bytes((character + b"\0")[:2]) for character in characters], np.uint32)
+    of_first, of_second = np.split(places, 2)
+    return last[of_first], begin[of_second]
+
+
+def _verdicts(before: Windows, after: Windows) -> Bytes:
     """(256, 256): what to do between two bytes, the second one first, as little-endian numbers have it."""
     verdicts = np.full((256, 256), CUT, np.uint8)
-    for first, second in pairs:
-        verdicts[second.encode()[0], first.encode()[-1]] = JOINED
-    beyond_ascii = np.zeros((256, 256), np.bool_)
-    beyond_ascii[0x80:, :] = beyond_ascii[:, 0x80:] = True
-    verdicts[beyond_ascii & (verdicts == JOINED)] = LOOK_CLOSER
+    verdicts[after >> 8, before & 0xFF] = JOINED
+    of_three_bytes = verdicts[0xE0:]
+    of_three_bytes[of_three_bytes == JOINED] = LOOK_CLOSER
     verdicts[0x80:0xC0, :] = JOINED  # inside of a character
     return verdicts
 
 
-def _literal_bounds(text: Bytes) -> Offsets:
-    """The byte at which each U+2581 of `text` begins, and the one after it."""
-    first = np.flatnonzero(text[:-2] == _LITERAL[0])
-    begins: Offsets = first[(text[first + 1] == _LITERAL[1]) & (text[first + 2] == _LITERAL[2])]
-    return np.concatenate([begins, begins + len(_LITERAL)])
+def _literal_bounds(text: Bytes, begin: int, end: int) -> Offsets:
+    """The bytes from `begin` to `end` where a U+2581 of `text` begins, and those after one."""
+    first = max(begin - len(_LITERAL), 0)
+    near = text[first : end + len(_LITERAL)]
+    found = near[:-2] == _LITERAL[0]
+    found &= near[1:-1] == _LITERAL[1]
+    found &= near[2:] == _LITERAL[2]
+    if not found.any():  # nearly always, and quickly known
+        return np.empty(0, np.int64)
+    begins = np.flatnonzero(found) + first
+    bounds = np.concatenate([begins, begins + len(_LITERAL)])
+    return bounds[(bounds >= begin) & (bounds < end)]
 
 
-def _window(pair: tuple[str, str]) -> int:
-    """What the hashed table knows of two characters: the last two bytes of one and the first two of the other."""
-    before, after = (character.encode() for character in pair)
-    return int.from_bytes((b"\0" + before)[-2:] + (after + b"\0")[:2])
-
-
-def _windows(text: Bytes, places: Offsets) -> npt.NDArray[np.uint32]:
-    """`_window` of the characters around each place (not 0) of `text`."""
+def _windows(text: Bytes, places: Offsets) -> Windows:
+    """The last two bytes before each place (not 0) of `text` and the first two after it, as `_pairs` has them."""
     last, first = (text[place].astype(np.uint32) for place in (places - 1, places))
     before_last = np.where(last >= 0x80, text[places - 2], 0).astype(np.uint32)
-    after_first = np.where(first >= 0x80, text[np.minimum(places + 1, len(text) - 1)], 0).astype(np.uint32)
-    return (before_last << 24 | last << 16 | first << 8 | after_first).astype(np.uint32)
+    after_first = text[places + 1].astype(np.uint32)  # of a character of three bytes
+    return np.asarray(before_last << 24 | last << 16 | first << 8 | after_first, np.uint32)
 
 
-def _hashed(windows: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    hashed: npt.NDArray[np.uint32] = (windows * _MULTIPLIER) >> np.uint32(32 - _HASH_BITS)
+def _hashed(windows: Windows) -> Windows:
+    hashed: Windows = (windows * _MULTIPLIER) >> np.uint32(32 - _HASH_BITS)
     return hashed

@@ -98,7 +98,7 @@ def test_user_symbols_are_cut_nowhere(build, documents: list[str]):
 def test_blocks_and_threads_change_nothing(tokenizer: Tokenizer, documents: list[str], monkeypatch):
     texts = [text for document in documents for text in (document, "")]
     expected = table_ids(tokenizer, texts)
-    monkeypatch.setattr(unit_table, "BLOCK_BYTES", (10_000, 20_000))
+    monkeypatch.setattr(unit_table, "BLOCK_CHARS", (10_000, 20_000))
     monkeypatch.setattr("aura.tokenizer.units.STEP", 1000)
     assert table_ids(tokenizer, texts, threads=4) == expected
 
