@@ -93,16 +93,17 @@ def _without_main() -> Iterator[None]:
 
 
 @contextmanager
-def executors(small: int, cluster: str | None = None) -> Iterator[Callable[[int], Executor]]:
-    """A function that takes the size of some work and says what should run it.
+def executors(small: int, cluster: str | None = None) -> Iterator[Callable[..., Executor]]:
+    """A function that takes the size of some work, and of how many tasks it is if that is known, and says what runs it.
 
-    Work below `small`, in whatever unit, runs in this process; the first that is not starts `executor`, once.
+    Work below `small`, in whatever unit, or of one task, runs in this process; the first that is not starts
+    `executor`, once.
     """
     with ExitStack() as stack:
         started: list[Executor] = []
 
-        def executor_for(size: int) -> Executor:
-            if size < small and not started:
+        def executor_for(size: int, tasks: int | None = None) -> Executor:
+            if not started and (size < small or tasks == 1):
                 return SerialExecutor()
             if not started:
                 started.append(stack.enter_context(executor(cluster)))

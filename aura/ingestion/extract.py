@@ -116,7 +116,7 @@ class _Job:
     """One run: what it works with, and how much it had to do."""
 
     def __init__(
-        self, recipe: Recipe, cache: Cache, namespace: str, executor_for: Callable[[int], Executor], place: Place
+        self, recipe: Recipe, cache: Cache, namespace: str, executor_for: Callable[..., Executor], place: Place
     ) -> None:
         self.recipe, self.cache, self.namespace, self.executor_for = recipe, cache, namespace, executor_for
         self.place = place
@@ -176,7 +176,7 @@ class _Job:
         missing = [shard for shard, known in zip(planned, kept, strict=True) if known is None]
         self.work.shards_written = len(missing)
         # Writing a shard costs about a quarter of extracting its documents.
-        pool = self.executor_for(size * len(missing) // (4 * self.recipe.settings.shards))
+        pool = self.executor_for(size * len(missing) // (4 * self.recipe.settings.shards), len(missing))
         for shard, written in zip(missing, parallel.ordered_map(pool, write, missing), strict=True):
             if written is None:  # its packs are removed from the cache if damaged, so that they are missed now
                 self.packs(batches)

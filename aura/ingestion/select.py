@@ -130,7 +130,7 @@ def _write(
     known = {task.key: kept for task, kept in zip(tasks, recalled, strict=True)}
     missing = [task for task in tasks if known[task.key] is None]
     with parallel.executors(SMALL) as executor_for:
-        pool = executor_for(sum(task.file.size for task in missing))
+        pool = executor_for(sum(task.file.size for task in missing), len(missing))
         made = parallel.ordered_map(pool, partial(_write_shard, cache=cache, place=place), missing)
         for task, kept in zip(missing, track(made, "select", len(missing)), strict=True):
             known[task.key] = kept

@@ -40,7 +40,7 @@ def count_corpus(folder: Path, splitting: Splitting, cache: Cache) -> Counts:
     found = dict(zip(shards, recalled, strict=True))
     missing = [shard for shard in shards if found[shard] is None]
     with parallel.executors(SMALL) as executor_for:
-        pool = executor_for(sum(shard.size for shard in missing))
+        pool = executor_for(sum(shard.size for shard in missing), len(missing))
         made = parallel.ordered_map(pool, partial(_count, splitting=splitting, code=code, cache=cache), missing)
         return _total(next(made) if known is None else known for known in found.values())
 
