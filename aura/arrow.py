@@ -1,9 +1,25 @@
-"""PyArrow without pandas: for a process that keeps no data frames, 0.3 s of start-up and 40 MB."""
+"""Two needs of all who use PyArrow: tables as bytes, and PyArrow without pandas (0.3 s of start-up, and 40 MB)."""
 
 import sys
 from importlib.abc import MetaPathFinder
 
 import pyarrow as pa
+
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")  # half the disk of plain text, at little time
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """A table in Arrow's stream format, compressed by LZ4."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as writer:
+        writer.write_table(table.combine_chunks())
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def from_bytes(data: bytes) -> pa.Table:
+    """The table of `to_bytes`."""
+    return pa.ipc.open_stream(data).read_all()
 
 
 class _NoPandas(MetaPathFinder):

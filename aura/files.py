@@ -56,9 +56,14 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything JSON 
 
 def write_records(path: Path, head: dict[str, Any], key: str, records: Iterable[Any]) -> None:
     """Write the JSON object `head` (not empty) with a list under `key`, one record a line, so that it diffs well."""
-    lines = ",\n".join(map(json.JSONEncoder(ensure_ascii=False).encode, records))
+    write_lines(path, head, key, map(json.JSONEncoder(ensure_ascii=False).encode, records))
+
+
+def write_lines(path: Path, head: dict[str, Any], key: str, lines: Iterable[str]) -> None:
+    """`write_records` of records that are JSON already."""
     opening = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
-    write_bytes(path, f"{opening},\n  {json.dumps(key)}: [\n{lines}\n]}}\n".encode())
+    joined = ",\n".join(lines)
+    write_bytes(path, f"{opening},\n  {json.dumps(key)}: [\n{joined}\n]}}\n".encode())
 
 
 def read_json(path: Path, made_by: str) -> Any:  # noqa: ANN401 - anything JSON can hold

@@ -85,7 +85,7 @@ class Extract(Section):
     on_bad_file: Literal["skip", "fail"]
     max_document_bytes: int = Field(ge=1000, le=1_000_000_000)
     lexicon: str
-    shards: int = Field(ge=1, le=256)
+    shards: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
 
 
 def _store_url(value: object) -> str | None:

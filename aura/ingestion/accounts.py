@@ -4,6 +4,7 @@ A file's account is an object while the file is read, and a row of an Arrow tabl
 take a second to move between processes and to sum up.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,14 +33,13 @@ class FileAccount:
     bytes_kept: int = 0
     documents: int = 0
     cut: int = 0  # how often a document was cut for its size
-    lost: Counter[str] = field(default_factory=Counter)  # documents by reason
+    lost: dict[str, int] = field(default_factory=dict)  # documents by reason
     first_bad: str = ""  # place and reason of the first loss that makes a file a bad one
     digest: str = ""  # XXH3 of the bytes that were read, or why they could not be
-    rows: dict[int, int] = field(default_factory=dict)  # documents by shard
 
     def lose(self, lost: Lost, place: str) -> None:
         """Count a loss; `place` says where, if the loss itself does not."""
-        self.lost[lost.reason] += 1
+        self.lost[lost.reason] = self.lost.get(lost.reason, 0) + 1
         if not self.first_bad and lost.reason not in HARMLESS:
             where = ", ".join(filter(None, (place, lost.place)))
             self.first_bad = f"{where}: {lost.reason}" if where else lost.reason
@@ -49,63 +49,61 @@ SCHEMA = pa.schema(
     [
         ("file", pa.string()),
         *((name, pa.int64()) for name in (*_NUMBERS, "cut")),
-        ("lost", pa.map_(pa.string(), pa.int64())),
+        ("lost", pa.string()),  # JSON, reasons in order; empty where nothing was lost, as of nearly all files
         ("first_bad", pa.string()),
         ("digest", pa.string()),
-        ("rows", pa.map_(pa.int64(), pa.int64())),
     ]
 )
+_SHOWN = ("file", *_NUMBERS, "cut", "lost")  # what a manifest says of a file
 
 
 def table(accounts: list[FileAccount]) -> pa.Table:
     """The accounts as rows of `SCHEMA`, in their order."""
     columns: dict[str, list[Any]] = {name: list(map(attrgetter(name), accounts)) for name in SCHEMA.names}
-    for name in ("lost", "rows"):
-        columns[name] = [list(counts.items()) for counts in columns[name]]
+    columns["lost"] = [_json(counts) if counts else "" for counts in columns["lost"]]
     return pa.table(columns, SCHEMA)
 
 
-def shards(accounts: pa.Table) -> list[int]:
-    """The shards that got documents, in order."""
-    return sorted({shard for chunk in accounts["rows"].chunks for shard in chunk.keys.to_pylist()})
-
-
-def records(accounts: pa.Table) -> Iterator[dict[str, Any]]:
-    """What a manifest says of each file; accounts of a large file's blocks, which follow each other, are added up."""
-    for _, blocks in groupby(_rows(accounts), itemgetter("file")):
+def lines(accounts: pa.Table) -> Iterator[str]:
+    """What a manifest says of each file, as JSON; a large file's accounts follow each other, and are added up."""
+    columns = (accounts[name].to_pylist() for name in _SHOWN)
+    for _, blocks in groupby(zip(*columns, strict=True), itemgetter(0)):
         whole, *others = blocks
         for block in others:
-            whole |= {key: whole[key] + block[key] for key in (*_NUMBERS, "cut")}
-            whole["lost"] += block["lost"]
-        yield _shown(whole)
+            numbers = [one + other for one, other in zip(whole[1:-1], block[1:-1], strict=True)]
+            whole = (whole[0], *numbers, _added([whole[-1], block[-1]]))
+        yield _line(whole)
 
 
-def _rows(accounts: pa.Table) -> Iterator[dict[str, Any]]:
-    names = ("file", *_NUMBERS, "cut", "lost")
-    for batch in accounts.select(names).to_batches():
-        columns = (column.to_pylist() for column in batch.columns)
-        yield from (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
+def _line(shown: tuple[Any, ...]) -> str:
+    """One file of a manifest; a cut is said only of what was cut."""
+    file, *numbers, cut, lost = shown
+    return _LINE % (_string(file), *numbers, f', "cut": {cut}' if cut else "", lost or "{}")
 
 
-def _shown(counts: dict[str, Any]) -> dict[str, Any]:
-    """Losses summed up and sorted; a cut is said only of what was cut."""
-    cut, losses = counts.pop("cut"), counts.pop("lost")
-    if cut:
-        counts["cut"] = cut
-    lost: dict[str, int] = {}
-    for reason, count in losses:
-        lost[reason] = lost.get(reason, 0) + count
-    counts["lost"] = dict(sorted(lost.items()))
-    return counts
+_LINE = '{"file": %s, ' + ", ".join(f'"{name}": %d' for name in _NUMBERS) + '%s, "lost": %s}'
+_string = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _json(counts: dict[str, int]) -> str:
+    return json.dumps(counts, sort_keys=True, ensure_ascii=False)
+
+
+def _added(lost: list[str]) -> str:
+    """Losses summed up."""
+    return _json(sum((Counter(json.loads(one)) for one in lost if one), Counter[str]()))
 
 
 def totals(accounts: pa.Table) -> dict[str, Any]:
     """The sums of a manifest, over files."""
+    sums = {name: pc.sum(accounts[name], min_count=0).as_py() for name in ("documents", *_NUMBERS, "cut")}
+    cut = {"cut": times} if (times := sums.pop("cut")) else {}
+    lost = Counter[str]()
+    for entry in pc.value_counts(accounts["lost"]).to_pylist():
+        for reason, count in json.loads(entry["values"] or "{}").items():
+            lost[reason] += count * entry["counts"]
     files = sum(1 for _ in groupby(accounts["file"].to_pylist()))
-    lost = [entry for entries in accounts["lost"].to_pylist() for entry in entries]
-    sums = {name: pc.sum(accounts[name], min_count=0).as_py() for name in (*_NUMBERS, "cut")}
-    documents = sums.pop("documents")
-    return _shown({"files": files, "documents": documents, **sums, "lost": lost})
+    return {"files": files, **sums, **cut, "lost": dict(sorted(lost.items()))}
 
 
 def stop_on_bad(accounts: pa.Table) -> None:

@@ -1,69 +1,308 @@
-"""From packs to Parquet shards: those that the action cache knows are recalled, the others put together.
+"""One Parquet shard of an extracted source: planned, recalled from the action cache, or made.
 
-A shard's key names the files in it, or the blocks of large ones, in order; documents pass from pack to shard on
-disk, and a shard is written one row group at a time.
+A file belongs to the shard that a hash of its name says, whatever other files there are; so does each block of a
+large one. A shard is the unit of work and of the cache: a worker reads its files, cleans them and writes them, and
+keeps the finished shard with its files' accounts under the hash of those files. For a shard with a changed file, the
+rows of the others come from the latest shard of its place, and only what changed is read and cleaned; and where every
+file's stamp is as it was when that one was made, no file is even opened.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import xxhash
 
+from aura.arrow import from_bytes, to_bytes
 from aura.cache import Cache, action_key
-from aura.ingestion import accounts, packs
-from aura.ingestion.packs import Pack
+from aura.ingestion import accounts, blocks
+from aura.ingestion.blocks import Block
+from aura.ingestion.input_files import InputFile
+from aura.ingestion.rows import Extracted, Recipe, extract_files
 from aura.ingestion.shards import ShardWriter
 from aura.placement import Kept, Place
+from aura.placement import Shard as Stored
+
+FEWEST, MOST, SHARD_BYTES = 16, 4096, 10_000_000  # shards of a source, and of input in each, with `shards: auto`
+PORTION = 4_000_000  # bytes of files that are read, cleaned and looked up at once
+Piece = InputFile | Block
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard to write: its number, its key in the cache, and the keys of the packs with rows of it."""
+    """A shard to be: its number of how many, and the files and blocks in it, in order."""
 
     number: int
-    key: str
-    holders: list[str]
+    count: int
+    pieces: list[Piece]
+    order: list[int]  # each piece's file, by its place among all files of the source
+    digests: list[str] | None = None  # of the pieces, where they are known
+
+    @property
+    def cost(self) -> int:
+        """What making it takes, in bytes to extract: copying an extracted file costs about a quarter of that."""
+        size = sum(piece.size for piece in self.pieces if isinstance(piece, InputFile))
+        return size // 4 if self.digests else size
 
     def path(self, folder: Path) -> Path:
         """Its file."""
         return folder / f"{self.number:04d}.parquet"
 
 
-def planned(namespace: str, stored: Iterable[Pack]) -> list[Shard]:
-    """Every shard that gets documents."""
-    digests: dict[int, Any] = {}
-    holders: dict[int, list[str]] = {}
-    for pack in stored:
-        files, hashes, rows = (pack.accounts[name].to_pylist() for name in ("file", "digest", "rows"))
-        for file, digest, entries in zip(files, hashes, rows, strict=True):
-            for shard, _ in entries:
-                digests.setdefault(shard, xxhash.xxh3_128()).update(f"{file}\0{digest}\0".encode())
-        for shard in accounts.shards(pack.accounts):
-            holders.setdefault(shard, []).append(pack.key)
-    return [
-        Shard(number, action_key("shard", namespace, number, digests[number].hexdigest()), holders[number])
-        for number in sorted(digests)
-    ]
+@dataclass(frozen=True)
+class Built:
+    """A shard where it belongs, and the accounts of its files and blocks, in order."""
+
+    kept: Kept
+    accounts: pa.Table
+    extracted: int = 0  # files that were read and cleaned for it
 
 
-def recall(shard: Shard, *, cache: Cache, folder: Path, place: Place) -> Kept | None:
-    """Put a shard that was made before where it belongs; None if the cache does not know it, undamaged."""
-    return place.recall(cache, shard.key, {"parquet": shard.path(folder)})
+@dataclass(frozen=True)
+class Run:
+    """What decides a shard, and where it goes; the same for all shards of a source."""
+
+    recipe: Recipe
+    namespace: str
+    cache: Cache
+    folder: Path
+    place: Place
 
 
-def write(shard: Shard, *, cache: Cache, folder: Path, place: Place) -> Kept | None:
-    """Write one shard and keep it; None if the cache no longer has a pack with rows of it. Runs in a worker process."""
-    writer = ShardWriter(shard.path(folder))
-    whole = True
-    for holder in shard.holders:
-        table = packs.documents(cache, holder, shard.number)
-        if table is None:
-            whole = False  # and the others are looked at too, so that all that is lost is missed next
-        else:
-            writer.add(table)
-    writer.close()
+def shard_count(asked: int | str, size: int) -> int:
+    """How many shards `size` bytes of files are cut into."""
+    if isinstance(asked, int):
+        return asked
+    count = FEWEST
+    while count < MOST and size > count * SHARD_BYTES:
+        count *= 2
+    return count
+
+
+def planned(files: Sequence[InputFile], large: Mapping[InputFile, list[Block]], count: int) -> list[Shard]:
+    """All shards that have files; `large` has the blocks of those files that are taken apart."""
+    found = [Shard(number, count, [], []) for number in range(count)]
+    for place, file in enumerate(files):
+        for piece in large.get(file, (file,)) if large else (file,):
+            shard = found[_number(piece, count)]
+            shard.pieces.append(piece)
+            shard.order.append(place)
+    return [shard for shard in found if shard.pieces]
+
+
+def _number(piece: Piece, count: int) -> int:
+    first = piece.first if isinstance(piece, Block) else 0
+    name = f"{piece.name}\0{first}" if first else piece.name
+    return int(xxhash.xxh3_64_intdigest(name.encode()) % count)
+
+
+def find(shard: Shard, *, run: Run) -> Built | Shard:
+    """A shard that was made before, recalled to where it belongs; else the shard, with its digests if they may help."""
+    latest = _latest(shard, run)
+    if latest is None:
+        return shard
+    signature = _signature(shard)
+    if signature and latest.get("signature") == signature:
+        built = _recalled(shard, str(latest["key"]), run)
+        if built:
+            return built
+    shard = replace(shard, digests=[_digest(piece) for piece in shard.pieces])
+    key = _key(run, shard.pieces, shard.digests or [])
+    built = _recalled(shard, key, run)
+    if built:
+        _remember(shard, key, run)
+    return built or shard
+
+
+def make(shard: Shard, *, run: Run) -> Built | None:
+    """Write a shard and keep it; None if the cache no longer has a block of it. Runs in a worker process."""
+    with _opened_latest(shard, run) as latest:
+        writing = _Writing(shard.path(run.folder), run.recipe, latest)
+        for piece, digest in zip(shard.pieces, shard.digests or [""] * len(shard.pieces), strict=True):
+            if isinstance(piece, InputFile):
+                writing.add_file(piece, digest)
+            elif loaded := blocks.load(run.cache, piece):
+                writing.add_block(loaded)
+            else:
+                return None
+        writing.close()
+    found = pa.concat_tables(writing.accounts)
+    # The bytes that were read decide, should a file have changed since it was hashed.
+    key = _key(run, shard.pieces, found["digest"].to_pylist())
+    path = shard.path(run.folder)
+    kept = run.place.keep(run.cache, key, {}, {"parquet": path} if path.exists() else {})
+    run.cache.put(_accounts_key(key), {}, {"accounts": to_bytes(found)})
+    _remember(shard, key, run)
     pa.default_memory_pool().release_unused()  # else each worker grows with the shards it has written
-    return place.keep(cache, shard.key, {}, {"parquet": shard.path(folder)}) if whole else None
+    return Built(kept, found, writing.extracted)
+
+
+class _Writing:
+    """A shard under way: neighbours that are extracted, or copied from the latest shard, go together."""
+
+    def __init__(self, path: Path, recipe: Recipe, latest: "_Latest") -> None:
+        self.writer, self.recipe, self.latest = ShardWriter(path), recipe, latest
+        self.accounts: list[pa.Table] = []
+        self.extracted = 0
+        self.fresh: list[InputFile] = []
+        self.fresh_bytes = 0
+        self.copied = range(0)  # of the latest shard's accounts
+
+    def add_file(self, file: InputFile, digest: str) -> None:
+        """The next file; what it holds is in the latest shard, if one of this name and digest is."""
+        row = self.latest.rows.get((file.name, digest))
+        if row is None:
+            self._copy()
+            self.fresh.append(file)
+            self.fresh_bytes += file.size
+            if self.fresh_bytes >= PORTION:
+                self._extract()
+        else:
+            self._extract()
+            if row != self.copied.stop:
+                self._copy()
+                self.copied = range(row, row)
+            self.copied = range(self.copied.start, row + 1)
+
+    def add_block(self, block: Extracted) -> None:
+        """The next block of a large file."""
+        self._flush()
+        self.writer.add(block.documents)
+        self.accounts.append(block.accounts)
+
+    def close(self) -> None:
+        """Write what still waits."""
+        self._flush()
+        self.writer.close()
+
+    def _flush(self) -> None:
+        self._copy()
+        self._extract()
+
+    def _extract(self) -> None:
+        if self.fresh:
+            result = extract_files(self.fresh, self.recipe)
+            self.writer.add(result.documents)
+            self.accounts.append(result.accounts)
+            self.extracted += len(self.fresh)
+            self.fresh, self.fresh_bytes = [], 0
+
+    def _copy(self) -> None:
+        if self.copied:
+            for documents in self.latest.documents(self.copied):
+                self.writer.add(documents)
+            self.accounts.append(self.latest.accounts.slice(self.copied.start, len(self.copied)))
+            self.copied = range(0)
+
+
+class _Latest:
+    """The latest shard of a place, of which rows can be copied; or none."""
+
+    def __init__(self, accounts: pa.Table, file: pq.ParquetFile | None) -> None:
+        names = zip(accounts["file"].to_pylist(), accounts["digest"].to_pylist(), strict=True)
+        self.rows = {name: row for row, name in enumerate(names)}
+        self.accounts, self.file = accounts, file
+        self.ends = np.cumsum([0, *accounts["documents"].to_pylist()])
+
+    def documents(self, rows: range) -> Iterator[pa.Table]:
+        """The documents of some accounts in a row, a row group at a time."""
+        start, end = int(self.ends[rows.start]), int(self.ends[rows.stop])
+        if self.file is None:
+            return
+        first = 0
+        for number in range(self.file.metadata.num_row_groups):
+            count = self.file.metadata.row_group(number).num_rows
+            if first < end and start < first + count:
+                begin = max(start - first, 0)
+                group = self.file.read_row_group(number, use_threads=False)
+                yield group.slice(begin, min(end - first, count) - begin)
+            first += count
+
+
+_NONE = _Latest(accounts.SCHEMA.empty_table(), None)
+
+
+@contextmanager
+def _opened_latest(shard: Shard, run: Run) -> Iterator[_Latest]:
+    """What the cache has of the latest shard of this place, if it is of use and undamaged."""
+    latest = _latest(shard, run) if shard.digests else None
+    found = _accounts(run, latest["key"]) if latest else None
+    if latest is None or found is None:
+        yield _NONE
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "latest.parquet")
+        kept = run.place.recall(run.cache, latest["key"], {"parquet": path})
+        if kept is None:
+            yield _NONE
+        elif not (path.exists() or kept.stored):
+            yield _Latest(found, None)
+        else:
+            with Stored(path, 0, "", kept.stored.get(path)).opened() as file, pq.ParquetFile(file) as opened:
+                yield _Latest(found, opened)
+
+
+def _recalled(shard: Shard, key: str, run: Run) -> Built | None:
+    found = _accounts(run, key)
+    kept = None if found is None else run.place.recall(run.cache, key, {"parquet": shard.path(run.folder)})
+    return Built(kept, found) if kept else None
+
+
+def _accounts(run: Run, key: str) -> pa.Table | None:
+    entry = run.cache.get(_accounts_key(key))
+    data = entry.read("accounts") if entry else None
+    return None if data is None else from_bytes(data)
+
+
+def _accounts_key(key: str) -> str:
+    return action_key("accounts", key)
+
+
+def _latest(shard: Shard, run: Run) -> dict[str, Any] | None:
+    """Key and signature of the latest shard of this place; or of the one it was a part of, with half as many shards."""
+    places = [(shard.number, shard.count)]
+    if shard.count % 2 == 0:
+        places.append((shard.number % (shard.count // 2), shard.count // 2))
+    for place in places:
+        entry = run.cache.get(_place_key(run, *place))
+        if entry:
+            return dict(entry.record)
+    return None
+
+
+def _remember(shard: Shard, key: str, run: Run) -> None:
+    run.cache.put(_place_key(run, shard.number, shard.count), {"key": key, "signature": _signature(shard)}, {})
+
+
+def _place_key(run: Run, number: int, count: int) -> str:
+    return action_key("place", run.namespace, number, count)
+
+
+def _key(run: Run, pieces: list[Piece], digests: list[str]) -> str:
+    """Of a shard's content: the names and digests in it, in order."""
+    digest = xxhash.xxh3_128()
+    for piece, own in zip(pieces, digests, strict=True):
+        first = piece.first if isinstance(piece, Block) else 0
+        digest.update(f"{piece.name}\0{first}\0{own}\0".encode())
+    return action_key("shard", run.namespace, digest.hexdigest())
+
+
+def _digest(piece: Piece) -> str:
+    return piece.digest if isinstance(piece, Block) else piece.fingerprint()[0]
+
+
+def _signature(shard: Shard) -> str | None:
+    """A hash of its files' names and stamps; None if one of them has none."""
+    digest = xxhash.xxh3_128()
+    for piece in shard.pieces:
+        stamp = piece.key if isinstance(piece, Block) else piece.stamp
+        if not stamp:
+            return None
+        digest.update(f"{piece.name}\0{stamp}\0".encode())
+    return str(digest.hexdigest())

@@ -13,32 +13,30 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import pyarrow as pa
 import xxhash
 
+from aura.arrow import from_bytes, to_bytes
 from aura.cache import Cache, action_key
 from aura.errors import UserError
-from aura.ingestion import accounts, compression, packs
-from aura.ingestion.accounts import FileAccount
+from aura.ingestion import compression
+from aura.ingestion.accounts import FileAccount, table
 from aura.ingestion.compression import Damaged
 from aura.ingestion.document import Continued, Item, Lost
 from aura.ingestion.input_files import InputFile
-from aura.ingestion.packs import Batch, Pack
 from aura.ingestion.readers import documents
 from aura.ingestion.rows import Extracted, Recipe, extract_items
 from aura.params import Source
 
 SWELLING = 16  # how many times its size a compressed or Parquet file may come to, for planning
-Map = Callable[[Callable[["Task"], Pack], Iterator["Task"]], Iterator[Pack]]  # results in the order of tasks
+Made = tuple["Block", pa.Table]  # a block and its accounts
+Map = Callable[[Callable[["Task"], Made], Iterator["Task"]], Iterator[Made]]  # results in the order of tasks
 
 
-def is_large(source: Source, limit: int) -> Callable[[str, int], bool]:
-    """Whether a file of this name and size (bytes) is extracted in blocks; `limit` is `max_document_bytes`."""
-
-    def large(name: str, size: int) -> bool:
-        swells = source.kind == "parquet" or compression.is_compressed(name)
-        return size * (SWELLING if swells else 1) > limit // 2
-
-    return large
+def is_large(file: InputFile, recipe: Recipe) -> bool:
+    """Whether a file is extracted in blocks."""
+    swells = recipe.source.kind == "parquet" or compression.is_compressed(file.name)
+    return file.size * (SWELLING if swells else 1) > recipe.settings.max_document_bytes // 2
 
 
 @dataclass(frozen=True)
@@ -52,16 +50,47 @@ class Task:
     items: list[Item] | None
 
 
-def find(cache: Cache, namespace: str, batch: Batch) -> list[Pack] | None:
-    """The packs of a large file, if the cache has them all."""
-    index = cache.get(_index_key(namespace, batch))
-    found = [packs.load(cache, key) for key in index.record] if index else [None]
-    return None if None in found else [pack for pack in found if pack]
+@dataclass(frozen=True)
+class Block:
+    """A block in the cache."""
+
+    name: str  # of its file
+    first: int
+    digest: str
+    key: str
 
 
-def make(cache: Cache, namespace: str, batch: Batch, recipe: Recipe, run: Map) -> tuple[list[Pack], int]:
-    """Store the packs of a large file, extracting only the blocks that the cache lacks; counts those."""
-    (file,), (digest,) = batch.files, batch.digests or [""]
+@dataclass(frozen=True)
+class Large:
+    """A large file: its blocks, in order, and an account of its sizes."""
+
+    blocks: list[Block]
+    account: pa.Table
+
+
+def find(cache: Cache, namespace: str, file: InputFile) -> Large | None:
+    """What a large file was taken apart into, if that is known; not whether the cache still has all of it."""
+    index = cache.get(_index_key(namespace, file.name, digest_of(cache, namespace, file)))
+    account = index.read("account") if index else None
+    if index is None or account is None:
+        return None
+    return Large([Block(file.name, *block) for block in index.record], from_bytes(account))
+
+
+def digest_of(cache: Cache, namespace: str, file: InputFile) -> str:
+    """What stands for a large file's content: known, if its stamp is the one that it was last hashed with."""
+    key = action_key("stamp", namespace, file.name)
+    last = cache.get(key)
+    if last and file.stamp and last.record["stamp"] == file.stamp:
+        return str(last.record["digest"])
+    digest, _ = file.fingerprint()
+    cache.put(key, {"stamp": file.stamp, "digest": digest}, {})
+    return digest
+
+
+def make(cache: Cache, namespace: str, file: InputFile, recipe: Recipe, run: Map) -> tuple[Large, int]:
+    """Store the blocks of a large file, extracting only those that the cache lacks; counts them."""
+    digest, size = file.fingerprint()
     account = FileAccount(file.name, digest=digest)
     made = 0
 
@@ -71,28 +100,43 @@ def make(cache: Cache, namespace: str, batch: Batch, recipe: Recipe, run: Map) -
             made += task.items is not None
             yield task
 
-    found = list(run(partial(_extract, recipe=recipe, cache=cache), tasks()))
-    if file.fingerprint() != (digest, batch.size):
+    blocks = [block for block, _ in run(partial(_extract, recipe=recipe, cache=cache), tasks())]
+    if file.fingerprint() != (digest, size):
         raise UserError(f"{file.place} changed while it was read. Run the same command again.")
-    head = packs.store(
-        cache, action_key("head", namespace, file.name, digest), Extracted({}, accounts.table([account]))
-    )
-    cache.put(_index_key(namespace, batch), [head.key, *(pack.key for pack in found)], {})
-    return [head, *found], made
+    large = Large(blocks, table([account]))
+    index = [(block.first, block.digest, block.key) for block in blocks]
+    cache.put(_index_key(namespace, file.name, digest), index, {"account": to_bytes(large.account)})
+    return large, made
 
 
-def _index_key(namespace: str, batch: Batch) -> str:
-    return action_key("index", namespace, batch.files[0].name, batch.digests)
+def load(cache: Cache, block: Block) -> Extracted | None:
+    """A block; None if the cache no longer has it undamaged."""
+    accounts, documents = (_part(cache, block.key, name) for name in ("accounts", "documents"))
+    return None if accounts is None or documents is None else Extracted(documents, accounts)
 
 
-def _extract(task: Task, *, recipe: Recipe, cache: Cache) -> Pack:
-    """Extract one block; runs in a worker process."""
-    known = packs.load(cache, task.key) if task.items is None else None
-    if known:
-        return known
+def _part(cache: Cache, key: str, name: str) -> pa.Table | None:
+    entry = cache.get(key)
+    data = entry.read(name) if entry else None
+    return None if data is None else from_bytes(data)
+
+
+def _index_key(namespace: str, name: str, digest: str) -> str:
+    return action_key("index", namespace, name, digest)
+
+
+def _extract(task: Task, *, recipe: Recipe, cache: Cache) -> tuple[Block, pa.Table]:
+    """Extract one block, and keep it; returns its accounts, too. Runs in a worker process."""
+    block = Block(task.file, task.first, task.digest, task.key)
     if task.items is None:
-        raise UserError(f"the cache {cache.address} lost what it had a moment ago. Run the same command again.")
-    return packs.store(cache, task.key, extract_items(task.file, task.first, task.items, task.digest, recipe))
+        known = _part(cache, task.key, "accounts")
+        if known is None:
+            raise UserError(f"the cache {cache.address} lost what it had a moment ago. Run the same command again.")
+        return block, known
+    result = extract_items(task.file, task.first, task.items, task.digest, recipe)
+    parts = {"accounts": to_bytes(result.accounts), "documents": to_bytes(result.documents)}
+    cache.put(task.key, {}, parts)
+    return block, result.accounts
 
 
 def _tasks(file: InputFile, account: FileAccount, namespace: str, recipe: Recipe, cache: Cache) -> Iterator[Task]:
@@ -101,7 +145,7 @@ def _tasks(file: InputFile, account: FileAccount, namespace: str, recipe: Recipe
     for items in _portions(_items(file, account, recipe.source, limit), limit // 4):
         digest = _digest(items)
         key = action_key("block", namespace, file.name, first, digest)
-        yield Task(file.name, first, digest, key, None if packs.load(cache, key) else items)
+        yield Task(file.name, first, digest, key, items if _part(cache, key, "accounts") is None else None)
         first += len(items)
 
 

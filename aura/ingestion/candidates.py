@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aura import placement
+from aura.arrow import from_bytes, to_bytes
 from aura.cache import Cache, action_key
 from aura.errors import UserError
 from aura.files import require_folder
@@ -57,17 +58,14 @@ def _columns(place: tuple[placement.Shard, str], *, cache: Cache) -> pa.Table:
     entry = cache.get(key)
     data = entry.read("columns") if entry else None
     if data is not None:
-        return pa.ipc.open_stream(data).read_all()
+        return from_bytes(data)
     batches = []
     with shard.opened() as file:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=["text", "doc", "text_hash"]):
             size = pc.binary_length(batch.column("text"))
             batches.append(pa.record_batch([batch.column("text_hash"), batch.column("doc"), size], _SCHEMA))
     columns = pa.Table.from_batches(batches, _SCHEMA).combine_chunks()
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, columns.schema) as writer:
-        writer.write_table(columns)
-    cache.put(key, {}, {"columns": sink.getvalue().to_pybytes()})
+    cache.put(key, {}, {"columns": to_bytes(columns)})
     return columns
 
 

@@ -1,11 +1,10 @@
 """Extraction: one source's files become Parquet shards of cleaned documents with affect vectors.
 
-A document's shard is a hash of its file (and of its block of 1,024 documents, in a file of many), so a
-changed file changes its own shards and no other. Two steps, both through the action cache: batches of files, and
-blocks of large ones, become packs of documents (`packs.py`, `blocks.py`), and packs become shards (`assembly.py`).
-What either finds in the cache it does not do again: with one of 30,000 files changed, one file is extracted and
-one shard of 16 written. Memory does not grow with the corpus but for the files' names and accounts. The same bytes
-come out on any number of cores and whatever the cache held, because files keep their order.
+A document's shard is a hash of its file's name (of its block, in a large file), so a changed file changes its own
+shard and no other. A shard is made, kept and recalled as a whole (`assembly.py`), but for large files, which are first
+taken apart (`blocks.py`). With one of 100,000 files changed, the files are listed, one of them is extracted, and its
+shard is written. Memory does not grow with the corpus but for the files' names and accounts. The same bytes come out
+on any number of cores and whatever the cache held, because files keep their order.
 """
 
 import gc
@@ -17,13 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from aura import console, parallel
 from aura.cache import Cache, action_key, code_key
 from aura.console import track
 from aura.errors import UserError
-from aura.files import replaced_folder, write_records
+from aura.files import replaced_folder, write_lines
 from aura.ingestion import (
     accounts,
     affect,
@@ -37,7 +37,6 @@ from aura.ingestion import (
     input_files,
     json_files,
     nrc,
-    packs,
     parquet,
     readers,
     rows,
@@ -46,9 +45,11 @@ from aura.ingestion import (
     txt_files,
 )
 from aura.ingestion.affect import read_lexicon
+from aura.ingestion.assembly import Built, Run, Shard
+from aura.ingestion.blocks import Large
+from aura.ingestion.input_files import InputFile
 from aura.ingestion.listing import list_files
-from aura.ingestion.packs import Batch, Pack
-from aura.ingestion.rows import Recipe, extract_files
+from aura.ingestion.rows import Recipe
 from aura.params import Extract, Source
 from aura.placement import THIS_DISK, Place, at_once, write_lists
 
@@ -82,20 +83,18 @@ def extract(
     Raises `UserError` if the source has no files or none of them holds a readable document, and, with
     `on_bad_file: fail`, at the first file that cannot be used.
     """
-    batches = list(packs.batches(list_files(source), blocks.is_large(source, settings.max_document_bytes)))
+    files = list_files(source)
     gc.freeze()  # 100,000 files: else each of Python's searches for garbage goes through them all
     recipe = Recipe(name, source, settings, read_lexicon(Path(settings.lexicon)))
     if recipe.lexicon.notice:
         console.err.print(recipe.lexicon.notice, markup=False)
     with replaced_folder(out) as folder, parallel.executors(SMALL, cluster) as executor_for:
-        job = _Job(recipe, cache, _namespace(recipe), executor_for, place)
-        stored = [pack for found in job.packs(batches) for pack in found]
-        files = pa.concat_tables([pack.accounts for pack in stored])
-        totals = accounts.totals(files)
+        job = _Job(Run(recipe, _namespace(recipe), cache, folder, place), executor_for)
+        found = job.extract(files)
+        totals = accounts.totals(found)
         if not totals["documents"]:
             raise UserError(_nothing_readable(name, source, totals))
-        job.write_shards(stored, batches, folder, totals["bytes_kept"])
-        write_records(folder / "manifest.json", {"format": 1, "totals": totals}, "files", accounts.records(files))
+        write_lines(folder / "manifest.json", {"format": 1, "totals": totals}, "files", accounts.lines(found))
     return totals, job.work
 
 
@@ -105,7 +104,7 @@ def _namespace(recipe: Recipe) -> str:
         recipe.name,
         recipe.source.model_dump(exclude={"path", "glob"}),
         # What is left out here does not decide what becomes of a file; the lexicon does, by its content.
-        recipe.settings.model_dump(exclude={"sources", "on_bad_file", "lexicon"}),
+        recipe.settings.model_dump(exclude={"sources", "on_bad_file", "lexicon", "shards"}),
         recipe.lexicon.words,
         recipe.lexicon.emotions.tolist(),
         code_key(TRANSFORMS, LIBRARIES),
@@ -113,86 +112,78 @@ def _namespace(recipe: Recipe) -> str:
 
 
 class _Job:
-    """One run: what it works with, and how much it had to do."""
+    """One run, and how much it had to do."""
 
-    def __init__(
-        self, recipe: Recipe, cache: Cache, namespace: str, executor_for: Callable[..., Executor], place: Place
-    ) -> None:
-        self.recipe, self.cache, self.namespace, self.executor_for = recipe, cache, namespace, executor_for
-        self.place = place
+    def __init__(self, run: Run, executor_for: Callable[..., Executor]) -> None:
+        self.run, self.executor_for = run, executor_for
         self.work = Work()
 
-    def packs(self, batches: list[Batch]) -> list[list[Pack]]:
-        """The packs of every batch, in order; those that the cache lacks are made, large files last."""
-        known = at_once(partial(packs.is_known, self.cache, self.namespace), batches)
-        batches = [
-            packs.hashed(batch) if seen or batch.large else batch for batch, seen in zip(batches, known, strict=True)
-        ]
-        found = at_once(self._find, batches)
-        missing = [number for number, packs in enumerate(found) if packs is None]
-        pool = self.executor_for(sum(batches[number].size for number in missing))
-        small = [number for number in missing if not batches[number].large]
-        make = partial(_make, cache=self.cache, namespace=self.namespace, recipe=self.recipe)
-        made = parallel.ordered_map(pool, make, [batches[number] for number in small])
-        self._stop_on_bad([pack for packs in found if packs for pack in packs])
-        for number, (pack, files) in zip(small, track(made, f"extract {self.recipe.name}", len(small)), strict=True):
-            self._stop_on_bad([pack])
-            self.work.files_extracted += files
-            found[number] = [pack]
-        for number in missing:
-            if batches[number].large:
-                found[number] = self._make_large(batches[number], pool)
-        return [packs for packs in found if packs is not None]
+    def extract(self, files: list[InputFile]) -> pa.Table:
+        """Put every shard where it belongs; returns the accounts of all files, in order."""
+        count = assembly.shard_count(self.run.recipe.settings.shards, sum(file.size for file in files))
+        large = {file: number for number, file in enumerate(files) if blocks.is_large(file, self.run.recipe)}
+        apart = dict(zip(large, self._taken_apart(list(large)), strict=True))
+        shards = assembly.planned(files, {file: found.blocks for file, found in apart.items()}, count)
+        built = self._built(shards, list(large))
+        write_lists(one.kept for one in built)
+        order = [list(large.values()), *(shard.order for shard in shards)]
+        found = pa.concat_tables([one.account for one in apart.values()] + [one.accounts for one in built])
+        return found.take(np.argsort(np.concatenate(order), kind="stable"))
 
-    def _find(self, batch: Batch) -> list[Pack] | None:
-        if batch.large:
-            return blocks.find(self.cache, self.namespace, batch)
-        pack = packs.find(self.cache, self.namespace, batch)
-        return None if pack is None else [pack]
+    def _taken_apart(self, files: list[InputFile], *, known: bool = True) -> list[Large]:
+        """Large files, block by block; `known` is false where what the cache says of them is not to be relied on."""
+        found = (
+            at_once(partial(blocks.find, self.run.cache, self.run.namespace), files) if known else [None] * len(files)
+        )
+        return [one or self._take_apart(file) for file, one in zip(files, found, strict=True)]
 
-    def _make_large(self, batch: Batch, pool: Executor) -> list[Pack]:
-        def run(extract: Callable[[blocks.Task], Pack], tasks: Iterator[blocks.Task]) -> Iterator[Pack]:
-            title = f"extract {self.recipe.name}, blocks of {batch.files[0].name}"
-            for pack in track(parallel.ordered_map(pool, extract, tasks), title, None):
-                self._stop_on_bad([pack])
-                yield pack
+    def _take_apart(self, file: InputFile) -> Large:
+        def run(extract: Callable[[blocks.Task], blocks.Made], tasks: Iterator[blocks.Task]) -> Iterator[blocks.Made]:
+            title = f"extract {self.run.recipe.name}, blocks of {file.name}"
+            for block, account in track(
+                parallel.ordered_map(self.executor_for(file.size), extract, tasks), title, None
+            ):
+                self._stop_on_bad(account)
+                yield block, account
 
-        found, made = blocks.make(self.cache, self.namespace, batch, self.recipe, run)
+        large, made = blocks.make(self.run.cache, self.run.namespace, file, self.run.recipe, run)
         self.work.files_extracted += made > 0
         self.work.blocks_extracted += made
-        return found
+        return large
 
-    def _stop_on_bad(self, stored: list[Pack]) -> None:
-        if self.recipe.settings.on_bad_file == "fail":
-            for pack in stored:
-                accounts.stop_on_bad(pack.accounts)
+    def _built(self, shards: list[Shard], large: list[InputFile]) -> list[Built]:
+        """The shards, in order: those that the cache has are recalled, then the others made."""
+        found = at_once(partial(assembly.find, run=self.run), shards)
+        built: dict[int, Built] = {}
+        for number, one in enumerate(found):
+            if isinstance(one, Built):
+                self._stop_on_bad(one.accounts)
+                built[number] = one
+        missing = {number: one for number, one in enumerate(found) if isinstance(one, Shard)}
+        pool = self.executor_for(sum(shard.cost for shard in missing.values()), len(missing))
+        made = parallel.ordered_map(pool, partial(assembly.make, run=self.run), missing.values())
+        title = f"extract {self.run.recipe.name}"
+        for (number, shard), whole in zip(missing.items(), track(made, title, len(missing)), strict=True):
+            built[number] = whole or self._made_again(shard, large)
+            self._stop_on_bad(built[number].accounts)
+            self.work.files_extracted += built[number].extracted
+            self.work.shards_written += 1
+        return [built[number] for number in range(len(shards))]
 
-    def write_shards(self, stored: list[Pack], batches: list[Batch], folder: Path, size: int) -> None:
-        """Write every shard into `folder`; a pack that the cache lost since it was made or found is made again."""
-        planned = assembly.planned(self.namespace, stored)
-        recall = partial(assembly.recall, cache=self.cache, folder=folder, place=self.place)
-        write = partial(assembly.write, cache=self.cache, folder=folder, place=self.place)
-        kept = at_once(recall, planned)
-        missing = [shard for shard, known in zip(planned, kept, strict=True) if known is None]
-        self.work.shards_written = len(missing)
-        # Writing a shard costs about a quarter of extracting its documents.
-        pool = self.executor_for(size * len(missing) // (4 * self.recipe.settings.shards), len(missing))
-        for shard, written in zip(missing, parallel.ordered_map(pool, write, missing), strict=True):
-            if written is None:  # its packs are removed from the cache if damaged, so that they are missed now
-                self.packs(batches)
-            whole = written or write(shard)
-            if whole is None:
-                raise UserError(
-                    f"files of source {self.recipe.name} ({self.recipe.source.path}) changed while they were read, or "
-                    f"the cache {self.cache.address} lost what was just put there. Run the same command again."
-                )
-            kept.append(whole)
-        write_lists(filter(None, kept))
+    def _made_again(self, shard: Shard, large: list[InputFile]) -> Built:
+        """A shard of which the cache lost a block since that was made or found."""
+        self._taken_apart(large, known=False)
+        built = assembly.make(shard, run=self.run)
+        if built is None:
+            raise UserError(
+                f"files of source {self.run.recipe.name} ({self.run.recipe.source.path}) changed while they were read, "
+                f"or the cache {self.run.cache.address} lost what was just put there. Run the same command again."
+            )
+        return built
 
-
-def _make(batch: Batch, *, cache: Cache, namespace: str, recipe: Recipe) -> tuple[Pack, int]:
-    """Make one pack; runs in a worker process."""
-    return packs.make(cache, namespace, batch, partial(extract_files, recipe=recipe))
+    def _stop_on_bad(self, found: pa.Table) -> None:
+        if self.run.recipe.settings.on_bad_file == "fail":
+            accounts.stop_on_bad(found)
 
 
 def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
@@ -206,5 +197,5 @@ def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
 # Every module with a say in what becomes of a file: a change in one is a miss. A test compares with dvc.yaml.
 TRANSFORMS = (
     *(accounts, affect, assembly, blocks, cleaning, compression, corpus, document, sys.modules[__name__], fields),
-    *(input_files, json_files, nrc, packs, parquet, readers, rows, sample, shards, txt_files),
+    *(input_files, json_files, nrc, parquet, readers, rows, sample, shards, txt_files),
 )

@@ -1,13 +1,16 @@
 """The files below a folder: found, named and hashed; what is no readable file is found too, so that it is counted.
 
-A folder of 30,000 files is listed at every run, so nothing is asked of a file that the folder does not say itself.
+A folder of 100,000 files is listed at every run, so nothing is asked of a file but its size and its stamp: what the
+file system changes whenever it changes the content. DVC and git trust the same.
 """
 
 import os
 import stat
+import struct
+import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import xxhash
 
@@ -15,31 +18,30 @@ from aura.ingestion.compression import plain_name
 
 SUFFIXES = {"txt": (".txt", ".md"), "json": (".json", ".jsonl"), "parquet": (".parquet",)}
 _BLOCK = 1 << 20  # bytes hashed at a time
+_COARSEST_CLOCK = 2_000_000_000  # ns; how far a file system's clock may lag behind, or be rounded
 _KINDS = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 
 
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """A file to read: its name in manifests (relative to its source, always valid Unicode) and its place."""
+class InputFile(NamedTuple):
+    """A file to read, as it was when it was listed."""
 
-    name: str
-    place: str
+    name: str  # in manifests: relative to its source, always valid Unicode
+    folder: str
+    below: str  # its name below the folder, as the system has it
+    size: int  # bytes; 0 where that cannot be found out
+    stamp: int  # another whenever the content is; 0 if that is not certain
     problem: str = ""  # why it must not be opened, if so
     known: tuple[str, int] | None = None  # what `fingerprint` gives, where that was found out already
+
+    @property
+    def place(self) -> str:
+        """Where it lies."""
+        return f"{self.folder}/{self.below}"
 
     @property
     def path(self) -> Path:
         """The place as a path; made only where it is needed."""
         return Path(self.place)
-
-    def size(self) -> int:
-        """Bytes, as its folder has it; 0 where it cannot be read."""
-        if self.known or self.problem:
-            return self.known[1] if self.known else 0
-        try:
-            return os.stat(self.place).st_size  # noqa: PTH116 - a path for each of 30,000 files takes as long again
-        except OSError:
-            return 0
 
     def fingerprint(self) -> tuple[str, int]:
         """XXH3 and size of its bytes; why it cannot be read, and 0, where that is so."""
@@ -51,6 +53,29 @@ class InputFile:
             return hash_file(self.place)
         except OSError as error:
             return unreadable(error), 0
+
+
+def input_file(name: str, place: str) -> InputFile:
+    """The file at `place`, under a name of the caller's."""
+    folder, below = os.path.split(place)
+    return InputFile(name, folder or ".", below, *_size_and_stamp(place, _settled()))
+
+
+def _settled() -> int:
+    """Files last changed before this time (ns since 1970) have other times by now if they were changed again."""
+    return time.time_ns() - _COARSEST_CLOCK
+
+
+def _size_and_stamp(place: str, settled: int) -> tuple[int, int]:
+    try:
+        found = os.stat(place)  # noqa: PTH116 - a path for each of 100,000 files takes as long again
+    except OSError:
+        return 0, 0
+    if found.st_ctime_ns > settled:
+        return found.st_size, 0
+    # Unlike the time of modification, nobody can set the time of the last change of any kind (ctime).
+    parts = struct.pack("<4Q", found.st_ino, found.st_size, found.st_mtime_ns % 2**64, found.st_ctime_ns)
+    return found.st_size, xxhash.xxh3_64_intdigest(parts)
 
 
 def hash_file(path: str | Path) -> tuple[str, int]:
@@ -95,24 +120,21 @@ def files_below(folder: Path, chosen: Callable[[str], bool]) -> list[InputFile]:
     A name that is no valid UTF-8 is shown with escapes. Links to files count as files. Links to folders are not
     followed (they may lead in circles): each is given with this as its problem, as are FIFOs, sockets and devices.
     """
-    return sorted(_below(folder, chosen), key=lambda file: (file.name, file.place))
+    return sorted(_below(str(folder), chosen))
 
 
-def _below(folder: Path, chosen: Callable[[str], bool]) -> Iterator[InputFile]:
-    waiting = [(str(folder), "")]
+def _below(folder: str, chosen: Callable[[str], bool]) -> Iterator[InputFile]:
+    waiting, settled = [(folder, "")], _settled()
     while waiting:
         place, prefix = waiting.pop()
         for entry in _entries(place):
             name = prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
                 waiting.append((entry.path, f"{name}/"))
-            elif entry.is_file(follow_symlinks=False):
-                if chosen(name):
-                    yield InputFile(_shown(name), entry.path)
-            elif problem := _problem(entry, chosen(name)):
-                yield InputFile(_shown(name), entry.path, problem)
+            elif not entry.is_file(follow_symlinks=False) and (problem := _problem(entry, chosen(name))):
+                yield InputFile(_shown(name), folder, name, 0, xxhash.xxh3_64_intdigest(problem.encode()), problem)
             elif chosen(name):
-                yield InputFile(_shown(name), entry.path)
+                yield InputFile(_shown(name), folder, name, *_size_and_stamp(entry.path, settled))
 
 
 def _entries(place: str) -> Iterable["os.DirEntry[str]"]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from aura.errors import UserError
 from aura.ingestion import bucket, pins
-from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_below
+from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_below, input_file
 from aura.ingestion.materialise import materialise
 from aura.ingestion.sample import sample_files
 from aura.params import DatasetSource, SampleSource, Source
@@ -19,7 +19,7 @@ def list_files(source: Source) -> list[InputFile]:
     if isinstance(source, DatasetSource):
         return files_below(materialise(Path(source.path), source.text_keys), lambda name: name.endswith(".jsonl"))
     if isinstance(source, SampleSource):
-        return [InputFile(name, str(path)) for name, path in sample_files(Path(source.path))]
+        return [input_file(name, str(path)) for name, path in sample_files(Path(source.path))]
     if pins.is_pin(Path(source.path)) and bucket.url_of(Path(source.path)):
         chosen = chosen_by(source.kind, source.glob)
         return files_below(bucket.materialise(Path(source.path)), lambda name: name != bucket.RECORD and chosen(name))

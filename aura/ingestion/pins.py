@@ -5,7 +5,6 @@ against 0.3 s for reading them all with XXH3. A source that names a pin instead 
 file to look at; extraction compares the folder with the pin and stops when the pin is stale.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 from aura.errors import UserError
@@ -55,7 +54,7 @@ def checked(pin: Path, files: list[InputFile]) -> list[InputFile]:
         raise UserError(
             f"{pin} no longer describes its folder: {shown}. Take the change in with: aura source scan {name}"
         )
-    return [replace(file, known=found) for file, found in present.items()]
+    return [file._replace(known=found) for file, found in present.items()]
 
 
 def state(files: list[InputFile]) -> dict[InputFile, tuple[str, int]]:

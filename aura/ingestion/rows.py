@@ -1,10 +1,8 @@
 """From documents to rows of a shard: cleaned, hashed, named, with affect vectors. Runs in worker processes."""
 
 import io
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from operator import itemgetter
 
 import pyarrow as pa
 import xxhash
@@ -21,8 +19,6 @@ from aura.ingestion.readers import documents
 from aura.ingestion.txt_files import whole_file
 from aura.params import Extract, Source, one_document_per_file
 
-BLOCK_DOCUMENTS = 1024  # documents of one file that share a shard
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -36,18 +32,20 @@ class Recipe:
 
 @dataclass
 class Extracted:
-    """Documents by shard, in the order of the files, and the files' accounts."""
+    """Documents, in the order of the files, and the files' accounts."""
 
-    shards: dict[int, pa.Table]
+    documents: pa.Table
     accounts: pa.Table
 
 
 @dataclass
 class _Rows:
-    """Rows under way."""
+    """Rows under way: a list for each column that is not computed from the others."""
 
     recipe: Recipe
-    rows: list[tuple[int, bytes, str, bytes]] = field(default_factory=list)  # shard, text, doc, text hash
+    texts: list[bytes] = field(default_factory=list)
+    docs: list[str] = field(default_factory=list)
+    hashes: list[bytes] = field(default_factory=list)
 
     def add(self, account: FileAccount, items: Iterable[Item], first: int = 0) -> None:
         """Clean the documents of a file, of which the first given here has the number `first`."""
@@ -65,41 +63,36 @@ class _Rows:
                 continue
             account.documents += 1
             account.bytes_kept += len(text)
-            doc = account.file if number == 0 and single else f"{account.file}#{number}"
-            block = f"{account.file}\0{number // BLOCK_DOCUMENTS}".encode()
-            shard = xxhash.xxh3_64_intdigest(block) % settings.shards
-            self.rows.append((shard, text, doc, text_hash(text)))
-            account.rows[shard] = account.rows.get(shard, 0) + 1
+            self.texts.append(text)
+            self.docs.append(account.file if number == 0 and single else f"{account.file}#{number}")
+            self.hashes.append(text_hash(text))
 
-    def tables(self) -> dict[int, pa.Table]:
-        """The rows as tables of the corpus's schema, by shard: slices of one table."""
-        if not self.rows:
-            return {}
-        shards, texts, docs, hashes = zip(*sorted(self.rows, key=itemgetter(0)), strict=True)
-        columns = [texts, docs, [self.recipe.name] * len(docs), affect_vectors(texts, self.recipe.lexicon), hashes]
-        table = pa.Table.from_arrays(
-            [pa.array(values, column.type) if not isinstance(values, pa.Array) else values
-             for values, column in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)  # fmt: skip
-        starts = {shard: shards.index(shard) for shard in dict.fromkeys(shards)}
-        counts = Counter(shards)
-        return {shard: table.slice(starts[shard], counts[shard]) for shard in starts}
+    def table(self) -> pa.Table:
+        """The rows as a table of the corpus's schema."""
+        affect = affect_vectors(self.texts, self.recipe.lexicon)
+        columns = (self.texts, self.docs, [self.recipe.name] * len(self.docs), affect, self.hashes)
+        arrays = [
+            values if isinstance(values, pa.Array) else pa.array(values, column.type)
+            for values, column in zip(columns, SCHEMA, strict=True)
+        ]
+        return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def extract_files(files: list[InputFile], recipe: Recipe) -> Extracted:
+def extract_files(files: Iterable[InputFile], recipe: Recipe) -> Extracted:
     """Read and clean whole files."""
     rows, found = _Rows(recipe), []
     for file in files:
         account = FileAccount(file.name)
         rows.add(account, _read(file, recipe, account))
         found.append(account)
-    return Extracted(rows.tables(), accounts.table(found))
+    return Extracted(rows.table(), accounts.table(found))
 
 
 def extract_items(file: str, first: int, items: list[Item], digest: str, recipe: Recipe) -> Extracted:
     """Clean a block of a large file's documents, of which the first has the number `first`."""
     rows, account = _Rows(recipe), FileAccount(file, digest=digest)
     rows.add(account, items, first)
-    return Extracted(rows.tables(), accounts.table([account]))
+    return Extracted(rows.table(), accounts.table([account]))
 
 
 def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Item]:

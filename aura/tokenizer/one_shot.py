@@ -19,7 +19,7 @@ from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import corpus, pins
 from aura.ingestion.extract import extract
-from aura.ingestion.input_files import SUFFIXES, InputFile, has_suffix
+from aura.ingestion.input_files import SUFFIXES, has_suffix, input_file
 from aura.ingestion.listing import list_files
 from aura.ingestion.select import select
 from aura.params import DatasetSource, JsonSource, Params, SampleSource, Source
@@ -144,7 +144,7 @@ def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
         return source
     if path.is_file() and not pins.is_pin(path):
         suffixes = SUFFIXES[source.kind]
-        chosen = [InputFile(path.name + ("" if has_suffix(path.name, suffixes) else suffixes[0]), str(path))]
+        chosen = [input_file(path.name + ("" if has_suffix(path.name, suffixes) else suffixes[0]), str(path))]
     else:
         chosen = list_files(source)
         if max_files is None:

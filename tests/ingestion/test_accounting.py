@@ -132,14 +132,17 @@ def test_json_files_with_every_fault_are_accounted_for(tmp_path):
         ("txt", "b.txt.gz", gzip.compress(TEXT, mtime=0)[:-1], "truncated gzip"),
     ],
 )
-def test_on_bad_file_fail_stops_at_the_first_with_its_name_and_place(tmp_path, source, name, data, place):
+def test_on_bad_file_fail_stops_at_the_first_that_is_met_with_its_name_and_place(tmp_path, source, name, data, place):
     program = Program(tmp_path, {"kind": source}, on_bad_file="fail")
     good = {"json": ("a.jsonl", record(0)), "txt": ("a.txt", TEXT)}[source]
     for file, content in (good, (name, data), (f"c{name}", data)):
         (program.data / file).write_bytes(content)
     done = program.run()
     assert done.returncode == 1
-    assert f"error: {name}: {place}. Mend or remove the file" in done.stderr
+    (said,) = done.stderr.splitlines()
+    assert f": {place}. Mend or remove the file" in said
+    assert said.startswith((f"error: {name}:", f"error: c{name}:"))
+    assert program.run().stderr.splitlines() == [said], "the same one each time"
     assert not (tmp_path / "data/extracted").exists() or not list((tmp_path / "data/extracted").iterdir())
 
 

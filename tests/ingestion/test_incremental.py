@@ -108,16 +108,15 @@ def test_only_what_changed_is_done_again(folder, tmp_path):
     assert contents(tmp_path / "out") == before
 
 
-def test_a_file_more_or_less_costs_a_batch_at_most(folder, tmp_path):
-    """A batch's places are fixed by names: files that come and go do not shift the others."""
+def test_a_file_more_or_less_is_one_file_to_extract(folder, tmp_path):
+    """A file's shard is fixed by its name: files that come and go do not shift the others."""
     build(folder, tmp_path / "out", tmp_path / "cache")
     rng, extracted = random.Random(0), []  # noqa: S311 - names, not secrets
     for number in range(20):
         (folder / f"{number % 7}/{rng.random()}.txt").write_text("a new document here", encoding="utf-8")
         (folder / f"{number % 7}/{number + 100}.txt").unlink(missing_ok=True)
         extracted.append(build(folder, tmp_path / "out", tmp_path / "cache").files_extracted)
-    assert sorted(extracted)[len(extracted) // 2] == 1
-    assert max(extracted) < 700
+    assert extracted == [1] * 20
 
 
 def test_a_moved_folder_is_known(folder, tmp_path):
@@ -215,24 +214,25 @@ def test_with_no_room_at_all_the_result_is_the_same(folder, tmp_path):
 
 
 def test_work_done_before_a_kill_is_not_done_again(folder, tmp_path):
-    """The whole process group is killed when a part of the packs is written; the next run makes the rest."""
+    """The whole process group is killed when a part of the shards is kept; the next run makes the rest."""
     for number in range(12_000):
         write(folder, number)
     program = (
         "import sys; from pathlib import Path; from tests.ingestion.test_incremental import build\n"
-        "if __name__ == '__main__': build(*map(Path, sys.argv[1:]))"
+        "if __name__ == '__main__': build(*map(Path, sys.argv[1:]), shards=64)"
     )
     command = [sys.executable, "-c", program, folder, tmp_path / "out", tmp_path / "cache"]
     with subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True) as running:
-        while Cache(tmp_path / "cache").stats().entries < 20:  # two entries a pack
+        while Cache(tmp_path / "cache").stats().entries < 3 * 10:  # three entries a shard
             assert running.poll() is None, "ended before it could be killed"
             time.sleep(0.005)
         os.killpg(running.pid, signal.SIGKILL)
     assert not (tmp_path / "out").exists()
-    done = Cache(tmp_path / "cache").stats().entries // 2
-    work = build(folder, tmp_path / "out", tmp_path / "cache")
+    done = Cache(tmp_path / "cache").stats().entries // 3
+    work = build(folder, tmp_path / "out", tmp_path / "cache", shards=64)
+    assert work.shards_written <= 64 - done
     assert work.files_extracted < 12_000 - 100 * done
-    build(folder, tmp_path / "scratch", tmp_path / "cache-2")
+    build(folder, tmp_path / "scratch", tmp_path / "cache-2", shards=64)
     assert contents(tmp_path / "out") == contents(tmp_path / "scratch")
 
 
