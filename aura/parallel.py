@@ -1,20 +1,21 @@
 """Where work runs, as a `concurrent.futures` executor: this machine's cores, or a Dask cluster.
 
-Processes, not threads: reading, cleaning and encoding are Python and hold the interpreter lock. They are
-spawned (0.5 s each), because forking a process that holds Arrow's threads can hang it. With one core
-everything runs in the calling process. A cluster is used where `cluster` in params.yaml, or else Dask's own
-variable DASK_SCHEDULER_ADDRESS, names one (`aura/dask_cluster.py`). Results never depend on which it was.
+Processes, not threads: reading, cleaning and encoding are Python and hold the interpreter lock. A stage's own program
+forks them (10 ms); any other has them spawned (0.5 s each), for a fork hangs if some library's thread holds a lock
+then. With one core everything runs in the calling process. A cluster is used where `cluster` in params.yaml, or else
+Dask's own variable DASK_SCHEDULER_ADDRESS, names one (`aura/dask_cluster.py`). Results never depend on which it was.
 """
 
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from types import ModuleType
 from typing import TypeVar
 
@@ -61,7 +62,7 @@ def executor(cluster: str | None = None) -> Iterator[Executor]:
     if workers == 1:
         yield SerialExecutor()
         return
-    local = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    local = ProcessPoolExecutor(workers, mp_context=get_context(_start_method()), initializer=_end_with_parent)
     try:
         # Ctrl-C reaches every process of a terminal. Workers begin with it blocked and stay so, because this process
         # ends them; here it waits until they have begun.
@@ -75,6 +76,28 @@ def executor(cluster: str | None = None) -> Iterator[Executor]:
         yield local
     finally:
         local.shutdown(cancel_futures=True)
+
+
+def _start_method() -> str:
+    """Forked, where this is a stage's program, which is known to run no thread of Python's at this moment.
+
+    Those of NumPy and Arrow bear a fork. JAX's do not, and a user's program may hold anything.
+    """
+    program = getattr(sys.modules["__main__"], "__spec__", None)
+    ours = program is not None and program.name.startswith("stages.") and "jax" not in sys.modules
+    return "fork" if ours and sys.platform == "linux" and threading.active_count() == 1 else "spawn"
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when its parent does, in whatever way: it would wait for work for ever."""
+
+    def wait() -> None:
+        parent = parent_process()
+        if parent:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

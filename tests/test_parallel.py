@@ -1,9 +1,13 @@
 """Workers, and what interrupts them."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil
+import pytest
 
 from tests.conftest import REPOSITORY
 
@@ -39,3 +43,33 @@ def test_an_interrupt_while_workers_start_is_kept_and_ends_all(tmp_path: Path):
         out, err = running.communicate(timeout=60)  # which also waits for the workers: they hold the pipes
     assert (out, err) == ("interrupted\n", "")
     assert running.returncode == 0
+
+
+KILLED = """
+import os, sys, time
+from importlib.machinery import ModuleSpec
+from aura import parallel
+
+if __name__ == "__main__":
+    sys.modules["__main__"].__spec__ = ModuleSpec(sys.argv[1], None)
+    parallel.cores = lambda: 2
+    with parallel.executor() as pool:
+        print(*{pool.submit(os.getpid).result() for _ in range(50)}, flush=True)
+        time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("name", ["stages.extract", "program"])
+def test_workers_end_with_a_killed_parent(tmp_path: Path, name: str):
+    """Those of a stage are forked, others spawned."""
+    (tmp_path / "program.py").write_text(KILLED)
+    program = [sys.executable, str(tmp_path / "program.py"), name]
+    variables = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(program, env=variables, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        workers = [psutil.Process(int(number)) for number in running.stdout.readline().split()]
+        assert workers
+        for worker in workers:
+            assert (name in worker.cmdline()) == (name == "stages.extract")
+        running.send_signal(signal.SIGKILL)
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
