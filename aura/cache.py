@@ -28,7 +28,7 @@ import xxhash
 FOLDER = Path(".aura/cache")
 VARIABLE = "AURA_CACHE"  # names another folder, so that worktrees and experiments share one cache
 _MAGIC = b"aura-cache-1"
-_BLOCK = 8 << 20  # bytes copied at a time
+_BLOCK = 1 << 20  # bytes copied at a time
 _HEAD = 1 << 13  # bytes read first: more than most headers
 _ABANDONED = 24 * 3600.0  # seconds; an unfinished file of this age has no writer any more
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from aura.errors import UserError
 
@@ -35,18 +35,26 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     partial.rename(path)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing: a reader never sees a part of `content`."""
+@contextmanager
+def replaced_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a fresh file to write; on success it takes the place of `path`: a reader never sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            yield file
         partial.replace(path)
     except OSError as error:
         error.filename = error.filename or str(path)  # a full disk does not say where
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing."""
+    with replaced_file(path) as file:
+        file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything JSON can hold
@@ -56,14 +64,18 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything JSON 
 
 def write_records(path: Path, head: dict[str, Any], key: str, records: Iterable[Any]) -> None:
     """Write the JSON object `head` (not empty) with a list under `key`, one record a line, so that it diffs well."""
-    write_lines(path, head, key, map(json.JSONEncoder(ensure_ascii=False).encode, records))
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    write_lines(path, head, key, (encode(record).encode() for record in records))
 
 
-def write_lines(path: Path, head: dict[str, Any], key: str, lines: Iterable[str]) -> None:
-    """`write_records` of records that are JSON already."""
+def write_lines(path: Path, head: dict[str, Any], key: str, lines: Iterable[bytes]) -> None:
+    """`write_records` of what is JSON already: one record, or several with a comma and a line break between them."""
     opening = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
-    joined = ",\n".join(lines)
-    write_bytes(path, f"{opening},\n  {json.dumps(key)}: [\n{joined}\n]}}\n".encode())
+    with replaced_file(path) as file:
+        file.write(f"{opening},\n  {json.dumps(key)}: [\n".encode())
+        for number, some in enumerate(lines):
+            file.write(b",\n" + some if number else some)
+        file.write(b"\n]}\n")
 
 
 def read_json(path: Path, made_by: str) -> Any:  # noqa: ANN401 - anything JSON can hold

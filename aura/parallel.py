@@ -48,11 +48,14 @@ class SerialExecutor(Executor):
         return future
 
 
+def _address(cluster: str | None) -> str | None:
+    return cluster or os.environ.get(CLUSTER_VARIABLE)
+
+
 @contextmanager
 def executor(cluster: str | None = None) -> Iterator[Executor]:
     """An executor over a cluster or this machine's cores; on an error, what has not begun is not begun."""
-    address = cluster or os.environ.get(CLUSTER_VARIABLE)
-    if address:
+    if address := _address(cluster):
         from aura import dask_cluster  # 0.5 s, and of no use to most
 
         with dask_cluster.executor(address) as pool:
@@ -119,18 +122,27 @@ def _without_main() -> Iterator[None]:
 def executors(small: int, cluster: str | None = None) -> Iterator[Callable[..., Executor]]:
     """A function that takes the size of some work, and of how many tasks it is if that is known, and says what runs it.
 
-    Work below `small`, in whatever unit, or of one task, runs in this process; the first that is not starts
-    `executor`, once.
+    Work below `small`, in whatever unit, or of one task, runs in this process; the first that is not gets `executor`,
+    and all that follows. Where workers are forked they are so at once, to hold little of what this process will.
     """
     with ExitStack() as stack:
-        started: list[Executor] = []
+        ready: list[Executor] = []
+        used = False
+
+        def start() -> None:
+            if not ready:
+                ready.append(stack.enter_context(executor(cluster)))
 
         def executor_for(size: int, tasks: int | None = None) -> Executor:
-            if not started and (size < small or tasks == 1):
+            nonlocal used
+            used = used or not (size < small or tasks == 1)
+            if not used:
                 return SerialExecutor()
-            if not started:
-                started.append(stack.enter_context(executor(cluster)))
-            return started[0]
+            start()
+            return ready[0]
+
+        if not _address(cluster) and _start_method() == "fork":
+            start()
 
         yield executor_for
 

@@ -54,56 +54,72 @@ SCHEMA = pa.schema(
         ("digest", pa.string()),
     ]
 )
-_SHOWN = ("file", *_NUMBERS, "cut", "lost")  # what a manifest says of a file
+_SUMMED = (*_NUMBERS, "cut")
+_AT_ONCE = 10_000  # lines of a manifest that are in memory at a time
 
 
 def table(accounts: list[FileAccount]) -> pa.Table:
     """The accounts as rows of `SCHEMA`, in their order."""
     columns: dict[str, list[Any]] = {name: list(map(attrgetter(name), accounts)) for name in SCHEMA.names}
-    columns["lost"] = [_json(counts) if counts else "" for counts in columns["lost"]]
+    columns["lost"] = list(map(_json, columns["lost"]))
     return pa.table(columns, SCHEMA)
 
 
-def lines(accounts: pa.Table) -> Iterator[str]:
-    """What a manifest says of each file, as JSON; a large file's accounts follow each other, and are added up."""
-    columns = (accounts[name].to_pylist() for name in _SHOWN)
-    for _, blocks in groupby(zip(*columns, strict=True), itemgetter(0)):
-        whole, *others = blocks
-        for block in others:
-            numbers = [one + other for one, other in zip(whole[1:-1], block[1:-1], strict=True)]
-            whole = (whole[0], *numbers, _added([whole[-1], block[-1]]))
-        yield _line(whole)
+def by_file(accounts: pa.Table) -> pa.Table:
+    """One row a file: the accounts of a large one, which follow each other, added up."""
+    accounts = accounts.combine_chunks()
+    names = accounts["file"]
+    if len(names) < 2 or not pc.any(pc.equal(names[1:], names[:-1])).as_py():
+        return accounts
+    rows = []
+    for _, parts in groupby(accounts.to_pylist(), itemgetter("file")):
+        whole, *others = parts
+        for part in others:
+            whole |= {name: whole[name] + part[name] for name in _SUMMED}
+            whole["lost"] = _json(Counter(_counts(whole["lost"])) + Counter(_counts(part["lost"])))
+        rows.append(whole)
+    return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def _line(shown: tuple[Any, ...]) -> str:
-    """One file of a manifest; a cut is said only of what was cut."""
-    file, *numbers, cut, lost = shown
-    return _LINE % (_string(file), *numbers, f', "cut": {cut}' if cut else "", lost or "{}")
+def lines(accounts: pa.Table) -> Iterator[bytes]:
+    """What a manifest says of each file, a line of JSON each, some thousands at a time; put together by Arrow."""
+    for start in range(0, len(accounts), _AT_ONCE):
+        some = accounts.slice(start, _AT_ONCE).combine_chunks()
+        parts: list[Any] = ['{"file": ', _quoted(some["file"])]
+        for name in _NUMBERS:
+            parts += [f', "{name}": ', pc.cast(some[name], pa.string())]
+        cut = pc.binary_join_element_wise(', "cut": ', pc.cast(some["cut"], pa.string()), "")
+        parts.append(pc.if_else(pc.equal(some["cut"], 0), "", cut))  # said only of what was cut
+        parts += [', "lost": ', pc.if_else(pc.equal(some["lost"], ""), "{}", some["lost"]), "}"]
+        whole = pc.binary_join_element_wise(*parts, "").combine_chunks()
+        yield pc.binary_join(pa.ListArray.from_arrays([0, len(whole)], whole), ",\n")[0].as_py().encode()
 
 
-_LINE = '{"file": %s, ' + ", ".join(f'"{name}": %d' for name in _NUMBERS) + '%s, "lost": %s}'
-_string = json.JSONEncoder(ensure_ascii=False).encode
+def _quoted(names: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """Strings as JSON."""
+    if pc.any(pc.match_substring_regex(names, r'["\\[:cntrl:]]')).as_py():
+        return pa.array(map(json.JSONEncoder(ensure_ascii=False).encode, names.to_pylist()), pa.string())
+    return pc.binary_join_element_wise('"', names, '"', "")
 
 
 def _json(counts: dict[str, int]) -> str:
-    return json.dumps(counts, sort_keys=True, ensure_ascii=False)
+    return json.dumps(counts, sort_keys=True, ensure_ascii=False) if counts else ""
 
 
-def _added(lost: list[str]) -> str:
-    """Losses summed up."""
-    return _json(sum((Counter(json.loads(one)) for one in lost if one), Counter[str]()))
+def _counts(lost: str) -> dict[str, int]:
+    found: dict[str, int] = json.loads(lost or "{}")
+    return found
 
 
-def totals(accounts: pa.Table) -> dict[str, Any]:
-    """The sums of a manifest, over files."""
-    sums = {name: pc.sum(accounts[name], min_count=0).as_py() for name in ("documents", *_NUMBERS, "cut")}
+def totals(files: pa.Table) -> dict[str, Any]:
+    """The sums of a manifest."""
+    sums = {name: pc.sum(files[name], min_count=0).as_py() for name in ("documents", *_SUMMED)}
     cut = {"cut": times} if (times := sums.pop("cut")) else {}
     lost = Counter[str]()
-    for entry in pc.value_counts(accounts["lost"]).to_pylist():
-        for reason, count in json.loads(entry["values"] or "{}").items():
+    for entry in pc.value_counts(files["lost"]).to_pylist():
+        for reason, count in _counts(entry["values"]).items():
             lost[reason] += count * entry["counts"]
-    files = sum(1 for _ in groupby(accounts["file"].to_pylist()))
-    return {"files": files, **sums, **cut, "lost": dict(sorted(lost.items()))}
+    return {"files": len(files), **sums, **cut, "lost": dict(sorted(lost.items()))}
 
 
 def stop_on_bad(accounts: pa.Table) -> None:

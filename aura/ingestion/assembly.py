@@ -299,10 +299,8 @@ def _digest(piece: Piece) -> str:
 
 def _signature(shard: Shard) -> str | None:
     """A hash of its files' names and stamps; None if one of them has none."""
-    digest = xxhash.xxh3_128()
-    for piece in shard.pieces:
-        stamp = piece.key if isinstance(piece, Block) else piece.stamp
-        if not stamp:
-            return None
-        digest.update(f"{piece.name}\0{stamp}\0".encode())
-    return str(digest.hexdigest())
+    stamps = [piece.key if isinstance(piece, Block) else piece.stamp for piece in shard.pieces]
+    if 0 in stamps:
+        return None
+    names = "\0".join(piece.name for piece in shard.pieces)
+    return action_key(xxhash.xxh3_128_hexdigest(names.encode()), xxhash.xxh3_128_hexdigest(repr(stamps).encode()))

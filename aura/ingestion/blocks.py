@@ -35,8 +35,11 @@ Map = Callable[[Callable[["Task"], Made], Iterator["Task"]], Iterator[Made]]  # 
 
 def is_large(file: InputFile, recipe: Recipe) -> bool:
     """Whether a file is extracted in blocks."""
+    most = recipe.settings.max_document_bytes // 2
+    if file.size * SWELLING <= most:
+        return False
     swells = recipe.source.kind == "parquet" or compression.is_compressed(file.name)
-    return file.size * (SWELLING if swells else 1) > recipe.settings.max_document_bytes // 2
+    return file.size * (SWELLING if swells else 1) > most
 
 
 @dataclass(frozen=True)

@@ -83,12 +83,12 @@ def extract(
     Raises `UserError` if the source has no files or none of them holds a readable document, and, with
     `on_bad_file: fail`, at the first file that cannot be used.
     """
-    files = list_files(source)
-    gc.freeze()  # 100,000 files: else each of Python's searches for garbage goes through them all
     recipe = Recipe(name, source, settings, read_lexicon(Path(settings.lexicon)))
     if recipe.lexicon.notice:
         console.err.print(recipe.lexicon.notice, markup=False)
-    with replaced_folder(out) as folder, parallel.executors(SMALL, cluster) as executor_for:
+    with parallel.executors(SMALL, cluster) as executor_for, replaced_folder(out) as folder:
+        files = list_files(source)
+        gc.freeze()  # 100,000 files: else each of Python's searches for garbage goes through them all
         job = _Job(Run(recipe, _namespace(recipe), cache, folder, place), executor_for)
         found = job.extract(files)
         totals = accounts.totals(found)
@@ -119,7 +119,7 @@ class _Job:
         self.work = Work()
 
     def extract(self, files: list[InputFile]) -> pa.Table:
-        """Put every shard where it belongs; returns the accounts of all files, in order."""
+        """Put every shard where it belongs; returns the account of each file, in order."""
         count = assembly.shard_count(self.run.recipe.settings.shards, sum(file.size for file in files))
         large = {file: number for number, file in enumerate(files) if blocks.is_large(file, self.run.recipe)}
         apart = dict(zip(large, self._taken_apart(list(large)), strict=True))
@@ -128,7 +128,7 @@ class _Job:
         write_lists(one.kept for one in built)
         order = [list(large.values()), *(shard.order for shard in shards)]
         found = pa.concat_tables([one.account for one in apart.values()] + [one.accounts for one in built])
-        return found.take(np.argsort(np.concatenate(order), kind="stable"))
+        return accounts.by_file(found.take(np.argsort(np.concatenate(order), kind="stable")))
 
     def _taken_apart(self, files: list[InputFile], *, known: bool = True) -> list[Large]:
         """Large files, block by block; `known` is false where what the cache says of them is not to be relied on."""
