@@ -7,14 +7,20 @@ record), then the parts. It is written aside and renamed, so a killed writer lea
 writers need no locks; each part is checked when read (XXH3, 10 GB/s), and damage counts as a miss. SQLite
 (`diskcache`, which comes with DVC) would do it too, but pickles, and locks badly on network file systems.
 
-The price is disk: up to `cache.max_gb` between runs, and during a run what the run itself adds.
+A part that is a file (an output's shard) lies beside its entry as a hard link, where the file system has them: it takes
+neither time nor disk while the output is there. The price: whoever alters an output in place alters what is kept of it,
+which is then found to be damaged.
+
+The price of all is disk: up to `cache.max_gb` between runs, and during a run what the run itself adds.
 """
 
 import json
 import os
 import platform
+import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,8 +33,8 @@ import xxhash
 
 FOLDER = Path(".aura/cache")
 VARIABLE = "AURA_CACHE"  # names another folder, so that worktrees and experiments share one cache
-_MAGIC = b"aura-cache-1"
-_BLOCK = 1 << 20  # bytes copied at a time
+_MAGIC = b"aura-cache-2"
+_BLOCK = 1 << 20  # bytes hashed at a time
 _HEAD = 1 << 13  # bytes read first: more than most headers
 _ABANDONED = 24 * 3600.0  # seconds; an unfinished file of this age has no writer any more
 
@@ -59,7 +65,7 @@ class Entry:
     cache: "Cache"
     key: str
     record_json: bytes
-    parts: dict[str, tuple[int, int, str]]  # name: offset, size, XXH3
+    parts: dict[str, tuple[int | None, int, str]]  # name: offset (None: a file of its own), size, XXH3
 
     @property
     def record(self) -> Any:  # noqa: ANN401 - anything JSON can hold
@@ -67,27 +73,26 @@ class Entry:
         return json.loads(self.record_json)
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of a part; None if it is damaged or gone, and then the entry is removed."""
-        found = b"".join(self._blocks(name))
+        """The bytes of a part that is no file; None if it is damaged or gone, and then the entry is removed."""
+        start, size, _ = self.parts[name]
+        if start is None:
+            raise ValueError(f"{name} is a file of its own: use `place`")
+        found = b""
+        with suppress(FileNotFoundError):
+            found = self.cache.read_range(self.key, start, start + size)
         return found if self._intact(name, xxhash.xxh3_128(found)) else None
 
-    def copy(self, name: str, target: Path) -> bool:
-        """Write a part to the file `target`; False, and no file, if it is damaged or gone."""
-        digest = xxhash.xxh3_128()
-        with target.open("wb") as file:
-            for block in self._blocks(name):
-                digest.update(block)
-                file.write(block)
-        if self._intact(name, digest):
-            return True
-        target.unlink()
-        return False
-
-    def _blocks(self, name: str) -> Iterator[bytes]:
-        start, size, _ = self.parts[name]
+    def place(self, name: str, target: Path) -> bool:
+        """Put a part that is a file at `target`; False, and no file, if it is damaged or gone."""
+        kept, digest = self.cache.file(self.key, name), xxhash.xxh3_128()
         with suppress(FileNotFoundError):
-            for begin in range(start, start + size, _BLOCK):
-                yield self.cache.read_range(self.key, begin, min(begin + _BLOCK, start + size))
+            for block in _blocks(kept):
+                digest.update(block)
+        if self._intact(name, digest):
+            with suppress(FileNotFoundError):
+                _link(kept, target)
+                return True
+        return False
 
     def _intact(self, name: str, digest: "xxhash.xxh3_128") -> bool:
         intact = bool(digest.hexdigest() == self.parts[name][2])
@@ -119,11 +124,14 @@ class Cache:
         return entry
 
     def put(self, key: str, record: Any, parts: Mapping[str, bytes | Path]) -> None:  # noqa: ANN401 - JSON
-        """Keep a record (JSON) and parts (bytes, or files to copy) under `key`, in the place of what was there."""
-        described = {name: _describe(part) for name, part in parts.items()}
+        """Keep a record (JSON) and parts under `key`, in the place of what was there; a path's file is linked."""
+        described = {name: _described(part) for name, part in parts.items()}
         with tempfile.NamedTemporaryFile(dir=self._writing_folder(key), delete=False) as file:
             try:
-                _write(file, record, described, parts)
+                for name, part in parts.items():
+                    if isinstance(part, Path):
+                        self._keep_file(part, key, name)
+                _write(file, record, described, [part for part in parts.values() if isinstance(part, bytes)])
                 self._publish(Path(file.name), key)
             finally:
                 Path(file.name).unlink(missing_ok=True)
@@ -137,7 +145,10 @@ class Cache:
     def remove(self, *keys: str) -> None:
         """Remove entries, as far as they are there."""
         for key in keys:
-            self.path(key).unlink(missing_ok=True)
+            path = self.path(key)
+            path.unlink(missing_ok=True)
+            for file in path.parent.glob(f"{key}.*"):
+                file.unlink(missing_ok=True)
 
     def stats(self) -> Stats:
         """Number and size of the entries."""
@@ -156,6 +167,10 @@ class Cache:
             freed += size
         self.remove(*gone)
         return Stats(len(gone), freed)
+
+    def file(self, key: str, name: str) -> Path:
+        """The place of a part that is a file."""
+        return self.path(key).with_name(f"{key}.{name}")
 
     def prune_own(self, max_bytes: float) -> None:
         """`prune` after a run, if the entries are this machine's own."""
@@ -180,9 +195,9 @@ class Cache:
             return None
         described, _, record = text.partition(b"\n")  # JSON has no line break of its own
         parts, start = {}, start + size
-        for name, (size, digest) in json.loads(described).items():
-            parts[name] = (start, size, digest)
-            start += size
+        for name, (size, digest, own_file) in json.loads(described).items():
+            parts[name] = (None if own_file else start, size, digest)
+            start += 0 if own_file else size
         return Entry(self, key, record, parts) if self._may_end_at(key, start) else None
 
     def _may_end_at(self, key: str, size: int) -> bool:
@@ -198,21 +213,35 @@ class Cache:
             folder.mkdir(parents=True, exist_ok=True)
         return partial
 
+    def _keep_file(self, file: Path, key: str, name: str) -> None:
+        with tempfile.TemporaryDirectory(dir=self._writing_folder(key)) as folder:
+            _link(file, Path(folder, name))
+            Path(folder, name).replace(self.file(key, name))
+
     def _publish(self, file: Path, key: str) -> None:
         file.replace(self.path(key))
 
     def _remove_abandoned(self) -> None:
-        for path in self.folder.glob("partial/*"):
+        files = [path for path in self._files() if "." in path.name and not self.path(path.stem).exists()]
+        for path in (*self.folder.glob("partial/*"), *files):
             with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _ABANDONED:
-                    path.unlink()
+                if time.time() - path.stat().st_ctime > _ABANDONED:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _entries(self) -> Iterator[tuple[float, int, str]]:
         """Time of last use (s), size and key of each entry."""
-        for path in self.folder.glob("[0-9a-f][0-9a-f]/*"):
+        sizes, used = Counter[str](), dict[str, float]()
+        for path in self._files():
             with suppress(FileNotFoundError):  # another process may prune too
                 found = path.stat()
-                yield found.st_mtime_ns / 1e9, found.st_size, path.name
+                sizes[path.stem] += found.st_size
+                if "." not in path.name:
+                    used[path.name] = found.st_mtime_ns / 1e9
+        yield from ((used[key], sizes[key], key) for key in used)
+
+    def _files(self) -> Iterator[Path]:
+        """Entries, and the parts that are files of their own: KEY and KEY.NAME."""
+        return self.folder.glob("[0-9a-f][0-9a-f]/*")
 
 
 def project_cache() -> Cache:
@@ -220,35 +249,41 @@ def project_cache() -> Cache:
     return Cache(Path(os.environ.get(VARIABLE) or FOLDER))
 
 
-def _describe(part: bytes | Path) -> tuple[int, str]:
-    """Size and checksum of a part."""
+def _described(part: bytes | Path) -> tuple[int, str, bool]:
+    """Size and checksum of a part, and whether it is a file of its own."""
     size, digest = 0, xxhash.xxh3_128()
-    for block in _part_blocks(part):
+    for block in _blocks(part) if isinstance(part, Path) else [part]:
         digest.update(block)
         size += len(block)
-    return size, digest.hexdigest()
+    return size, digest.hexdigest(), isinstance(part, Path)
 
 
-def _part_blocks(part: bytes | Path) -> Iterator[bytes]:
-    if isinstance(part, bytes):
-        yield part
-        return
-    with part.open("rb") as file:
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
         while block := file.read(_BLOCK):
             yield block
+
+
+def _link(file: Path, target: Path) -> None:
+    """Another name for a file; a copy where there can be no link."""
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(file)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(file, target)
 
 
 def _write(
     file: Any,  # noqa: ANN401 - tempfile's wrapper of a binary file
     record: Any,  # noqa: ANN401 - anything JSON can hold
-    described: Mapping[str, tuple[int, str]],
-    parts: Mapping[str, bytes | Path],
+    described: Mapping[str, tuple[int, str, bool]],
+    parts: Iterable[bytes],
 ) -> None:
-    """Write a whole entry: one line with the header's size and checksum, the header, the parts."""
+    """Write an entry's file: one line with the header's size and checksum, the header, the parts."""
     header = b"%s\n%s" % tuple(json.dumps(value, separators=(",", ":")).encode() for value in (described, record))
     file.write(b"%s %d %s\n" % (_MAGIC, len(header), xxhash.xxh3_128_hexdigest(header).encode()))
     file.write(header)
-    for part in parts.values():
-        for block in _part_blocks(part):
-            file.write(block)
+    file.writelines(parts)
     file.flush()

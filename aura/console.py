@@ -5,6 +5,7 @@ Progress bars are drawn only in a terminal; in a log, a plain line appears at mo
 
 import datetime
 import errno
+import gc
 import io
 import os
 import sys
@@ -85,8 +86,11 @@ def run(main: Callable[[], None]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # work must not be lost to a terminal that knows only ASCII
     warnings.simplefilter("ignore")  # libraries' warnings say nothing that a user of aura could act on
+    gc.freeze()  # what is there stays: no search for garbage need go through it
+    gc.enable()
     try:
         main()
+        gc.freeze()  # nor the one at the end
     except UserError as error:
         fail(str(error))
     except OSError as error:

@@ -116,8 +116,11 @@ class Place:
             entry = cache.get(key)
             for path in paths.values() if entry else ():
                 path.parent.mkdir(parents=True, exist_ok=True)
-            whole = entry is not None and all(entry.copy(part, paths[part]) for part in entry.parts)
-            return Kept(entry.record) if entry and whole else None
+            if entry and all(entry.place(part, paths[part]) for part in entry.parts):
+                return Kept(entry.record)
+            for path in paths.values():  # else who writes it anew would write into what the cache keeps
+                path.unlink(missing_ok=True)
+            return None
         entry = cache.get(self._key(key))
         if entry is None:
             return None

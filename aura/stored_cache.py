@@ -47,6 +47,9 @@ class StoredCache(Cache):
     def _writing_folder(self, key: str) -> None:  # noqa: ARG002
         return None
 
+    def _keep_file(self, file: Path, key: str, name: str) -> None:
+        raise NotImplementedError(f"{file}: files in a store are objects, see aura/placement.py")
+
     def _publish(self, file: Path, key: str) -> None:
         upload(file, self._uri(key))
 

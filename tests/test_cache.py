@@ -1,6 +1,8 @@
+import errno
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -30,12 +32,41 @@ def test_what_was_put_comes_back(cache, tmp_path):
     assert entry.record == {"n": 1}
     assert entry.read("bytes") == b"\0data"
     assert entry.read("empty") == b""
-    assert entry.copy("file", tmp_path / "copy")
+    assert entry.place("file", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "file").read_bytes()
+    assert (tmp_path / "copy").samefile(tmp_path / "file"), "it takes no more disk"
+    assert cache.stats().bytes > (tmp_path / "file").stat().st_size
+
+
+@pytest.mark.parametrize("damage", [b"other", b"", None])
+def test_a_damaged_or_lost_file_is_a_miss(cache, tmp_path, damage):
+    key, file = action_key("an action"), tmp_path / "file"
+    file.write_bytes(b"whole")
+    cache.put(key, {}, {"file": file})
+    if damage is None:
+        cache.file(key, "file").unlink()
+    else:
+        file.write_bytes(damage)  # an output that was altered in place
+    assert not cache.get(key).place("file", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    assert cache.get(key) is None
+    assert not list(cache.folder.glob("[0-9a-f][0-9a-f]/*"))
+
+
+def test_without_links_files_are_copied(cache, tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    (tmp_path / "file").write_bytes(b"whole")
+    cache.put(action_key(1), {}, {"file": tmp_path / "file"})
+    (tmp_path / "file").write_bytes(b"altered")
+    assert cache.get(action_key(1)).place("file", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "flipped", "emptied"])
-def test_damage_anywhere_counts_as_a_miss_and_is_mended_by_the_next_put(cache, tmp_path, damage):
+def test_damage_anywhere_counts_as_a_miss_and_is_mended_by_the_next_put(cache, damage):
     key = action_key("an action")
     cache.put(key, {"n": 1}, {"part": b"x" * 50})
     whole = entry_file(cache).read_bytes()
@@ -48,8 +79,7 @@ def test_damage_anywhere_counts_as_a_miss_and_is_mended_by_the_next_put(cache, t
         }[damage]
         entry_file(cache).write_bytes(damaged)
         entry = cache.get(key)
-        assert entry is None or (entry.read("part") is None and not entry.copy("part", tmp_path / "copy"))
-        assert not (tmp_path / "copy").exists()
+        assert entry is None or entry.read("part") is None
         assert cache.get(key) is None, "a damaged entry is removed"
         cache.put(key, {"n": 1}, {"part": b"x" * 50})
         assert cache.get(key).read("part") == b"x" * 50
@@ -57,11 +87,13 @@ def test_damage_anywhere_counts_as_a_miss_and_is_mended_by_the_next_put(cache, t
 
 def test_an_entry_that_goes_while_it_is_used_counts_as_a_miss(cache, tmp_path):
     key = action_key("an action")
-    cache.put(key, {}, {"part": b"data"})
+    (tmp_path / "file").write_bytes(b"whole")
+    cache.put(key, {}, {"part": b"data", "file": tmp_path / "file"})
     entry = cache.get(key)
     cache.prune(0)
     assert entry.read("part") is None
-    assert not entry.copy("part", tmp_path / "copy")
+    assert not entry.place("file", tmp_path / "copy")
+    assert not [path for path in cache.folder.rglob("*") if path.is_file()]
 
 
 def test_prune_keeps_the_most_recently_used_under_the_bound(cache):
@@ -77,14 +109,26 @@ def test_prune_keeps_the_most_recently_used_under_the_bound(cache):
     assert [number for number, key in enumerate(keys) if cache.get(key)] == [0, 4]
 
 
-def test_prune_removes_what_a_killed_writer_left_but_not_a_living_ones_file(cache):
-    cache.put(action_key(1), {}, {})
-    old, new = cache.folder / "partial/old", cache.folder / "partial/new"
-    old.write_bytes(b"half")
-    new.write_bytes(b"half")
-    os.utime(old, (1, 1))
+def test_prune_removes_what_a_killed_writer_left_but_not_a_living_ones_file(cache, tmp_path, monkeypatch):
+    key, other = action_key(1), action_key(2)
+    (tmp_path / "file").write_bytes(b"whole")
+    cache.put(key, {}, {"file": tmp_path / "file"})
+    cache.put(other, {}, {"file": tmp_path / "file"})
+    cache.path(other).unlink()  # killed between its file and its entry
+    half, folder = cache.folder / "partial/half", cache.folder / "partial/folder"
+    half.write_bytes(b"half")
+    folder.mkdir()
     cache.prune(1e9)
-    assert (old.exists(), new.exists(), cache.stats().entries) == (False, True, 1)
+    assert half.exists()
+    assert folder.exists()
+    assert cache.file(other, "file").exists()
+    tomorrow = time.time() + 25 * 3600
+    monkeypatch.setattr(time, "time", lambda: tomorrow)
+    cache.prune(1e9)
+    assert not half.exists()
+    assert not folder.exists()
+    assert not cache.file(other, "file").exists()
+    assert cache.get(key).place("file", tmp_path / "copy")
 
 
 def test_a_writer_that_fails_leaves_nothing(cache, tmp_path):

@@ -236,7 +236,7 @@ def _opened_latest(shard: Shard, run: Run) -> Iterator[_Latest]:
     if latest is None or found is None:
         yield _NONE
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=run.folder) as folder:
         path = Path(folder, "latest.parquet")
         kept = run.place.recall(run.cache, latest["key"], {"parquet": path})
         if kept is None:

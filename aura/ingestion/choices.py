@@ -8,6 +8,7 @@ the documents with the lowest hashes, so a lower one keeps a part of what a high
 import re
 
 import numpy as np
+import pyarrow as pa
 import xxhash
 
 from aura.ingestion.candidates import Mask, Shard, column, kept, sources
@@ -24,13 +25,14 @@ def first_of_each_hash(shards: list[Shard]) -> Mask:
     same_as_previous = np.concatenate([[False], (np.diff(high[order]) == 0) & (np.diff(low[order]) == 0)])
     group = np.cumsum(~same_as_previous)
     several = np.isin(group, group[same_as_previous])
-    names, docs = sources(shards), column(shards, "doc")
+    rows = order[several]
+    names, docs = sources(shards)[rows], column(shards, "doc").take(pa.array(rows)).to_pylist()
     members: dict[int, list[tuple[str, str, int]]] = {}
-    for number, row in zip(group[several], order[several], strict=True):
-        members.setdefault(int(number), []).append((names[row], docs[int(row)].as_py(), int(row)))
+    for number, *member in zip(group[several].tolist(), names, docs, rows.tolist(), strict=True):
+        members.setdefault(number, []).append(tuple(member))
     keep = np.ones(len(order), dtype=bool)
-    for rows in members.values():
-        keep[[row for _, _, row in sorted(rows)[1:]]] = False
+    for same in members.values():
+        keep[[row for _, _, row in sorted(same)[1:]]] = False
     return keep
 
 

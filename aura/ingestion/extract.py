@@ -87,8 +87,10 @@ def extract(
     if recipe.lexicon.notice:
         console.err.print(recipe.lexicon.notice, markup=False)
     with parallel.executors(SMALL, cluster) as executor_for, replaced_folder(out) as folder:
+        gc.disable()  # 100,000 files: else each of Python's searches for garbage goes through them all
         files = list_files(source)
-        gc.freeze()  # 100,000 files: else each of Python's searches for garbage goes through them all
+        gc.freeze()
+        gc.enable()
         job = _Job(Run(recipe, _namespace(recipe), cache, folder, place), executor_for)
         found = job.extract(files)
         totals = accounts.totals(found)

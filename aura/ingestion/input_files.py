@@ -6,7 +6,6 @@ file system changes whenever it changes the content. DVC and git trust the same.
 
 import os
 import stat
-import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -73,9 +72,9 @@ def _size_and_stamp(place: str, settled: int) -> tuple[int, int]:
         return 0, 0
     if found.st_ctime_ns > settled:
         return found.st_size, 0
-    # Unlike the time of modification, nobody can set the time of the last change of any kind (ctime).
-    parts = struct.pack("<4Q", found.st_ino, found.st_size, found.st_mtime_ns % 2**64, found.st_ctime_ns)
-    return found.st_size, xxhash.xxh3_64_intdigest(parts)
+    # Unlike the time of modification, nobody can set the time of the last change of any kind (ctime). Python's hash of
+    # integers is the same in every process.
+    return found.st_size, hash((found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)) or 1
 
 
 def hash_file(path: str | Path) -> tuple[str, int]:
@@ -98,7 +97,7 @@ def unreadable(error: OSError) -> str:
 
 def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
     """Whether a file's name, without the suffix of its compression, ends with one of `suffixes`."""
-    return plain_name(name).lower().endswith(suffixes)
+    return name.endswith(suffixes) or plain_name(name).lower().endswith(suffixes)
 
 
 def chosen_by(kind: str, glob: str | None) -> Callable[[str], bool]:

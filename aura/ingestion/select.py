@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +101,10 @@ def _parts(shard: Shard, held_out: float) -> dict[str, Mask]:
 
 def _hashes(found: list[Shard], held_out: float) -> dict[str, str]:
     """What `corpus_hash` gives for each split, without reading it."""
-    hashes: dict[str, list[bytes]] = {split: [] for split in SPLITS}
-    for shard in found:
-        for split, part in _parts(shard, held_out).items():
-            hashes[split] += shard.columns.column("text_hash").filter(pa.array(part)).to_pylist()
-    return {split: sha256(b"".join(sorted(mine))).hexdigest() for split, mine in hashes.items()}
+    hashes = candidates.column(found, "text_hash")
+    held, kept = is_held_out(hashes, held_out), candidates.kept(found)
+    masks = {"train": kept & ~held, "held_out": kept & held}
+    return {split: corpus.hash_of(hashes.filter(pa.array(masks[split]))) for split in SPLITS}
 
 
 @dataclass(frozen=True)
