@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -107,14 +106,14 @@ def find(shard: Shard, *, run: Run) -> Built | Shard:
     latest = _latest(shard, run)
     if latest is None:
         return shard
-    signature = _signature(shard)
-    if signature and latest.get("signature") == signature:
-        built = _recalled(shard, str(latest["key"]), run)
+    known = _accounts(run, latest.key)
+    if known is not None and latest.is_of(shard, known):
+        built = _recalled(shard, latest.key, known, run)
         if built:
             return built
-    shard = replace(shard, digests=[_digest(piece) for piece in shard.pieces])
+    shard = replace(shard, digests=latest.digests(shard, known))
     key = _key(run, shard.pieces, shard.digests or [])
-    built = _recalled(shard, key, run)
+    built = _recalled(shard, key, _accounts(run, key), run)
     if built:
         _remember(shard, key, run)
     return built or shard
@@ -146,7 +145,7 @@ def make(shard: Shard, *, run: Run) -> Built | None:
 class _Writing:
     """A shard under way: neighbours that are extracted, or copied from the latest shard, go together."""
 
-    def __init__(self, path: Path, recipe: Recipe, latest: "_Latest") -> None:
+    def __init__(self, path: Path, recipe: Recipe, latest: "_Copied") -> None:
         self.writer, self.recipe, self.latest = ShardWriter(path), recipe, latest
         self.accounts: list[pa.Table] = []
         self.extracted = 0
@@ -201,8 +200,8 @@ class _Writing:
             self.copied = range(0)
 
 
-class _Latest:
-    """The latest shard of a place, of which rows can be copied; or none."""
+class _Copied:
+    """A shard of which rows can be copied; or none."""
 
     def __init__(self, accounts: pa.Table, file: pq.ParquetFile | None) -> None:
         names = zip(accounts["file"].to_pylist(), accounts["digest"].to_pylist(), strict=True)
@@ -225,31 +224,30 @@ class _Latest:
             first += count
 
 
-_NONE = _Latest(accounts.SCHEMA.empty_table(), None)
+_NONE = _Copied(accounts.SCHEMA.empty_table(), None)
 
 
 @contextmanager
-def _opened_latest(shard: Shard, run: Run) -> Iterator[_Latest]:
+def _opened_latest(shard: Shard, run: Run) -> Iterator[_Copied]:
     """What the cache has of the latest shard of this place, if it is of use and undamaged."""
     latest = _latest(shard, run) if shard.digests else None
-    found = _accounts(run, latest["key"]) if latest else None
+    found = _accounts(run, latest.key) if latest else None
     if latest is None or found is None:
         yield _NONE
         return
     with tempfile.TemporaryDirectory(dir=run.folder) as folder:
         path = Path(folder, "latest.parquet")
-        kept = run.place.recall(run.cache, latest["key"], {"parquet": path})
+        kept = run.place.recall(run.cache, latest.key, {"parquet": path})
         if kept is None:
             yield _NONE
         elif not (path.exists() or kept.stored):
-            yield _Latest(found, None)
+            yield _Copied(found, None)
         else:
             with Stored(path, 0, "", kept.stored.get(path)).opened() as file, pq.ParquetFile(file) as opened:
-                yield _Latest(found, opened)
+                yield _Copied(found, opened)
 
 
-def _recalled(shard: Shard, key: str, run: Run) -> Built | None:
-    found = _accounts(run, key)
+def _recalled(shard: Shard, key: str, found: pa.Table | None, run: Run) -> Built | None:
     kept = None if found is None else run.place.recall(run.cache, key, {"parquet": shard.path(run.folder)})
     return Built(kept, found) if kept else None
 
@@ -264,20 +262,49 @@ def _accounts_key(key: str) -> str:
     return action_key("accounts", key)
 
 
-def _latest(shard: Shard, run: Run) -> dict[str, Any] | None:
-    """Key and signature of the latest shard of this place; or of the one it was a part of, with half as many shards."""
+@dataclass(frozen=True)
+class _Latest:
+    """The latest shard of a place: its key, and the stamps of its files and blocks when it was made or found."""
+
+    key: str
+    stamps: list[int]
+
+    def is_of(self, shard: Shard, known: pa.Table) -> bool:
+        """Whether it has just the shard's files, unchanged; `known` are its accounts."""
+        names = [piece.name for piece in shard.pieces]
+        return 0 not in self.stamps and self.stamps == _stamps(shard) and known["file"].to_pylist() == names
+
+    def digests(self, shard: Shard, known: pa.Table | None) -> list[str]:
+        """Of each file and block, without opening those that it has with the same stamp."""
+        there: dict[tuple[str, int], str] = {}
+        if known is not None and len(known) == len(self.stamps):
+            names, digests = (known[name].to_pylist() for name in ("file", "digest"))
+            there = dict(zip(zip(names, self.stamps, strict=True), digests, strict=True))
+        return [
+            there.get((piece.name, piece.stamp) if piece.stamp else ("", 0)) or _digest(piece) for piece in shard.pieces
+        ]
+
+
+def _latest(shard: Shard, run: Run) -> _Latest | None:
+    """The latest shard of this place; or of the one it was a part of, with half as many shards."""
     places = [(shard.number, shard.count)]
     if shard.count % 2 == 0:
         places.append((shard.number % (shard.count // 2), shard.count // 2))
     for place in places:
         entry = run.cache.get(_place_key(run, *place))
-        if entry:
-            return dict(entry.record)
+        stamps = entry.read("stamps") if entry else None
+        if entry and stamps is not None:
+            return _Latest(entry.record, np.frombuffer(stamps, np.int64).tolist())
     return None
 
 
 def _remember(shard: Shard, key: str, run: Run) -> None:
-    run.cache.put(_place_key(run, shard.number, shard.count), {"key": key, "signature": _signature(shard)}, {})
+    stamps = np.array(_stamps(shard), np.int64).tobytes()
+    run.cache.put(_place_key(run, shard.number, shard.count), key, {"stamps": stamps})
+
+
+def _stamps(shard: Shard) -> list[int]:
+    return [piece.stamp for piece in shard.pieces]
 
 
 def _place_key(run: Run, number: int, count: int) -> str:
@@ -295,12 +322,3 @@ def _key(run: Run, pieces: list[Piece], digests: list[str]) -> str:
 
 def _digest(piece: Piece) -> str:
     return piece.digest if isinstance(piece, Block) else piece.fingerprint()[0]
-
-
-def _signature(shard: Shard) -> str | None:
-    """A hash of its files' names and stamps; None if one of them has none."""
-    stamps = [piece.key if isinstance(piece, Block) else piece.stamp for piece in shard.pieces]
-    if 0 in stamps:
-        return None
-    names = "\0".join(piece.name for piece in shard.pieces)
-    return action_key(xxhash.xxh3_128_hexdigest(names.encode()), xxhash.xxh3_128_hexdigest(repr(stamps).encode()))

@@ -62,6 +62,11 @@ class Block:
     digest: str
     key: str
 
+    @property
+    def stamp(self) -> int:
+        """Another whenever its content is, like a file's."""
+        return int(self.key[:15], 16)
+
 
 @dataclass(frozen=True)
 class Large:

@@ -131,9 +131,13 @@ def _below(folder: str, chosen: Callable[[str], bool]) -> Iterator[InputFile]:
             if entry.is_dir(follow_symlinks=False):
                 waiting.append((entry.path, f"{name}/"))
             elif not entry.is_file(follow_symlinks=False) and (problem := _problem(entry, chosen(name))):
-                yield InputFile(_shown(name), folder, name, 0, xxhash.xxh3_64_intdigest(problem.encode()), problem)
+                yield InputFile(_shown(name), folder, name, 0, _stamp_of(problem), problem)
             elif chosen(name):
                 yield InputFile(_shown(name), folder, name, *_size_and_stamp(entry.path, settled))
+
+
+def _stamp_of(problem: str) -> int:
+    return int(xxhash.xxh3_64_hexdigest(problem.encode())[:15], 16)
 
 
 def _entries(place: str) -> Iterable["os.DirEntry[str]"]:
