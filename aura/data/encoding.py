@@ -81,10 +81,9 @@ def encode_with(
     code = (corpus, model_file, symbols, token_shards, tokenizer_module, unit_table, units, sys.modules[__name__])
     namespace = action_key("tokens", tokenizer.sha256, layout.model_dump(), code_key(code, LIBRARIES))
     with files.replaced_folder(output) as partial_output:
-        keys = {
-            file["path"]: action_key(namespace, file["path"], _checked(shards[file["path"]], file))
-            for file in manifest["files"]
-        }
+        digests = at_once(lambda file: _checked(shards[file["path"]], file), manifest["files"])
+        paths = [file["path"] for file in manifest["files"]]
+        keys = {path: action_key(namespace, path, digest) for path, digest in zip(paths, digests, strict=True)}
         targets = {path: _targets(partial_output, path) for path in keys}
         recalled = at_once(lambda path: place.recall(cache, keys[path], targets[path]), list(keys))
         kept = dict(zip(keys, recalled, strict=True))
