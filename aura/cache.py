@@ -222,8 +222,8 @@ class Cache:
         file.replace(self.path(key))
 
     def _remove_abandoned(self) -> None:
-        files = [path for path in self._files() if "." in path.name and not self.path(path.stem).exists()]
-        for path in (*self.folder.glob("partial/*"), *files):
+        files = [entry.path for entry in self._files() if "." in entry.name and not self.path(_key(entry)).exists()]
+        for path in (*self.folder.glob("partial/*"), *map(Path, files)):
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_ctime > _ABANDONED:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -231,22 +231,28 @@ class Cache:
     def _entries(self) -> Iterator[tuple[float, int, str]]:
         """Time of last use (s), size and key of each entry."""
         sizes, used = Counter[str](), dict[str, float]()
-        for path in self._files():
+        for entry in self._files():
             with suppress(FileNotFoundError):  # another process may prune too
-                found = path.stat()
-                sizes[path.stem] += found.st_size
-                if "." not in path.name:
-                    used[path.name] = found.st_mtime_ns / 1e9
+                found = entry.stat()
+                sizes[_key(entry)] += found.st_size
+                if "." not in entry.name:
+                    used[entry.name] = found.st_mtime_ns / 1e9
         yield from ((used[key], sizes[key], key) for key in used)
 
-    def _files(self) -> Iterator[Path]:
+    def _files(self) -> "Iterator[os.DirEntry[str]]":
         """Entries, and the parts that are files of their own: KEY and KEY.NAME."""
-        return self.folder.glob("[0-9a-f][0-9a-f]/*")
+        for folder in self.folder.glob("[0-9a-f][0-9a-f]"):
+            with os.scandir(folder) as entries:
+                yield from entries
 
 
 def project_cache() -> Cache:
     """The cache of the project in the current folder, or the one that AURA_CACHE names."""
     return Cache(Path(os.environ.get(VARIABLE) or FOLDER))
+
+
+def _key(entry: "os.DirEntry[str]") -> str:
+    return entry.name.partition(".")[0]
 
 
 def _described(part: bytes | Path) -> tuple[int, str, bool]:

@@ -119,11 +119,12 @@ def _without_main() -> Iterator[None]:
 
 
 @contextmanager
-def executors(small: int, cluster: str | None = None) -> Iterator[Callable[..., Executor]]:
+def executors(small: int, cluster: str | None = None, *, surely: bool = False) -> Iterator[Callable[..., Executor]]:
     """A function that takes the size of some work, and of how many tasks it is if that is known, and says what runs it.
 
     Work below `small`, in whatever unit, or of one task, runs in this process; the first that is not gets `executor`,
-    and all that follows. Where workers are forked they are so at once, to hold little of what this process will.
+    and all that follows. Where there will `surely` be such work, workers that are forked are so at once: they then hold
+    little of what this process will.
     """
     with ExitStack() as stack:
         ready: list[Executor] = []
@@ -141,9 +142,8 @@ def executors(small: int, cluster: str | None = None) -> Iterator[Callable[..., 
             start()
             return ready[0]
 
-        if not _address(cluster) and _start_method() == "fork":
+        if surely and not _address(cluster) and _start_method() == "fork":
             start()
-
         yield executor_for
 
 

@@ -52,7 +52,7 @@ class Bench:
 
     def run(self, *command: str, **environment: str) -> Cost:
         """Run a command in the clone."""
-        return measure(list(command), self.folder, **self.environment | environment)
+        return measure(list(command), self.folder, memory=False, **self.environment | environment)
 
     def aura(self, *arguments: str) -> Cost:
         """Run the `aura` command."""

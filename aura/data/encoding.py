@@ -245,7 +245,10 @@ def require_passed(passed: Path, tokenizer: str) -> None:
 
 def tokenizer_is_frozen(pipeline: Path) -> bool:
     """Whether the user has said, with `dvc freeze train_tokenizer`, that the tokenizer stays as the corpus changes."""
-    stages = YAML(typ="safe").load(pipeline.read_text(encoding="utf-8"))["stages"]
+    text = pipeline.read_text(encoding="utf-8")
+    if "frozen" not in text:  # 30 ms less than to parse it
+        return False
+    stages = YAML(typ="safe").load(text)["stages"]
     return bool(stages["train_tokenizer"].get("frozen", False))
 
 

@@ -28,7 +28,8 @@ from aura.ingestion.shards import ShardWriter
 from aura.placement import Kept, Place
 from aura.placement import Shard as Stored
 
-FEWEST, MOST, SHARD_BYTES = 16, 4096, 10_000_000  # shards of a source, and of input in each, with `shards: auto`
+COUNTS = tuple(1 << power for power in range(4, 13))  # of shards, with `shards: auto`: 16 to 4096,
+SHARD_BYTES = 10_000_000  # and at most so many bytes of files in each, as long as there are more
 PORTION = 4_000_000  # bytes of files that are read, cleaned and looked up at once
 Piece = InputFile | Block
 
@@ -78,26 +79,33 @@ def shard_count(asked: int | str, size: int) -> int:
     """How many shards `size` bytes of files are cut into."""
     if isinstance(asked, int):
         return asked
-    count = FEWEST
-    while count < MOST and size > count * SHARD_BYTES:
-        count *= 2
-    return count
+    return next((count for count in COUNTS if size <= count * SHARD_BYTES), COUNTS[-1])
+
+
+def is_new(asked: int | str, cache: Cache, namespace: str) -> bool:
+    """Whether nothing was ever extracted with this namespace, as far as the cache knows."""
+    counts = [asked] if isinstance(asked, int) else COUNTS
+    return not any(cache.get(_place_key(namespace, 0, count)) for count in counts)
 
 
 def planned(files: Sequence[InputFile], large: Mapping[InputFile, list[Block]], count: int) -> list[Shard]:
     """All shards that have files; `large` has the blocks of those files that are taken apart."""
     found = [Shard(number, count, [], []) for number in range(count)]
     for place, file in enumerate(files):
-        for piece in large.get(file, (file,)) if large else (file,):
-            shard = found[_number(piece, count)]
-            shard.pieces.append(piece)
-            shard.order.append(place)
+        if large and file in large:
+            for block in large[file]:
+                _add(found[_number(f"{file.name}\0{block.first}" if block.first else file.name, count)], block, place)
+        else:
+            _add(found[_number(file.name, count)], file, place)
     return [shard for shard in found if shard.pieces]
 
 
-def _number(piece: Piece, count: int) -> int:
-    first = piece.first if isinstance(piece, Block) else 0
-    name = f"{piece.name}\0{first}" if first else piece.name
+def _add(shard: Shard, piece: Piece, place: int) -> None:
+    shard.pieces.append(piece)
+    shard.order.append(place)
+
+
+def _number(name: str, count: int) -> int:
     return int(xxhash.xxh3_64_intdigest(name.encode()) % count)
 
 
@@ -291,7 +299,7 @@ def _latest(shard: Shard, run: Run) -> _Latest | None:
     if shard.count % 2 == 0:
         places.append((shard.number % (shard.count // 2), shard.count // 2))
     for place in places:
-        entry = run.cache.get(_place_key(run, *place))
+        entry = run.cache.get(_place_key(run.namespace, *place))
         stamps = entry.read("stamps") if entry else None
         if entry and stamps is not None:
             return _Latest(entry.record, np.frombuffer(stamps, np.int64).tolist())
@@ -300,15 +308,15 @@ def _latest(shard: Shard, run: Run) -> _Latest | None:
 
 def _remember(shard: Shard, key: str, run: Run) -> None:
     stamps = np.array(_stamps(shard), np.int64).tobytes()
-    run.cache.put(_place_key(run, shard.number, shard.count), key, {"stamps": stamps})
+    run.cache.put(_place_key(run.namespace, shard.number, shard.count), key, {"stamps": stamps})
 
 
 def _stamps(shard: Shard) -> list[int]:
     return [piece.stamp for piece in shard.pieces]
 
 
-def _place_key(run: Run, number: int, count: int) -> str:
-    return action_key("place", run.namespace, number, count)
+def _place_key(namespace: str, number: int, count: int) -> str:
+    return action_key("place", namespace, number, count)
 
 
 def _key(run: Run, pieces: list[Piece], digests: list[str]) -> str:

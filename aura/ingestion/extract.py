@@ -86,12 +86,14 @@ def extract(
     recipe = Recipe(name, source, settings, read_lexicon(Path(settings.lexicon)))
     if recipe.lexicon.notice:
         console.err.print(recipe.lexicon.notice, markup=False)
-    with parallel.executors(SMALL, cluster) as executor_for, replaced_folder(out) as folder:
+    namespace = _namespace(recipe)
+    new = assembly.is_new(settings.shards, cache, namespace)
+    with parallel.executors(SMALL, cluster, surely=new) as executor_for, replaced_folder(out) as folder:
         gc.disable()  # 100,000 files: else each of Python's searches for garbage goes through them all
         files = list_files(source)
         gc.freeze()
         gc.enable()
-        job = _Job(Run(recipe, _namespace(recipe), cache, folder, place), executor_for)
+        job = _Job(Run(recipe, namespace, cache, folder, place), executor_for)
         found = job.extract(files)
         totals = accounts.totals(found)
         if not totals["documents"]:
