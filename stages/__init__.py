@@ -1,5 +1,7 @@
 """One thin script per DVC stage: read params, call aura, write outputs, report."""
 
 import gc
+import sys
 
-gc.disable()  # until `console.run`: imports make objects that stay
+if sys.argv[:1] == ["-m"]:  # as Python has it while it looks for the module of `python -m stages.NAME`
+    gc.disable()  # until `console.run`: imports make objects that stay

@@ -251,7 +251,8 @@ def _opened_latest(shard: Shard, run: Run) -> Iterator[_Copied]:
         elif not (path.exists() or kept.stored):
             yield _Copied(found, None)
         else:
-            with Stored(path, 0, "", kept.stored.get(path)).opened() as file, pq.ParquetFile(file) as opened:
+            made_by = f"dvc repro extract@{run.recipe.name}"
+            with Stored(path, 0, made_by, kept.stored.get(path)).opened() as file, pq.ParquetFile(file) as opened:
                 yield _Copied(found, opened)
 
 
