@@ -50,6 +50,11 @@ class Shard:
         size = sum(piece.size for piece in self.pieces if isinstance(piece, InputFile))
         return size // 4 if self.digests else size
 
+    def add(self, piece: Piece, place: int) -> None:
+        """Put a file, or a block of one, at its end."""
+        self.pieces.append(piece)
+        self.order.append(place)
+
     def path(self, folder: Path) -> Path:
         """Its file."""
         return folder / f"{self.number:04d}.parquet"
@@ -94,19 +99,14 @@ def planned(files: Sequence[InputFile], large: Mapping[InputFile, list[Block]], 
     for place, file in enumerate(files):
         if large and file in large:
             for block in large[file]:
-                _add(found[_number(f"{file.name}\0{block.first}" if block.first else file.name, count)], block, place)
+                found[_number(block.name, block.first, count)].add(block, place)
         else:
-            _add(found[_number(file.name, count)], file, place)
+            found[_number(file.name, 0, count)].add(file, place)
     return [shard for shard in found if shard.pieces]
 
 
-def _add(shard: Shard, piece: Piece, place: int) -> None:
-    shard.pieces.append(piece)
-    shard.order.append(place)
-
-
-def _number(name: str, count: int) -> int:
-    return int(xxhash.xxh3_64_intdigest(name.encode()) % count)
+def _number(name: str, first: int, count: int) -> int:
+    return int(xxhash.xxh3_64_intdigest(f"{name}\0{first}".encode()) % count)
 
 
 def find(shard: Shard, *, run: Run) -> Built | Shard:
