@@ -19,6 +19,8 @@ from ruamel.yaml import YAML
 from aura import params
 from aura.cache import Cache
 from aura.ingestion import extract as extraction
+from aura.ingestion import input_files
+from aura.ingestion.assembly import shard_count
 from aura.ingestion.extract import TRANSFORMS, Work, extract
 from tests.conftest import REPOSITORY
 
@@ -26,12 +28,15 @@ SOURCES = {
     "file": params.TxtSource(kind="txt", path="", documents="file"),
     "line": params.TxtSource(kind="txt", path="", documents="line"),
     "json": params.JsonSource(kind="json", path=""),
+    "large": params.TxtSource(kind="txt", path="", documents="line"),
 }
+LARGE = {"max_document_bytes": 20_000}  # files of 2500 lines are taken apart, into some twenty blocks
 
 
 def build(folder: Path, out: Path, cache: Path, kind: str = "file", **changes: Any) -> Work:
     found = params.load(REPOSITORY / "params.yaml").extract
     chosen = {"lexicon": str(REPOSITORY / found.lexicon), "shards": 4, "min_chars": 5, **changes}
+    chosen |= LARGE if kind == "large" else {}
     source = SOURCES[kind].model_copy(update={"path": str(folder)})
     return extract("mine", source, found.model_copy(update=chosen), out, Cache(cache))[1]
 
@@ -44,7 +49,6 @@ def write(folder: Path, number: int, version: int = 0, kind: str = "file") -> Pa
     """Write file `number` of a folder; its content is a function of the number and a version."""
     path = folder / f"{number % 7}" / f"{number}.{'jsonl' if kind == 'json' else 'txt'}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Some files of a line each hold several blocks of 1,024 documents, and so lie in several shards.
     lines = [f"a happy line {line} of {number}, version {version}" for line in range(2500 if number % 40 == 0 else 3)]
     texts = [json.dumps({"text": line}) for line in lines] if kind == "json" else lines
     path.write_text("\n".join(texts), encoding="utf-8")
@@ -117,6 +121,60 @@ def test_a_file_more_or_less_is_one_file_to_extract(folder, tmp_path):
         (folder / f"{number % 7}/{number + 100}.txt").unlink(missing_ok=True)
         extracted.append(build(folder, tmp_path / "out", tmp_path / "cache").files_extracted)
     assert extracted == [1] * 20
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if all files had been written long ago."""
+    monkeypatch.setattr(input_files, "_COARSEST_CLOCK", 0)
+
+
+@pytest.mark.usefixtures("settled")
+def test_no_file_is_opened_whose_stamp_is_as_it_was(folder, tmp_path, monkeypatch):
+    build(folder, tmp_path / "out", tmp_path / "cache")
+    write(folder, 5, version=1)
+    opened: list[str] = []
+    hash_file = input_files.hash_file
+    monkeypatch.setattr(input_files, "hash_file", lambda path: opened.append(Path(path).name) or hash_file(path))
+    assert build(folder, tmp_path / "out", tmp_path / "cache") == Work(1, 1)
+    assert opened == ["5.txt"]
+    assert build(folder, tmp_path / "out", tmp_path / "cache") == Work(0, 0)
+    assert opened == ["5.txt"]
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_file_that_looks_as_it_was_is_noticed(folder, tmp_path):
+    """Its size and its time of modification are the same, as after `rsync --times` or `tar -x`."""
+    (folder / "0/7.txt").write_text("a happy document here", encoding="utf-8")
+    before = (folder / "0/7.txt").stat()
+    build(folder, tmp_path / "out", tmp_path / "cache")
+    (folder / "0/7.txt").write_text("a merry document here", encoding="utf-8")
+    os.utime(folder / "0/7.txt", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert build(folder, tmp_path / "out", tmp_path / "cache").files_extracted == 1
+    build(folder, tmp_path / "scratch", tmp_path / "cache-2")
+    assert contents(tmp_path / "out") == contents(tmp_path / "scratch")
+
+
+def test_a_file_written_a_moment_ago_has_no_stamp(folder, monkeypatch):
+    """It may be written again in the same tick of the file system's clock."""
+    (path,) = (folder / "0").glob("7.txt")
+    assert input_files.input_file("7.txt", str(path)).stamp == 0
+    monkeypatch.setattr(input_files, "_COARSEST_CLOCK", 0)
+    assert input_files.input_file("7.txt", str(path)).stamp != 0
+    assert input_files.input_file("7.txt", str(folder / "absent")).stamp == 0
+
+
+@pytest.mark.parametrize("kind", ["file", "large"])
+def test_with_twice_the_shards_nothing_is_extracted_again(folder, tmp_path, kind):
+    build(folder, tmp_path / "out", tmp_path / "cache", kind, shards=4)
+    assert build(folder, tmp_path / "out", tmp_path / "cache", kind, shards=8) == Work(0, 8)
+    build(folder, tmp_path / "scratch", tmp_path / "cache-2", kind, shards=8)
+    assert contents(tmp_path / "out") == contents(tmp_path / "scratch")
+
+
+def test_shards_are_as_many_as_the_files_need():
+    assert [shard_count("auto", size * 10**6) for size in (0, 138, 161, 553, 50_000)] == [16, 16, 32, 64, 4096]
+    assert shard_count(5, 10**12) == 5
 
 
 def test_a_moved_folder_is_known(folder, tmp_path):
