@@ -86,6 +86,6 @@ def _unhashable(file: InputFile) -> str:
 
 def unread(files: list[InputFile]) -> str:
     """What of a pinned folder cannot be read, in words."""
-    found = [f"{file.name} ({digest})" for file, (digest, _) in pins.state(files).items() if " " in digest]
+    found = [f"{file.name} ({digest})" for file in files if " " in (digest := file.fingerprint()[0])]
     shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
     return f" (not readable, counted as lost: {shown})" if found else ""

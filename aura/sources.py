@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from aura import params, source_entries, source_folders
+from aura.cache import project_cache
 from aura.errors import UserError
 from aura.ingestion import bucket, hub, pins
 from aura.ingestion.input_files import SUFFIXES, chosen_by
@@ -43,6 +44,7 @@ def add(
     removed = list(params.load().extract.sources) if only else []
     source_entries.enter(name, entry, removed)
     if pin:
+        files = pins.with_digests(files, project_cache())
         pins.write(Path(entry["path"]), Path(path), files)
     advice = f"; more than {PIN_ADVISED:,}: `--pin` keeps DVC fast" if len(files) > PIN_ADVISED and not pin else ""
     if not files:
@@ -138,5 +140,6 @@ def scan(name: str) -> str:
         return f"{len(objects):,} objects"
     folder = pins.folder_of(pin)
     files = source_folders.source_files(source.kind, folder, source.glob)
+    files = pins.with_digests(files, project_cache())
     pins.write(pin, folder, files)
     return f"{len(files):,} files{source_folders.unread(files)}"

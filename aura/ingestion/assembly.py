@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
@@ -22,7 +23,7 @@ from aura.arrow import from_bytes, to_bytes
 from aura.cache import Cache, action_key
 from aura.ingestion import accounts, blocks
 from aura.ingestion.blocks import Block
-from aura.ingestion.input_files import InputFile
+from aura.ingestion.input_files import UNREADABLE, InputFile
 from aura.ingestion.rows import Extracted, Recipe, extract_files
 from aura.ingestion.shards import ShardWriter
 from aura.placement import Kept, Place
@@ -279,16 +280,18 @@ class _Latest:
     stamps: list[int]
 
     def is_of(self, shard: Shard, known: pa.Table) -> bool:
-        """Whether it has just the shard's files, unchanged; `known` are its accounts."""
+        """Whether it has just the shard's files, unchanged and all readable; `known` are its accounts."""
         names = [piece.name for piece in shard.pieces]
-        return 0 not in self.stamps and self.stamps == _stamps(shard) and known["file"].to_pylist() == names
+        same = 0 not in self.stamps and self.stamps == _stamps(shard) and known["file"].to_pylist() == names
+        return same and not pc.any(pc.starts_with(known["digest"], UNREADABLE)).as_py()
 
     def digests(self, shard: Shard, known: pa.Table | None) -> list[str]:
         """Of each file and block, without opening those that it has with the same stamp."""
         there: dict[tuple[str, int], str] = {}
         if known is not None and len(known) == len(self.stamps):
             names, digests = (known[name].to_pylist() for name in ("file", "digest"))
-            there = dict(zip(zip(names, self.stamps, strict=True), digests, strict=True))
+            files = zip(zip(names, self.stamps, strict=True), digests, strict=True)
+            there = {file: digest for file, digest in files if not digest.startswith(UNREADABLE)}
         return [
             there.get((piece.name, piece.stamp) if piece.stamp else ("", 0)) or _digest(piece) for piece in shard.pieces
         ]

@@ -90,7 +90,7 @@ def extract(
     new = assembly.is_new(settings.shards, cache, namespace)
     with parallel.executors(SMALL, cluster, surely=new) as executor_for, replaced_folder(out) as folder:
         gc.disable()  # 100,000 files: else each of Python's searches for garbage goes through them all
-        files = list_files(source)
+        files = list_files(source, cache)
         gc.freeze()
         gc.enable()
         job = _Job(Run(recipe, namespace, cache, folder, place), executor_for)

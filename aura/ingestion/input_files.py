@@ -16,6 +16,7 @@ import xxhash
 from aura.ingestion.compression import plain_name
 
 SUFFIXES = {"txt": (".txt", ".md"), "json": (".json", ".jsonl"), "parquet": (".parquet",)}
+UNREADABLE = "unreadable: "  # to this user, now: the file need not change to become readable
 _BLOCK = 1 << 20  # bytes hashed at a time
 _COARSEST_CLOCK = 2_000_000_000  # ns; how far a file system's clock may lag behind, or be rounded
 _KINDS = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
@@ -92,7 +93,7 @@ def hash_file(path: str | Path) -> tuple[str, int]:
 
 def unreadable(error: OSError) -> str:
     """What stands for the content of a file that cannot be read."""
-    return f"unreadable: {error.strerror}"
+    return f"{UNREADABLE}{error.strerror}"
 
 
 def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:

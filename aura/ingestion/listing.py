@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import bucket, pins
 from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_below, input_file
@@ -10,8 +11,8 @@ from aura.ingestion.sample import sample_files
 from aura.params import DatasetSource, SampleSource, Source
 
 
-def list_files(source: Source) -> list[InputFile]:
-    """The files of a source, sorted by name.
+def list_files(source: Source, cache: Cache | None = None) -> list[InputFile]:
+    """The files of a source, sorted by name; `cache` may know what is in those that a pin must describe.
 
     A dataset's files, and those behind a URL, are fetched now, unless they are there already. Raises `UserError` if
     the folder is missing or holds no file of the source's kind, a pin is stale, or what lies elsewhere cannot be had.
@@ -32,7 +33,10 @@ def list_files(source: Source) -> list[InputFile]:
         present = sorted({path.suffix or "no suffix" for path in folder.rglob("*") if path.is_file()})
         came = f"it holds only files with {', '.join(present[:5])}" if present else "it is empty"
         raise UserError(f"No {' or '.join(wanted)} files found in {folder}: {came}. {_remedy(folder)}")
-    return pins.checked(Path(source.path), files) if pins.is_pin(Path(source.path)) else files
+    if pins.is_pin(Path(source.path)):
+        files = pins.with_digests(files, cache) if cache else files
+        pins.require_current(Path(source.path), files)
+    return files
 
 
 def _remedy(folder: Path) -> str:

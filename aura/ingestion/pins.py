@@ -2,11 +2,16 @@
 
 DVC hashes every file of a folder it depends on, eight times over: 7.7 s for one changed file among 30,000,
 against 0.3 s for reading them all with XXH3. A source that names a pin instead of its folder gives DVC one
-file to look at; extraction compares the folder with the pin and stops when the pin is stale.
+file to look at; extraction compares the folder with the pin and stops when the pin is stale. Neither opens a file whose
+stamp is the one that it was last hashed with.
 """
 
 from pathlib import Path
 
+import pyarrow as pa
+
+from aura.arrow import from_bytes, to_bytes
+from aura.cache import Cache, action_key
 from aura.errors import UserError
 from aura.files import read_json, write_records
 from aura.ingestion.input_files import InputFile
@@ -31,32 +36,51 @@ def folder_of(path: Path) -> Path:
     return Path(read_json(path, made_by=f"aura source scan {source_name(path)}")["folder"])
 
 
+def with_digests(files: list[InputFile], cache: Cache) -> list[InputFile]:
+    """The files with what `fingerprint` gives; those that have the stamp they were last hashed with are not opened."""
+    if not files:
+        return files
+    key = action_key("digests", str(Path(files[0].folder).absolute()))
+    there = _hashed_before(cache, key)
+    found = [file._replace(known=there.get((file.name, file.stamp)) or file.fingerprint()) for file in files]
+    # What could not be read may be readable to another user, or tomorrow, without any change of the file.
+    kept = [file for file in found if file.known and file.stamp and " " not in file.known[0]]
+    if any((file.name, file.stamp) not in there for file in kept):
+        rows = [(file.name, file.stamp, *(file.known or ())) for file in kept]
+        columns = dict(zip(("name", "stamp", "digest", "size"), map(list, zip(*rows, strict=True)), strict=True))
+        cache.put(key, {}, {"table": to_bytes(pa.table(columns))})
+    return found
+
+
+def _hashed_before(cache: Cache, key: str) -> dict[tuple[str, int], tuple[str, int]]:
+    """Digest and size by name and stamp."""
+    entry = cache.get(key)
+    data = entry.read("table") if entry else None
+    if data is None:
+        return {}
+    names, stamps, digests, sizes = (column.to_pylist() for column in from_bytes(data).columns)
+    return dict(zip(zip(names, stamps, strict=True), zip(digests, sizes, strict=True), strict=True))
+
+
 def write(pin: Path, folder: Path, files: list[InputFile]) -> None:
     """Write the pin of `folder`: one line a file, so that a diff shows what changed."""
-    records = ([file.name, size, digest] for file, (digest, size) in state(files).items())
+    records = ([file.name, size, digest] for file in files for digest, size in [file.fingerprint()])
     write_records(pin, {"folder": folder.as_posix()}, "files", records)
 
 
-def checked(pin: Path, files: list[InputFile]) -> list[InputFile]:
-    """The files, with what is known of them now; `UserError`, naming files, unless they are what the pin recorded."""
+def require_current(pin: Path, files: list[InputFile]) -> None:
+    """Raise `UserError`, naming files, unless they are what the pin recorded."""
     name = source_name(pin)
     records = read_json(pin, f"aura source scan {name}")["files"]
     recorded = {path: (digest, size) for path, size, digest in records}
-    present = state(files)
     names = {file.name for file in files}
     changes = [
         *(f"added {file.name}" for file in files if file.name not in recorded),
         *(f"removed {path}" for path in recorded if path not in names),
-        *(f"changed {file.name}" for file in files if recorded.get(file.name, present[file]) != present[file]),
+        *(f"changed {file.name}" for file in files if recorded.get(file.name) not in (None, file.fingerprint())),
     ]
     if changes:
         shown = "; ".join(changes[:5]) + (f"; and {len(changes) - 5} more" if len(changes) > 5 else "")
         raise UserError(
             f"{pin} no longer describes its folder: {shown}. Take the change in with: aura source scan {name}"
         )
-    return [file._replace(known=found) for file, found in present.items()]
-
-
-def state(files: list[InputFile]) -> dict[InputFile, tuple[str, int]]:
-    """XXH3 and size of each file, or why it cannot be read."""
-    return {file: file.fingerprint() for file in files}

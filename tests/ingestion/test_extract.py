@@ -14,7 +14,7 @@ from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion.extract import extract
 from aura.ingestion.input_files import chosen_by, files_below
-from aura.ingestion.pins import checked, write
+from aura.ingestion.pins import require_current, write
 from tests.conftest import REPOSITORY
 
 
@@ -128,10 +128,10 @@ def test_a_leftover_of_a_killed_run_is_replaced(folder, tmp_path):
 def test_a_stale_pin_names_the_files_and_the_command(folder, tmp_path, change, words):
     pin = tmp_path / "mine.pin.json"
     write(pin, folder, files_below(folder, chosen_by("txt", None)))
-    checked(pin, files_below(folder, chosen_by("txt", None)))
+    require_current(pin, files_below(folder, chosen_by("txt", None)))
     change(folder)
     with pytest.raises(UserError, match=rf"{words}.*aura source scan mine"):
-        checked(pin, files_below(folder, chosen_by("txt", None)))
+        require_current(pin, files_below(folder, chosen_by("txt", None)))
 
 
 def test_names_that_are_no_utf8_are_shown_with_escapes(folder, tmp_path):

@@ -18,8 +18,9 @@ from ruamel.yaml import YAML
 
 from aura import params
 from aura.cache import Cache
+from aura.errors import UserError
 from aura.ingestion import extract as extraction
-from aura.ingestion import input_files
+from aura.ingestion import input_files, pins
 from aura.ingestion.assembly import shard_count
 from aura.ingestion.extract import TRANSFORMS, Work, extract
 from tests.conftest import REPOSITORY
@@ -139,6 +140,28 @@ def test_no_file_is_opened_whose_stamp_is_as_it_was(folder, tmp_path, monkeypatc
     assert build(folder, tmp_path / "out", tmp_path / "cache") == Work(1, 1)
     assert opened == ["5.txt"]
     assert build(folder, tmp_path / "out", tmp_path / "cache") == Work(0, 0)
+    assert opened == ["5.txt"]
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_pin_is_written_and_compared_without_opening_files_twice(folder, tmp_path, monkeypatch):
+    cache, pin, opened = Cache(tmp_path / "cache"), tmp_path / "mine.pin.json", list[str]()
+    hash_file = input_files.hash_file
+    monkeypatch.setattr(input_files, "hash_file", lambda path: opened.append(Path(path).name) or hash_file(path))
+
+    def files() -> list[input_files.InputFile]:
+        return pins.with_digests(input_files.files_below(folder, input_files.chosen_by("txt", None)), cache)
+
+    pins.write(pin, folder, files())
+    assert len(opened) == 700
+    opened.clear()
+    pins.require_current(pin, files())
+    assert opened == []
+    write(folder, 5, version=1)
+    with pytest.raises(UserError, match=r"changed 5/5\.txt"):
+        pins.require_current(pin, files())
+    pins.write(pin, folder, files())
+    pins.require_current(pin, files())
     assert opened == ["5.txt"]
 
 
