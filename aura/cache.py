@@ -7,9 +7,9 @@ record), then the parts. It is written aside and renamed, so a killed writer lea
 writers need no locks; each part is checked when read (XXH3, 10 GB/s), and damage counts as a miss. SQLite
 (`diskcache`, which comes with DVC) would do it too, but pickles, and locks badly on network file systems.
 
-A part that is a file (an output's shard) lies beside its entry as a hard link, where the file system has them: it takes
-neither time nor disk while the output is there. The price: whoever alters an output in place alters what is kept of it,
-which is then found to be damaged.
+A part that is a file (an output's shard) lies beside its entry as a hard link, where the file system has them, so
+nothing is copied. The price: whoever alters an output in place alters what is kept of it, which is then found to be
+damaged.
 
 The price of all is disk: up to `cache.max_gb` between runs, and during a run what the run itself adds.
 """

@@ -1,4 +1,4 @@
-"""The action cache in a store, for corpora that no disk holds: what extraction keeps is as large as they are.
+"""The action cache in a store, for corpora that no disk holds: the blocks of large files are as large as those are.
 
 All who use the store share it. Objects are whole or absent, and know when they were written but not when they were
 read; so the entries written first go first, and only when someone asks: one machine's limit says nothing of what the

@@ -44,7 +44,7 @@ def read_shards(source: str, folder: Path, cache: Cache, code: str) -> list[Shar
     files = [file for file in placement.shards(folder, made_by) if file.path.suffix == ".parquet"]
     if not files:
         raise UserError(f"{folder} holds no Parquet shards. Run: {made_by} --force")
-    digests = [file.stored.sha256 if file.stored else hash_file(file.path)[0] for file in files]
+    digests = placement.at_once(lambda file: file.stored.sha256 if file.stored else hash_file(file.path)[0], files)
     keys = [action_key("columns", code, digest) for digest in digests]
     found = placement.at_once(partial(_columns, cache=cache), list(zip(files, keys, strict=True)), placement.FETCHED)
     return [
