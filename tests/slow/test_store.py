@@ -83,7 +83,7 @@ def test_the_pipeline_on_a_store_and_a_cluster_ends_in_the_bytes_of_a_plain_run(
     finally:
         workers.stop()
     del stored.environment["DASK_SCHEDULER_ADDRESS"]
-    assert proxy.requests > 50, "the workers write to the store themselves"
+    assert proxy.requests > 10, "the workers write to the store themselves"
     stored.run("dvc", "repro", "-q")
     assert hashes(stored.folder) == hashes(plain.folder)
     assert files(stored.folder, SAME) == files(plain.folder, SAME)
