@@ -95,11 +95,8 @@ def test_the_card_tells_hashes_and_measures_and_no_place(published: Project, tmp
     ("spoil", "says"),
     [
         ("echo >> README.md", "expected a clean git tree, found changes in README.md"),
-        ("git rm -q reports/validate/passed.json && git commit -qm x", "was not validated, or misses a gate"),
-        (
-            "sed -i 's/: \"../: \"00/' reports/validate/passed.json && git commit -qam x",
-            "(expected the tokenizer|not up to date)",
-        ),
+        ("rm reports/validate/passed.json", "was not validated, or misses a gate"),
+        ("sed -i 's/: \"../: \"00/' reports/validate/passed.json", "(expected the tokenizer|not up to date)"),
         ("rm models/spm/spiece.vocab", "models/spm differs from dvc.lock"),
         ("sed -i 's/vocab_size: 700/vocab_size: 699/' params.yaml && git commit -qam x", "train_tokenizer: not up to"),
     ],

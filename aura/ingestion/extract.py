@@ -136,17 +136,18 @@ class _Job:
 
     def _taken_apart(self, files: list[InputFile], *, known: bool = True) -> list[Large]:
         """Large files, block by block; `known` is false where what the cache says of them is not to be relied on."""
-        found = (
-            at_once(partial(blocks.find, self.run.cache, self.run.namespace), files) if known else [None] * len(files)
-        )
-        return [one or self._take_apart(file) for file, one in zip(files, found, strict=True)]
+        find = partial(blocks.find, self.run.cache, self.run.namespace)
+        found = at_once(find, files) if known else [None] * len(files)
+        # A compressed one counts as large as the least that is: what it swells to is not known.
+        least = self.run.recipe.settings.max_document_bytes // 2
+        missing = sum(max(file.size, least) for file, one in zip(files, found, strict=True) if one is None)
+        pool = self.executor_for(missing)
+        return [one or self._take_apart(file, pool) for file, one in zip(files, found, strict=True)]
 
-    def _take_apart(self, file: InputFile) -> Large:
+    def _take_apart(self, file: InputFile, pool: Executor) -> Large:
         def run(extract: Callable[[blocks.Task], blocks.Made], tasks: Iterator[blocks.Task]) -> Iterator[blocks.Made]:
             title = f"extract {self.run.recipe.name}, blocks of {file.name}"
-            for block, account in track(
-                parallel.ordered_map(self.executor_for(file.size), extract, tasks), title, None
-            ):
+            for block, account in track(parallel.ordered_map(pool, extract, tasks), title, None):
                 self._stop_on_bad(account)
                 yield block, account
 
