@@ -152,15 +152,15 @@ class Cache:
 
     def stats(self) -> Stats:
         """Number and size of the entries."""
-        sizes = [size for _, size, _ in self._entries()]
-        return Stats(len(sizes), sum(sizes))
+        entries, _ = self._listed()
+        return Stats(len(entries), sum(size for _, size, _ in entries))
 
     def prune(self, max_bytes: float) -> Stats:
         """Remove the least recently used entries until the others hold at most `max_bytes`; returns what went."""
-        self._remove_abandoned()
-        entries = sorted(self._entries())
+        entries, without = self._listed()
+        self._remove_abandoned(without)
         held, gone, freed = sum(size for _, size, _ in entries), [], 0
-        for _, size, key in entries:
+        for _, size, key in sorted(entries):
             if held - freed <= max_bytes:
                 break
             gone.append(key)
@@ -221,23 +221,26 @@ class Cache:
     def _publish(self, file: Path, key: str) -> None:
         file.replace(self.path(key))
 
-    def _remove_abandoned(self) -> None:
-        files = [entry.path for entry in self._files() if "." in entry.name and not self.path(_key(entry)).exists()]
-        for path in (*self.folder.glob("partial/*"), *map(Path, files)):
+    def _remove_abandoned(self, parts: list[str]) -> None:
+        for path in (*self.folder.glob("partial/*"), *map(Path, parts)):
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_ctime > _ABANDONED:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def _entries(self) -> Iterator[tuple[float, int, str]]:
-        """Time of last use (s), size and key of each entry."""
-        sizes, used = Counter[str](), dict[str, float]()
+    def _listed(self) -> tuple[list[tuple[float, int, str]], list[str]]:
+        """Time of last use (s), size and key of each entry; and the files that are parts of no entry."""
+        sizes, used, parts = Counter[str](), dict[str, float](), dict[str, str]()
         for entry in self._files():
+            key, _, part = entry.name.partition(".")
             with suppress(FileNotFoundError):  # another process may prune too
                 found = entry.stat()
-                sizes[_key(entry)] += found.st_size
-                if "." not in entry.name:
-                    used[entry.name] = found.st_mtime_ns / 1e9
-        yield from ((used[key], sizes[key], key) for key in used)
+                sizes[key] += found.st_size
+                if part:
+                    parts[entry.path] = key
+                else:
+                    used[key] = found.st_mtime_ns / 1e9
+        entries = [(used[key], sizes[key], key) for key in used]
+        return entries, [path for path, key in parts.items() if key not in used and not self.path(key).exists()]
 
     def _files(self) -> "Iterator[os.DirEntry[str]]":
         """Entries, and the parts that are files of their own: KEY and KEY.NAME."""
@@ -249,10 +252,6 @@ class Cache:
 def project_cache() -> Cache:
     """The cache of the project in the current folder, or the one that AURA_CACHE names."""
     return Cache(Path(os.environ.get(VARIABLE) or FOLDER))
-
-
-def _key(entry: "os.DirEntry[str]") -> str:
-    return entry.name.partition(".")[0]
 
 
 def _described(part: bytes | Path) -> tuple[int, str, bool]:

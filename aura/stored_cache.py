@@ -5,7 +5,6 @@ read; so the entries written first go first, and only when someone asks: one mac
 others need. A look-up costs a request; one for a part, another.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +52,9 @@ class StoredCache(Cache):
     def _publish(self, file: Path, key: str) -> None:
         upload(file, self._uri(key))
 
-    def _remove_abandoned(self) -> None:
+    def _remove_abandoned(self, parts: list[str]) -> None:
         pass
 
-    def _entries(self) -> Iterator[tuple[float, int, str]]:
-        for name, (size, written) in self.store.sizes_and_times(self.folder.as_posix()).items():
-            yield written, size, Path(name).name
+    def _listed(self) -> tuple[list[tuple[float, int, str]], list[str]]:
+        found = self.store.sizes_and_times(self.folder.as_posix())
+        return [(written, size, Path(name).name) for name, (size, written) in found.items()], []

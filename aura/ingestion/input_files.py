@@ -7,7 +7,7 @@ file system changes whenever it changes the content. DVC and git trust the same.
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,9 +66,10 @@ def _settled() -> int:
     return time.time_ns() - _COARSEST_CLOCK
 
 
-def _size_and_stamp(place: str, settled: int) -> tuple[int, int]:
+def _size_and_stamp(place: str, settled: int, folder: int | None = None) -> tuple[int, int]:
+    """Of the file at `place`, below an open `folder` if that is given: a shorter way for the system."""
     try:
-        found = os.stat(place)  # noqa: PTH116 - a path for each of 100,000 files takes as long again
+        found = os.stat(place, dir_fd=folder)  # a path for each of 100,000 files takes as long again
     except OSError:
         return 0, 0
     if found.st_ctime_ns > settled:
@@ -127,27 +128,30 @@ def _below(folder: str, chosen: Callable[[str], bool]) -> Iterator[InputFile]:
     waiting, settled = [(folder, "")], _settled()
     while waiting:
         place, prefix = waiting.pop()
-        for entry in _entries(place):
-            name = prefix + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append((entry.path, f"{name}/"))
-            elif not entry.is_file(follow_symlinks=False) and (problem := _problem(entry, chosen(name))):
-                yield InputFile(_shown(name), folder, name, 0, _stamp_of(problem), problem)
-            elif chosen(name):
-                yield InputFile(_shown(name), folder, name, *_size_and_stamp(entry.path, settled))
+        try:
+            descriptor = os.open(place, os.O_RDONLY)
+        except FileNotFoundError:  # removed a moment ago; one that cannot be listed may hold documents: that stops
+            continue
+        try:
+            for entry in _entries(descriptor):
+                name = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((f"{place}/{entry.name}", f"{name}/"))
+                elif not entry.is_file(follow_symlinks=False) and (problem := _problem(entry, chosen(name))):
+                    yield InputFile(_shown(name), folder, name, 0, _stamp_of(problem), problem)
+                elif chosen(name):
+                    yield InputFile(_shown(name), folder, name, *_size_and_stamp(entry.name, settled, descriptor))
+        finally:
+            os.close(descriptor)
 
 
 def _stamp_of(problem: str) -> int:
     return int(xxhash.xxh3_64_hexdigest(problem.encode())[:15], 16)
 
 
-def _entries(place: str) -> Iterable["os.DirEntry[str]"]:
-    """What a folder holds. One that cannot be listed may hold documents: that stops, it does not lose them."""
-    try:
-        with os.scandir(place) as entries:
-            return list(entries)
-    except FileNotFoundError:  # removed a moment ago
-        return []
+def _entries(descriptor: int) -> Iterator["os.DirEntry[str]"]:
+    with os.scandir(descriptor) as entries:
+        yield from entries
 
 
 def _problem(entry: "os.DirEntry[str]", chosen: bool) -> str:
