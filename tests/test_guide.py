@@ -74,7 +74,8 @@ def reader(project: Project) -> Project:
     return project
 
 
-@pytest.mark.parametrize("page", [pytest.param(GUIDE, marks=pytest.mark.slow), README])
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
 def test_every_command_works_as_written(reader: Project, page: str):
     """One test a page, because its commands build on those before them."""
     for block in blocks():

@@ -31,7 +31,7 @@ SOURCES = {
     "json": params.JsonSource(kind="json", path=""),
     "large": params.TxtSource(kind="txt", path="", documents="line"),
 }
-LARGE = {"max_document_bytes": 20_000}  # files of 2500 lines are taken apart, into some twenty blocks
+LARGE = {"max_document_bytes": 20_000}  # files of 1200 lines are taken apart, into some ten blocks
 
 
 def build(folder: Path, out: Path, cache: Path, kind: str = "file", **changes: Any) -> Work:
@@ -50,7 +50,7 @@ def write(folder: Path, number: int, version: int = 0, kind: str = "file") -> Pa
     """Write file `number` of a folder; its content is a function of the number and a version."""
     path = folder / f"{number % 7}" / f"{number}.{'jsonl' if kind == 'json' else 'txt'}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f"a happy line {line} of {number}, version {version}" for line in range(2500 if number % 40 == 0 else 3)]
+    lines = [f"a happy line {line} of {number}, version {version}" for line in range(1200 if number % 40 == 0 else 3)]
     texts = [json.dumps({"text": line}) for line in lines] if kind == "json" else lines
     path.write_text("\n".join(texts), encoding="utf-8")
     return path

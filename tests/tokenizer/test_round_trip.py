@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -5,7 +6,6 @@ from aura.tokenizer import artifact
 from aura.tokenizer.symbols import BASIC, ROLES
 from aura.tokenizer.tokenizer import Tokenizer
 
-STRINGS = 100_000
 PER_EXAMPLE = 50
 LOOK_ALIKES = (*BASIC, *ROLES, "<reserved_0>", "<0x0A>", "<s>", "</s>", "⁇")
 NASTY = "\0\x01\x1f\x7f\x85\u00a0\u200b\u200d\u2028\u2047\u2581\u2585\ufeff\ufffd\uffff\u0301\u0338\U0001f469\U0010ffff"
@@ -36,12 +36,11 @@ strings = st.one_of(
 )
 
 
-def test_decode_inverts_encode_for_any_text(tokenizers: dict[str, Tokenizer]):
+@pytest.mark.parametrize("number", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_decode_inverts_encode_for_any_text(tokenizers: dict[str, Tokenizer], number: int):
     tried = 0
 
-    @settings(
-        max_examples=STRINGS // PER_EXAMPLE, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=number // PER_EXAMPLE, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(strings, min_size=PER_EXAMPLE, max_size=PER_EXAMPLE))
     @example(HARD)
     def check(texts: list[str]) -> None:
@@ -53,7 +52,7 @@ def test_decode_inverts_encode_for_any_text(tokenizers: dict[str, Tokenizer]):
             assert [tokenizer.byte_lengths[row].sum() for row in ids] == [len(text.encode()) for text in texts]
 
     check()
-    assert tried >= STRINGS
+    assert tried >= number
 
 
 def test_every_training_document_round_trips(tokenizer: Tokenizer, documents: list[str]):
