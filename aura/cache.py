@@ -82,13 +82,17 @@ class Entry:
             found = self.cache.read_range(self.key, start, start + size)
         return found if self._intact(name, xxhash.xxh3_128(found)) else None
 
-    def place(self, name: str, target: Path) -> bool:
-        """Put a part that is a file at `target`; False, and no file, if it is damaged or gone."""
+    def file(self, name: str) -> Path | None:
+        """Where a part that is a file lies; None if it is damaged or gone, and then the entry is removed."""
         kept, digest = self.cache.file(self.key, name), xxhash.xxh3_128()
         with suppress(FileNotFoundError):
             for block in _blocks(kept):
                 digest.update(block)
-        if self._intact(name, digest):
+        return kept if self._intact(name, digest) else None
+
+    def place(self, name: str, target: Path) -> bool:
+        """Put a part that is a file at `target`; False, and no file, if it is damaged or gone."""
+        if kept := self.file(name):
             with suppress(FileNotFoundError):
                 _link(kept, target)
                 return True

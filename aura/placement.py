@@ -8,7 +8,7 @@ that `dvc push` and `dvc pull` move this list only: the store is where the shard
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -126,6 +126,25 @@ class Place:
             return None
         stored = {paths[part]: Stored(**record) for part, record in entry.record["stored"].items()}
         return Kept(entry.record["record"], stored) if all(map(is_intact, stored.values())) else None
+
+    @contextmanager
+    def opened(self, cache: Cache, key: str, part: str, made_by: str) -> Iterator[BinaryIO | None]:
+        """What an action made before, to be read where it lies; None if it is not known, damaged or gone."""
+        if self.store is None:
+            entry = cache.get(key)
+            kept = entry.file(part) if entry and part in entry.parts else None
+            try:
+                file = kept.open("rb") if kept else None
+            except FileNotFoundError:  # pruned a moment ago
+                file = None
+            with file or nullcontext():
+                yield file
+        else:
+            entry = cache.get(self._key(key))
+            record = entry.record["stored"].get(part) if entry else None
+            stored = Stored(**record) if record else None
+            with fetched(stored, made_by) if stored and is_intact(stored) else nullcontext() as copy:
+                yield copy
 
     def keep(self, cache: Cache, key: str, record: Any, paths: Mapping[str, Path]) -> Kept:  # noqa: ANN401 - JSON
         """Put files just written where they belong, and let the action cache know; may run in a worker process."""

@@ -12,6 +12,7 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -65,16 +66,16 @@ def table(accounts: list[FileAccount]) -> pa.Table:
     return pa.table(columns, SCHEMA)
 
 
-def by_file(accounts: pa.Table) -> pa.Table:
-    """One row a file: the accounts of a large one, which follow each other, added up."""
-    accounts = accounts.combine_chunks()
-    names = accounts["file"]
-    if len(names) < 2 or not pc.any(pc.equal(names[1:], names[:-1])).as_py():
+def by_file(accounts: pa.Table, files: np.ndarray) -> pa.Table:
+    """One row a file, in order: the accounts of a large one added up; `files` has the number of each account's."""
+    order = np.argsort(files, kind="stable")
+    accounts, files = accounts.take(order).combine_chunks(), files[order]
+    if not (files[1:] == files[:-1]).any():
         return accounts
     rows = []
-    for _, parts in groupby(accounts.to_pylist(), itemgetter("file")):
-        whole, *others = parts
-        for part in others:
+    for _, parts in groupby(zip(files.tolist(), accounts.to_pylist(), strict=True), itemgetter(0)):
+        (_, whole), *others = parts
+        for _, part in others:
             whole |= {name: whole[name] + part[name] for name in _SUMMED}
             whole["lost"] = _json(Counter(_counts(whole["lost"])) + Counter(_counts(part["lost"])))
         rows.append(whole)

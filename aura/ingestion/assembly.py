@@ -7,7 +7,6 @@ rows of the others come from the latest shard of its place, and only what change
 file's stamp is as it was when that one was made, no file is even opened.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,15 +22,15 @@ from aura.arrow import from_bytes, to_bytes
 from aura.cache import Cache, action_key
 from aura.ingestion import accounts, blocks
 from aura.ingestion.blocks import Block
+from aura.ingestion.corpus import SCHEMA
 from aura.ingestion.input_files import UNREADABLE, InputFile
 from aura.ingestion.rows import Extracted, Recipe, extract_files
 from aura.ingestion.shards import ShardWriter
 from aura.placement import Kept, Place
-from aura.placement import Shard as Stored
 
 COUNTS = tuple(1 << power for power in range(4, 13))  # of shards, with `shards: auto`: 16 to 4096,
 SHARD_BYTES = 10_000_000  # and at most so many bytes of files in each, as long as there are more
-PORTION = 4_000_000  # bytes of files that are read, cleaned and looked up at once
+PORTION = 4_000_000  # bytes of files that are read, cleaned and looked up, or copied, at once
 Piece = InputFile | Block
 
 
@@ -133,10 +132,13 @@ def make(shard: Shard, *, run: Run) -> Built | None:
     with _opened_latest(shard, run) as latest:
         writing = _Writing(shard.path(run.folder), run.recipe, latest)
         for piece, digest in zip(shard.pieces, shard.digests or [""] * len(shard.pieces), strict=True):
-            if isinstance(piece, InputFile):
-                writing.add_file(piece, digest)
+            row = latest.rows.get((piece.name, digest))
+            if row is not None:
+                writing.copy(row)
+            elif isinstance(piece, InputFile):
+                writing.extract(piece)
             elif loaded := blocks.load(run.cache, piece):
-                writing.add_block(loaded)
+                writing.add(loaded)
             else:
                 return None
         writing.close()
@@ -152,85 +154,96 @@ def make(shard: Shard, *, run: Run) -> Built | None:
 
 
 class _Writing:
-    """A shard under way: neighbours that are extracted, or copied from the latest shard, go together."""
+    """A shard under way: a portion of its pieces at a time, those to extract together and those to copy together."""
 
     def __init__(self, path: Path, recipe: Recipe, latest: "_Copied") -> None:
         self.writer, self.recipe, self.latest = ShardWriter(path), recipe, latest
         self.accounts: list[pa.Table] = []
         self.extracted = 0
-        self.fresh: list[InputFile] = []
-        self.fresh_bytes = 0
-        self.copied = range(0)  # of the latest shard's accounts
+        self.waiting: list[InputFile | int] = []  # files to extract, and rows to copy
+        self.waiting_bytes = 0
 
-    def add_file(self, file: InputFile, digest: str) -> None:
-        """The next file; what it holds is in the latest shard, if one of this name and digest is."""
-        row = self.latest.rows.get((file.name, digest))
-        if row is None:
-            self._copy()
-            self.fresh.append(file)
-            self.fresh_bytes += file.size
-            if self.fresh_bytes >= PORTION:
-                self._extract()
-        else:
-            self._extract()
-            if row != self.copied.stop:
-                self._copy()
-                self.copied = range(row, row)
-            self.copied = range(self.copied.start, row + 1)
+    def extract(self, file: InputFile) -> None:
+        """The next piece is a file to extract."""
+        self._wait(file, file.size)
 
-    def add_block(self, block: Extracted) -> None:
-        """The next block of a large file."""
+    def copy(self, row: int) -> None:
+        """The next piece is in the latest shard, with this row of its accounts."""
+        self._wait(row, self.latest.sizes[row])
+
+    def add(self, block: Extracted) -> None:
+        """The next piece is a block of a large file."""
         self._flush()
-        self.writer.add(block.documents)
-        self.accounts.append(block.accounts)
+        self._write(block)
 
     def close(self) -> None:
         """Write what still waits."""
         self._flush()
         self.writer.close()
 
+    def _wait(self, piece: InputFile | int, size: int) -> None:
+        self.waiting.append(piece)
+        self.waiting_bytes += size
+        if self.waiting_bytes >= PORTION:
+            self._flush()
+
     def _flush(self) -> None:
-        self._copy()
-        self._extract()
+        files = [piece for piece in self.waiting if isinstance(piece, InputFile)]
+        rows = [piece for piece in self.waiting if isinstance(piece, int)]
+        if files and rows:
+            copied = [isinstance(piece, int) for piece in self.waiting]
+            self._write(_in_order(extract_files(files, self.recipe), self.latest.take(rows), copied))
+        elif files:
+            self._write(extract_files(files, self.recipe))
+        elif rows:
+            self._write(self.latest.take(rows))
+        self.extracted += len(files)
+        self.waiting, self.waiting_bytes = [], 0
 
-    def _extract(self) -> None:
-        if self.fresh:
-            result = extract_files(self.fresh, self.recipe)
-            self.writer.add(result.documents)
-            self.accounts.append(result.accounts)
-            self.extracted += len(self.fresh)
-            self.fresh, self.fresh_bytes = [], 0
+    def _write(self, result: Extracted) -> None:
+        self.writer.add(result.documents)
+        self.accounts.append(result.accounts)
 
-    def _copy(self) -> None:
-        if self.copied:
-            for documents in self.latest.documents(self.copied):
-                self.writer.add(documents)
-            self.accounts.append(self.latest.accounts.slice(self.copied.start, len(self.copied)))
-            self.copied = range(0)
+
+def _in_order(extracted: Extracted, copied: Extracted, is_copied: list[bool]) -> Extracted:
+    """Both as one, of which each piece in turn is the next copied or the next extracted one."""
+    places = np.argsort(is_copied, kind="stable")
+    accounts = pa.concat_tables([extracted.accounts, copied.accounts])
+    documents = pa.concat_tables([extracted.documents, copied.documents])
+    owners = np.repeat(places, accounts["documents"].to_numpy())
+    return Extracted(documents.take(np.argsort(owners, kind="stable")), accounts.take(np.argsort(places)))
 
 
 class _Copied:
-    """A shard of which rows can be copied; or none."""
+    """A shard of which pieces can be copied; or none."""
 
     def __init__(self, accounts: pa.Table, file: pq.ParquetFile | None) -> None:
         names = zip(accounts["file"].to_pylist(), accounts["digest"].to_pylist(), strict=True)
         self.rows = {name: row for row, name in enumerate(names)}
+        self.sizes: list[int] = accounts["bytes_kept"].to_pylist()
         self.accounts, self.file = accounts, file
         self.ends = np.cumsum([0, *accounts["documents"].to_pylist()])
+        metadata = file.metadata if file else None
+        groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] if metadata else []
+        self.group_ends = np.cumsum([0, *groups])
+        self.read: tuple[int, pa.Table] | None = None  # the last row group and its number: the next rows may be in it
 
-    def documents(self, rows: range) -> Iterator[pa.Table]:
-        """The documents of some accounts in a row, a row group at a time."""
-        start, end = int(self.ends[rows.start]), int(self.ends[rows.stop])
-        if self.file is None:
-            return
-        first = 0
-        for number in range(self.file.metadata.num_row_groups):
-            count = self.file.metadata.row_group(number).num_rows
-            if first < end and start < first + count:
-                begin = max(start - first, 0)
-                group = self.file.read_row_group(number, use_threads=False)
-                yield group.slice(begin, min(end - first, count) - begin)
-            first += count
+    def take(self, rows: list[int]) -> Extracted:
+        """The accounts of some rows, in ascending order, and their documents."""
+        accounts = self.accounts.take(rows)
+        counts = accounts["documents"].to_numpy()
+        documents = np.arange(counts.sum()) + np.repeat(self.ends[rows] - np.cumsum(counts) + counts, counts)
+        groups = np.searchsorted(self.group_ends, documents, side="right") - 1
+        parts = (
+            self._group(number).take(documents[groups == number] - self.group_ends[number])
+            for number in np.unique(groups).tolist()
+        )
+        return Extracted(pa.concat_tables([SCHEMA.empty_table(), *parts]), accounts)
+
+    def _group(self, number: int) -> pa.Table:
+        if self.file is not None and (self.read is None or self.read[0] != number):
+            self.read = number, self.file.read_row_group(number, use_threads=False)
+        return self.read[1] if self.read else SCHEMA.empty_table()
 
 
 _NONE = _Copied(accounts.SCHEMA.empty_table(), None)
@@ -244,17 +257,14 @@ def _opened_latest(shard: Shard, run: Run) -> Iterator[_Copied]:
     if latest is None or found is None:
         yield _NONE
         return
-    with tempfile.TemporaryDirectory(dir=run.folder) as folder:
-        path = Path(folder, "latest.parquet")
-        kept = run.place.recall(run.cache, latest.key, {"parquet": path})
-        if kept is None:
-            yield _NONE
-        elif not (path.exists() or kept.stored):
-            yield _Copied(found, None)
-        else:
-            made_by = f"dvc repro extract@{run.recipe.name}"
-            with Stored(path, 0, made_by, kept.stored.get(path)).opened() as file, pq.ParquetFile(file) as opened:
+    with run.place.opened(run.cache, latest.key, "parquet", f"dvc repro extract@{run.recipe.name}") as file:
+        if file is not None:
+            with pq.ParquetFile(file) as opened:
                 yield _Copied(found, opened)
+        elif pc.sum(found["documents"], min_count=0).as_py():
+            yield _NONE
+        else:
+            yield _Copied(found, None)  # nothing readable in any of its files: there is no shard, only accounts
 
 
 def _recalled(shard: Shard, key: str, found: pa.Table | None, run: Run) -> Built | None:
@@ -327,8 +337,7 @@ def _key(run: Run, pieces: list[Piece], digests: list[str]) -> str:
     """Of a shard's content: the names and digests in it, in order."""
     digest = xxhash.xxh3_128()
     for piece, own in zip(pieces, digests, strict=True):
-        first = piece.first if isinstance(piece, Block) else 0
-        digest.update(f"{piece.name}\0{first}\0{own}\0".encode())
+        digest.update(f"{piece.name}\0{own}\0".encode())
     return action_key("shard", run.namespace, digest.hexdigest())
 
 

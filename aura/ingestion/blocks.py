@@ -23,7 +23,7 @@ from aura.ingestion import compression
 from aura.ingestion.accounts import FileAccount, table
 from aura.ingestion.compression import Damaged
 from aura.ingestion.document import Continued, Item, Lost
-from aura.ingestion.input_files import InputFile
+from aura.ingestion.input_files import UNREADABLE, InputFile, changed_while_read
 from aura.ingestion.readers import documents
 from aura.ingestion.rows import Extracted, Recipe, extract_items
 from aura.params import Source
@@ -92,13 +92,15 @@ def digest_of(cache: Cache, namespace: str, file: InputFile) -> str:
     if last and file.stamp and last.record["stamp"] == file.stamp:
         return str(last.record["digest"])
     digest, _ = file.fingerprint()
-    cache.put(key, {"stamp": file.stamp, "digest": digest}, {})
+    if not digest.startswith(UNREADABLE):
+        cache.put(key, {"stamp": file.stamp, "digest": digest}, {})
     return digest
 
 
 def make(cache: Cache, namespace: str, file: InputFile, recipe: Recipe, run: Map) -> tuple[Large, int]:
     """Store the blocks of a large file, extracting only those that the cache lacks; counts them."""
-    digest, size = file.fingerprint()
+    digest, size = file.fingerprint_now()
+    file.require(digest)
     account = FileAccount(file.name, digest=digest)
     made = 0
 
@@ -109,11 +111,12 @@ def make(cache: Cache, namespace: str, file: InputFile, recipe: Recipe, run: Map
             yield task
 
     blocks = [block for block, _ in run(partial(_extract, recipe=recipe, cache=cache), tasks())]
-    if file.fingerprint() != (digest, size):
-        raise UserError(f"{file.place} changed while it was read. Run the same command again.")
+    if file.fingerprint_now() != (digest, size):
+        raise UserError(changed_while_read(file.place))
     large = Large(blocks, table([account]))
-    index = [(block.first, block.digest, block.key) for block in blocks]
-    cache.put(_index_key(namespace, file.name, digest), index, {"account": to_bytes(large.account)})
+    if not digest.startswith(UNREADABLE):
+        index = [(block.first, block.digest, block.key) for block in blocks]
+        cache.put(_index_key(namespace, file.name, digest), index, {"account": to_bytes(large.account)})
     return large, made
 
 
@@ -151,14 +154,17 @@ def _tasks(file: InputFile, account: FileAccount, namespace: str, recipe: Recipe
     limit = recipe.settings.max_document_bytes
     first = 0
     for items in _portions(_items(file, account, recipe.source, limit), limit // 4):
-        digest = _digest(items)
-        key = action_key("block", namespace, file.name, first, digest)
+        digest = _digest(first, items)
+        key = action_key("block", namespace, file.name, digest)
         yield Task(file.name, first, digest, key, items if _part(cache, key, "accounts") is None else None)
         first += len(items)
 
 
 def _items(file: InputFile, account: FileAccount, source: Source, limit: int) -> Iterator[Item]:
     """The documents of a large file, with its sizes entered in its account."""
+    if account.digest.startswith(UNREADABLE):
+        yield Lost(account.digest)
+        return
     try:
         account.bytes_read = file.path.stat().st_size
         account.bytes_decompressed = compression.checked_size(file.name, file.path)
@@ -189,8 +195,9 @@ def _portions(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
         yield held
 
 
-def _digest(items: list[Item]) -> str:
-    digest = xxhash.xxh3_128()
+def _digest(first: int, items: list[Item]) -> str:
+    """Of a block's content, and of its place in the file: the names of its documents count from there."""
+    digest = xxhash.xxh3_128(b"%d\0" % first)
     for item in items:
         if isinstance(item, Lost):
             digest.update(f"lost\0{item.reason}\0{item.place}\0".encode())

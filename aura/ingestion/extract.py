@@ -11,6 +11,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,11 +89,9 @@ def extract(
         console.err.print(recipe.lexicon.notice, markup=False)
     namespace = _namespace(recipe)
     new = assembly.is_new(settings.shards, cache, namespace)
-    with parallel.executors(SMALL, cluster, surely=new) as executor_for, replaced_folder(out) as folder:
-        gc.disable()  # 100,000 files: else each of Python's searches for garbage goes through them all
-        files = list_files(source, cache)
-        gc.freeze()
-        gc.enable()
+    with replaced_folder(out) as folder, parallel.executors(SMALL, cluster, surely=new) as executor_for:
+        with _no_search_for_garbage():
+            files = list_files(source, cache)
         job = _Job(Run(recipe, namespace, cache, folder, place), executor_for)
         found = job.extract(files)
         totals = accounts.totals(found)
@@ -100,6 +99,19 @@ def extract(
             raise UserError(_nothing_readable(name, source, totals))
         write_lines(folder / "manifest.json", {"format": 1, "totals": totals}, "files", accounts.lines(found))
     return totals, job.work
+
+
+@contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """100,000 files: else each of Python's searches for garbage goes through them all, then and ever after."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if before:
+            gc.enable()
 
 
 def _namespace(recipe: Recipe) -> str:
@@ -132,7 +144,7 @@ class _Job:
         write_lists(one.kept for one in built)
         order = [list(large.values()), *(shard.order for shard in shards)]
         found = pa.concat_tables([one.account for one in apart.values()] + [one.accounts for one in built])
-        return accounts.by_file(found.take(np.argsort(np.concatenate(order), kind="stable")))
+        return accounts.by_file(found, np.concatenate(order))
 
     def _taken_apart(self, files: list[InputFile], *, known: bool = True) -> list[Large]:
         """Large files, block by block; `known` is false where what the cache says of them is not to be relied on."""
@@ -159,25 +171,25 @@ class _Job:
     def _built(self, shards: list[Shard], large: list[InputFile]) -> list[Built]:
         """The shards, in order: those that the cache has are recalled, then the others made."""
         found = at_once(partial(assembly.find, run=self.run), shards)
-        built: dict[int, Built] = {}
-        for number, one in enumerate(found):
-            if isinstance(one, Built):
-                self._stop_on_bad(one.accounts)
-                built[number] = one
-        missing = {number: one for number, one in enumerate(found) if isinstance(one, Shard)}
-        pool = self.executor_for(sum(shard.cost for shard in missing.values()), len(missing))
-        made = parallel.ordered_map(pool, partial(assembly.make, run=self.run), missing.values())
-        title = f"extract {self.run.recipe.name}"
-        for (number, shard), whole in zip(missing.items(), track(made, title, len(missing)), strict=True):
-            built[number] = whole or self._made_again(shard, large)
-            self._stop_on_bad(built[number].accounts)
-            self.work.files_extracted += built[number].extracted
-            self.work.shards_written += 1
-        return [built[number] for number in range(len(shards))]
+        missing = [one for one in found if isinstance(one, Shard)]
+        pool = self.executor_for(sum(shard.cost for shard in missing), len(missing))
+        made = parallel.ordered_map(pool, partial(assembly.make, run=self.run), missing)
+        tracked = iter(track(made, f"extract {self.run.recipe.name}", len(missing)))
+        built = []
+        for one in found:
+            if isinstance(one, Shard):
+                one = next(tracked) or self._made_again(one, large)
+                self.work.files_extracted += one.extracted
+                self.work.shards_written += 1
+            self._stop_on_bad(one.accounts)
+            built.append(one)
+        next(tracked, None)  # it was the last: let the progress bar end
+        return built
 
     def _made_again(self, shard: Shard, large: list[InputFile]) -> Built:
         """A shard of which the cache lost a block since that was made or found."""
-        self._taken_apart(large, known=False)
+        names = {piece.name for piece in shard.pieces}
+        self._taken_apart([file for file in large if file.name in names], known=False)
         built = assembly.make(shard, run=self.run)
         if built is None:
             raise UserError(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import xxhash
 
+from aura.errors import UserError
 from aura.ingestion.compression import plain_name
 
 SUFFIXES = {"txt": (".txt", ".md"), "json": (".json", ".jsonl"), "parquet": (".parquet",)}
@@ -31,7 +32,7 @@ class InputFile(NamedTuple):
     size: int  # bytes; 0 where that cannot be found out
     stamp: int  # another whenever the content is; 0 if that is not certain
     problem: str = ""  # why it must not be opened, if so
-    known: tuple[str, int] | None = None  # what `fingerprint` gives, where that was found out already
+    known: tuple[str, int] | None = None  # what `fingerprint` gave when a pin was compared with it
 
     @property
     def place(self) -> str:
@@ -44,15 +45,27 @@ class InputFile(NamedTuple):
         return Path(self.place)
 
     def fingerprint(self) -> tuple[str, int]:
-        """XXH3 and size of its bytes; why it cannot be read, and 0, where that is so."""
-        if self.known:
-            return self.known
+        """XXH3 and size of its bytes, as known; or why it cannot be read, and 0, where that is so."""
+        return self.known or self.fingerprint_now()
+
+    def fingerprint_now(self) -> tuple[str, int]:
+        """The same, found out now."""
         if self.problem:
             return self.problem, 0
         try:
             return hash_file(self.place)
         except OSError as error:
             return unreadable(error), 0
+
+    def require(self, digest: str) -> None:
+        """Raise `UserError` if what was read of it is not what its pin describes."""
+        if self.known and self.known[0] != digest:
+            raise UserError(changed_while_read(self.place))
+
+
+def changed_while_read(place: str) -> str:
+    """What to say of a file that became another."""
+    return f"{place} changed while it was read. Run the same command again."
 
 
 def input_file(name: str, place: str) -> InputFile:

@@ -84,6 +84,7 @@ def extract_files(files: Iterable[InputFile], recipe: Recipe) -> Extracted:
     for file in files:
         account = FileAccount(file.name)
         rows.add(account, _read(file, recipe, account))
+        file.require(account.digest)
         found.append(account)
     return Extracted(rows.table(), accounts.table(found))
 

@@ -1,7 +1,7 @@
 """Selection: which extracted documents become the corpus, decided over all sources together, and the split.
 
 Only hashes, sizes and names are held in memory (`candidates.py`); texts stream from shard to shard. Corpus shards
-mirror the extracted ones, so a changed document changes one shard, and the others are copied out of the action cache.
+mirror the extracted ones, so a changed document changes one shard, and the others are linked from the action cache.
 """
 
 import sys

@@ -45,6 +45,7 @@ class ShardWriter:
     def _write(self, group: pa.Table) -> None:
         if self.file is None:
             options = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["source"]}
+            self.path.unlink(missing_ok=True)  # made before, it may be the cache's too, and is not to be written into
             self.file = pq.ParquetWriter(self.path, SCHEMA, **options)
         self.file.write_table(group.combine_chunks(), row_group_size=len(group))
 

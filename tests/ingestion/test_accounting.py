@@ -89,6 +89,14 @@ def test_text_files_with_every_fault_are_accounted_for(tmp_path):
     assert manifest["totals"]["bytes_kept"] == sum(len(row["text"].encode()) for row in program.rows())
 
 
+def test_names_that_are_shown_alike_are_two_files(tmp_path):
+    program = Program(tmp_path, {"kind": "txt"})
+    for name in (b"\xff.txt", rb"\xff.txt"):
+        Path(os.fsdecode(os.path.join(os.fsencode(program.data), name))).write_bytes(TEXT + repr(name).encode())  # noqa: PTH118 - bytes
+    assert program.run().returncode == 0
+    assert [(file["file"], file["documents"]) for file in program.manifest()["files"]] == [(r"\xff.txt", 1)] * 2
+
+
 def record(number: int) -> bytes:
     return json.dumps({"text": f"a happy record that is long enough, number {number}"}).encode()
 
@@ -146,11 +154,12 @@ def test_on_bad_file_fail_stops_at_the_first_that_is_met_with_its_name_and_place
     assert not (tmp_path / "data/extracted").exists() or not list((tmp_path / "data/extracted").iterdir())
 
 
-def test_a_file_without_permission_is_counted(tmp_path):
+@pytest.mark.parametrize("times", [1, 2 * LIMIT // len(TEXT)])
+def test_a_file_without_permission_is_counted(tmp_path, times):
     """Where tests run as root, who may read everything, the program runs without that right."""
-    program = Program(tmp_path, {"kind": "txt"})
+    program = Program(tmp_path, {"kind": "txt"}, max_document_bytes=LIMIT)
     for name in ("good.txt", "secret.txt"):
-        (program.data / name).write_bytes(TEXT)
+        (program.data / name).write_bytes(TEXT * times)
     (program.data / "secret.txt").chmod(0)
     done = program.run(prefix=unprivileged(program.data / "secret.txt"))
     assert done.returncode == 0, done.stderr

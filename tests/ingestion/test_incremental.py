@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,10 +20,11 @@ from ruamel.yaml import YAML
 from aura import params
 from aura.cache import Cache
 from aura.errors import UserError
+from aura.ingestion import assembly, input_files, pins
 from aura.ingestion import extract as extraction
-from aura.ingestion import input_files, pins
 from aura.ingestion.assembly import shard_count
 from aura.ingestion.extract import TRANSFORMS, Work, extract
+from aura.ingestion.shards import ShardWriter
 from tests.conftest import REPOSITORY
 
 SOURCES = {
@@ -166,6 +168,71 @@ def test_a_pin_is_written_and_compared_without_opening_files_twice(folder, tmp_p
 
 
 @pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("kind", ["file", "large"])
+def test_a_pinned_file_that_changes_while_it_is_read_stops_the_run_and_leaves_no_trace(tmp_path, monkeypatch, kind):
+    """Else the cache, and DVC, would know another text under the hash that the pin has."""
+    folder, pin = tmp_path / "in", tmp_path / "mine.pin.json"
+    for number in (39, 40):
+        write(folder, number)
+    pins.write(pin, folder, input_files.files_below(folder, input_files.chosen_by("txt", None)))
+    list_files = extraction.list_files
+
+    def listed(*arguments: Any) -> list[input_files.InputFile]:
+        found = list_files(*arguments)
+        write(folder, 40, version=1)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(extraction, "list_files", listed)
+        with pytest.raises(UserError, match=r"40\.txt changed while it was read"):
+            build(pin, tmp_path / "out", tmp_path / "cache", kind)
+    write(folder, 40)
+    build(pin, tmp_path / "out", tmp_path / "cache", kind)
+    build(pin, tmp_path / "scratch", tmp_path / "cache-2", kind)
+    assert contents(tmp_path / "out") == contents(tmp_path / "scratch")
+
+
+@pytest.mark.usefixtures("settled")
+def test_blocks_that_were_pruned_are_not_missed_while_their_shards_are_kept(folder, tmp_path):
+    """A run that changes little asks for no block, so blocks are the first to go."""
+    build(folder, tmp_path / "out", tmp_path / "cache", "large")
+    cache = Cache(tmp_path / "cache")
+    blocks = [
+        path.name for path in cache.folder.glob("[0-9a-f][0-9a-f]/*") if b'"documents"' in path.read_bytes()[:200]
+    ]
+    assert len(blocks) > 100
+    cache.remove(*blocks)
+    write(folder, 5, version=1)
+    assert build(folder, tmp_path / "out", tmp_path / "cache", "large") == Work(1, 1)
+    build(folder, tmp_path / "scratch", tmp_path / "cache-2", "large")
+    assert contents(tmp_path / "out") == contents(tmp_path / "scratch")
+
+
+def test_the_bad_file_that_stops_a_run_is_the_same_whatever_the_cache_has(folder, tmp_path):
+    names = {assembly._number(name, 0, 4): name for name in (f"{number}.txt" for number in range(100))}
+    (folder / names[3]).write_bytes(b"\xff\xfe\xff")
+    build(folder, tmp_path / "out", tmp_path / "cache")
+    (folder / names[0]).write_bytes(b"\xff\xfe\xff")
+    for cache in ("cache", "cache-2"):
+        with pytest.raises(UserError, match=f"^{names[0]}: "):
+            build(folder, tmp_path / "out", tmp_path / cache, on_bad_file="fail")
+
+
+def test_a_shard_written_again_does_not_alter_what_is_kept_of_it(tmp_path):
+    """As by a Dask worker that repeats what another did before it went."""
+    write(tmp_path / "in", 1)
+    build(tmp_path / "in", tmp_path / "out", tmp_path / "cache", shards=1)
+    (kept,) = (tmp_path / "cache").glob("[0-9a-f][0-9a-f]/*.parquet")
+    before, link = kept.read_bytes(), tmp_path / "0000.parquet"
+    link.hardlink_to(kept)
+    writer = ShardWriter(link)
+    for _ in range(2):
+        writer.add(pq.read_table(kept))
+    writer.close()
+    assert kept.read_bytes() == before != link.read_bytes()
+
+
+@pytest.mark.usefixtures("settled")
 def test_a_file_that_looks_as_it_was_is_noticed(folder, tmp_path):
     """Its size and its time of modification are the same, as after `rsync --times` or `tar -x`."""
     (folder / "0/7.txt").write_text("a happy document here", encoding="utf-8")
@@ -271,7 +338,7 @@ def test_damaged_entries_are_noticed_and_made_again(folder, tmp_path):
         assert build(folder, tmp_path / "out", tmp_path / "cache") == Work(0, 0)
 
 
-def test_a_pack_that_cannot_be_read_for_a_shard_is_made_again(folder, tmp_path):
+def test_an_entry_with_damage_behind_its_header_is_made_again(folder, tmp_path):
     """Its header is whole, so it is found; its rows are not, which shows only when a shard needs them."""
     build(folder, tmp_path / "out", tmp_path / "cache")
     before = contents(tmp_path / "out")
