@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,9 @@ from ruamel.yaml import YAML
 # absl, which JAX imports, closes what sys.stderr was when it was imported, here a file of pytest's, as soon as DVC
 # sets up logging in the same process; a process's own standard error it leaves open.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and every program that tests start inherits it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parents[1]
 COMPILED = Path(tempfile.gettempdir(), f"aura-tests-compiled-{os.getuid()}")
