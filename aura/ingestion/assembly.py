@@ -229,7 +229,7 @@ class _Copied:
         self.read: tuple[int, pa.Table] | None = None  # the last row group and its number: the next rows may be in it
 
     def take(self, rows: list[int]) -> Extracted:
-        """The accounts of some rows, in ascending order, and their documents."""
+        """The accounts of some rows, and their documents."""
         accounts = self.accounts.take(rows)
         counts = accounts["documents"].to_numpy()
         documents = np.arange(counts.sum()) + np.repeat(self.ends[rows] - np.cumsum(counts) + counts, counts)
@@ -238,7 +238,11 @@ class _Copied:
             self._group(number).take(documents[groups == number] - self.group_ends[number])
             for number in np.unique(groups).tolist()
         )
-        return Extracted(pa.concat_tables([SCHEMA.empty_table(), *parts]), accounts)
+        found = pa.concat_tables([SCHEMA.empty_table(), *parts])
+        order = np.argsort(groups, kind="stable")
+        if (np.diff(order) < 0).any():  # rows do not ascend where two files that are shown alike changed places
+            found = found.take(np.argsort(order))
+        return Extracted(found, accounts)
 
     def _group(self, number: int) -> pa.Table:
         if self.file is not None and (self.read is None or self.read[0] != number):

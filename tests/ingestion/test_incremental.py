@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from aura import params
 from aura.cache import Cache
 from aura.errors import UserError
-from aura.ingestion import assembly, input_files, pins
+from aura.ingestion import assembly, input_files, pins, shards
 from aura.ingestion import extract as extraction
 from aura.ingestion.assembly import shard_count
 from aura.ingestion.extract import TRANSFORMS, Work, extract
@@ -216,6 +216,21 @@ def test_the_bad_file_that_stops_a_run_is_the_same_whatever_the_cache_has(folder
     for cache in ("cache", "cache-2"):
         with pytest.raises(UserError, match=f"^{names[0]}: "):
             build(folder, tmp_path / "out", tmp_path / cache, on_bad_file="fail")
+
+
+def test_files_that_are_shown_alike_may_change_places(tmp_path, monkeypatch):
+    """Their rows in the latest shard, in several row groups, are then copied in another order."""
+    monkeypatch.setattr(shards, "GROUP_DOCUMENTS", 2)
+    names = [os.fsdecode(name) for name in (b"\xff.txt", rb"\xff.txt")]
+    texts = ["\n".join(f"{adjective} line {number}" for number in range(5)) for adjective in ("a happy", "a merry")]
+    (tmp_path / "in").mkdir()
+    for order in (texts, texts[::-1], [texts[1], "another line"]):
+        for name, text in zip(names, order, strict=True):
+            (tmp_path / "in" / name).write_text(text, encoding="utf-8")
+        build(tmp_path / "in", tmp_path / "out", tmp_path / "cache", "line")
+        shutil.rmtree(tmp_path / "scratch", ignore_errors=True)
+        build(tmp_path / "in", tmp_path / "scratch", tmp_path / f"cache-{order[1][:7]}", "line")
+        assert contents(tmp_path / "out") == contents(tmp_path / "scratch")
 
 
 def test_a_shard_written_again_does_not_alter_what_is_kept_of_it(tmp_path):
