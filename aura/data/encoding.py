@@ -25,7 +25,8 @@ from ruamel.yaml import YAML
 
 from aura import console, files, parallel, placement
 from aura.cache import Cache, action_key, code_key
-from aura.data import token_shards
+from aura.data import encoding_check, token_shards
+from aura.data.encoding_check import EncodingCheck
 from aura.errors import UserError
 from aura.ingestion import corpus
 from aura.params import Encode
@@ -78,8 +79,11 @@ def encode_with(
     """`encode_corpus` with whatever tokenizer: it may have learnt from other text, and passed no gates."""
     manifest = read_corpus_manifest(corpus_folder)
     shards = corpus_shards(corpus_folder)
-    code = (corpus, model_file, symbols, token_shards, tokenizer_module, unit_table, units, sys.modules[__name__])
-    namespace = action_key("tokens", tokenizer.sha256, layout.model_dump(), code_key(code, LIBRARIES))
+    code = (corpus, encoding_check, model_file, symbols, token_shards, tokenizer_module, unit_table, units)
+    namespace = action_key(
+        "tokens", tokenizer.sha256, layout.model_dump(), code_key((*code, sys.modules[__name__]), LIBRARIES)
+    )
+    check = EncodingCheck(tokenizer, layout)
     with files.replaced_folder(output) as partial_output:
         digests = at_once(lambda file: _checked(shards[file["path"]], file), manifest["files"])
         paths = [file["path"] for file in manifest["files"]]
@@ -90,8 +94,8 @@ def encode_with(
         missing = [path for path, known in kept.items() if known is None]
         if missing:
             with _kept_table(tokenizer, cache):
-                for path, blocks in _encoded(shards, missing, tokenizer, layout):
-                    entry = _write(partial_output, path, blocks)
+                for path, blocks in _encoded(shards, missing, tokenizer, layout, check):
+                    entry = _write(partial_output, path, blocks, check)
                     kept[path] = place.keep(cache, keys[path], asdict(entry), targets[path])
         write_lists(filter(None, kept.values()))
         whole = [token_shards.Entry(**known.record) for known in kept.values() if known]
@@ -144,14 +148,15 @@ def _kept_table(tokenizer: Tokenizer, cache: Cache) -> Iterator[None]:
 
 
 def _encoded(
-    shards: Mapping[str, Shard], paths: Sequence[str], tokenizer: Tokenizer, layout: Encode
+    shards: Mapping[str, Shard], paths: Sequence[str], tokenizer: Tokenizer, layout: Encode, check: EncodingCheck
 ) -> Iterator[tuple[str, Iterable[Block]]]:
     """Yield each corpus file with its encoded blocks, in order."""
     blocks = (
         block for path in console.track(paths, "encoding", total=len(paths)) for block in _read(shards[path], path)
     )
     with ThreadPoolExecutor(parallel.cores()) as pool:
-        done = parallel.ordered_map(pool, partial(_encode_block, tokenizer=tokenizer, layout=layout), blocks)
+        encode = partial(_encode_block, tokenizer=tokenizer, layout=layout, check=check)
+        done = parallel.ordered_map(pool, encode, blocks)
         yield from groupby(done, key=lambda block: block.path)
 
 
@@ -169,7 +174,7 @@ def _read(shard: Shard, path: str) -> Iterator[Block]:
         yield Block(path, pa.concat_tables(waiting).combine_chunks())
 
 
-def _encode_block(block: Block, tokenizer: Tokenizer, layout: Encode) -> Block:
+def _encode_block(block: Block, tokenizer: Tokenizer, layout: Encode, check: EncodingCheck) -> Block:
     """The ids of a block's documents, with <bos> and <eos>, and a row of the shard's index for each."""
     [texts] = block.documents["text"].chunks or [pa.array([], pa.large_string())]
     if tokenizer.table is None:
@@ -180,6 +185,7 @@ def _encode_block(block: Block, tokenizer: Tokenizer, layout: Encode) -> Block:
         )
     else:
         flat, counts = tokenizer.table.encode_block(texts)
+    check.block(block.path, block.documents, flat, counts)
     tokens = counts + layout.add_bos + layout.add_eos
     ends = np.cumsum(tokens)
     ids = np.empty(tokens.sum(), token_shards.id_dtype(tokenizer.vocab_size))
@@ -197,13 +203,15 @@ def _encode_block(block: Block, tokenizer: Tokenizer, layout: Encode) -> Block:
     )
 
 
-def _write(output: Path, path: str, blocks: Iterable[Block]) -> token_shards.Entry:
+def _write(output: Path, path: str, blocks: Iterable[Block], check: EncodingCheck) -> token_shards.Entry:
     """Write the encoded blocks of one corpus file as one shard."""
     parts, tables = zip(*((block.ids, block.documents) for block in blocks), strict=True)
     documents = pa.concat_tables(tables)
     tokens = documents["tokens"].to_numpy()
+    ids = np.concatenate(parts)
+    check.shard(path, ids, tokens)
     documents = documents.add_column(0, "offset", pa.array(np.cumsum(tokens) - tokens))
-    return token_shards.write_shard(output, path.removesuffix(".parquet"), np.concatenate(parts), documents)
+    return token_shards.write_shard(output, path.removesuffix(".parquet"), ids, documents)
 
 
 def read_corpus_manifest(folder: Path) -> dict[str, Any]:
