@@ -9,6 +9,7 @@ Each object is whole or absent on either side, so whatever interrupts a transfer
 """
 
 import hashlib
+import re
 import shutil
 import tempfile
 import time
@@ -23,6 +24,7 @@ from ruamel.yaml.error import YAMLError
 
 from aura import console
 from aura.errors import UserError
+from aura.outside_names import object_hash
 from aura.remote import ABSENT, Store, TransferError
 
 PAUSES = (0, 1, 3, 9)  # seconds before each round; within a round, gcsfs itself tries a request six times
@@ -33,6 +35,8 @@ CHECKED = 0o444  # the file mode by which DVC knows a cached object whose hash w
 ALTERED = "arrived with other bytes"
 GONE = "is neither here nor in the bucket"
 DAMAGED = "is damaged: its bytes do not have its hash"
+_RUN = re.compile(r"runs/[0-9a-f]{2}/[0-9a-f]{64}/[0-9a-f]{64}")
+_NOT_HASHED = ["size", "nfiles"]  # of a run's record
 _ABANDONED = 24 * 3600.0  # seconds; a download's folder of this age has no writer any more
 
 
@@ -61,7 +65,11 @@ class Moved:
 
 
 def item(oid: str, label: str) -> Item:
-    """The object that DVC knows by the hash `oid` (with `.dir` at the end for a folder's list of files)."""
+    """The object that DVC knows by the hash `oid` (with `.dir` at the end for a folder's list of files).
+
+    Raises `UserError` if `oid` is no hash.
+    """
+    object_hash(oid, label or "an object's name")
     return Item(f"files/md5/{oid[:2]}/{oid[2:]}", oid.removesuffix(".dir"), label)
 
 
@@ -143,17 +151,23 @@ def shared_runs(store: Store) -> list[Item]:
     failed = _in_rounds(attempt, final=ABSENT)
     if failed:
         raise _incomplete(failed, [], store)
-    return [Item(name, md5, "a run's record") for name, md5 in found.items()]
+    return [Item(name, md5, "a run's record") for name, md5 in found.items() if _RUN.fullmatch(name)]
 
 
 def run_outputs(path: Path, name: str) -> set[str] | None:
-    """The hashes of a run's outputs; None if the record is damaged (`name` is the hash of what it says)."""
+    """The hashes of a run's outputs; None if the record at `path` is not the one that its `name` says.
+
+    A record's name, `runs/../KEY/VALUE`, ends with the hash of command, dependencies and names of outputs, and the hash
+    of all of it. DVC looks for a record by its key and then writes the outputs that stand in it, unseen.
+    """
     try:
         record = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-        intact = dict_sha256(record, exclude=["size", "nfiles"]) == name
-        return {out["md5"] for out in record["outs"]} if intact else None
-    except (YAMLError, UnicodeDecodeError, TypeError, KeyError):
+        outputs = {object_hash(out["md5"], str(path)) for out in record["outs"]}
+        value = dict_sha256(record, exclude=_NOT_HASHED)
+        key = dict_sha256(record | {"outs": [out["path"] for out in record["outs"]]}, exclude=_NOT_HASHED)
+    except (YAMLError, UnicodeDecodeError, TypeError, KeyError, UserError):
         return None
+    return outputs if name.endswith(f"/{key}/{value}") else None
 
 
 def md5(path: Path) -> str:
@@ -187,7 +201,7 @@ def _accept(arrival: Path, item: Item, folder: Path) -> bool:
     target = folder / item.name
     right = md5(arrival) == item.md5
     if right and item.name.startswith("runs/"):
-        right = run_outputs(arrival, target.name) is not None
+        right = run_outputs(arrival, item.name) is not None
     if not right:
         arrival.unlink()
         return False

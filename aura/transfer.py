@@ -15,6 +15,7 @@ from dvc.repo import Repo, lock_repo
 
 from aura.delivery import Item, Moved, download, item, md5, run_outputs, shared_runs, upload
 from aura.errors import UserError
+from aura.outside_names import object_hash, relative_names
 from aura.remote import Store, open_repo
 
 
@@ -75,16 +76,27 @@ def expand(
 ) -> list[Item]:
     """The objects of outputs, given as (hash, label): each itself and, of a folder, its files.
 
-    The lists of files are fetched where `folder` does not have them; `store` may be None where it has all.
+    The lists of files are fetched where `folder` does not have them; `store` may be None where it has all. Raises
+    `UserError` if a list is no list of files, or names one that is not below the folder.
     """
     items = [item(oid, label) for oid, label in outs]
     lists = [entry for entry in items if entry.name.endswith(".dir")]
     if store:
         download(store, folder, lists, moved)
     for entry in lists:
-        files = json.loads((folder / entry.name).read_bytes())
-        items += [item(file["md5"], f"{entry.label}/{file['relpath']}") for file in files]
+        files = _files_of(folder / entry.name, f"the list of files of {entry.label}")
+        items += [item(oid, f"{entry.label}/{name}") for name, oid in files]
     return items
+
+
+def _files_of(path: Path, origin: str) -> list[tuple[str, str]]:
+    """The names and hashes of the files in a folder's list."""
+    try:
+        listed = [(file["relpath"], file["md5"]) for file in json.loads(path.read_bytes())]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise UserError(f"{origin} ({path.parent.name}{path.name}) is no list of files as DVC writes it") from None
+    names = relative_names((name for name, _ in listed), origin)
+    return list(zip(names, (object_hash(oid, origin) for _, oid in listed), strict=True))
 
 
 @contextmanager
@@ -114,10 +126,11 @@ def _runs(cache: Path, recorded: set[str] | None) -> tuple[list[Item], set[str]]
     """
     records, objects = [], set()
     for path in sorted((cache / "runs").glob("*/*/*")):
-        outputs = run_outputs(path, path.name)
+        name = path.relative_to(cache).as_posix()
+        outputs = run_outputs(path, name)
         if outputs is None or (recorded is not None and not outputs <= recorded):
             continue
         if all((cache / item(oid, "").name).exists() for oid in outputs):
-            records.append(Item(path.relative_to(cache).as_posix(), md5(path), "a run's record"))
+            records.append(Item(name, md5(path), "a run's record"))
             objects |= outputs
     return records, objects
