@@ -12,14 +12,16 @@ all: setup
 
 setup: .venv/ready
 
-.venv/ready: requirements.txt pyproject.toml
+.venv/ready: requirements.txt pyproject.toml aura/dvc_environment.py
 	rm -rf .venv  # first: a half-made one would be found as the $(PYTHON) on PATH
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	# Plain dvc, too, is to leave gcsfs's layout probe off (aura/remote.py says why); Python runs this line when it starts.
-	echo 'import os; os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")' \
-	  > $$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/aura_gcsfs.pth
+	# Plain dvc needs the same environment variables as aura. Python runs the lines of a .pth file when it starts; a copy,
+	# as importing aura itself there would hide the aura of another folder.
+	packages=$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	  cp aura/dvc_environment.py $$packages/aura_dvc_environment.py && \
+	  echo 'import aura_dvc_environment; aura_dvc_environment.prepare()' > $$packages/aura_dvc.pth
 	if git rev-parse --git-dir > /dev/null 2>&1; then .venv/bin/aura lock register; fi
 	touch $@
 

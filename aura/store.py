@@ -26,6 +26,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from aura import dvc_environment
 from aura.errors import UserError
 
 BLOCK = 16_000_000  # bytes of a request
@@ -200,7 +201,7 @@ def explained(url: str, *, absence: bool = False) -> Iterator[None]:
 
 def prepare_gcsfs() -> None:
     """Set what gcsfs reads from its surroundings; the first of it only before gcsfs is imported, by whomever."""
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    dvc_environment.prepare()
     import aiohttp
     import fsspec.config
 

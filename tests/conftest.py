@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parents[1]
-COMPILED = Path(tempfile.gettempdir(), f"aura-tests-compiled-{os.getuid()}")
+# In the user's own cache folder: what others can write to must not be loaded as a program.
+COMPILED = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "aura", "tests-compiled")
 MINI_PARAMS = {
     "extract": {"shards": 2},
     "train_tokenizer": {"vocab_size": 700, "reserved_tokens": 4},

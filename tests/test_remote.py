@@ -2,6 +2,9 @@
 
 import http.server
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aura import remote, transfer
+from aura import dvc_environment, remote, transfer
 from aura.errors import UserError
 from tests.bucket import BUCKET, URL, Bucket, copy_small
 from tests.conftest import Project
@@ -134,3 +137,29 @@ def test_without_a_remote_it_says_how_to_set_one(project: Project):
     (project.folder / ".dvc/config").write_text("")
     with pytest.raises(UserError, match=r"no remote is set. Set one: aura remote set"):
         transfer.push([])
+
+
+def test_dvcs_index_is_kept_where_nobody_else_can_write(tmp_path: Path, small_template: Path):
+    """DVC loads pickles from there; by default it is a folder that every user of the machine may write to."""
+    project = copy_small(small_template, tmp_path / "project")
+    del project.environment["DVC_SITE_CACHE_DIR"]
+    project.environment |= {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": ""}
+    program = "from aura.remote import open_repo\nwith open_repo() as repo: print(repo.site_cache_dir)"
+    place = Path(project.run(sys.executable, "-c", program).stdout.strip())
+    private = tmp_path / "home/.cache/aura/dvc"
+    assert private in place.parents
+    assert private.stat().st_mode & 0o077 == 0
+
+
+def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", "/elsewhere")
+    dvc_environment.prepare()
+    assert os.environ["DVC_SITE_CACHE_DIR"] == "/elsewhere"
+
+
+def test_make_setup_gives_plain_dvc_the_same_surroundings():
+    """This environment's Python prepares itself when it starts."""
+    environment = {name: value for name, value in os.environ.items() if name != "DVC_SITE_CACHE_DIR"}
+    program = "import os; print(os.environ.get('DVC_SITE_CACHE_DIR'))"
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip().endswith("/aura/dvc")
