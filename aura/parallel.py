@@ -54,7 +54,7 @@ def _address(cluster: str | None) -> str | None:
 
 @contextmanager
 def executor(cluster: str | None = None) -> Iterator[Executor]:
-    """An executor over a cluster or this machine's cores; on an error, what has not begun is not begun."""
+    """An executor over a cluster or this machine's cores; any exception ends this machine's workers at once."""
     if address := _address(cluster):
         from aura import dask_cluster  # 0.5 s, and of no use to most
 
@@ -77,8 +77,21 @@ def executor(cluster: str | None = None) -> Iterator[Executor]:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield local
+        local.shutdown()
+    except BaseException:  # a second Ctrl-C while the first waits for workers left all of them waiting for ever
+        _kill(local)
+        raise
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """End workers in the middle of what they do, which a later run does again; Ctrl-C waits until they have ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for worker in list((pool._processes or {}).values()):  # Python 3.14 has kill_workers() for this
+            worker.kill()
+        pool.shutdown(cancel_futures=True)
     finally:
-        local.shutdown(cancel_futures=True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_method() -> str:
