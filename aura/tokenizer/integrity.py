@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aura.errors import UserError
+from aura.tokenizer import exported
 from aura.tokenizer.symbols import BASIC, symbols
 from aura.tokenizer.tokenizer import Tokenizer
 
@@ -30,15 +31,20 @@ class Fault:
 def faults(tokenizer: Tokenizer, folder: Path) -> list[Fault]:
     """Compare the model with what lies beside it in `folder`; a file that is not there is not compared.
 
-    The files: spiece.vocab (the pieces to read) and spiece_config.json (the record of training). The golden encodings
-    were compared when the tokenizer was loaded.
+    The files: spiece.vocab (the pieces to read), spiece_config.json (the record of training) and tokenizer.json (the
+    export, which is asked for the ids of texts). The golden encodings were compared when the tokenizer was loaded.
     """
-    return [*_forgeable(tokenizer, folder), *_moved_ids(tokenizer, folder), *_other_model(tokenizer, folder)]
+    return [
+        *_forgeable(tokenizer, folder),
+        *_moved_ids(tokenizer, folder),
+        *_other_model(tokenizer, folder),
+        *_other_export(tokenizer, folder),
+    ]
 
 
 def checks(folder: Path) -> dict[str, str]:
     """Which checks `faults` makes in `folder`, and where each looks."""
-    files = {"moved_ids": "spiece.vocab", "other_model": "spiece_config.json"}
+    files = {"moved_ids": "spiece.vocab", "other_model": "spiece_config.json", "other_export": exported.FILE}
     beside = {check: name for check, name in files.items() if (folder / name).exists()}
     return {"forgeable_special_tokens": "spiece.model"} | beside
 
@@ -78,6 +84,12 @@ def _other_model(tokenizer: Tokenizer, folder: Path) -> Iterator[Fault]:
     config = _read_json(folder / "spiece_config.json")
     if config is not None and config.get("model_sha256") != tokenizer.sha256:
         yield Fault("other_model", "spiece_config.json records another model than the one beside it")
+
+
+def _other_export(tokenizer: Tokenizer, folder: Path) -> Iterator[Fault]:
+    path = folder / exported.FILE
+    if path.exists():
+        yield from (Fault("other_export", found) for found in exported.differences(tokenizer, path))
 
 
 def _unescaped(piece: str) -> str:

@@ -25,7 +25,7 @@ def exported(made: MiniTokens, folder: Path, **changes: object) -> LanguageModel
     noise = iter(jax.random.split(jax.random.key(1), 99))
     model = jax.tree.map(lambda leaf: leaf * (1 + 0.5 * jax.random.normal(next(noise), leaf.shape)), model)
     weights.save(folder / "lm", model, {"seq_len": 64, "tokenizer": tokenizer.sha256})
-    export(folder / "lm", made.spm, folder / "hf")
+    export(folder / "lm", made.spm, folder / "hf", add_bos=True)
     return model
 
 
@@ -70,4 +70,4 @@ def test_another_tokenizer_is_refused(made: MiniTokens, tmp_path: Path):
     config = files.read_json(tmp_path / "lm/config.json", made_by="")
     files.write_json(tmp_path / "lm/config.json", config | {"tokenizer": "f" * 64})
     with pytest.raises(UserError, match="was trained on the tokenizer ffff"):
-        export(tmp_path / "lm", made.spm, tmp_path / "hf")
+        export(tmp_path / "lm", made.spm, tmp_path / "hf", add_bos=True)
