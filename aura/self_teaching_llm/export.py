@@ -18,7 +18,7 @@ from aura.errors import UserError
 from aura.self_teaching_llm import weights
 from aura.self_teaching_llm.model import EPSILON, ROPE_BASE, LanguageModel
 from aura.tokenizer import hf_export
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 MATRICES = {  # ours (inputs first) -> Llama's (outputs first), and the number of axes that are inputs
@@ -66,7 +66,7 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
 def _of_model(tokenizer_folder: Path, add_bos: bool, seq_len: int) -> dict[str, bytes]:
     """What Hugging Face's libraries read of the tokenizer, with what is true only beside this model."""
     exported = {}
-    for name in (hf_export.TOKENIZER, hf_export.CONFIG):
+    for name in (EXPORTED, hf_export.CONFIG):
         files.read_json(tokenizer_folder / name, made_by="dvc repro -f train_tokenizer")
         exported[name] = (tokenizer_folder / name).read_bytes()
     return hf_export.for_model(exported, add_bos=add_bos, max_tokens=seq_len)

@@ -15,9 +15,8 @@ from aura.errors import UserError
 from aura.tokenizer.golden import TEXTS, WITH_SPECIAL
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.symbols import SPACE
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
 
-FILE = "tokenizer.json"
 STRINGS = 2000  # made of the vocabulary's parts
 PARTS = 12  # of a string, at most
 FOREIGN = ("\0", "\t", "\n", " ", "  ", SPACE, "e\u0301", "ß", "Ж", "中", "ไ", "\U0001f642", "<", ">")
@@ -77,7 +76,7 @@ def _as_text(tokenizer: Tokenizer, other: tokenizers.Tokenizer, texts: Sequence[
     by_table = tokenizer.table.encode_texts(texts, threads=1) if tokenizer.table else tokenizer.encode_batch(texts)
     for text, of_block in zip(texts, by_table, strict=True):
         expected = tokenizer.encode(text)
-        readers = {"encode_batch": of_block.tolist(), FILE: other.encode(text, add_special_tokens=False).ids}
+        readers = {"encode_batch": of_block.tolist(), EXPORTED: other.encode(text, add_special_tokens=False).ids}
         for reader, ids in {"encode": expected, **readers}.items():
             forged = [token for token in ids if tokenizer.is_special(token)]
             if forged:
@@ -86,7 +85,7 @@ def _as_text(tokenizer: Tokenizer, other: tokenizers.Tokenizer, texts: Sequence[
                 yield f"{reader} gives the text {text!r} the ids {ids}, and encode gives it {expected}"
         decoded = other.decode(expected, skip_special_tokens=False)
         if decoded != text:
-            yield f"{FILE} decodes the ids of the text {text!r} to {decoded!r}"
+            yield f"{EXPORTED} decodes the ids of the text {text!r} to {decoded!r}"
 
 
 def _with_special(tokenizer: Tokenizer, other: tokenizers.Tokenizer, texts: Sequence[str]) -> Iterator[str]:
@@ -96,4 +95,4 @@ def _with_special(tokenizer: Tokenizer, other: tokenizers.Tokenizer, texts: Sequ
         expected = tokenizer.encode(text, allowed_special="all")
         ids = other.encode(text, add_special_tokens=False).ids
         if ids != expected:
-            yield f"{FILE} gives the text {text!r}, with special tokens, the ids {ids}, and encode gives it {expected}"
+            yield f"{EXPORTED} gives the text {text!r}, with special tokens, the ids {ids}, and encode {expected}"

@@ -30,8 +30,9 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.tokenizer.chat import CHAT_TEMPLATE
 from aura.tokenizer.symbols import BASIC, BOS, EOS, PAD, ROLES, SPACE, UNK
+from aura.tokenizer.tokenizer import COPY, EXPORTED
 
-TOKENIZER, CONFIG, SENTENCEPIECE = "tokenizer.json", "tokenizer_config.json", "tokenizer.model"
+CONFIG = "tokenizer_config.json"
 USER_SCORE = -0.1  # of a user symbol in SentencePiece 0.2.3, whatever its proto says: above that of any other piece
 _TYPES = model_pb2.ModelProto.SentencePiece
 _SPECIAL = (_TYPES.CONTROL, _TYPES.UNKNOWN)
@@ -41,8 +42,8 @@ _WORDS = " *[^ ]+| +"  # no piece holds a space after anything else, so words ca
 def export(content: bytes) -> dict[str, bytes]:
     """The files, by name, for a model file that `aura.tokenizer.model_file` has found to be right."""
     model = model_pb2.ModelProto.FromString(content)
-    exported = {TOKENIZER: _json(_tokenizer(model)), CONFIG: _json(_config(model))}
-    return exported | ({SENTENCEPIECE: content} if _is_bpe(model) else {})
+    exported = {EXPORTED: _json(_tokenizer(model)), CONFIG: _json(_config(model))}
+    return exported | ({COPY: content} if _is_bpe(model) else {})
 
 
 def for_model(exported: Mapping[str, bytes], *, add_bos: bool, max_tokens: int) -> dict[str, bytes]:
@@ -53,12 +54,12 @@ def for_model(exported: Mapping[str, bytes], *, add_bos: bool, max_tokens: int) 
         add_bos: <bos> begins each text, as it began each document that the model was trained on.
         max_tokens: the model's context, in tokens; `truncation=True` cuts there.
     """
-    tokenizer, config = (json.loads(exported[name]) for name in (TOKENIZER, CONFIG))
+    tokenizer, config = (json.loads(exported[name]) for name in (EXPORTED, CONFIG))
     if add_bos:
         [bos] = [token["id"] for token in tokenizer["added_tokens"] if token["content"] == BOS]
         tokenizer["post_processor"] = _bos_first(bos)
     config |= {"add_bos_token": add_bos, "model_max_length": max_tokens}
-    return {TOKENIZER: _json(tokenizer), CONFIG: _json(config)}
+    return {EXPORTED: _json(tokenizer), CONFIG: _json(config)}
 
 
 def gguf_notice(content: bytes) -> str | None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 Ids = npt.NDArray[np.int32]
 AllowedSpecial = Literal["all"] | Collection[str]
 GOLDEN, GOLDEN_FORMAT = "golden.json", 1  # beside spiece.model, by aura.tokenizer.golden
+EXPORTED, COPY = "tokenizer.json", "tokenizer.model"  # there, too, by aura.tokenizer.hf_export
 
 
 class Tokenizer:
