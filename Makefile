@@ -33,6 +33,8 @@ lock: setup
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file benchmarks/requirements.txt
 	uv pip compile benchmarks/requirements-torch.in --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file benchmarks/requirements-torch.txt
+	uv pip compile benchmarks/requirements-readers.in --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file benchmarks/requirements-readers.txt
 	uv pip compile requirements-tpu.in --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file requirements-tpu.txt
 	python -m aura.lock
@@ -58,6 +60,12 @@ tpu-tools: .venv-tpu/ready
 .venv-bench/ready: benchmarks/requirements.txt
 	$(PYTHON) -m venv --clear .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+# Other readers of exported tokenizers, for benchmarks/readers.py.
+.venv-readers/ready: benchmarks/requirements-readers.txt
+	$(PYTHON) -m venv --clear .venv-readers
+	.venv-readers/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 # PyTorch, for benchmarks/pretrain.py alone: on Linux it brings CUDA, 5 GB on disk.

@@ -2,16 +2,20 @@
 
 from pathlib import Path
 
-from aura import console, files, libraries
+from aura import console, files, libraries, params
 from aura.self_teaching_llm.export import export
+from aura.tokenizer import hf_export, model_file
 
-OUTPUT = Path("models/hf")
+TOKENIZER, OUTPUT = Path("models/spm"), Path("models/hf")
 
 
 def main() -> None:
     """Write the trained model as a LlamaForCausalLM beside its tokenizer."""
     libraries.require_locked()
-    tensors = export(Path("models/lm"), Path("models/spm"), OUTPUT)
+    tensors = export(Path("models/lm"), TOKENIZER, OUTPUT, add_bos=params.load().encode.add_bos)
+    notice = hf_export.gguf_notice(model_file.read(TOKENIZER / "spiece.model"))
+    if notice:
+        console.err.print(f"note: {notice}", markup=False)
     console.summary(
         "export",
         {

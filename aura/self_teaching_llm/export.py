@@ -17,7 +17,8 @@ from aura import files
 from aura.errors import UserError
 from aura.self_teaching_llm import weights
 from aura.self_teaching_llm.model import EPSILON, ROPE_BASE, LanguageModel
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import hf_export
+from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 MATRICES = {  # ours (inputs first) -> Llama's (outputs first), and the number of axes that are inputs
@@ -32,11 +33,17 @@ MATRICES = {  # ours (inputs first) -> Llama's (outputs first), and the number o
 SCALES = {"attention_norm": "input_layernorm", "hidden_norm": "post_attention_layernorm"}
 
 
-def export(model_folder: Path, tokenizer_folder: Path, output: Path) -> Arrays:
+def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos: bool) -> Arrays:
     """Write config.json, model.safetensors and the tokenizer's files into `output`; returns the tensors.
 
+    Arguments:
+        model_folder: the trained model, models/lm.
+        tokenizer_folder: the tokenizer's files, models/spm.
+        output: the folder to make, or to make anew.
+        add_bos: <bos> began each training document, so it must begin each text that Hugging Face's libraries encode.
+
     Raises:
-        UserError: the model was trained on another tokenizer than `tokenizer_folder` holds.
+        UserError: the model was trained on another tokenizer than `tokenizer_folder` holds, or a file is missing there.
     """
     model, record = weights.load(model_folder), weights.config(model_folder)
     tokenizer = Tokenizer.load(tokenizer_folder / "spiece.model")
@@ -49,9 +56,20 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path) -> Arrays:
     with files.replaced_folder(output) as partial:
         for file in sorted(tokenizer_folder.iterdir()):
             shutil.copyfile(file, partial / file.name)
+        for name, content in _of_model(tokenizer_folder, add_bos, record["seq_len"]).items():
+            files.write_bytes(partial / name, content)
         files.write_bytes(partial / "model.safetensors", serialised(tensors, metadata={"format": "pt"}))
         files.write_json(partial / "config.json", llama_config(model, tokenizer, record["seq_len"]))
     return tensors
+
+
+def _of_model(tokenizer_folder: Path, add_bos: bool, seq_len: int) -> dict[str, bytes]:
+    """What Hugging Face's libraries read of the tokenizer, with what is true only beside this model."""
+    exported = {}
+    for name in (EXPORTED, hf_export.CONFIG):
+        files.read_json(tokenizer_folder / name, made_by="dvc repro -f train_tokenizer")
+        exported[name] = (tokenizer_folder / name).read_bytes()
+    return hf_export.for_model(exported, add_bos=add_bos, max_tokens=seq_len)
 
 
 def llama_tensors(model: LanguageModel) -> Arrays:

@@ -5,7 +5,7 @@ Thin over `aura.tokenizer`, which the pipeline itself uses. No JAX is imported.
 
 from pathlib import Path
 
-from aura import files, params
+from aura import params
 from aura.errors import UserError
 from aura.ingestion.txt_loader import read_documents
 from aura.params import TxtSource
@@ -37,8 +37,7 @@ class SPMTokenizer(Tokenizer):
         chosen = artifact.with_changes(params.load().train_tokenizer, **changes)
         made = artifact.build_from_texts(texts, chosen)
         prefix = Path(model_prefix)
-        for name, content in made.files(prefix.name).items():
-            files.write_bytes(prefix.parent / name, content)
+        made.write(prefix.parent, prefix.name)
         return cls(prefix.parent / f"{prefix.name}.model")
 
 

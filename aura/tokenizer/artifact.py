@@ -22,7 +22,7 @@ from aura.tokenizer.corpus_counts import count_corpus, count_texts
 from aura.tokenizer.counts import Counts, texts_hash
 from aura.tokenizer.golden import golden
 from aura.tokenizer.symbols import SPACE
-from aura.tokenizer.tokenizer import GOLDEN, Tokenizer
+from aura.tokenizer.tokenizer import COPY, GOLDEN, Tokenizer
 from aura.tokenizer.vocabulary_size import Choice
 
 LIBRARIES = ("sentencepiece", "protobuf")  # they write the model's bytes
@@ -35,6 +35,14 @@ class Artifact:
     model: bytes
     vocabulary: str
     config: dict[str, Any]
+
+    def write(self, folder: Path, name: str = "spiece") -> None:
+        """Put the files into a folder, each whole; one of another tokenizer that would be taken for this one's goes."""
+        made = self.files(name)
+        for file, content in made.items():
+            files.write_bytes(folder / file, content)
+        if name == "spiece" and COPY not in made:
+            (folder / COPY).unlink(missing_ok=True)
 
     def files(self, name: str = "spiece") -> dict[str, bytes]:
         """The content of each file by its name; under the usual name also those that other programs look for."""

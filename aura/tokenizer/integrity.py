@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aura import files
 from aura.errors import UserError
+from aura.tokenizer import exported
 from aura.tokenizer.symbols import BASIC, symbols
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.tokenizer import COPY, EXPORTED, Tokenizer
 
 MADE_AGAIN = "dvc repro -f train_tokenizer"
 _UNESCAPED = {"\\\\": "\\", "\\n": "\n", "\\t": "\t", "\\r": "\r"}
@@ -30,16 +32,28 @@ class Fault:
 def faults(tokenizer: Tokenizer, folder: Path) -> list[Fault]:
     """Compare the model with what lies beside it in `folder`; a file that is not there is not compared.
 
-    The files: spiece.vocab (the pieces to read) and spiece_config.json (the record of training). The golden encodings
-    were compared when the tokenizer was loaded.
+    The files: spiece.vocab (the pieces to read), spiece_config.json (the record of training), tokenizer.model (a copy)
+    and tokenizer.json (the export, which is asked for the ids of texts). The golden encodings were compared when the
+    tokenizer was loaded.
     """
-    return [*_forgeable(tokenizer, folder), *_moved_ids(tokenizer, folder), *_other_model(tokenizer, folder)]
+    return [
+        *_forgeable(tokenizer, folder),
+        *_moved_ids(tokenizer, folder),
+        *_other_model(tokenizer, folder),
+        *_other_copy(tokenizer, folder),
+        *_other_export(tokenizer, folder),
+    ]
 
 
 def checks(folder: Path) -> dict[str, str]:
     """Which checks `faults` makes in `folder`, and where each looks."""
-    files = {"moved_ids": "spiece.vocab", "other_model": "spiece_config.json"}
-    beside = {check: name for check, name in files.items() if (folder / name).exists()}
+    where = {
+        "moved_ids": "spiece.vocab",
+        "other_model": "spiece_config.json",
+        "other_copy": COPY,
+        "other_export": EXPORTED,
+    }
+    beside = {check: name for check, name in where.items() if (folder / name).exists()}
     return {"forgeable_special_tokens": "spiece.model"} | beside
 
 
@@ -78,6 +92,18 @@ def _other_model(tokenizer: Tokenizer, folder: Path) -> Iterator[Fault]:
     config = _read_json(folder / "spiece_config.json")
     if config is not None and config.get("model_sha256") != tokenizer.sha256:
         yield Fault("other_model", "spiece_config.json records another model than the one beside it")
+
+
+def _other_copy(tokenizer: Tokenizer, folder: Path) -> Iterator[Fault]:
+    path = folder / COPY
+    if path.exists() and files.sha256_file(path) != tokenizer.sha256:
+        yield Fault("other_copy", f"expected a copy of spiece.model for converters to GGUF, {COPY} is another file")
+
+
+def _other_export(tokenizer: Tokenizer, folder: Path) -> Iterator[Fault]:
+    path = folder / EXPORTED
+    if path.exists():
+        yield from (Fault("other_export", found) for found in exported.differences(tokenizer, path))
 
 
 def _unescaped(piece: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import xxhash
 
-from aura import checklist, console, files
+from aura import checklist, console
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import corpus, pins
@@ -74,8 +74,7 @@ def run(request: Request) -> Path:
         extracted = [work / "extracted" / name for name in request.sources]
         checklist.show("before training", checklist.before(extracted, request.output, request.settings.train_tokenizer))
         made = artifact.build(documents.counts, documents.hash, request.settings.train_tokenizer)
-        for name, content in made.files().items():
-            files.write_bytes(request.output / name, content)
+        made.write(request.output)
         model = request.output / "spiece.model"
         missed = _judge(model, documents.held_out, request, work)
         _summarise(made, request)

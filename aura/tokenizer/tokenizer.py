@@ -5,14 +5,17 @@ but one character: it spells the space U+2581 inside pieces, so a literal U+2581
 Here text is cut at it, and it becomes its three byte pieces. Special tokens come out of text only where the
 caller allows it, as in tiktoken: a document cannot forge one.
 
+Text is also cut at user symbols of several characters: where they overlap, the leftmost and there the longest is
+taken. SentencePiece does so for BPE only; for unigram it weighs them against each other with rounding errors.
+
 A short text goes through SentencePiece; much text through a table of units (`aura.tokenizer.unit_table`), which gives
 the same ids several times faster.
 """
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Sequence
-from functools import cached_property, partial
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 Ids = npt.NDArray[np.int32]
 AllowedSpecial = Literal["all"] | Collection[str]
 GOLDEN, GOLDEN_FORMAT = "golden.json", 1  # beside spiece.model, by aura.tokenizer.golden
+EXPORTED, COPY = "tokenizer.json", "tokenizer.model"  # there, too, by aura.tokenizer.hf_export
 
 
 class Tokenizer:
@@ -86,6 +90,9 @@ class Tokenizer:
         self.pad_id, self.bos_id, self.eos_id, self.unk_id = (ids[token] for token in (PAD, BOS, EOS, UNK))
         self._space_ids = np.array([ids[f"<0x{byte:02X}>"] for byte in SPACE.encode()], np.int32)
         self._special_ids = {piece.text: ids[piece.text] for piece in pieces if piece.kind is Kind.SPECIAL}
+        symbols = [piece.text for piece in pieces if piece.kind is Kind.USER and len(piece.text) > 1]
+        self._fixed_ids = {SPACE: self._space_ids} | {text: np.array([ids[text]], np.int32) for text in symbols}
+        self._fixed = _any_of([[SPACE], symbols])
 
     @property
     def vocab_size(self) -> int:
@@ -139,7 +146,7 @@ class Tokenizer:
         if any(SEPARATOR in piece for piece in pieces):
             return None  # of no tokenizer made by aura
         cutter = Cutter([piece.replace(SPACE, " ") for piece in pieces])
-        return UnitTable(cutter, partial(self.proc.Encode, return_type="numpy"), {SPACE: self._space_ids})
+        return UnitTable(cutter, self._encoded, {SPACE: self._space_ids})
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`: special tokens vanish, bytes that are no UTF-8 become U+FFFD.
@@ -192,29 +199,32 @@ class Tokenizer:
 
     def _encode_with_special(self, text: str, allowed: Collection[str]) -> Ids:
         """Encode a text in which the special tokens `allowed` stand for themselves."""
-        longest_first = sorted(allowed, key=len, reverse=True)
-        parts = re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text)
-        ids = self._encoded(parts[::2])
-        joined = [ids[0]]
-        for token, part in zip(parts[1::2], ids[1:], strict=True):
-            joined += [np.array([self._special_ids[token]], np.int32), part]
-        return np.concatenate(joined)
+        parts = _any_of([allowed]).split(text)
+        special = {name: np.array([self._special_ids[name]], np.int32) for name in allowed}
+        return _joined(parts, special, iter(self._encoded(parts[::2])))
 
     def _encoded(self, texts: Sequence[str], threads: int = 1) -> list[Ids]:
-        """Encode by SentencePiece, and cut texts at U+2581."""
-        ids: list[Ids] = self.proc.Encode(list(texts), return_type="numpy", num_threads=threads)
-        for place, text in enumerate(texts):
-            if SPACE in text:
-                ids[place] = self._encode_around_spaces(text)
-        return ids
+        """Encode by SentencePiece what lies between user symbols and literal U+2581."""
+        cut = [self._fixed.split(text) for text in texts]
+        between = [part for parts in cut for part in parts[::2]]
+        encoded = iter(self.proc.Encode(between, return_type="numpy", num_threads=threads))
+        return [_joined(parts, self._fixed_ids, encoded) for parts in cut]
 
-    def _encode_around_spaces(self, text: str) -> Ids:
-        """Encode a text that holds U+2581 itself."""
-        parts: list[Ids] = self.proc.Encode(text.split(SPACE), return_type="numpy", num_threads=1)
-        joined = [parts[0]]
-        for part in parts[1:]:
-            joined += [self._space_ids, part]
-        return np.concatenate(joined)
+
+def _any_of(groups: Iterable[Collection[str]]) -> re.Pattern[str]:
+    """Matches one of the strings, the longest that begins at a place; what `split` gives has it at every odd place.
+
+    Strings of one group may share their beginning, which is then compared once.
+    """
+    longest_first = (sorted(group, key=len, reverse=True) for group in groups if group)
+    return re.compile("(" + "|".join(f"(?:{'|'.join(map(re.escape, group))})" for group in longest_first) + ")")
+
+
+def _joined(parts: Sequence[str], fixed: Mapping[str, Ids], encoded: Iterator[Ids]) -> Ids:
+    """The ids of a text: those of every even part are the next of `encoded`, those of every odd one are in `fixed`."""
+    if len(parts) == 1:
+        return next(encoded)
+    return np.concatenate([fixed[part] if place % 2 else next(encoded) for place, part in enumerate(parts)])
 
 
 def _refuse_surrogates(texts: Sequence[str]) -> None:

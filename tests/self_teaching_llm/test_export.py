@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,7 +26,7 @@ def exported(made: MiniTokens, folder: Path, **changes: object) -> LanguageModel
     noise = iter(jax.random.split(jax.random.key(1), 99))
     model = jax.tree.map(lambda leaf: leaf * (1 + 0.5 * jax.random.normal(next(noise), leaf.shape)), model)
     weights.save(folder / "lm", model, {"seq_len": 64, "tokenizer": tokenizer.sha256})
-    export(folder / "lm", made.spm, folder / "hf")
+    export(folder / "lm", made.spm, folder / "hf", add_bos=True)
     return model
 
 
@@ -53,6 +54,42 @@ def test_the_folder_holds_the_model_and_the_tokenizers_files(made: MiniTokens, t
     assert (config["bos_token_id"], config["eos_token_id"]) == (tokenizer.bos_id, tokenizer.eos_id)
 
 
+def auto_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def test_texts_begin_as_training_documents_did(made: MiniTokens, tmp_path: Path):
+    exported(made, tmp_path)
+    other, tokenizer = auto_tokenizer(tmp_path / "hf"), made.tokenizer
+    hello, world = tokenizer.encode("Hello"), tokenizer.encode(" world")
+    assert other("Hello")["input_ids"] == [tokenizer.bos_id, *hello]
+    assert other("Hello", " world")["input_ids"] == [tokenizer.bos_id, *hello, tokenizer.bos_id, *world]
+    assert other("Hello", add_special_tokens=False)["input_ids"] == hello
+    chat = other.apply_chat_template([{"role": "user", "content": "Hello"}])["input_ids"]
+    assert chat == tokenizer.encode("<bos><USER>Hello", allowed_special="all"), "one <bos>, not two"
+    export(tmp_path / "lm", made.spm, tmp_path / "hf", add_bos=False)
+    assert auto_tokenizer(tmp_path / "hf")("Hello")["input_ids"] == hello
+    assert auto_tokenizer(made.spm)("Hello")["input_ids"] == hello, "the tokenizer alone adds nothing"
+
+
+def test_the_tokenizer_knows_the_models_context(made: MiniTokens, tmp_path: Path):
+    exported(made, tmp_path)
+    other = auto_tokenizer(tmp_path / "hf")
+    assert other.model_max_length == 64
+    encoded = other("a long text " * 100, truncation=True)
+    assert len(encoded["input_ids"]) == 64
+    assert sorted(encoded) == ["attention_mask", "input_ids"]
+
+
+def test_a_tokenizer_without_its_export_is_refused(made: MiniTokens, tmp_path: Path):
+    copy = made.copy(tmp_path / "copy")
+    (copy.spm / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"tokenizer\.json is missing"):
+        exported(copy, tmp_path)
+
+
 def test_the_same_model_gives_the_same_bytes(made: MiniTokens, tmp_path: Path):
     for name in ("one", "other"):
         exported(made, tmp_path / name)
@@ -70,4 +107,4 @@ def test_another_tokenizer_is_refused(made: MiniTokens, tmp_path: Path):
     config = files.read_json(tmp_path / "lm/config.json", made_by="")
     files.write_json(tmp_path / "lm/config.json", config | {"tokenizer": "f" * 64})
     with pytest.raises(UserError, match="was trained on the tokenizer ffff"):
-        export(tmp_path / "lm", made.spm, tmp_path / "hf")
+        export(tmp_path / "lm", made.spm, tmp_path / "hf", add_bos=True)

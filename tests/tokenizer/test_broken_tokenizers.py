@@ -163,6 +163,51 @@ def test_a_truncated_file(tmp_path, good, held_out):
     assert "damaged" in said or "cut off" in said
 
 
+def judged_export(folder: Path, files: dict[str, bytes], held_out: Path, change) -> str:
+    exported = json.loads(files["tokenizer.json"])
+    change(exported)
+    return judge(folder, files | {"tokenizer.json": json.dumps(exported).encode()}, held_out)
+
+
+def test_an_export_through_which_text_forges_special_tokens(tmp_path, options, held_out, documents):
+    lower = artifact.build_from_texts([text.lower() + "<p>" for text in documents], options()).files()
+
+    def as_before(exported):
+        """As aura once wrote it: nothing keeps a character without a piece apart."""
+        exported["pre_tokenizer"]["pretokenizers"] = exported["pre_tokenizer"]["pretokenizers"][:1]
+
+    said = judged_export(tmp_path, lower, held_out, as_before)
+    assert "other_export" in said
+    assert "tokenizer.json makes the special token <" in said
+
+
+def test_an_export_with_other_ids(tmp_path, good, held_out):
+    def swap(exported):
+        vocabulary = exported["model"]["vocab"]
+        vocabulary[500], vocabulary[501] = vocabulary[501], vocabulary[500]
+
+    said = judged_export(tmp_path, good, held_out, swap)
+    assert "other_export" in said
+    assert "tokenizer.json gives the text" in said
+
+
+def test_an_export_with_lost_special_tokens(tmp_path, good, held_out):
+    said = judged_export(tmp_path, good, held_out, lambda exported: exported.update(added_tokens=[]))
+    assert "other_export" in said
+    assert "with special tokens" in said or "makes the special token" in said
+
+
+def test_an_export_that_nothing_loads(tmp_path, good, held_out):
+    said = judge(tmp_path, good | {"tokenizer.json": b"{}"}, held_out)
+    assert "tokenizer.json: expected a file that Hugging Face's tokenizers loads" in said
+
+
+def test_a_copy_for_gguf_of_another_model(tmp_path, good, held_out):
+    said = judge(tmp_path, good | {"tokenizer.model": b"another"}, held_out)
+    assert "other_copy" in said
+    assert "expected a copy of spiece.model" in said
+
+
 def test_the_good_one_is_as_others_load_it(tmp_path, good):
     (tmp_path / "spiece.model").write_bytes(good["spiece.model"])
     assert Tokenizer.load(tmp_path / "spiece.model").encode("the end") == ids(good["spiece.model"], "the end")

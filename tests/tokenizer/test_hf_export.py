@@ -9,7 +9,8 @@ import pytest
 
 from aura.tokenizer import artifact
 from aura.tokenizer.golden import TEXTS
-from aura.tokenizer.hf_export import export
+from aura.tokenizer.hf_export import export, gguf_notice
+from aura.tokenizer.model_file import Kind
 from aura.tokenizer.tokenizer import Tokenizer
 from tests.tokenizer.test_round_trip import HARD
 from tests.tokenizer.test_unit_table import LANGUAGES, fuzz_strings  # noqa: F401 - a fixture
@@ -96,6 +97,58 @@ def test_without_role_tokens_there_is_no_chat_template(build: Callable[..., Toke
     tokenizer = build(model_type="bpe", special_tokens=False)
     config = json.loads(export(tokenizer.proc.serialized_model_proto())["tokenizer_config.json"])
     assert "chat_template" not in config
+
+
+def test_each_character_without_a_piece_has_its_own_span(tokenizer: Tokenizer, other: Any):
+    text = "a é☃你ไ𝔘 x"
+    encoded = other(text, return_offsets_mapping=True)
+    spans = {text[start:end] for start, end in encoded["offset_mapping"]}
+    assert {"☃", "ไ", "𝔘"} <= spans, "in no document"
+    of_bytes = [
+        text[start:end]
+        for token, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        if tokenizer.kinds[token] is Kind.BYTE
+    ]
+    assert all(len(span) == 1 for span in of_bytes)
+    assert len(of_bytes) == sum(len(span.encode()) for span in set(of_bytes))
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_user_symbols_inside_of_and_around_special_tokens(
+    build: Callable[..., Tokenizer], tmp_path: Path, model_type: str
+):
+    symbols = ["USER", "eos>", "x<", "<EXPERT_0>", "##", "###", "<USER>:", "é☃"]
+    tokenizer = build(model_type=model_type, user_symbols=symbols)
+    other = load(tmp_path, tokenizer.proc.serialized_model_proto())
+    texts = ["<USER>", "a<eos>", "x<eos>", "<USER>: é☃☃", "<EXPERT_0> <EXPERT_0", "#" * 13, "the " + "#" * 14]
+    same(tokenizer, other, [*texts, "".join(texts), *TEXTS])
+
+
+def test_special_tokens_are_known_as_such(tokenizer: Tokenizer, other: Any):
+    encoded = other("<USER>Hi<reserved_0>")
+    assert sorted(encoded) == ["attention_mask", "input_ids"]
+    mask = other.get_special_tokens_mask(encoded["input_ids"], already_has_special_tokens=True)
+    assert mask == [int(tokenizer.is_special(token)) for token in encoded["input_ids"]]
+    assert set(other.all_special_ids) == {token for token in range(len(other)) if tokenizer.is_special(token)}
+
+
+def test_only_bpe_is_offered_to_converters_to_gguf(tokenizers: dict[str, Tokenizer]):
+    contents = {name: tokenizer.proc.serialized_model_proto() for name, tokenizer in tokenizers.items()}
+    assert export(contents["bpe"])["tokenizer.model"] == contents["bpe"]
+    assert gguf_notice(contents["bpe"]) is None
+    assert "tokenizer.model" not in export(contents["unigram"])
+    assert "<unk>" in str(gguf_notice(contents["unigram"]))
+    for content in contents.values():
+        assert json.loads(export(content)["tokenizer_config.json"])["add_prefix_space"] is False
+
+
+def test_a_copy_for_gguf_does_not_outlive_its_tokenizer(options: Callable[..., Any], tmp_path: Path):
+    for model_type in ("bpe", "unigram"):
+        artifact.build_from_texts(
+            ["the cat sat on the mat " * 20], options(model_type=model_type, vocab_size=300)
+        ).write(tmp_path)
+        copied = tmp_path / "tokenizer.model"
+        assert copied.exists() == (model_type == "bpe")
 
 
 def test_the_same_model_gives_the_same_bytes(tokenizer: Tokenizer):

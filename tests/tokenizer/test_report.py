@@ -1,7 +1,9 @@
 """The report in a real browser: no error, no request, and a playground that encodes as the tokenizer does."""
 
 import json
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from aura.tokenizer.validation import validate
 from tests.tokenizer.browser import CHROMIUM, visit
 from tests.tokenizer.test_validation import EASY
 
+NODE = shutil.which("node")
 LANGUAGES = (  # English comes from the documents
     "Пожалуйста, закройте окно: на улице холодно, а чай уже готов.",
     "中文字符也要能用,标点是全角的。今天天气很好,我们去公园。",
@@ -62,6 +65,30 @@ def test_the_playground_encodes_as_the_tokenizer_and_the_page_asks_for_nothing(p
     assert counts.startswith(f"{len(tokenizer.encode(report.EXAMPLE))} tokens")
     assert found["errors"] == []
     assert found["requests"] == []
+
+
+UNDER_NODE = """
+const element = new Proxy({}, {get: (_, name) => name === "value" ? "" : () => {}, set: () => true});
+const source = require("fs").readFileSync(process.argv[2], "utf-8");
+const given = JSON.parse(require("fs").readFileSync(0, "utf-8"));
+const document = {getElementById: (name) => name === "model" ? {textContent: given.model} : element};
+const encode = new Function("document", source + "; return encode;")(document);
+console.log(JSON.stringify(given.texts.map(encode)));
+"""
+
+
+@pytest.mark.skipif(NODE is None, reason="no node on PATH; apt-get install nodejs")
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_the_playground_cuts_at_user_symbols_as_the_tokenizer_does(build, tmp_path: Path, model_type: str):
+    tokenizer = build(model_type=model_type, user_symbols=["##", "###", "#-", "-##", "[?]", "a|b\\\\", "é🙂"])
+    texts = ["#" * 13, f"the {'#' * 14}", "###-##-###", "#-##-#", "[?][?", "xa|b\\\\ ▁é🙂é ", *ODD]
+    (tmp_path / "run.js").write_text(UNDER_NODE)
+    given = json.dumps({"model": report._playground(tokenizer), "texts": texts})
+    source = Path(report.__file__).with_name("playground.js")
+    done = subprocess.run(
+        ["node", tmp_path / "run.js", source], input=given, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == [tokenizer.encode(text) for text in texts]
 
 
 def test_the_page_stands_alone_and_escapes_what_documents_hold(tmp_path, page):

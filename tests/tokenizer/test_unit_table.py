@@ -39,6 +39,24 @@ def sentencepieces_ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]
     return found
 
 
+def around_symbols(tokenizer: Tokenizer, text: str, symbols: list[str]) -> list[int]:
+    """The same with user symbols cut out first, character by character: the leftmost, and there the longest."""
+    ids, plain, place = [], "", 0
+    while place <= len(text):
+        found = [symbol for symbol in symbols if text.startswith(symbol, place)]
+        if found or place == len(text):
+            ids += sentencepieces_ids(tokenizer, [plain])[0]
+            plain = ""
+        if found:
+            symbol = max(found, key=len)
+            ids.append(tokenizer.proc.piece_to_id(symbol))
+            place += len(symbol)
+        else:
+            plain += text[place : place + 1]
+            place += 1
+    return ids
+
+
 def table_ids(tokenizer: Tokenizer, texts: list[str], threads: int = 1) -> list[list[int]]:
     assert tokenizer.table is not None
     return [ids.tolist() for ids in tokenizer.table.encode_texts(texts, threads)]
@@ -89,10 +107,17 @@ def test_very_long_lines_get_sentencepieces_ids(tokenizer: Tokenizer, documents:
 
 
 def test_user_symbols_are_cut_nowhere(build, documents: list[str]):
+    symbols = ["<A>", "\n\n", "<A>b", "é🙂", ",x", "##", "###", "#-", "-##"]
     for model_type in ("unigram", "bpe"):
-        tokenizer = build(model_type=model_type, user_symbols=["<A>", "\n\n", "<A>b", "é🙂", ",x"])
+        tokenizer = build(model_type=model_type, user_symbols=symbols)
         texts = ["a<A>b<A>", "\n\n\n", "\n" * 7 + "<A", "é🙂é🙂 ,,x<A>b", *documents[:3]]
-        assert table_ids(tokenizer, texts) == sentencepieces_ids(tokenizer, texts)
+        texts += ["#" * 13, f"x {'#' * 13}", f"{documents[3][:500]}{'#' * 14}y", "###-##-###", "#-##-#"]
+        expected = [around_symbols(tokenizer, text, symbols) for text in texts]
+        assert table_ids(tokenizer, texts) == expected
+        assert [tokenizer.encode(text) for text in texts] == expected
+        assert [ids.tolist() for ids in tokenizer.encode_batch(texts)] == expected
+        if model_type == "bpe":
+            assert sentencepieces_ids(tokenizer, texts) == expected
 
 
 def test_blocks_and_threads_change_nothing(tokenizer: Tokenizer, documents: list[str], monkeypatch):

@@ -23,11 +23,16 @@ userSymbols.sort((one, other) => other.length - one.length);
 const highest = learntScores.reduce((one, other) => Math.max(one, other), -Infinity);
 const lowest = learntScores.reduce((one, other) => Math.min(one, other), Infinity);
 const utf8 = new TextEncoder();
+// What text is cut at: the leftmost, and there the longest, user symbol of several characters; and a literal U+2581.
+const cutAt = [...userSymbols.filter((symbol) => [...symbol].length > 1), SPACE];
+const cuts = new RegExp(`(${cutAt.map((text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("|")})`, "u");
 
 function encode(text) {
   const wellFormed = text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
-  const parts = wellFormed.split(SPACE).map((part) => encodePart([...part.replaceAll(" ", SPACE)]));
-  return parts.reduce((joined, part) => [...joined, ...toBytes(SPACE), ...part]);
+  return wellFormed.split(cuts).flatMap((part, place) => {
+    if (place % 2) return part === SPACE ? toBytes(SPACE) : [ids.get(part)];
+    return encodePart([...part.replaceAll(" ", SPACE)]);
+  });
 }
 
 function encodePart(characters) {
@@ -40,7 +45,7 @@ function toBytes(text) {
 }
 
 // Unigram: the segmentation with the highest sum of scores (Viterbi). SentencePiece keeps sums in 32 bits, prefers the
-// earlier start among equals, and rates a user symbol by its length in bytes.
+// earlier start among equals, and rates a user symbol, of which only those of one character come here, by its length.
 function bestPath(characters) {
   const unknown = Math.fround(lowest - 10);
   const best = new Array(characters.length + 1).fill(null);

@@ -1,0 +1,52 @@
+"""The chat template of tokenizer_config.json: messages in, the text that a model is trained on and asked with.
+
+A message is the token of its role and its text; <eos> ends what the model must learn to end. The text and <eos> of
+assistant messages are marked as generated, which is what `return_assistant_tokens_mask` shows. A message that the
+template has no form for is an error that names it: nothing of a chat is left out silently.
+"""
+
+_CHAT_ROLES = ("system", "user", "assistant", "thought", "action", "observation")
+_TOKENS = {role: f"<{role.upper()}>" for role in _CHAT_ROLES} | {"tool": "<OBSERVATION>"}  # a model observes its result
+_NAMES = " or ".join([", ".join([*_TOKENS][:-1]), [*_TOKENS][-1]])
+_MAP = ", ".join(f"'{role}': '{token}'" for role, token in _TOKENS.items())
+
+
+def _error(expected: str, got: str) -> str:
+    """Jinja that stops at message `number`; `got` is an expression."""
+    return f"{{{{ raise_exception('message ' ~ number ~ ': expected {expected}, got ' ~ ({got})) }}}}"
+
+
+_TEXT = (  # of one message: its content, or all parts of it
+    "{% macro text(content, number) %}"
+    "{% if content is string %}{{ content }}"
+    "{% elif content is defined and content is iterable and content is not mapping %}"
+    "{% for part in content %}"
+    "{% if part is string %}{{ part }}"
+    "{% elif part is mapping and part['type'] == 'text' and part['text'] is string %}{{ part['text'] }}"
+    f"{{% else %}}{_error('parts of type text alone', 'part')}{{% endif %}}"
+    "{% endfor %}"
+    f"{{% else %}}{_error('text or a list of text parts as content', 'content if content is defined else none')}"
+    "{% endif %}"
+    "{% endmacro %}"
+)
+_WRONG_ROLE = _error(f"a role out of {_NAMES}", "message['role']")
+_TOOL_CALLS = _error("tool calls written as text of role action", "message['tool_calls']")
+_REFUSED = (
+    "{% if message['role'] is not string or message['role'] not in tokens %}" + _WRONG_ROLE + "{% endif %}"
+    "{% if message['tool_calls'] %}" + _TOOL_CALLS + "{% endif %}"
+)
+CHAT_TEMPLATE = (
+    f"{_TEXT}{{% set tokens = {{{_MAP}}} %}}"
+    "{% if tools %}"
+    "{{ raise_exception('this chat template has no form for tools: describe them in the system message') }}"
+    "{% endif %}"
+    "{{ bos_token }}"
+    "{% for message in messages %}{% set number = loop.index %}"
+    f"{_REFUSED}"
+    "{{ tokens[message['role']] }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ text(message['content'], number) }}{{ eos_token }}{% endgeneration %}"
+    "{% else %}{{ text(message['content'], number) }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ tokens['assistant'] }}{% endif %}"
+)
