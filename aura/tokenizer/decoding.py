@@ -88,7 +88,7 @@ class IncrementalDecoder:
             final: whether these are the last: bytes of an unfinished character then become U+FFFD, and the decoder is
                 ready for another text. Otherwise they wait.
         """
-        several = ids if isinstance(ids, Iterable) and getattr(ids, "ndim", 1) else [ids]
+        several = ids if isinstance(ids, Iterable) and getattr(ids, "ndim", None) != 0 else [ids]
         text = ""
         for run in self._decoder.runs(self._check(several)):
             is_special = self._decoder.is_special(run[0])
