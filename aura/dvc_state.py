@@ -8,6 +8,7 @@ taken from DVC's cache.
 
 import contextlib
 import json
+import re
 from pathlib import Path
 
 from dvc.lock import make_lock
@@ -59,6 +60,6 @@ def whole_stages(text: str) -> str | None:
     with contextlib.suppress(YAMLError, Invalid):
         COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(text))
         return None
-    lines = text.splitlines(keepends=True)
+    lines = re.split(r"(?<=\n)", text)  # YAML's lines; splitlines() would also cut at U+2028 in a path
     starts = [i for i, line in enumerate(lines) if line.startswith("  ") and line[2] not in " -"]
     return "".join(lines[: starts[-1]]) if len(starts) > 1 else "schema: '2.0'\nstages: {}\n"

@@ -66,11 +66,11 @@ def parity(
 def _texts(path: Path, limit: float) -> list[str]:
     """Documents in order, until they hold `limit` bytes."""
     if path.is_file():
-        found = iter([path.read_text(encoding="utf-8")])
+        found = iter([comparison.read_text(path)])
     elif any(path.glob("*.parquet")) or (path / placement.LIST).exists() or path == corpus.HELD_OUT:
         found = corpus.read_texts(path)
     else:
-        found = (file.read_text(encoding="utf-8") for file in sorted(path.rglob("*.txt")))
+        found = (comparison.read_text(file) for file in sorted(path.rglob("*.txt")))
     texts, size = [], 0
     for text in found:
         texts.append(text)

@@ -65,7 +65,9 @@ def read_lexicon(path: Path) -> Lexicon:
 
 def _read_lines(path: Path) -> dict[str, list[str]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"the lexicon {path} is not valid UTF-8 ({error}). Convert it.") from None
     except FileNotFoundError:
         raise UserError(f"the lexicon {path} is missing. Set extract.lexicon to a file that exists.") from None
     entries: dict[str, list[str]] = {}

@@ -207,7 +207,8 @@ def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in totals["lost"].items())
     return (
         f"No readable text in source {name} ({source.path}): {totals['files']} files, no document kept ({reasons}). "
-        "Look at the files, their encoding and extract.min_chars; for JSON, name the text's key with text_keys."
+        "Look at the files, their encoding and extract.min_chars; for JSON, name the text's key: text_keys of a "
+        "source, --text_key of the one-shot program."
     )
 
 

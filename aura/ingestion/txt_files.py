@@ -88,9 +88,9 @@ def read_block(stream: Any) -> bytes:  # noqa: ANN401 - as in utf8_blocks
 
 
 def split_lines(data: bytes) -> list[bytes]:
-    """Lines without their ends; the last is the one that has not ended yet, perhaps empty."""
-    lines = data.splitlines()
-    return [*lines, b""] if data.endswith((b"\n", b"\r")) or not data else lines
+    r"""Lines without their ends, `\n` or `\r\n` alone; the last is the one that has not ended yet, perhaps empty."""
+    *whole, rest = data.split(b"\n")
+    return [*([line.removesuffix(b"\r") for line in whole] if b"\r" in data else whole), rest]
 
 
 _SPLIT: dict[str, Callable[[bytes], list[bytes]]] = {

@@ -35,18 +35,22 @@ def sample_text(model: LanguageModel, shards: TokenShards, tokenizer: Tokenizer,
     )
     parts = []
     for (doc, prompt), made in zip(prompts, made_BxT, strict=True):
-        kept = until_end(made, tokenizer)
-        parts.append(f"=== {doc}\n{tokenizer.decode(prompt)}\n--- continued by the model\n{tokenizer.decode(kept)}\n")
+        decoder = tokenizer.incremental_decoder()  # a character that the prompt cuts belongs to what follows
+        begun, continued = decoder.decode(prompt), decoder.decode(until_end(made, tokenizer))
+        parts.append(f"=== {doc}\n{begun}\n--- continued by the model\n{continued}\n")
     return "\n".join(parts)
 
 
 def continue_text(
     model: LanguageModel, tokenizer: Tokenizer, text: str, *, tokens: int, temperature: float, seed: int
 ) -> str:
-    """What the model says after `text`: at most `tokens` tokens, fewer if the document ends; <bos> goes before."""
+    """What the model says after `text`: at most `tokens` tokens, fewer if the document ends; <bos> goes before.
+
+    The bytes of a last character that is not whole are left out.
+    """
     prompt_1xP = np.array([[tokenizer.bos_id, *tokenizer.encode(text)]], np.int32)
     made_1xT = np.asarray(continuations(model, prompt_1xP, jax.random.key(seed), temperature, tokens=tokens))
-    return tokenizer.decode(until_end(made_1xT[0], tokenizer))
+    return tokenizer.incremental_decoder().decode(until_end(made_1xT[0], tokenizer))
 
 
 def until_end(ids: npt.NDArray[np.int32], tokenizer: Tokenizer) -> npt.NDArray[np.int32]:

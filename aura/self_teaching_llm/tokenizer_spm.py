@@ -3,18 +3,98 @@
 Thin over `aura.tokenizer`, which the pipeline itself uses. No JAX is imported.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
 
 from aura import params
 from aura.errors import UserError
 from aura.ingestion.txt_loader import read_documents
 from aura.params import TxtSource
 from aura.tokenizer import artifact
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.tokenizer import AllowedSpecial, Ids, Tokenizer
 
 
 class SPMTokenizer(Tokenizer):
-    """A tokenizer by the path of its model: `SPMTokenizer("models/spm/spiece.model").encode("Hello")`."""
+    """A tokenizer by the path of its model: `SPMTokenizer("models/spm/spiece.model").encode("Hello")`.
+
+    It stands for that path, too, wherever Python takes one: in `open`, in `Path`, in `SPMTokenizer` itself.
+    """
+
+    path: Path | None = None
+
+    def __init__(self, path: str | Path) -> None:
+        """Load the model, and check the golden encodings beside it if there are any; faults are a `UserError`."""
+        super().__init__(path)
+        self.path = Path(path)
+
+    def __fspath__(self) -> str:
+        """The path of the model; a tokenizer that was made from bytes has none, which is a `TypeError`."""
+        if self.path is None:
+            raise TypeError("expected a tokenizer that was loaded from a file, got one that was made from bytes")
+        return str(self.path)
+
+    def __str__(self) -> str:
+        """The path of the model, if it has one."""
+        return repr(self) if self.path is None else str(self.path)
+
+    def encode(
+        self, text: str, add_bos: bool = False, add_eos: bool = False, *, allowed_special: AllowedSpecial = ()
+    ) -> list[int]:
+        """The ids of `text`, as `Tokenizer.encode` gives them.
+
+        Arguments:
+            text: a str; anything else is a `TypeError`.
+            add_bos: whether <bos> goes before them.
+            add_eos: whether <eos> goes after them.
+            allowed_special: special tokens that `text` may hold as such, by name, or "all" of them.
+        """
+        ids = super().encode(text, allowed_special=allowed_special)
+        return [self.bos_id] * add_bos + ids + [self.eos_id] * add_eos
+
+    def encode_batch(
+        self,
+        texts: Iterable[str],
+        threads: int = 1,
+        *,
+        max_len: int | None = None,
+        pad_to: int | None = None,
+        add_bos: bool = False,
+        add_eos: bool = False,
+        allowed_special: AllowedSpecial = (),
+    ) -> list[Ids]:
+        """The ids of each text, as int32 arrays, perhaps read-only.
+
+        Arguments:
+            texts: any iterable of str.
+            threads: changes the speed and nothing else.
+            max_len: ids a text may have, <bos> and <eos> included, which stay; those of its end are left out. None: any
+                number.
+            pad_to: ids that each array has at least: <pad> fills it up. With a `max_len` of no more than this, all have
+                the same length and `numpy.stack` makes them one array. None: nothing is added.
+            add_bos: whether <bos> goes before each text.
+            add_eos: whether <eos> goes after each text.
+            allowed_special: as in `encode`.
+
+        Raises:
+            ValueError: `max_len` has no room for <bos> and <eos>, or a length is below 0.
+        """
+        before = np.array([self.bos_id] * add_bos, np.int32)
+        after = np.array([self.eos_id] * add_eos, np.int32)
+        added = len(before) + len(after)
+        if max_len is not None and max_len < added:
+            raise ValueError(f"max_len: expected {added} or more, for <bos> and <eos>; got {max_len}")
+        if pad_to is not None and pad_to < 0:
+            raise ValueError(f"pad_to: expected 0 or more; got {pad_to}")
+        encoded = super().encode_batch(texts, threads, allowed_special=allowed_special)
+        if max_len is not None:
+            encoded = [ids[: max_len - added] for ids in encoded]
+        if added:
+            encoded = [np.concatenate([before, ids, after]) for ids in encoded]
+        if pad_to is not None:
+            encoded = [np.append(ids, np.full(max(pad_to - len(ids), 0), self.pad_id, np.int32)) for ids in encoded]
+        return encoded
 
     @classmethod
     def train_from_dir(
@@ -25,6 +105,8 @@ class SPMTokenizer(Tokenizer):
         **options: object,
     ) -> "SPMTokenizer":
         """Train on every .txt and .md file below a folder, each a document, and load the result.
+
+        The result is the tokenizer, and may be used as the path of PREFIX.model.
 
         Args:
             input_dir: folder of text files; none at all, or one that is no UTF-8, is a `UserError`.

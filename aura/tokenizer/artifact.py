@@ -7,7 +7,7 @@ host: it is the same wherever the tokenizer is built again.
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from aura.ingestion import corpus
 from aura.params import TrainTokenizer
 from aura.section import checked
 from aura.tokenizer import hf_export, train, vocabulary_size
+from aura.tokenizer.arguments import checked_texts
 from aura.tokenizer.corpus_counts import count_corpus, count_texts
 from aura.tokenizer.counts import Counts, texts_hash
 from aura.tokenizer.golden import golden
@@ -111,8 +112,9 @@ def _trained(counts: Counts, options: TrainTokenizer) -> tuple[Choice, bytes]:
         choice = choice.resized(fitting, reason)
 
 
-def build_from_texts(texts: Sequence[str], options: TrainTokenizer) -> Artifact:
-    """Train a tokenizer on documents in memory."""
+def build_from_texts(texts: Iterable[str], options: TrainTokenizer) -> Artifact:
+    """Train a tokenizer on documents in memory; `texts` is any iterable of them, one text alone a `TypeError`."""
+    texts = checked_texts(texts)
     return build(count_texts(texts, train.splitting_of(options)), texts_hash(texts), options)
 
 

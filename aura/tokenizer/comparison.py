@@ -1,11 +1,12 @@
 """Tokenizers side by side on the same text, which pieces came and went, and parity over parallel text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aura.errors import UserError
 from aura.tokenizer import measures
+from aura.tokenizer.arguments import checked_texts
 from aura.tokenizer.foreign import Foreign
 from aura.tokenizer.measures import Lengths, Tally
 
@@ -20,9 +21,9 @@ class Changed:
     went: list[bytes]
 
 
-def measured(tokenizer: Foreign, texts: Sequence[str]) -> dict[str, float]:
+def measured(tokenizer: Foreign, texts: Iterable[str]) -> dict[str, float]:
     """All measures of `tokenizer` on `texts`, and what its vocabulary tells."""
-    parts = []
+    texts, parts = checked_texts(texts), []
     for start in range(0, len(texts), BATCH):
         batch = texts[start : start + BATCH]
         encoded = tokenizer.encode_batch(batch)
@@ -39,12 +40,14 @@ def changed(old: Foreign, new: Foreign) -> Changed:
     return Changed(came, went)
 
 
-def parity(tokenizer: Foreign, texts: Mapping[str, Sequence[str]], reference: str) -> dict[str, float]:
+def parity(tokenizer: Foreign, texts: Mapping[str, Iterable[str]], reference: str) -> dict[str, float]:
     """The premium of each language: its tokens over those of `reference` for the same content; 1 is parity.
 
     Petrov et al. 2023, arXiv 2305.15425, of sums over all aligned texts. `texts` must be aligned: as many of each.
     """
-    tokens = {name: sum(map(len, tokenizer.encode_batch(list(part)))) for name, part in texts.items()}
+    tokens = {name: sum(map(len, tokenizer.encode_batch(part))) for name, part in texts.items()}
+    if not tokens[reference]:
+        raise UserError(f"expected text in the reference language {reference}, found none. Add text, or name another.")
     return {name: number / tokens[reference] for name, number in tokens.items()}
 
 
@@ -58,7 +61,7 @@ def aligned(folders: Mapping[str, Path]) -> dict[str, list[str]]:
         if not path.exists():
             raise UserError(f"the text {name} is missing: {path}")
     if all(path.is_file() for path in folders.values()):
-        lines = {name: path.read_text(encoding="utf-8").splitlines() for name, path in folders.items()}
+        lines = {name: lines_of(read_text(path)) for name, path in folders.items()}
         if len({len(part) for part in lines.values()}) != 1:
             numbers = ", ".join(f"{name} {len(part):,}" for name, part in lines.items())
             raise UserError(f"expected files aligned by line, came different numbers of lines: {numbers}")
@@ -71,7 +74,22 @@ def aligned(folders: Mapping[str, Path]) -> dict[str, list[str]]:
     )
     if not names:
         raise UserError("expected parallel text: folders with files of the same names, or files aligned by line")
-    return {
-        language: [(path / name).read_text(encoding="utf-8") for name in sorted(names)]
-        for language, path in folders.items()
-    }
+    return {language: [read_text(path / name) for name in sorted(names)] for language, path in folders.items()}
+
+
+def read_text(path: Path) -> str:
+    """The text of a file as it is: Python's text mode would turn carriage returns into line feeds.
+
+    Raises:
+        UserError: it is no UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid UTF-8 ({error}). Convert it, or take it out.") from None
+
+
+def lines_of(text: str) -> list[str]:
+    r"""The lines of a text, which end at `\n` or `\r\n` alone: U+2028 or a form feed stands inside of a line."""
+    *whole, rest = text.split("\n")
+    return [line.removesuffix("\r") for line in whole] + ([rest] if rest else [])

@@ -19,6 +19,7 @@ from aura.cache import Cache, action_key, code_key
 from aura.ingestion import corpus
 from aura.placement import Shard, at_once
 from aura.tokenizer import counts, segments
+from aura.tokenizer.arguments import checked_texts
 from aura.tokenizer.counts import Account, Counts
 from aura.tokenizer.segments import Splitting
 
@@ -29,7 +30,7 @@ _LIBRARIES = ("numpy", "pyarrow")
 
 def count_texts(texts: Iterable[str], splitting: Splitting) -> Counts:
     """The segment counts of some texts."""
-    return _segmented(counts.count_words(texts), splitting)
+    return _segmented(counts.count_words(checked_texts(texts)), splitting)
 
 
 def count_corpus(folder: Path, splitting: Splitting, cache: Cache) -> Counts:

@@ -5,12 +5,13 @@ tokenizers are as good to one percent (measured on 50 MB of English, 4,000 to 16
 out is a guide to choosing a size, not the tokenizers themselves.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import sentencepiece
 
 from aura.params import TrainTokenizer
 from aura.tokenizer import train
+from aura.tokenizer.arguments import checked_texts
 from aura.tokenizer.counts import Counts
 from aura.tokenizer.seeds import Seeds
 
@@ -18,14 +19,14 @@ SIZES = (64_000, 32_000, 16_000, 8_000, 4_000)
 
 
 def curve(
-    counts: Counts, options: TrainTokenizer, texts: Sequence[str], sizes: Sequence[int] = SIZES
+    counts: Counts, options: TrainTokenizer, texts: Iterable[str], sizes: Sequence[int] = SIZES
 ) -> Iterator[tuple[int, float]]:
     """Yield vocabulary size and bytes per token on `texts`, from the largest size the corpus allows down.
 
     Always unigram, whose pruning the nesting rests on; a size the corpus is too small for is left out.
     """
     options = options.model_copy(update={"model_type": "unigram"})
-    texts = [text for text in texts if text]
+    texts = [text for text in checked_texts(texts) if text]
     size_of_texts = sum(len(text.encode()) for text in texts)
     nested: Seeds | None = None
     for size in sorted(sizes, reverse=True):

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.errors import UserError
+from aura.tokenizer.arguments import checked_ids, checked_texts
+from aura.tokenizer.decoding import piece_bytes
 from aura.tokenizer.model_file import Kind
-from aura.tokenizer.symbols import SPACE
 from aura.tokenizer.tokenizer import Ids, Tokenizer
 
 FORMATS = "spiece.model, tokenizer.json, tekken.json, .tiktoken, or a folder with one of the first three"
@@ -44,13 +46,14 @@ class Foreign:
         """Number of ids."""
         return len(self.pieces)
 
-    def encode_batch(self, texts: Sequence[str], threads: int = 1) -> list[Ids]:  # noqa: ARG002 - as ours
-        """The ids of each text, without special tokens."""
-        return self.encoder(texts)
+    def encode_batch(self, texts: Iterable[str], threads: int = 1) -> list[Ids]:  # noqa: ARG002 - as ours
+        """The ids of each text, without special tokens; of any iterable, as in `Tokenizer.encode_batch`."""
+        listed = checked_texts(texts)
+        return self.encoder(listed) if listed else []
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids."""
-        return self.decoder([int(token) for token in ids])
+        """The text of ids; anything but integers is a `TypeError`."""
+        return self.decoder(checked_ids(ids))
 
     @property
     def invalid_utf8(self) -> int:
@@ -93,7 +96,7 @@ def from_model(content: bytes, name: str) -> Foreign:
         raise UserError(f"{name} is no SentencePiece model ({error}). Expected {FORMATS}") from None
     entries = [(token, processor.IdToPiece(token)) for token in range(processor.GetPieceSize())]
     kinds = tuple(_sentencepiece_kind(processor, token) for token, _ in entries)
-    pieces = tuple(_piece_bytes(piece, kind) for (_, piece), kind in zip(entries, kinds, strict=True))
+    pieces = tuple(piece_bytes(piece, kind) for (_, piece), kind in zip(entries, kinds, strict=True))
     unk_id = processor.unk_id()
     return Foreign(
         name,
@@ -101,15 +104,27 @@ def from_model(content: bytes, name: str) -> Foreign:
         kinds,
         None if unk_id < 0 else unk_id,
         "" if spec.add_dummy_prefix else " ",
-        lambda texts: processor.Encode(list(texts), return_type="numpy") if texts else [],
-        lambda ids: processor.Decode([token for token in ids if token != unk_id]),
+        partial(_encode_by_sentencepiece, processor),
+        partial(_decode_by_sentencepiece, processor, unk_id),
     )
+
+
+# Functions of a module and no lambdas, so that a tokenizer can be sent to another process.
+
+
+def _encode_by_sentencepiece(processor: Any, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401 - as in from_model
+    ids: list[Ids] = processor.Encode(list(texts), return_type="numpy")
+    return ids
+
+
+def _decode_by_sentencepiece(processor: Any, unk_id: int, ids: list[int]) -> str:  # noqa: ANN401
+    return str(processor.Decode([token for token in ids if token != unk_id]))
 
 
 def from_ours(tokenizer: Tokenizer, name: str) -> Foreign:
     """One of our own, which encodes U+2581 better than its bare model does."""
     kinds = tuple(tokenizer.kinds)
-    pieces = tuple(_piece_bytes(tokenizer.piece(token), kind) for token, kind in enumerate(kinds))
+    pieces = tuple(piece_bytes(tokenizer.piece(token), kind) for token, kind in enumerate(kinds))
     return Foreign(name, pieces, kinds, tokenizer.unk_id, " ", tokenizer.encode_batch, tokenizer.decode)
 
 
@@ -117,13 +132,6 @@ def _sentencepiece_kind(processor: Any, token: int) -> Kind:  # noqa: ANN401 - a
     if processor.IsControl(token) or processor.IsUnknown(token) or processor.IsUnused(token):
         return Kind.SPECIAL
     return Kind.BYTE if processor.IsByte(token) else Kind.LEARNT
-
-
-def _piece_bytes(piece: str, kind: Kind) -> bytes:
-    if kind is Kind.SPECIAL:
-        return b""
-    byte = _BYTE.fullmatch(piece) if kind is Kind.BYTE else None
-    return bytes([int(byte[1], 16)]) if byte else piece.replace(SPACE, " ").encode()
 
 
 def _tekken(content: dict[str, Any], name: str) -> Foreign:
@@ -164,9 +172,17 @@ def _byte_pairs(ranks: list[bytes], pattern: str, special: int, name: str) -> Fo
         kinds,
         None,
         " ",
-        lambda texts: [np.array(ids, np.int32) + special for ids in encoding.encode_ordinary_batch(list(texts))],
-        lambda ids: encoding.decode([token - special for token in ids if token >= special]),
+        partial(_encode_by_tiktoken, encoding, special),
+        partial(_decode_by_tiktoken, encoding, special),
     )
+
+
+def _encode_by_tiktoken(encoding: Any, special: int, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401
+    return [np.array(ids, np.int32) + special for ids in encoding.encode_ordinary_batch(list(texts))]
+
+
+def _decode_by_tiktoken(encoding: Any, special: int, ids: list[int]) -> str:  # noqa: ANN401
+    return str(encoding.decode([token - special for token in ids if token >= special]))
 
 
 def _tiktoken(name: str) -> Any:  # noqa: ANN401 - a module
@@ -196,20 +212,19 @@ def _tokenizer_json(path: Path, name: str) -> Foreign:
         for token, text in enumerate(texts)
     )
     pieces = tuple(
-        _from_byte_level(text) if byte_level and kind is Kind.LEARNT else _piece_bytes(text, kind)
+        _from_byte_level(text) if byte_level and kind is Kind.LEARNT else piece_bytes(text, kind)
         for text, kind in zip(texts, kinds, strict=True)
     )
     unk_id = loaded.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
-    loaded.encode_special_tokens = True  # as text, which nobody can forge
-
-    def encode(batch: Sequence[str]) -> list[Ids]:
-        return [np.array(found.ids, np.int32) for found in loaded.encode_batch(list(batch), add_special_tokens=False)]
-
+    encode = partial(_encode_by_tokenizers, loaded)
     starts_with_space = bool(len(encode([" a"])[0]) > len(encode(["a"])[0]))
     prefix = "" if starts_with_space else " "
-    return Foreign(
-        name, pieces, kinds, unk_id, prefix, encode, lambda ids: loaded.decode(ids, skip_special_tokens=True)
-    )
+    return Foreign(name, pieces, kinds, unk_id, prefix, encode, partial(loaded.decode, skip_special_tokens=True))
+
+
+def _encode_by_tokenizers(loaded: Any, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401
+    loaded.encode_special_tokens = True  # as text, which nobody can forge; a copy in another process forgets it
+    return [np.array(found.ids, np.int32) for found in loaded.encode_batch(list(texts), add_special_tokens=False)]
 
 
 def _from_byte_level(text: str) -> bytes:

@@ -10,16 +10,16 @@ from typing import Annotated
 
 import typer
 
-from aura import params
+from aura import console, params
 from aura.errors import UserError
 from aura.ingestion.input_files import SUFFIXES, has_suffix
-from aura.params import JsonSource, Params, Source, TxtSource
+from aura.params import TEXT_KEYS, JsonSource, Params, Source, TxtSource
 from aura.section import Section
 from aura.tokenizer import artifact, one_shot
 from aura.tokenizer.one_shot import PIPELINE_OUTPUT, Request
 from aura.tokenizer.vocabulary_size import NAMED
 
-SEVERAL = ("--txt_dirs", "--json_dirs")  # options that take several values
+SEVERAL = ("--txt_dirs", "--json_dirs", "--text_key")  # options that take several values
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -68,8 +68,12 @@ def train_tokenizer(
         int | None, typer.Option("--max_files", min=1, help="At most so many files of each folder.")
     ] = None,
     documents: Annotated[
-        str, typer.Option("--documents", help="In .txt files, a document is a: file, blank_line or line.")
-    ] = "file",
+        str | None, typer.Option("--documents", help="In .txt files, a document is a: file, blank_line or line. [file]")
+    ] = None,
+    text_key: Annotated[
+        list[str] | None,
+        typer.Option("--text_key", help=f"Where records have their text, as in data.note [{' '.join(TEXT_KEYS)}]."),
+    ] = None,
     work_dir: Annotated[
         Path | None, typer.Option("--work_dir", help="Keep the extracted text, the corpus and the reports here.")
     ] = None,
@@ -82,14 +86,15 @@ def train_tokenizer(
     What is left out comes from params.yaml: without folders, its sources; without options, its train_tokenizer
     section, held-out share and gates.
     """
-    symbols = None if user_symbols is None else [name.strip() for name in user_symbols.split(",") if name.strip()]
+    _refuse_idle({"--documents": documents}, txt_dirs, "--txt_dirs")
+    _refuse_idle({"--text_key": text_key}, json_dirs, "--json_dirs")
     options: dict[str, object] = {
         "vocab_size": vocab_size or "auto",
         "model_parameters": model_parameters,
         "token_budget": token_budget,
         "model_type": model_type,
         "special_tokens": special_tokens,
-        "user_symbols": symbols,
+        "user_symbols": None if user_symbols is None else symbols_in(user_symbols),
         "character_coverage": character_coverage,
     }
     settings = params.load()
@@ -97,7 +102,7 @@ def train_tokenizer(
         settings = _replaced(settings, extract=settings.extract.model_copy(update={"min_chars": min_length}))
     sources = settings.extract.sources
     if txt_dirs or json_dirs:
-        sources = sources_of(txt_dirs or [], json_dirs or [], documents)
+        sources = sources_of(txt_dirs or [], json_dirs or [], documents or "file", text_key or TEXT_KEYS)
         # Caps name sources of params.yaml, which are not read now.
         settings = _replaced(settings, select=settings.select.model_copy(update={"caps": {}}))
     one_shot.run(
@@ -119,6 +124,7 @@ def train_tokenizer_enhanced(
     model_type: str | None = None,
     *,
     skip_validation: bool = False,
+    text_keys: Sequence[str] = TEXT_KEYS,
     **options: object,
 ) -> Path:
     """Train a tokenizer as the command line does, and return the path of its spiece.model.
@@ -130,6 +136,7 @@ def train_tokenizer_enhanced(
         vocab_size: pieces, a name such as "small", or "auto" (the default): by the scaling law with vocabulary.
         model_type: "unigram" or "bpe"; left out, like every other option, as in params.yaml.
         skip_validation: do not judge the tokenizer on held-out documents.
+        text_keys: for records of JSON: dotted paths to their text, the first one present counts.
         options: any other key of the train_tokenizer section of params.yaml.
 
     Raises:
@@ -142,7 +149,10 @@ def train_tokenizer_enhanced(
     request = Request(
         settings=with_options(settings, options | {"vocab_size": vocab_size or "auto", "model_type": model_type}),
         sources=sources_of(
-            [] if is_json else [path], [path] if is_json else [], "blank_line" if path.is_file() else "file"
+            [] if is_json else [path],
+            [path] if is_json else [],
+            "blank_line" if path.is_file() else "file",
+            text_keys,
         ),
         output=Path(output_dir),
         judge=not skip_validation,
@@ -169,7 +179,39 @@ def expanded(arguments: Sequence[str]) -> list[str]:
     return result
 
 
-def sources_of(txt: Sequence[str | Path], json: Sequence[str | Path], documents: str) -> dict[str, Source]:
+def symbols_in(listed: str) -> list[str]:
+    """The user symbols of `--user_symbols`, which have commas between; what is left out is told.
+
+    White space around a symbol belongs to the list, but a symbol may consist of line breaks or tabs alone.
+    """
+    found = []
+    for part in listed.split(","):
+        symbol = part.strip() or part.strip(" ")
+        if not symbol:
+            _note(f"--user_symbols: {part!r} between commas is no symbol and was left out.")
+        elif symbol != part.strip(" "):
+            _note(f"--user_symbols: {part!r} was taken as {symbol!r}.")
+        found += [symbol] if symbol else []
+    return found
+
+
+def _refuse_idle(options: dict[str, object], folders: Sequence[str] | None, needed: str) -> None:
+    """Refuse options that would change nothing, because no folders are named that they are for."""
+    for name, value in options.items():
+        if value is not None and not folders:
+            raise UserError(
+                f"{name} is for the folders of {needed}, and none is named. Name some, or change the sources in "
+                "params.yaml: extract.sources"
+            )
+
+
+def _note(text: str) -> None:
+    console.err.print(f"note: {text}", markup=False)
+
+
+def sources_of(
+    txt: Sequence[str | Path], json: Sequence[str | Path], documents: str, text_keys: Sequence[str] = TEXT_KEYS
+) -> dict[str, Source]:
     """A named source for each folder or file; the order in which they are given does not matter."""
     if documents not in ("file", "blank_line", "line"):
         raise UserError(f"--documents: expected file, blank_line or line; came {documents!r}")
@@ -177,7 +219,7 @@ def sources_of(txt: Sequence[str | Path], json: Sequence[str | Path], documents:
     for number, path in enumerate(sorted({str(path) for path in txt}), start=1):
         found[f"txt{number}"] = TxtSource.model_validate({"kind": "txt", "path": path, "documents": documents})
     for number, path in enumerate(sorted({str(path) for path in json}), start=1):
-        found[f"json{number}"] = JsonSource(kind="json", path=path)
+        found[f"json{number}"] = JsonSource(kind="json", path=path, text_keys=list(text_keys))
     return found
 
 
@@ -185,7 +227,10 @@ def with_options(settings: Params, options: dict[str, object]) -> Params:
     """`settings` with those options of its train_tokenizer section that are not `None`, checked."""
     given = {name: value for name, value in options.items() if value is not None}
     if "vocab_size" in given:
-        given["vocab_size"] = size_named(str(given["vocab_size"]))
+        given["vocab_size"] = size = size_named(str(given["vocab_size"]))
+        idle = [name for name in ("model_parameters", "token_budget") if name in given and size != "auto"]
+        for name in idle:
+            _note(f"{name} decides nothing, because vocab_size is {size}; it is for vocab_size auto.")
     return _replaced(settings, train_tokenizer=artifact.with_changes(settings.train_tokenizer, **given))
 
 

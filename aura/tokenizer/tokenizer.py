@@ -26,6 +26,8 @@ import sentencepiece
 from aura import files
 from aura.errors import UserError
 from aura.tokenizer import model_file
+from aura.tokenizer.arguments import checked_ids, checked_text, checked_texts
+from aura.tokenizer.decoding import Decoder, IncrementalDecoder
 from aura.tokenizer.model_file import SCORE_STEPS, Kind
 from aura.tokenizer.symbols import BOS, EOS, PAD, SPACE, UNK
 
@@ -103,28 +105,30 @@ class Tokenizer:
         """The ids of `text`, without <bos> or <eos>.
 
         Arguments:
-            text: lone surrogates in it are a `ValueError`.
+            text: anything but a str is a `TypeError`, lone surrogates in it are a `ValueError`.
             allowed_special: special tokens that `text` may hold as such, by name, or "all" of them. Any other, and by
                 default every one, is text like any other. A name that is no special token is a `ValueError`.
         """
         allowed = self._allowed(allowed_special)
-        _refuse_surrogates([text])
+        _refuse_surrogates([checked_text(text)])
         ids: list[int] = (
             self._encode_with_special(text, allowed).tolist() if allowed else self._encoded([text])[0].tolist()
         )
         return ids
 
     def encode_batch(
-        self, texts: Sequence[str], threads: int = 1, *, allowed_special: AllowedSpecial = ()
+        self, texts: Iterable[str], threads: int = 1, *, allowed_special: AllowedSpecial = ()
     ) -> list[Ids]:
         """The ids of each text, as int32 arrays, perhaps read-only; `threads` changes the speed and nothing else.
 
-        `allowed_special` and errors are as in `encode`.
+        `texts` is any iterable of them, also a generator; one text alone is a `TypeError`. `allowed_special` and errors
+        are as in `encode`.
         """
         # Imported here: who only reads a model or encodes a line does not depend on how much text is encoded.
         from aura.tokenizer.unit_table import SMALL
 
         allowed = self._allowed(allowed_special)
+        texts = checked_texts(texts)
         _refuse_surrogates(texts)
         if allowed:
             return [self._encode_with_special(text, allowed) for text in texts]
@@ -148,17 +152,47 @@ class Tokenizer:
         cutter = Cutter([piece.replace(SPACE, " ") for piece in pieces])
         return UnitTable(cutter, self._encoded, {SPACE: self._space_ids})
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`: special tokens vanish, bytes that are no UTF-8 become U+FFFD.
+    def decode(self, ids: Iterable[int], *, keep_special: bool = False) -> str:
+        """The text of `ids`; bytes that are no UTF-8 become U+FFFD, each one.
 
-        An id outside of the vocabulary is a `ValueError`.
+        Arguments:
+            ids: integers, in a list, an array of one dimension or any other iterable. Anything else is a `TypeError`,
+                an id outside of the vocabulary a `ValueError`.
+            keep_special: whether special tokens become their names, such as <eos>; otherwise they vanish.
         """
-        plain = np.asarray(list(ids), np.int64)
-        outside = plain[(plain < 0) | (plain >= self.vocab_size)]
-        if outside.size:
-            raise ValueError(f"expected ids from 0 to {self.vocab_size - 1}, came {outside[0]}")
-        text: str = self.proc.Decode(plain[plain != self.unk_id].tolist())
-        return text
+        return self._decoder.to_text(self._checked_ids(ids), keep_special=keep_special)
+
+    def decode_batch(self, sequences: Iterable[Iterable[int]], *, keep_special: bool = False) -> list[str]:
+        """The text of each sequence of ids, as `decode` gives it; an array of two dimensions is a sequence a row."""
+        return [self.decode(ids, keep_special=keep_special) for ids in sequences]
+
+    def decode_bytes(self, ids: Iterable[int], *, keep_special: bool = False) -> bytes:
+        """The bytes that `ids` stand for, which are no UTF-8 where ids hold a part of a character; else as `decode`."""
+        return self._decoder.to_bytes(self._checked_ids(ids), keep_special=keep_special)
+
+    def incremental_decoder(self, *, keep_special: bool = False) -> IncrementalDecoder:
+        """A decoder for ids that come one after the other: `decoder.decode(token)` gives the text they complete."""
+        return IncrementalDecoder(self._decoder, self._checked_ids, keep_special=keep_special)
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        return Decoder(self._texts, self.kinds)
+
+    def _checked_id(self, token: int) -> int:
+        [checked] = self._checked_ids([token])
+        return checked
+
+    def _checked_ids(self, ids: object) -> list[int]:
+        """`ids` as a list; wrong types and ids outside of the vocabulary are refused."""
+        checked = checked_ids(ids)
+        if checked and not 0 <= min(checked) <= max(checked) < self.vocab_size:
+            outside = next(token for token in checked if not 0 <= token < self.vocab_size)
+            raise ValueError(f"expected ids from 0 to {self.vocab_size - 1}, came {outside}")
+        return checked
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or another process gets: all but the tables that grow with use, which it makes anew."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("table", "_decoder")}
 
     def verify_golden(self, path: Path) -> None:
         """Encode the texts of a golden.json; a difference, or a file of another model, is a `UserError`. Takes 2 ms."""
@@ -180,11 +214,11 @@ class Tokenizer:
 
     def piece(self, token: int) -> str:
         """The piece of an id as SentencePiece spells it: U+2581 for a space, `<0x0A>` for a byte."""
-        return self._texts[token]
+        return self._texts[self._checked_id(token)]
 
     def is_special(self, token: int) -> bool:
         """Whether an id is a special token or a reserved slot, which no text encodes to."""
-        return self.kinds[token] is Kind.SPECIAL
+        return self.kinds[self._checked_id(token)] is Kind.SPECIAL
 
     def _allowed(self, allowed_special: AllowedSpecial) -> Collection[str]:
         if allowed_special == "all":

@@ -7,10 +7,11 @@ hundred in one text: a call for each costs five times what it computes.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aura import parallel
+from aura.tokenizer.arguments import checked_texts
 from aura.tokenizer.tokenizer import Ids
 from aura.tokenizer.units import SEPARATOR, Cutter, Offsets
 
@@ -52,11 +54,21 @@ class UnitTable:
         self._known: Known = (pa.array(known, pa.string()), ids)  # replaced as a whole: readers need no lock
         self._lock = Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock, which no other process can have."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what `__getstate__` gave."""
+        self.__dict__.update(state)
+        self._lock = Lock()
+
     def __len__(self) -> int:
         return len(self._known[0])
 
-    def encode_texts(self, texts: Sequence[str], threads: int) -> list[Ids]:
+    def encode_texts(self, texts: Iterable[str], threads: int) -> list[Ids]:
         """The ids of each text, in blocks that threads share."""
+        texts = checked_texts(texts)
         pool = ThreadPoolExecutor(threads) if threads > 1 else parallel.SerialExecutor()
         ids: list[Ids] = []
         with pool:

@@ -1,7 +1,10 @@
 import gzip
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aura.errors import UserError
@@ -68,3 +71,71 @@ def test_an_unknown_option_is_named(folder, tmp_path):
 def test_importing_it_imports_no_jax():
     code = "import sys, aura.self_teaching_llm.tokenizer_spm; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    return SPMTokenizer.train_from_dir(folder, tmp_path_factory.mktemp("spm") / "spiece", vocab_size=325)
+
+
+def test_bos_and_eos_are_added_only_where_asked_for(trained):
+    bos, eos, ids = trained.bos_id, trained.eos_id, trained.encode("Hello")
+    assert bos not in ids
+    assert eos not in ids
+    assert trained.encode("Hello", True, True) == [bos, *ids, eos]
+    assert trained.encode("Hello", add_bos=True) == [bos, *ids]
+    assert trained.encode("Hello", add_eos=True) == [*ids, eos]
+    assert trained.encode("", add_bos=True, add_eos=True) == [bos, eos]
+    assert trained.encode("<eos>", add_eos=True, allowed_special="all") == [eos, eos]
+    batch = trained.encode_batch(iter(["Hello", ""]), add_bos=True, add_eos=True)
+    assert [row.tolist() for row in batch] == [[bos, *ids, eos], [bos, eos]]
+    assert {row.dtype for row in batch} == {np.dtype(np.int32)}
+
+
+def test_a_batch_has_the_lengths_that_are_asked_for(trained):
+    texts = ["", "Hello", "Tokenizers learn the words of people, and more"]
+    full = [trained.encode(text) for text in texts]
+    [empty, short, long] = full
+    size, pad = len(short) + 2, trained.pad_id
+    assert len(long) > size
+    assert [row.tolist() for row in trained.encode_batch(texts)] == full
+    assert [row.tolist() for row in trained.encode_batch(texts, max_len=size)] == [empty, short, long[:size]]
+    assert [row.tolist() for row in trained.encode_batch(texts, pad_to=size)] == [
+        [pad] * size,
+        [*short, pad, pad],
+        long,
+    ]
+    both = np.stack(trained.encode_batch(texts, max_len=size, pad_to=size + 1, add_bos=True, add_eos=True))
+    assert both.dtype == np.int32
+    assert both.tolist() == [
+        [trained.bos_id, trained.eos_id] + [pad] * (size - 1),
+        [trained.bos_id, *short, trained.eos_id, pad],
+        [trained.bos_id, *long[: size - 2], trained.eos_id, pad],
+    ]
+
+
+def test_lengths_that_cannot_be_are_refused(trained):
+    assert [row.tolist() for row in trained.encode_batch(["Hello"], max_len=0)] == [[]]
+    with pytest.raises(ValueError, match=r"max_len: expected 2 or more, for <bos> and <eos>; got 1"):
+        trained.encode_batch(["Hello"], max_len=1, add_bos=True, add_eos=True)
+    with pytest.raises(ValueError, match="pad_to: expected 0 or more; got -1"):
+        trained.encode_batch(["Hello"], pad_to=-1)
+
+
+def test_what_training_returns_is_a_tokenizer_and_a_path(folder, tmp_path):
+    made = SPMTokenizer.train_from_dir(folder, tmp_path / "spm/spiece", vocab_size=325)
+    path = tmp_path / "spm/spiece.model"
+    assert isinstance(made, os.PathLike)
+    assert os.fspath(made) == str(made) == f"{made}" == str(path)
+    assert Path(made) == path
+    with open(made, "rb") as file:  # noqa: PTH123 - as users open paths
+        assert file.read() == path.read_bytes()
+    assert SPMTokenizer(made).encode("Hello") == made.encode("Hello") == SPMTokenizer(path).encode("Hello")
+
+
+def test_a_tokenizer_without_a_file_is_no_path(trained):
+    made = SPMTokenizer.from_bytes(Path(trained).read_bytes())
+    assert made.encode("Hello") == trained.encode("Hello")
+    assert "SPMTokenizer" in str(made)
+    with pytest.raises(TypeError, match="made from bytes"):
+        os.fspath(made)

@@ -112,6 +112,37 @@ def test_parity_is_one_for_the_reference_and_the_ratio_of_tokens(tmp_path, tekke
         comparison.aligned({name: tmp_path / f"{name}.txt" for name in ("en", "hi")})
 
 
+INSIDE = "\u2028\u2029\x0b\x0c\x1c\x1d\x1e\x85\r"  # what str.splitlines also takes for the ends of lines
+
+
+@pytest.mark.parametrize("inside", INSIDE)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_of_parallel_text_end_at_line_breaks_alone(tmp_path, inside, end):
+    """Two aligned files, each with the character in another line: counted by it, both would have three lines."""
+    lines = {"en": [f"the{inside}end", "of it", ""], "de": ["das Ende", f"da{inside}von", "x"]}
+    for name, of_language in lines.items():
+        (tmp_path / name).write_bytes("".join(line + end for line in of_language).encode())
+    assert comparison.aligned({name: tmp_path / name for name in lines}) == lines
+    (tmp_path / "en").write_bytes(f"the{inside}end{end}of it".encode())  # the last without its end
+    assert comparison.aligned({"en": tmp_path / "en"}) == {"en": lines["en"][:2]}
+
+
+def test_text_that_is_compared_keeps_its_carriage_returns(tmp_path):
+    for folder in ("en", "de"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_bytes(b"a\r\nb\rc")
+    texts = comparison.aligned({name: tmp_path / name for name in ("en", "de")})
+    assert texts == {"en": ["a\r\nb\rc"], "de": ["a\r\nb\rc"]}
+
+
+def test_text_that_is_no_utf8_or_empty_is_one_message(tmp_path, tekken):
+    (tmp_path / "en").write_bytes(b"\xff")
+    with pytest.raises(UserError, match="en is not valid UTF-8"):
+        comparison.aligned({"en": tmp_path / "en"})
+    with pytest.raises(UserError, match="reference language en, found none"):
+        comparison.parity(tekken, {"en": [], "de": []}, "en")
+
+
 def test_revisions_are_compared_reported_and_plotted(project: Project):
     project.run("git", "tag", "before")
     project.edit_params(train_tokenizer={"vocab_size": 650})

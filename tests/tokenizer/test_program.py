@@ -1,4 +1,5 @@
 import hashlib
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -157,6 +158,64 @@ def test_several_values_after_one_option_become_repeated_options():
     assert program.expanded(["--txt_dirs", "--output", "o"]) == ["--txt_dirs", "--output", "o"]
 
 
+def test_records_with_a_key_of_their_own(mini: Project, tmp_path: Path):
+    (tmp_path / "posts").mkdir()
+    records = [
+        {"data": {"note": text}} if number % 2 else {"say": text} for number, text in enumerate(stdlib_texts(60))
+    ]
+    (tmp_path / "posts/a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    arguments = ["--json_dirs", str(tmp_path / "posts"), "--output", str(tmp_path / "out"), "--vocab_size", "400"]
+    assert "--text_key" in train(mini, *arguments, status=1).stderr
+    assert "1 files, 30 documents" in train(mini, *arguments, "--text_key", "data.note", "--skip_validation").stdout
+    told = train(mini, *arguments, "--text_key", "data.note", "say", "--skip_validation").stdout
+    assert "1 files, 60 documents" in told
+    assert "lost: nothing" in told
+
+
+@pytest.mark.usefixtures("in_mini")
+def test_the_function_takes_keys_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    lines = [json.dumps({"say": text}) + "\n" for text in stdlib_texts(60)]
+    (tmp_path / "a.jsonl").write_text("".join(lines), encoding="utf-8")
+    with pytest.raises(UserError, match="--text_key"):
+        train_tokenizer_enhanced(tmp_path / "a.jsonl", tmp_path / "out", vocab_size=400)
+    train_tokenizer_enhanced(
+        tmp_path / "a.jsonl", tmp_path / "out", vocab_size=400, skip_validation=True, text_keys=["say"]
+    )
+    assert "1 files, 60 documents" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("listed", "symbols", "told"),
+    [
+        ("<A>,<B>", ["<A>", "<B>"], []),
+        ("<A>, <B> ", ["<A>", "<B>"], []),
+        ("\n\n", ["\n\n"], []),
+        (" \t\t ,<A>", ["\t\t", "<A>"], []),
+        ("<A>,\n<B>\n", ["<A>", "<B>"], ["'\\n<B>\\n' was taken as '<B>'"]),
+        ("<A>,,<B>, ", ["<A>", "<B>"], ["'' between commas is no symbol", "' ' between commas is no symbol"]),
+        ("", [], ["'' between commas is no symbol"]),
+    ],
+)
+def test_no_user_symbol_goes_without_a_word(capsys, listed: str, symbols: list[str], told: list[str]):
+    assert program.symbols_in(listed) == symbols
+    said = capsys.readouterr().err
+    assert said.count("note: ") == len(told)
+    assert all(part in said for part in told)
+
+
+def test_symbols_of_white_space_reach_the_tokenizer(mini: Project, tmp_path: Path):
+    arguments = ["--txt_dirs", "data/books", "--output", str(tmp_path), "--vocab_size", "500", "--skip_validation"]
+    train(mini, *arguments, "--user_symbols", "\n\n,<A>")
+    tokenizer = Tokenizer(tmp_path / "spiece.model")
+    assert [len(tokenizer.encode(symbol)) for symbol in ("\n\n", "<A>")] == [1, 1]
+
+
+def test_options_that_decide_nothing_are_told(mini: Project, tmp_path: Path):
+    arguments = ["--txt_dirs", "data/books", "--output", str(tmp_path), "--vocab_size", "500", "--skip_validation"]
+    done = train(mini, *arguments, "--token_budget", "1000")
+    assert "note: token_budget decides nothing, because vocab_size is 500" in done.stderr
+
+
 def test_without_a_size_it_is_automatic_and_a_small_corpus_gets_what_it_allows(mini: Project, tmp_path: Path):
     mini.edit_params(validate={"max_unused_share": 1.0})
     done = train(mini, "--txt_dirs", "data/books", "--output", str(tmp_path))
@@ -202,6 +261,8 @@ def test_a_single_document_trains_and_says_why_it_is_not_judged(mini: Project, t
         ("--txt_dirs data/books --output out --vocab_size 40000", "the largest possible for this corpus"),
         ("--txt_dirs data/books --output out --model_type wordpiece", "model_type: expected 'unigram' or 'bpe'"),
         ("--txt_dirs data/books --output out --documents page", "--documents: expected file, blank_line or line"),
+        ("--output out --documents line", "--documents is for the folders of --txt_dirs, and none is named"),
+        ("--txt_dirs data/books --output out --text_key a", "--text_key is for the folders of --json_dirs, and none"),
         ("--txt_dirs data/books --output params.yaml", "expected a folder for the tokenizer, params.yaml is a file"),
     ],
 )

@@ -152,7 +152,8 @@ def _charts(plots: Path) -> dict[str, Any]:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        with path.open(encoding="utf-8", newline="") as file:  # csv itself knows where its rows end
+            return list(csv.DictReader(file))
     except FileNotFoundError:
         raise UserError(f"{path} is missing. It is written by: {MADE_BY}") from None
 

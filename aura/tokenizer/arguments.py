@@ -1,0 +1,65 @@
+"""Checks of what callers pass to a tokenizer, each a `TypeError` that says what to pass in its place.
+
+A wrong type would otherwise be lost without a word: a text in the place of several is a list of its characters, the
+keys of a dictionary are its texts, 300.7 is cut to 300, and an iterator that was counted has nothing left to encode.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+
+def checked_text(text: object) -> str:
+    """`text`, which must be a str."""
+    if isinstance(text, str):
+        return text
+    advice = "Decode it first: data.decode()." if isinstance(text, bytes | bytearray) else _ADVICE_FOR_TEXT
+    raise TypeError(f"expected a text (str), got {_kind(text)}. {advice}")
+
+
+def checked_texts(texts: object) -> list[str]:
+    """The texts of any iterable, also of one that can be read only once, such as a generator."""
+    if isinstance(texts, str | bytes | bytearray):
+        raise TypeError(f"expected several texts, got one {_kind(texts)}. Pass a list of texts: [text].")
+    if isinstance(texts, Mapping) or getattr(texts, "ndim", 1) != 1 or not isinstance(texts, Iterable):
+        raise TypeError(f"expected several texts, got {_kind(texts)}. Pass a list of texts, or one column of them.")
+    found = list(texts)
+    for place, text in enumerate(found):
+        if not isinstance(text, str):
+            raise TypeError(f"expected texts (str), got {_kind(text)} at place {place}. Leave it out, or convert it.")
+    return found
+
+
+def checked_ids(ids: object) -> list[int]:
+    """The ids of any iterable of integers; arrays must have one dimension and an integer type."""
+    if hasattr(ids, "__array__"):
+        array = np.asarray(ids)
+        if array.ndim == 1 and (array.dtype.kind in "iu" or not array.size):
+            found: list[int] = array.tolist()
+            return found
+        raise TypeError(
+            f"expected ids as an array of integers with one dimension, got {array.ndim} dimensions of {array.dtype}. "
+            "For several texts there is decode_batch."
+        )
+    if isinstance(ids, str | bytes | bytearray | Mapping) or not isinstance(ids, Iterable):
+        raise TypeError(f"expected ids as a list of integers, got {_kind(ids)}. {_ADVICE_FOR_IDS}")
+    return [_checked_id(token) for token in ids]
+
+
+def _checked_id(token: object) -> int:
+    """One id: an integer of Python, or of NumPy and its like without dimensions; no truth value."""
+    if isinstance(token, int | np.integer) and not isinstance(token, bool):
+        return int(token)
+    if hasattr(token, "__array__"):
+        array = np.asarray(token)
+        if array.ndim == 0 and array.dtype.kind in "iu":
+            return int(array)
+    raise TypeError(f"expected ids as integers, got {token!r} ({_kind(token)}). {_ADVICE_FOR_IDS}")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+_ADVICE_FOR_TEXT = "For several texts there is encode_batch."
+_ADVICE_FOR_IDS = "Pass whole numbers, such as encode gives; for one id: [token]."

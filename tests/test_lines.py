@@ -1,0 +1,52 @@
+r"""Lines of data end at `\n` or `\r\n` alone, wherever data is read by lines; str.splitlines knows eight more ends."""
+
+import io
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aura.dvc_state import whole_stages
+from aura.ingestion.affect import read_lexicon
+from aura.ingestion.json_files import jsonl_documents
+from aura.ingestion.txt_files import split_lines, txt_documents
+from aura.tokenizer.comparison import lines_of
+
+INSIDE = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+TEXT = st.text(st.sampled_from("ab " + INSIDE)).filter(lambda text: not text.endswith("\r"))
+
+
+@given(lines=st.lists(TEXT), end=st.sampled_from(["\n", "\r\n"]))
+@example(lines=["a\rb", "", "\r\r c"], end="\r\n")
+def test_lines_that_are_written_are_read(lines: list[str], end: str):
+    text = "".join(line + end for line in lines)
+    assert lines_of(text) == lines
+    *whole, rest = split_lines(text.encode())
+    assert ([line.decode() for line in whole], rest) == (lines, b"")
+
+
+@pytest.mark.parametrize("inside", INSIDE)
+def test_a_document_a_line_keeps_what_stands_inside_of_it(inside: str):
+    stream = io.BytesIO(f"one{inside}half\r\ntwo\n".encode())
+    assert [bytes(item).decode() for item in txt_documents(stream, "line", 1000)] == [f"one{inside}half", "two"]
+
+
+@pytest.mark.parametrize("inside", INSIDE)
+def test_a_record_a_line_may_hold_any_white_space(inside: str):
+    """JSON itself takes a carriage return between values for a space; the others stand in a text."""
+    record = '{"a": 1,\r "text": "one"}' if inside == "\r" else json.dumps({"text": f"one{inside}"}, ensure_ascii=False)
+    found = list(jsonl_documents(io.BytesIO(f"{record}\n{record}\r\n".encode()), ["text"], 1000))
+    assert [bytes(item).decode().strip() for item in found] == [json.loads(record)["text"].strip()] * 2
+
+
+@pytest.mark.parametrize("inside", ["\x0b", "\x0c", "\x85", "\u2028"])
+def test_a_word_of_the_lexicon_may_hold_any_character(tmp_path, inside: str):
+    path = tmp_path / "lexicon.tsv"
+    path.write_bytes(f"\ufeffhappy\tjoy\r\nbig{inside}day\tjoy\n".encode())
+    assert read_lexicon(path).words == sorted(["happy", f"big{inside}day"])
+
+
+def test_a_path_in_a_cut_lock_may_hold_any_character():
+    lock = "schema: '2.0'\nstages:\n  one:\n    cmd: a\n  two:\n    cmd: \"b\u2028  c: d\"\n    deps:\n    - pa"
+    assert whole_stages(lock) == "schema: '2.0'\nstages:\n  one:\n    cmd: a\n"
