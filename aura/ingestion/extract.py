@@ -34,6 +34,7 @@ from aura.ingestion import (
     compression,
     corpus,
     document,
+    encodings,
     fields,
     input_files,
     json_files,
@@ -213,6 +214,7 @@ def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
 
 # Every module with a say in what becomes of a file: a change in one is a miss. A test compares with dvc.yaml.
 TRANSFORMS = (
-    *(accounts, affect, assembly, blocks, cleaning, compression, corpus, document, sys.modules[__name__], fields),
+    *(accounts, affect, assembly, blocks, cleaning, compression, corpus, document, encodings),
+    *(sys.modules[__name__], fields),
     *(input_files, json_files, nrc, parquet, readers, rows, sample, shards, txt_files),
 )
