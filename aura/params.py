@@ -56,12 +56,14 @@ class TxtSource(Section):
     """A folder of .txt and .md files, or of those whose names match `glob` (`**/*.rst`); as in JSON and Parquet.
 
     `encoding` names that of files without a Unicode mark; without it they are UTF-8, or UTF-16 or UTF-32 by evidence.
+    `links` says where links to files may lead: "inside" the folder, or "anywhere".
     """
 
     kind: Literal["txt"]
     path: str
     glob: str | None = Field(default=None, min_length=1)
     encoding: Encoding = None
+    links: Literal["inside", "anywhere"] = "inside"
     documents: Literal["file", "blank_line", "line"] = "file"
 
 
@@ -72,6 +74,7 @@ class JsonSource(Section):
     path: str
     glob: str | None = Field(default=None, min_length=1)
     encoding: Encoding = None
+    links: Literal["inside", "anywhere"] = "inside"
     text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
 
 
@@ -81,6 +84,7 @@ class ParquetSource(Section):
     kind: Literal["parquet"]
     path: str
     glob: str | None = Field(default=None, min_length=1)
+    links: Literal["inside", "anywhere"] = "inside"
     text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
 
 

@@ -16,6 +16,7 @@ from aura.ingestion.corpus import SCHEMA, text_hash
 from aura.ingestion.document import Continued, Item, Lost
 from aura.ingestion.input_files import InputFile, unreadable
 from aura.ingestion.readers import documents
+from aura.ingestion.regular_files import open_regular
 from aura.ingestion.txt_files import whole_file
 from aura.params import Extract, Source, encoding_of, one_document_per_file
 
@@ -102,7 +103,7 @@ def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Ite
         account.digest = file.problem
         return [Lost(file.problem)]
     try:
-        with open(file.place, "rb", buffering=0) as opened:  # noqa: PTH123 - half the time of a path's, for 30,000 of them
+        with open(open_regular(file.place), "rb", buffering=0) as opened:  # noqa: PTH123 - a descriptor
             data = opened.read()
     except OSError as error:
         account.digest = unreadable(error)

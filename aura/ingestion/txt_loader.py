@@ -19,6 +19,7 @@ from aura.ingestion.document import Lost
 from aura.ingestion.input_files import InputFile
 from aura.ingestion.listing import list_files
 from aura.ingestion.readers import documents
+from aura.ingestion.regular_files import open_regular
 from aura.params import TEXT_KEYS, JsonSource, Source, TxtSource, encoding_of
 
 Item = tuple[str, npt.NDArray[np.float32]]
@@ -67,7 +68,8 @@ def _raw_documents(file: InputFile, source: Source) -> Iterator[bytes | Lost]:
         yield Lost(file.problem)
         return
     try:
-        data = decompressed(file.name, file.path.read_bytes())
+        with open(open_regular(file.place), "rb") as opened:  # noqa: PTH123 - a descriptor
+            data = decompressed(file.name, opened.read())
     except (Damaged, OSError) as error:
         yield Lost(str(error))
         return
