@@ -5,6 +5,8 @@ source may leave out. An unknown key, a wrong type or a value out of range is a 
 key, what was expected, what came, and the nearest right name.
 """
 
+import codecs
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,12 +28,42 @@ VOCABULARY_NAMES = ("tiny", "small", "medium", "large", "xl", "auto")
 TEXT_KEYS = ("text", "content", "body", "message")
 
 
+def _text_encoding(value: object) -> str | None:
+    """The name of a codec that turns bytes into text, whatever block they are read in."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value and value.isascii() and not set(value) & _NO_CODEC_NAME:
+        with contextlib.suppress(LookupError):
+            codec = codecs.lookup(value)
+            if codec._is_text_encoding and codec.incrementaldecoder and codec.name not in _NO_TEXT_ENCODINGS:
+                return value
+    raise PydanticCustomError("encoding", f"an encoding that Python knows, such as {', '.join(ENCODINGS)}")
+
+
+# A small part of what Python knows: those that the web's texts are in.
+ENCODINGS = (
+    *("utf-8", "utf-16", "utf-32", "cp1252", "latin-1", "cp1250", "cp1251", "koi8-r", "iso8859-2", "iso8859-7"),
+    *("cp1253", "cp1254", "cp1255", "cp1256", "cp874", "gb18030", "hz", "big5", "shift_jis", "cp932", "euc_jp"),
+    *("iso2022_jp", "euc_kr", "cp949", "iso2022_kr", "cp437", "mac_roman", "utf-7"),
+)
+_NO_TEXT_ENCODINGS = {"idna", "punycode", "undefined"}  # host names, which no block of a file may cut; nothing
+_NO_CODEC_NAME = set("/\\\0 \t\n")  # codecs.lookup imports a module of the name
+
+Encoding = Annotated[str | None, PlainValidator(_text_encoding)]
+
+
 class TxtSource(Section):
-    """A folder of .txt and .md files, or of those whose names match `glob` (`**/*.rst`); as in JSON and Parquet."""
+    """A folder of .txt and .md files, or of those whose names match `glob` (`**/*.rst`); as in JSON and Parquet.
+
+    `encoding` names that of files without a Unicode mark; without it they are UTF-8, or UTF-16 or UTF-32 by evidence.
+    `links` says where links to files may lead: "inside" the folder, or "anywhere".
+    """
 
     kind: Literal["txt"]
     path: str
     glob: str | None = Field(default=None, min_length=1)
+    encoding: Encoding = None
+    links: Literal["inside", "anywhere"] = "inside"
     documents: Literal["file", "blank_line", "line"] = "file"
 
 
@@ -41,6 +73,8 @@ class JsonSource(Section):
     kind: Literal["json"]
     path: str
     glob: str | None = Field(default=None, min_length=1)
+    encoding: Encoding = None
+    links: Literal["inside", "anywhere"] = "inside"
     text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
 
 
@@ -50,6 +84,7 @@ class ParquetSource(Section):
     kind: Literal["parquet"]
     path: str
     glob: str | None = Field(default=None, min_length=1)
+    links: Literal["inside", "anywhere"] = "inside"
     text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
 
 
@@ -71,6 +106,11 @@ class SampleSource(Section):
 def one_document_per_file(source: "Source") -> bool:
     """Whether each of a source's files is one document, which then has the file's name."""
     return source.kind == "sample" or (source.kind == "txt" and source.documents == "file")
+
+
+def encoding_of(source: "Source") -> str | None:
+    """The encoding that a source names for its files, if it does."""
+    return source.encoding if isinstance(source, (TxtSource, JsonSource)) else None
 
 
 Source = Annotated[TxtSource | JsonSource | ParquetSource | DatasetSource | SampleSource, Field(discriminator="kind")]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from aura.errors import UserError
 from aura.ingestion import pins
-from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_below
+from aura.ingestion.input_files import SUFFIXES, InputFile, Links, chosen_by, files_below, names_hidden
+from aura.ingestion.other_suffixes import found_instead, suffix_of
 
 
 def kind_of(path: str) -> str:
@@ -18,17 +19,21 @@ def kind_of(path: str) -> str:
     }
     if not any(counts.values()):
         wanted = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-        raise UserError(f"expected a folder with {wanted} files at {path}, found none. Look with: ls -la {path}")
+        raise UserError(f"expected a folder with {wanted} files at {path}, found none: {_instead(Path(path))}")
     return max(counts, key=lambda kind: counts[kind])
 
 
-def source_files(kind: str, folder: Path, glob: str | None) -> list[InputFile]:
+def source_files(kind: str, folder: Path, glob: str | None, links: Links = "inside") -> list[InputFile]:
     """The files that a source of this kind reads; none that can be opened is a `UserError`."""
     require_kind(kind)
-    files = files_below(folder, chosen_by(kind, glob))
+    files = files_below(folder, chosen_by(kind, glob), hidden=names_hidden(glob), links=links)
     if all(file.problem for file in files):
-        raise UserError(f"No {glob or ' or '.join(SUFFIXES[kind])} files found in {folder}. Look with: ls -la {folder}")
+        raise UserError(f"No {glob or ' or '.join(SUFFIXES[kind])} files found in {folder}: {_instead(folder)}")
     return files
+
+
+def _instead(folder: Path) -> str:
+    return found_instead(folder) if folder.is_dir() else f"there is no such folder. Look with: ls -la {folder}"
 
 
 def require_kind(kind: str) -> None:
@@ -39,9 +44,9 @@ def require_kind(kind: str) -> None:
 
 def left_aside(path: str, files: list[InputFile]) -> str:
     """Which files of the folder the source does not read, in words."""
-    read = {file.place for file in files}
+    read = {file.place for file in files if not file.problem}
     others = Counter(
-        file.path.suffix or "no suffix" for file in files_below(Path(path), bool) if file.place not in read
+        file.problem or suffix_of(file.name) for file in files_below(Path(path), bool) if file.place not in read
     )
     return (
         f" (not read: {', '.join(f'{count:,} {suffix}' for suffix, count in others.most_common(5))})" if others else ""
@@ -61,7 +66,9 @@ def refuse_outputs(path: str) -> None:
 
 def refuse_unhashable(folder: Path) -> None:
     """Refuse a folder at which DVC would fail or hang, naming what it cannot hash."""
-    found = [f"{file.name} ({problem})" for file in files_below(folder, bool) if (problem := _unhashable(file))]
+    found = [
+        f"{file.name} ({problem})" for file in files_below(folder, bool, hidden=True) if (problem := _unhashable(file))
+    ]
     if found:
         shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
         raise UserError(

@@ -7,7 +7,7 @@ from aura import params, source_entries, source_folders
 from aura.cache import project_cache
 from aura.errors import UserError
 from aura.ingestion import bucket, hub, pins
-from aura.ingestion.input_files import SUFFIXES, chosen_by
+from aura.ingestion.input_files import SUFFIXES, Links, chosen_by
 
 PIN_ADVISED = 3000  # files; above, DVC's own work for one changed file takes longer than extracting it
 
@@ -20,6 +20,8 @@ def add(
     text_keys: list[str],
     *,
     glob: str | None,
+    encoding: str | None = None,
+    links: Links = "inside",
     pin: bool,
     only: bool,
 ) -> tuple[str, list[str]]:
@@ -34,9 +36,11 @@ def add(
     kind = kind or source_folders.kind_of(path)
     entry: dict[str, Any] = {"kind": kind, "path": path}
     entry |= {"glob": glob} if glob else {}
+    entry |= {"encoding": encoding} if encoding else {}
+    entry |= {"links": links} if links != "inside" else {}
     entry |= {"documents": documents} if documents else {}
     entry |= {"text_keys": text_keys} if text_keys else {}
-    files = [] if kind == "sample" else source_folders.source_files(kind, Path(path), glob)
+    files = [] if kind == "sample" else source_folders.source_files(kind, Path(path), glob, links)
     if files and not pin:
         source_folders.refuse_unhashable(Path(path))
     if pin:
@@ -54,7 +58,15 @@ def add(
 
 
 def add_url(
-    name: str, url: str, kind: str | None, documents: str | None, text_keys: list[str], *, glob: str | None, only: bool
+    name: str,
+    url: str,
+    kind: str | None,
+    documents: str | None,
+    text_keys: list[str],
+    *,
+    glob: str | None,
+    encoding: str | None = None,
+    only: bool,
 ) -> tuple[str, list[str]]:
     """Add what lies behind a URL, pinned object by object in data/NAME.pin.json; returns what `add` does.
 
@@ -67,6 +79,7 @@ def add_url(
     objects = _objects(url, kind, glob)
     pin = Path("data", name + pins.SUFFIX)
     entry: dict[str, Any] = {"kind": kind, "path": str(pin)} | ({"glob": glob} if glob else {})
+    entry |= {"encoding": encoding} if encoding else {}
     entry |= {"documents": documents} if documents else {}
     entry |= {"text_keys": text_keys} if text_keys else {}
     removed = list(params.load().extract.sources) if only else []
@@ -139,7 +152,7 @@ def scan(name: str) -> str:
         bucket.write_pin(pin, url, objects)
         return f"{len(objects):,} objects"
     folder = pins.folder_of(pin)
-    files = source_folders.source_files(source.kind, folder, source.glob)
+    files = source_folders.source_files(source.kind, folder, source.glob, source.links)
     files = pins.with_digests(files, project_cache())
     pins.write(pin, folder, files)
     return f"{len(files):,} files{source_folders.unread(files)}"

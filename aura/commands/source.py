@@ -11,6 +11,7 @@ from aura import console, params, source_entries, sources
 from aura.errors import UserError
 from aura.files import folder_size
 from aura.ingestion import bucket, pins
+from aura.ingestion.input_files import Links
 
 app = typer.Typer(no_args_is_help=True, help="What the corpus is read from: extract.sources in params.yaml.")
 
@@ -40,6 +41,12 @@ def add_source(
     glob: Annotated[
         str | None, typer.Option(help='Read the files that match, such as "**/*.rst"; by default those of the kind.')
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Of .txt and JSON files that are not UTF-8: cp1252, gb18030, shift_jis, …")
+    ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Read links to files outside of the folder, too.")
+    ] = False,
     pin: Annotated[
         bool, typer.Option(help="Track a list of file hashes, not the folder: for thousands of files.")
     ] = False,
@@ -54,9 +61,10 @@ def add_source(
     """Add a folder, what lies behind a URL, or a Hugging Face dataset, to the corpus."""
     keys = text_key or []
     if kind == "dataset":
-        if pin or documents or glob:
+        if pin or documents or glob or encoding or follow_links:
             raise UserError(
-                "--pin, --glob and --documents do not go with --kind dataset: it is always pinned, a row a document"
+                "--pin, --glob, --encoding, --follow-links and --documents do not go with --kind dataset: it is always "
+                "pinned, a row a document"
             )
         found, taken_out = sources.add_dataset(
             name, path, config, split or "train", revision, max_documents, keys, only=only
@@ -67,9 +75,16 @@ def add_source(
         if bucket.is_url(path):
             if pin:
                 raise UserError("--pin is for folders: what lies behind a URL is always pinned")
-            found, taken_out = sources.add_url(name, path, kind, documents, keys, glob=glob, only=only)
+            if follow_links:
+                raise UserError("--follow-links is for folders: behind a URL are no links")
+            found, taken_out = sources.add_url(
+                name, path, kind, documents, keys, glob=glob, encoding=encoding, only=only
+            )
         else:
-            found, taken_out = sources.add(name, path, kind, documents, keys, glob=glob, pin=pin, only=only)
+            links: Links = "anywhere" if follow_links else "inside"
+            found, taken_out = sources.add(
+                *(name, path, kind, documents, keys), glob=glob, encoding=encoding, links=links, pin=pin, only=only
+            )
     removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
     if "sample" in taken_out:

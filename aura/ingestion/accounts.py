@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 
 from aura.errors import UserError
 from aura.ingestion.document import Lost
+from aura.ingestion.input_files import HIDDEN
 
-HARMLESS = frozenset({"empty", "too short", "no documentation"})  # reasons that make no file a bad one
+HARMLESS = frozenset({"empty", "too short", "no documentation", HIDDEN})  # reasons that make no file a bad one
 _NUMBERS = ("bytes_read", "bytes_decompressed", "bytes_decoded", "bytes_kept", "documents")
 
 

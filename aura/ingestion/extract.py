@@ -34,16 +34,19 @@ from aura.ingestion import (
     compression,
     corpus,
     document,
+    encodings,
     fields,
     input_files,
     json_files,
     nrc,
     parquet,
     readers,
+    regular_files,
     rows,
     sample,
     shards,
     txt_files,
+    zstd_frames,
 )
 from aura.ingestion.affect import read_lexicon
 from aura.ingestion.assembly import Built, Run, Shard
@@ -118,7 +121,7 @@ def _namespace(recipe: Recipe) -> str:
     """The hash of everything but the files that decides what becomes of them."""
     return action_key(
         recipe.name,
-        recipe.source.model_dump(exclude={"path", "glob"}),
+        recipe.source.model_dump(exclude={"path", "glob", "links"}),
         # What is left out here does not decide what becomes of a file; the lexicon does, by its content.
         recipe.settings.model_dump(exclude={"sources", "on_bad_file", "lexicon", "shards"}),
         recipe.lexicon.words,
@@ -214,6 +217,8 @@ def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
 
 # Every module with a say in what becomes of a file: a change in one is a miss. A test compares with dvc.yaml.
 TRANSFORMS = (
-    *(accounts, affect, assembly, blocks, cleaning, compression, corpus, document, sys.modules[__name__], fields),
-    *(input_files, json_files, nrc, parquet, readers, rows, sample, shards, txt_files),
+    *(accounts, affect, assembly, blocks, cleaning, compression, corpus, document, encodings),
+    *(sys.modules[__name__], fields),
+    *(input_files, json_files, nrc, parquet, readers, regular_files, rows, sample, shards),
+    *(txt_files, zstd_frames),
 )

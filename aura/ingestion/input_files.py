@@ -9,18 +9,27 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import xxhash
 
 from aura.errors import UserError
 from aura.ingestion.compression import plain_name
+from aura.ingestion.regular_files import kind_of, of_the_system, open_regular
 
-SUFFIXES = {"txt": (".txt", ".md"), "json": (".json", ".jsonl"), "parquet": (".parquet",)}
+SUFFIXES = {
+    "txt": (".txt", ".md"),
+    "json": (".json", ".jsonl", ".ndjson", ".jsonlines"),
+    "parquet": (".parquet",),
+}
+Links = Literal["inside", "anywhere"]  # where links to files may lead
+HIDDEN = "hidden, left out"
+LEADS_OUT = "link out of the source, not followed"
+LINKED_FOLDER = "linked folder, not followed"
 UNREADABLE = "unreadable: "  # to this user, now: the file need not change to become readable
 _BLOCK = 1 << 20  # bytes hashed at a time
 _COARSEST_CLOCK = 2_000_000_000  # ns; how far a file system's clock may lag behind, or be rounded
-_KINDS = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+_HIDDEN_STARTS = (".", "~$")  # of names: .git, .ipynb_checkpoints, ._x of macOS, ~$x of Office
 
 
 class InputFile(NamedTuple):
@@ -95,7 +104,7 @@ def _size_and_stamp(place: str, settled: int, folder: int | None = None) -> tupl
 def hash_file(path: str | Path) -> tuple[str, int]:
     """XXH3 (32 hexadecimal digits) and size of a file."""
     digest, size = xxhash.xxh3_128(), 0
-    descriptor = os.open(path, os.O_RDONLY)  # half the time of a file object, for 30,000 of them
+    descriptor = open_regular(path)  # half the time of a file object, for 30,000 of them
     try:
         while block := os.read(descriptor, _BLOCK):
             digest.update(block)
@@ -128,17 +137,26 @@ def chosen_by(kind: str, glob: str | None) -> Callable[[str], bool]:
     return lambda name: matches(name) is not None
 
 
-def files_below(folder: Path, chosen: Callable[[str], bool]) -> list[InputFile]:
+def names_hidden(glob: str | None) -> bool:
+    """Whether a glob asks for hidden files itself, as in `.config/*.txt`."""
+    return glob is not None and any(part.startswith(_HIDDEN_STARTS) for part in glob.split("/"))
+
+
+def files_below(
+    folder: Path, chosen: Callable[[str], bool], *, hidden: bool = False, links: Links = "inside"
+) -> list[InputFile]:
     """The files below `folder` that are `chosen` by their names, sorted by name.
 
-    A name that is no valid UTF-8 is shown with escapes. Links to files count as files. Links to folders are not
-    followed (they may lead in circles): each is given with this as its problem, as are FIFOs, sockets and devices.
+    A name that is no valid UTF-8 is shown with escapes. Links to files count as files. What is not read is given with
+    this as its problem: links to folders (they may lead in circles), links that lead out of `folder` (unless `links`
+    is "anywhere"), FIFOs, sockets and devices, and hidden files and folders (unless `hidden`), a folder as one.
     """
-    return sorted(_below(str(folder), chosen))
+    return sorted(_below(str(folder), chosen, hidden=hidden, links=links))
 
 
-def _below(folder: str, chosen: Callable[[str], bool]) -> Iterator[InputFile]:
+def _below(folder: str, chosen: Callable[[str], bool], *, hidden: bool, links: Links) -> Iterator[InputFile]:
     waiting, settled = [(folder, "")], _settled()
+    root = os.path.join(os.path.realpath(folder), "") if links == "inside" else "/"  # noqa: PTH118 - ends with one /
     while waiting:
         place, prefix = waiting.pop()
         try:
@@ -147,15 +165,24 @@ def _below(folder: str, chosen: Callable[[str], bool]) -> Iterator[InputFile]:
             continue
         try:
             for entry in _entries(descriptor):
-                name = prefix + entry.name
-                if entry.is_dir(follow_symlinks=False):
+                name, is_folder = prefix + entry.name, entry.is_dir(follow_symlinks=False)
+                if entry.name.startswith(_HIDDEN_STARTS) and not hidden:
+                    if is_folder or chosen(name):
+                        yield _not_read(folder, name, HIDDEN)
+                elif is_folder:
                     waiting.append((f"{place}/{entry.name}", f"{name}/"))
-                elif not entry.is_file(follow_symlinks=False) and (problem := _problem(entry, chosen(name))):
-                    yield InputFile(_shown(name), folder, name, 0, _stamp_of(problem), problem)
+                elif not entry.is_file(follow_symlinks=False) and (
+                    problem := _problem(entry, f"{place}/{entry.name}", root, chosen=chosen(name))
+                ):
+                    yield _not_read(folder, name, problem)
                 elif chosen(name):
                     yield InputFile(_shown(name), folder, name, *_size_and_stamp(entry.name, settled, descriptor))
         finally:
             os.close(descriptor)
+
+
+def _not_read(folder: str, name: str, problem: str) -> InputFile:
+    return InputFile(_shown(name), folder, name, 0, _stamp_of(problem), problem)
 
 
 def _stamp_of(problem: str) -> int:
@@ -167,15 +194,18 @@ def _entries(descriptor: int) -> Iterator["os.DirEntry[str]"]:
         yield from entries
 
 
-def _problem(entry: "os.DirEntry[str]", chosen: bool) -> str:
-    """Why something that is neither file nor folder must not be read; empty for a link to a file."""
+def _problem(entry: "os.DirEntry[str]", place: str, root: str, *, chosen: bool) -> str:
+    """Why something that is neither file nor folder must not be read; empty for a link to a file below `root`."""
     try:
         mode = entry.stat().st_mode
     except OSError:  # a dangling link, or links in a circle: opening it says which, and is counted
         return ""
     if stat.S_ISDIR(mode):
-        return "linked folder, not followed"
-    return "" if stat.S_ISREG(mode) or not chosen else f"not a file: {_KINDS.get(stat.S_IFMT(mode), 'unknown')}"
+        return LINKED_FOLDER
+    if not chosen:
+        return ""
+    real = os.path.realpath(place)
+    return kind_of(mode) or of_the_system(real) or ("" if real.startswith(root) else LEADS_OUT)
 
 
 def _shown(name: str) -> str:

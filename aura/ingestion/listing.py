@@ -5,8 +5,9 @@ from pathlib import Path
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import bucket, pins
-from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_below, input_file
+from aura.ingestion.input_files import HIDDEN, SUFFIXES, InputFile, chosen_by, files_below, input_file, names_hidden
 from aura.ingestion.materialise import materialise
+from aura.ingestion.other_suffixes import found_instead
 from aura.ingestion.sample import sample_files
 from aura.params import DatasetSource, SampleSource, Source
 
@@ -28,11 +29,10 @@ def list_files(source: Source, cache: Cache | None = None) -> list[InputFile]:
     wanted = [source.glob] if source.glob else list(SUFFIXES[source.kind])
     if not folder.is_dir():
         raise UserError(f"No {wanted[0]} files found: the folder {folder} does not exist. {_remedy(folder)}")
-    files = files_below(folder, chosen_by(source.kind, source.glob))
-    if not files:
-        present = sorted({path.suffix or "no suffix" for path in folder.rglob("*") if path.is_file()})
-        came = f"it holds only files with {', '.join(present[:5])}" if present else "it is empty"
-        raise UserError(f"No {' or '.join(wanted)} files found in {folder}: {came}. {_remedy(folder)}")
+    chosen, hidden = chosen_by(source.kind, source.glob), names_hidden(source.glob)
+    files = files_below(folder, chosen, hidden=hidden, links=source.links)
+    if all(file.problem == HIDDEN for file in files):
+        raise UserError(f"No {' or '.join(wanted)} files found in {folder}: {found_instead(folder)} {_remedy(folder)}")
     if pins.is_pin(Path(source.path)):
         files = pins.with_digests(files, cache) if cache else files
         pins.require_current(Path(source.path), files)

@@ -11,6 +11,7 @@ from typing import Any
 from aura.ingestion import parquet
 from aura.ingestion.compression import Damaged
 from aura.ingestion.document import Item, Lost, cut
+from aura.ingestion.encodings import Decoded
 from aura.ingestion.input_files import has_suffix
 from aura.ingestion.json_files import json_documents, jsonl_documents
 from aura.ingestion.sample import docstrings
@@ -25,6 +26,8 @@ def documents(source: Source, name: str, stream: Any, limit: int) -> Iterator[It
     bytes is cut. A file with nothing in it is lost as "empty".
     """
     nothing = True
+    if isinstance(source, (TxtSource, JsonSource)) and source.encoding:
+        stream = Decoded(stream, source.encoding)
     for item in _items(source, name, stream, limit):
         nothing = False
         yield item

@@ -16,8 +16,9 @@ from aura.ingestion.corpus import SCHEMA, text_hash
 from aura.ingestion.document import Continued, Item, Lost
 from aura.ingestion.input_files import InputFile, unreadable
 from aura.ingestion.readers import documents
+from aura.ingestion.regular_files import open_regular
 from aura.ingestion.txt_files import whole_file
-from aura.params import Extract, Source, one_document_per_file
+from aura.params import Extract, Source, encoding_of, one_document_per_file
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class _Rows:
 
     def add(self, account: FileAccount, items: Iterable[Item], first: int = 0) -> None:
         """Clean the documents of a file, of which the first given here has the number `first`."""
-        settings = self.recipe.settings
+        settings, encoding = self.recipe.settings, encoding_of(self.recipe.source)
         single = one_document_per_file(self.recipe.source)
         for number, item in enumerate(items, start=first):
             if isinstance(item, Lost):
@@ -57,7 +58,7 @@ class _Rows:
                 continue
             account.bytes_decoded += len(item)
             account.cut += isinstance(item, Continued)
-            text = clean(item, settings.invalid_text, settings.min_chars)
+            text = clean(item, settings.invalid_text, settings.min_chars, encoding)
             if isinstance(text, Lost):
                 account.lose(text, f"document {number + 1}")
                 continue
@@ -102,7 +103,7 @@ def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Ite
         account.digest = file.problem
         return [Lost(file.problem)]
     try:
-        with open(file.place, "rb", buffering=0) as opened:  # noqa: PTH123 - half the time of a path's, for 30,000 of them
+        with open(open_regular(file.place), "rb", buffering=0) as opened:  # noqa: PTH123 - a descriptor
             data = opened.read()
     except OSError as error:
         account.digest = unreadable(error)
@@ -115,6 +116,7 @@ def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Ite
         return [Lost(str(error))]
     account.bytes_decompressed = len(data)
     source, limit = recipe.source, recipe.settings.max_document_bytes
-    if source.kind == "txt" and source.documents == "file" and (whole := whole_file(data, limit)):
+    plain = source.kind == "txt" and source.documents == "file" and not source.encoding
+    if plain and (whole := whole_file(data, limit)):
         return [whole]  # as `documents` would, in a tenth of the time: most corpora are such files
     return documents(source, file.name, io.BytesIO(data), limit)

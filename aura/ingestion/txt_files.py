@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from aura.ingestion.document import Continued, Item, Lost, cut, cut_place
+from aura.ingestion.encodings import BLOCK_BYTES, MARKS, Decoded, encoding_of
 
-BLOCK_BYTES = 4_000_000
-_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-BLANK_LINES = re.compile(rb"(?:\r?\n[ \t]*){2,}")
+_MARKS = tuple(MARKS)
+# Every line break of Unicode as UTF-8, and the four separators of ASCII, which cleaning makes line breaks, too.
+_BREAK = rb"(?:\r\n?|[\n\x0b\x0c\x1c-\x1f]|\xc2\x85|\xe2\x80[\xa8\xa9])"
+_SPACE = rb"(?:[ \t]|\xc2\xa0|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xaf]|\xe2\x81\x9f|\xe3\x80\x80)"
+_FIRST = rb"(?=[\n\r\x0b\x0c\x1c-\x1f\xc2\xe2])"  # what a break begins with: most of a text is passed over quickly
+_LINE_END = re.compile(_FIRST + _BREAK)
+_BLANK_LINES = re.compile(_FIRST + _BREAK + _SPACE + rb"*+(?:" + _BREAK + _SPACE + rb"*+)++")
+_WHITE = re.compile(rb"(?:" + _BREAK + rb"|" + _SPACE + rb")*+")
+_UNDECIDED = 3  # bytes before the end of a block that may be the start of a break or space, or of its second half
 
 
 def txt_documents(stream: Any, how: Literal["file", "blank_line", "line"], limit: int) -> Iterator[Item]:  # noqa: ANN401
@@ -23,16 +30,17 @@ def txt_documents(stream: Any, how: Literal["file", "blank_line", "line"], limit
             yield kind(part.data)
             kind = Continued
         else:
-            if part.data.strip():
-                yield from cut(part.data, limit, kind)
+            data = part.data.removeprefix(b"\n\n") if how == "blank_line" else part.data
+            if not _is_white(data):
+                yield from cut(data, limit, kind)
             kind = bytes
 
 
 def whole_file(data: bytes, limit: int) -> Item | None:
     """What `txt_documents` gives of a file that is one document, where that takes no decoding and no cut; else None."""
-    if len(data) > limit or data.startswith(_MARKS):
+    if len(data) > min(limit, BLOCK_BYTES) or data.startswith(_MARKS) or b"\0" in data:
         return None
-    return data if data and not data.isspace() else Lost("empty")
+    return Lost("empty") if _is_white(data) else data
 
 
 @dataclass(frozen=True)
@@ -61,22 +69,29 @@ def parts(stream: Any, split: Callable[[bytes], list[bytes]], limit: int) -> Ite
 
 
 def utf8_blocks(stream: Any) -> Iterator[Item]:  # noqa: ANN401 - anything with `read`; pyarrow has no types
-    """Yield a file's bytes as UTF-8 without byte-order mark; UTF-16, told by its mark, is turned into it."""
+    """Yield a file's bytes as UTF-8 without byte-order mark; UTF-16 and UTF-32 are turned into it.
+
+    A file whose first block speaks against every encoding that is read, is lost as a whole.
+    """
     block = read_block(stream)
-    if not block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    encoding = "utf-8" if isinstance(stream, Decoded) else encoding_of(block)
+    if isinstance(encoding, Lost):
+        yield encoding
+        return
+    if encoding == "utf-8":
         block = block.removeprefix(codecs.BOM_UTF8)
         while block:
             yield block
             block = read_block(stream)
         return
-    decoder = codecs.getincrementaldecoder("utf-16")()
+    decoder = codecs.getincrementaldecoder(encoding)()
     try:
         while block:
             yield decoder.decode(block).encode()
             block = read_block(stream)
         yield decoder.decode(b"", final=True).encode()
     except UnicodeDecodeError:
-        yield Lost("invalid UTF-16")
+        yield Lost(f"invalid UTF-{encoding[4:6]}")
 
 
 def read_block(stream: Any) -> bytes:  # noqa: ANN401 - as in utf8_blocks
@@ -93,8 +108,28 @@ def split_lines(data: bytes) -> list[bytes]:
     return [*([line.removesuffix(b"\r") for line in whole] if b"\r" in data else whole), rest]
 
 
+def _split_text_lines(data: bytes) -> list[bytes]:
+    """Lines of text, which end with any line break of Unicode; the last is the one that has not ended yet."""
+    return _LINE_END.split(data)
+
+
+def _split_paragraphs(data: bytes) -> list[bytes]:
+    """What stands between blank lines; the last has not ended yet, and begins with them if they may still go on."""
+    found, start = [], 0
+    for blank in _BLANK_LINES.finditer(data):
+        found.append(data[start : blank.start()])
+        start = blank.end()
+        if start > len(data) - _UNDECIDED:
+            return [*found, b"\n\n" + data[start:]]
+    return [*found, data[start:]]
+
+
+def _is_white(data: bytes) -> bool:
+    return data.isspace() or not data or (white.end() == len(data) if (white := _WHITE.match(data)) else False)
+
+
 _SPLIT: dict[str, Callable[[bytes], list[bytes]]] = {
     "file": lambda data: [data],
-    "blank_line": BLANK_LINES.split,
-    "line": split_lines,
+    "blank_line": _split_paragraphs,
+    "line": _split_text_lines,
 }

@@ -19,7 +19,8 @@ from aura.ingestion.document import Lost
 from aura.ingestion.input_files import InputFile
 from aura.ingestion.listing import list_files
 from aura.ingestion.readers import documents
-from aura.params import TEXT_KEYS, JsonSource, Source, TxtSource
+from aura.ingestion.regular_files import open_regular
+from aura.params import TEXT_KEYS, JsonSource, Source, TxtSource, encoding_of
 
 Item = tuple[str, npt.NDArray[np.float32]]
 BUILT_IN_LEXICON = Path(__file__).with_name("lexicon.tsv")
@@ -58,7 +59,7 @@ def read_documents(source: Source) -> Iterator[tuple[InputFile, str | Lost]]:
     """Every document of a source, cleaned (invalid UTF-8 drops it), or why it cannot be used, with its file."""
     for file in list_files(source):
         for item in _raw_documents(file, source):
-            text = item if isinstance(item, Lost) else clean(item, invalid_text="drop", min_chars=1)
+            text = item if isinstance(item, Lost) else clean(item, "drop", 1, encoding_of(source))
             yield file, text if isinstance(text, Lost) else text.decode()
 
 
@@ -67,7 +68,8 @@ def _raw_documents(file: InputFile, source: Source) -> Iterator[bytes | Lost]:
         yield Lost(file.problem)
         return
     try:
-        data = decompressed(file.name, file.path.read_bytes())
+        with open(open_regular(file.place), "rb") as opened:  # noqa: PTH123 - a descriptor
+            data = decompressed(file.name, opened.read())
     except (Damaged, OSError) as error:
         yield Lost(str(error))
         return

@@ -19,7 +19,7 @@ from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import corpus, pins
 from aura.ingestion.extract import extract
-from aura.ingestion.input_files import SUFFIXES, has_suffix, input_file
+from aura.ingestion.input_files import LEADS_OUT, SUFFIXES, has_suffix, input_file
 from aura.ingestion.listing import list_files
 from aura.ingestion.select import select
 from aura.params import DatasetSource, JsonSource, Params, SampleSource, Source
@@ -148,13 +148,14 @@ def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
         chosen = list_files(source)
         if max_files is None:
             return source
+    chosen = [file for file in chosen if file.problem != LEADS_OUT]  # all are reached by links now
     for file in sorted(chosen, key=lambda file: xxhash.xxh3_64_intdigest(file.name.encode()))[:max_files]:
         link = folder / file.name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(file.path.absolute())
     if isinstance(source, DatasetSource):
-        return JsonSource(kind="json", path=str(folder))
-    return source.model_copy(update={"path": str(folder)})
+        return JsonSource(kind="json", path=str(folder), links="anywhere")
+    return source.model_copy(update={"path": str(folder), "links": "anywhere"})
 
 
 def _extract(name: str, source: Source, shown: str, settings: Params, folder: Path) -> None:
