@@ -82,6 +82,11 @@ class Store:
             list(pool.map(delete, names))
 
 
+def name_of(sha256: str) -> str:
+    """The name, below a store's address, of the file with this hash."""
+    return f"{OBJECTS}/{sha256[:2]}/{sha256[2:]}"
+
+
 def is_intact(stored: Stored) -> bool:
     """Whether the store holds exactly these bytes: by the MD5 that it reports, else by reading them."""
     try:
@@ -232,7 +237,7 @@ def _described(file: Path, url: str) -> Stored:
             md5.update(block)
             size += len(block)
     name = sha256.hexdigest()
-    return Stored(name, md5.hexdigest(), size, f"{url}/{OBJECTS}/{name[:2]}/{name[2:]}")
+    return Stored(name, md5.hexdigest(), size, f"{url}/{name_of(name)}")
 
 
 def _readable(stored: Stored, made_by: str) -> Iterator[bytes]:

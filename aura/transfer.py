@@ -29,7 +29,7 @@ def push(targets: list[str], *, run_cache: bool = False, force: bool = False) ->
     Raises:
         UserError: something did not move; it says what, and why.
     """
-    with _locked() as repo:
+    with locked() as repo:
         store, cache = Store(repo), Path(repo.cache.local_cache_dir)
         outs = _outs(repo, targets)
         items = expand(store, cache, [(out.hash_info.value, str(out)) for out in outs if out.use_cache])
@@ -50,7 +50,7 @@ def pull(targets: list[str], *, run_cache: bool = True, force: bool = False) -> 
     Raises:
         UserError: something did not arrive, and the workspace is as it was; it says what, and why.
     """
-    with _locked() as repo:
+    with locked() as repo:
         store, cache = Store(repo), Path(repo.cache.local_cache_dir)
         wanted = [(out.hash_info.value, str(out)) for out in _outs(repo, targets) if out.use_cache]
         moved = Moved()
@@ -82,13 +82,19 @@ def expand(
     if store:
         download(store, folder, lists, moved)
     for entry in lists:
-        files = json.loads((folder / entry.name).read_bytes())
+        try:
+            files = json.loads((folder / entry.name).read_bytes())
+        except ValueError:
+            raise UserError(
+                f"{folder / entry.name} is damaged: expected the list of files of {entry.label}, got no JSON. Remove "
+                "it, then run: aura pull; or make it again: dvc repro"
+            ) from None
         items += [item(file["md5"], f"{entry.label}/{file['relpath']}") for file in files]
     return items
 
 
 @contextmanager
-def _locked() -> Iterator[Repo]:
+def locked() -> Iterator[Repo]:
     """The project of the working directory, with DVC's lock held; another DVC at work is a `UserError`."""
     with open_repo() as repo:
         try:
