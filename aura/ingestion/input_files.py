@@ -128,6 +128,13 @@ def chosen_by(kind: str, glob: str | None) -> Callable[[str], bool]:
     return lambda name: matches(name) is not None
 
 
+def files_at(path: Path, chosen: Callable[[str], bool]) -> list[InputFile]:
+    """What a source at `path` reads: that file, whatever its name, or the files of that folder that are `chosen`."""
+    if path.is_dir():
+        return files_below(path, chosen)
+    return [input_file(_shown(path.name), str(path))]
+
+
 def files_below(folder: Path, chosen: Callable[[str], bool]) -> list[InputFile]:
     """The files below `folder` that are `chosen` by their names, sorted by name.
 

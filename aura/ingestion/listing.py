@@ -5,7 +5,7 @@ from pathlib import Path
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import bucket, pins
-from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_below, input_file
+from aura.ingestion.input_files import SUFFIXES, InputFile, chosen_by, files_at, files_below, input_file
 from aura.ingestion.materialise import materialise
 from aura.ingestion.sample import sample_files
 from aura.params import DatasetSource, SampleSource, Source
@@ -22,13 +22,12 @@ def list_files(source: Source, cache: Cache | None = None) -> list[InputFile]:
     if isinstance(source, SampleSource):
         return [input_file(name, str(path)) for name, path in sample_files(Path(source.path))]
     if pins.is_pin(Path(source.path)) and bucket.url_of(Path(source.path)):
-        chosen = chosen_by(source.kind, source.glob)
-        return files_below(bucket.materialise(Path(source.path)), lambda name: name != bucket.RECORD and chosen(name))
+        return bucket.files(Path(source.path), chosen_by(source.kind, source.glob))
     folder = pins.folder_of(Path(source.path))
     wanted = [source.glob] if source.glob else list(SUFFIXES[source.kind])
-    if not folder.is_dir():
+    if not folder.exists():
         raise UserError(f"No {wanted[0]} files found: the folder {folder} does not exist. {_remedy(folder)}")
-    files = files_below(folder, chosen_by(source.kind, source.glob))
+    files = files_at(folder, chosen_by(source.kind, source.glob))
     if not files:
         present = sorted({path.suffix or "no suffix" for path in folder.rglob("*") if path.is_file()})
         came = f"it holds only files with {', '.join(present[:5])}" if present else "it is empty"
