@@ -14,9 +14,8 @@ def kind_of(path: str) -> str:
     """The kind of source that a folder's files say it is: that of most of them."""
     if pins.source_name(Path(path)) == "sample":
         return "sample"
-    _require_there(Path(path))
-    present = [file for file in files_at(Path(path), bool) if not file.problem]
-    return kind_of_names([file.name for file in present], path)
+    present = files_at(Path(path), bool) if _is_there(Path(path)) else []
+    return kind_of_names([file.name for file in present if not file.problem], path)
 
 
 def kind_of_names(names: list[str], place: str) -> str:
@@ -31,13 +30,9 @@ def kind_of_names(names: list[str], place: str) -> str:
     raise UserError(f"expected a folder with {wanted} files at {place}, found none: it holds {there}.{advice}")
 
 
-def _require_there(path: Path) -> None:
-    """Raise `UserError` unless there is a folder, or a file, at `path`."""
-    if not (path.is_dir() or path.is_file()):
-        found = "something else" if path.exists() else "nothing"
-        raise UserError(
-            f"expected a folder with text, or a file of it, at {path}, found {found}. Look with: ls -la {path}"
-        )
+def _is_there(path: Path) -> bool:
+    """Whether there is a folder or a file; a FIFO would be read for ever."""
+    return path.is_dir() or path.is_file()
 
 
 def split_pattern(path: str, glob: str | None) -> tuple[str, str | None]:
@@ -56,8 +51,7 @@ def split_pattern(path: str, glob: str | None) -> tuple[str, str | None]:
 def source_files(kind: str, folder: Path, glob: str | None) -> list[InputFile]:
     """The files that a source of this kind reads; none that can be opened is a `UserError`."""
     require_kind(kind)
-    _require_there(folder)
-    files = files_at(folder, chosen_by(kind, glob))
+    files = files_at(folder, chosen_by(kind, glob)) if _is_there(folder) else []
     if all(file.problem for file in files):
         raise UserError(f"No {glob or ' or '.join(SUFFIXES[kind])} files found in {folder}. Look with: ls -la {folder}")
     return files

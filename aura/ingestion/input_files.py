@@ -5,6 +5,7 @@ file system changes whenever it changes the content. DVC and git trust the same.
 """
 
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from aura.ingestion.compression import plain_name
 
 SUFFIXES = {"txt": (".txt", ".md"), "json": (".json", ".jsonl"), "parquet": (".parquet",)}
 UNREADABLE = "unreadable: "  # to this user, now: the file need not change to become readable
+_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _BLOCK = 1 << 20  # bytes hashed at a time
 _COARSEST_CLOCK = 2_000_000_000  # ns; how far a file system's clock may lag behind, or be rounded
 _KINDS = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
@@ -120,12 +122,28 @@ def chosen_by(kind: str, glob: str | None) -> Callable[[str], bool]:
     if glob is None:
         suffixes = SUFFIXES[kind]
         return lambda name: has_suffix(name, suffixes)
-    import re
-
     from fsspec.utils import glob_translate
 
-    matches = re.compile(glob_translate(glob)).match
+    matches = re.compile("|".join(map(glob_translate, alternatives(glob)))).match
     return lambda name: matches(name) is not None
+
+
+def alternatives(glob: str) -> list[str]:
+    """The globs without braces that one with them stands for (`{a,b}.txt`), each relative to the source's folder.
+
+    A slash at its end means all below that folder. Raises `UserError` for one that stands for more than 1,000.
+    """
+    waiting, found = [glob + "**" if glob.endswith("/") else glob], list[str]()
+    while waiting:
+        if len(waiting) + len(found) > 1000:
+            raise UserError(f"the glob {glob} stands for more than 1,000 others. Write a shorter one")
+        pattern = waiting.pop(0)
+        if braces := _BRACES.search(pattern):
+            before, after = pattern[: braces.start()], pattern[braces.end() :]
+            waiting += [before + choice + after for choice in braces[1].split(",")]
+        else:
+            found.append(re.sub(r"^(\./+)+", "", pattern))
+    return found
 
 
 def files_at(path: Path, chosen: Callable[[str], bool]) -> list[InputFile]:
