@@ -5,22 +5,19 @@ DVC keeps the output of a removed source and cannot take a list of deps from par
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 
-from aura import params
+from aura import params, yaml_edits
 from aura.errors import UserError
 from aura.files import write_bytes
 from aura.ingestion import pins
 from aura.ingestion.materialise import partial_folder, raw_folder
 
 PIPELINE_FILE = Path("dvc.yaml")
+SOURCES, DEPS = ("extract", "sources"), ("stages", "select", "deps")  # where they stand in the two files
 
 
 def extracted(name: str) -> Path:
@@ -45,28 +42,50 @@ def known(name: str) -> params.Source:
 def enter(name: str, entry: dict[str, Any], removed: list[str]) -> None:
     """Write a source into params.yaml and its output among select's deps, and take `removed` out of both."""
     before = params.load().extract.sources
-    with _edited_pipeline() as (values, deps):
-        values["extract"]["sources"][name] = _flow(entry)
-        deps.insert(sum(str(dep).startswith("data/extracted/") for dep in deps), str(extracted(name)))
-        for other in removed:
-            _take_out(other, values, deps)
+    values, pipeline = _read(params.PARAMS_FILE), _read(PIPELINE_FILE)
+    listed = _deps(pipeline)
+    last = max((place for place, dep in enumerate(listed, 1) if str(dep).startswith("data/extracted/")), default=0)
+    values = yaml_edits.with_entry(values, SOURCES, name, entry)
+    pipeline = yaml_edits.with_item(pipeline, DEPS, str(extracted(name)), last)
+    _write(*_without(removed, values, pipeline))
     for other in removed:
         _delete_made(other, before[other])
 
 
 def remove(name: str, source: params.Source) -> None:
-    """Take a source out of both files, with its caps, and delete what was made of it."""
-    with _edited_pipeline() as (values, deps):
-        _take_out(name, values, deps)
+    """Take a source out of both files, with its caps and weight, and delete what was made of it."""
+    _write(*_without([name], _read(params.PARAMS_FILE), _read(PIPELINE_FILE)))
     _delete_made(name, source)
 
 
-def _take_out(name: str, values: Any, deps: Any) -> None:  # noqa: ANN401 - YAML documents
-    del values["extract"]["sources"][name]
-    caps = values["select"]["caps"]
-    if name in caps:  # a new map, because an emptied one would lose its place in the file
-        values["select"]["caps"] = _flow({other: cap for other, cap in caps.items() if other != name})
-    deps[:] = [dep for dep in deps if dep != str(extracted(name))]
+def _without(names: list[str], values: str, pipeline: str) -> tuple[str, str]:
+    """The texts of both files without some sources."""
+    for name in names:
+        values = yaml_edits.without_entry(values, SOURCES, name)
+        for section, key in (("select", "caps"), ("pretrain", "source_weights")):
+            if name in YAML(typ="safe").load(values)[section][key]:
+                values = yaml_edits.without_entry(values, (section, key), name)
+        if str(extracted(name)) in _deps(pipeline):
+            pipeline = yaml_edits.without_item(pipeline, DEPS, str(extracted(name)))
+    return values, pipeline
+
+
+def _deps(pipeline: str) -> list[Any]:
+    deps: Any = YAML(typ="safe").load(pipeline)
+    for key in DEPS:
+        deps = deps[key]
+    return list(deps)
+
+
+def _read(path: Path) -> str:
+    return path.read_bytes().decode()  # line ends as they are
+
+
+def _write(values: str, pipeline: str) -> None:
+    """Write both files, or neither: an edit that would leave params.yaml invalid is refused."""
+    params.parse(values, params.PARAMS_FILE)
+    write_bytes(params.PARAMS_FILE, values.encode())
+    write_bytes(PIPELINE_FILE, pipeline.encode())
 
 
 def _delete_made(name: str, source: params.Source) -> None:
@@ -78,30 +97,3 @@ def _delete_made(name: str, source: params.Source) -> None:
     for folder in made:
         if folder.exists():
             shutil.rmtree(folder)
-
-
-def _flow(entry: dict[str, Any]) -> CommentedMap:
-    """An entry on one line, as in the rest of the file."""
-    flow = CommentedMap(entry)
-    flow.fa.set_flow_style()
-    return flow
-
-
-@contextmanager
-def _edited_pipeline() -> Iterator[tuple[Any, Any]]:
-    """Give the content of params.yaml and select's deps to edit; both files are written, or neither is."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    paths = (params.PARAMS_FILE, PIPELINE_FILE)
-    values, pipeline = (yaml.load(path.read_text(encoding="utf-8")) for path in paths)
-    yield values, pipeline["stages"]["select"]["deps"]
-    texts = []
-    for content in (values, pipeline):
-        text = StringIO()
-        yaml.dump(content, text)
-        texts.append(text.getvalue())
-    params.parse(texts[0], params.PARAMS_FILE)  # refuses an edit that would leave params.yaml invalid
-    for path, content in zip(paths, texts, strict=True):
-        write_bytes(path, content.encode())

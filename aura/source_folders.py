@@ -1,32 +1,57 @@
 """What a folder holds for a source: which files it reads, which it leaves, and which DVC cannot hash."""
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
 from aura.errors import UserError
 from aura.ingestion import pins
-from aura.ingestion.input_files import SUFFIXES, InputFile, Links, chosen_by, files_below, names_hidden
-from aura.ingestion.other_suffixes import found_instead, suffix_of
+from aura.ingestion.input_files import SUFFIXES, InputFile, Links, chosen_by, files_at, names_hidden
+from aura.ingestion.other_suffixes import found_instead, instead_of, suffix_of
 
 
 def kind_of(path: str) -> str:
     """The kind of source that a folder's files say it is: that of most of them."""
     if pins.source_name(Path(path)) == "sample":
         return "sample"
-    counts = {
-        kind: sum(not file.problem for file in files_below(Path(path), chosen_by(kind, None))) for kind in SUFFIXES
-    }
-    if not any(counts.values()):
-        wanted = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-        raise UserError(f"expected a folder with {wanted} files at {path}, found none: {_instead(Path(path))}")
-    return max(counts, key=lambda kind: counts[kind])
+    present = files_at(Path(path), bool) if _is_there(Path(path)) else []
+    return kind_of_names([file.name for file in present if not file.problem], path)
+
+
+def kind_of_names(names: list[str], place: str) -> str:
+    """The same by the names alone of the files or objects at `place`."""
+    counts = {kind: sum(map(chosen_by(kind, None), names)) for kind in SUFFIXES}
+    if any(counts.values()):
+        return max(counts, key=lambda kind: counts[kind])
+    wanted = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+    raise UserError(f"expected a folder with {wanted} files at {place}, found none: {instead_of(names)}")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a folder or a file; a FIFO would be read for ever."""
+    return path.is_dir() or path.is_file()
+
+
+def split_pattern(path: str, glob: str | None) -> tuple[str, str | None]:
+    """A path in its shortest form, and the glob; of a path that is a pattern, its folder, and its rest as the glob."""
+    short = os.path.normpath(path)
+    if Path(short).exists() or not re.search(r"[*?\[{]", short):
+        return short, glob
+    if glob:
+        raise UserError(f"expected one pattern, got two: the path {path} and --glob {glob}. Leave one of them out")
+    parts = short.split("/")
+    first = next(number for number, part in enumerate(parts) if re.search(r"[*?\[{]", part))
+    folder = "/".join(parts[:first]) or ("/" if short.startswith("/") else ".")
+    return folder, "/".join(parts[first:])
 
 
 def source_files(kind: str, folder: Path, glob: str | None, links: Links = "inside") -> list[InputFile]:
     """The files that a source of this kind reads; none that can be opened is a `UserError`."""
     require_kind(kind)
-    files = files_below(folder, chosen_by(kind, glob), hidden=names_hidden(glob), links=links)
+    files = []
+    if _is_there(folder):
+        files = files_at(folder, chosen_by(kind, glob), hidden=names_hidden(glob), links=links)
     if all(file.problem for file in files):
         raise UserError(f"No {glob or ' or '.join(SUFFIXES[kind])} files found in {folder}: {_instead(folder)}")
     return files
@@ -46,7 +71,7 @@ def left_aside(path: str, files: list[InputFile]) -> str:
     """Which files of the folder the source does not read, in words."""
     read = {file.place for file in files if not file.problem}
     others = Counter(
-        file.problem or suffix_of(file.name) for file in files_below(Path(path), bool) if file.place not in read
+        file.problem or suffix_of(file.name) for file in files_at(Path(path), bool) if file.place not in read
     )
     return (
         f" (not read: {', '.join(f'{count:,} {suffix}' for suffix, count in others.most_common(5))})" if others else ""
@@ -67,7 +92,7 @@ def refuse_outputs(path: str) -> None:
 def refuse_unhashable(folder: Path) -> None:
     """Refuse a folder at which DVC would fail or hang, naming what it cannot hash."""
     found = [
-        f"{file.name} ({problem})" for file in files_below(folder, bool, hidden=True) if (problem := _unhashable(file))
+        f"{file.name} ({problem})" for file in files_at(folder, bool, hidden=True) if (problem := _unhashable(file))
     ]
     if found:
         shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")

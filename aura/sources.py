@@ -32,6 +32,9 @@ def add(
     the folder holds nothing readable or belongs to the pipeline, or an option does not fit.
     """
     source_entries.require_new(name)
+    path, glob = source_folders.split_pattern(path, glob)
+    if glob and Path(path).is_file():
+        raise UserError(f"--glob chooses among the files of a folder, and {path} is a file. Leave it out")
     source_folders.refuse_outputs(path)
     kind = kind or source_folders.kind_of(path)
     entry: dict[str, Any] = {"kind": kind, "path": path}
@@ -73,9 +76,7 @@ def add_url(
     Raises `UserError` if the name is taken, or the URL cannot be listed or holds nothing to read.
     """
     source_entries.require_new(name)
-    if kind is None:
-        names = list(bucket.look(url, bool))
-        kind = max(SUFFIXES, key=lambda kind: sum(map(chosen_by(kind, None), names)))
+    kind = kind or source_folders.kind_of_names(bucket.names(url), url)
     objects = _objects(url, kind, glob)
     pin = Path("data", name + pins.SUFFIX)
     entry: dict[str, Any] = {"kind": kind, "path": str(pin)} | ({"glob": glob} if glob else {})

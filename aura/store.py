@@ -12,9 +12,11 @@ instead of 5), it waits for a silent server for ever, and it remembers listings.
 """
 
 import base64
+import errno
 import hashlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -81,6 +83,11 @@ class Store:
 
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             list(pool.map(delete, names))
+
+
+def name_of(sha256: str) -> str:
+    """The name, below a store's address, of the file with this hash."""
+    return f"{OBJECTS}/{sha256[:2]}/{sha256[2:]}"
 
 
 def is_intact(stored: Stored) -> bool:
@@ -179,9 +186,14 @@ def located(url: str) -> tuple[Any, str]:
 def explained(url: str, *, absence: bool = False) -> Iterator[None]:
     """Turn a store's failures into one message that says what to do; with `absence`, FileNotFoundError stays itself."""
     from aiohttp import ClientError
-    from gcsfs.retry import HttpError
+    from gcsfs.retry import HttpError as BucketError
     from google.auth.exceptions import GoogleAuthError
 
+    others: tuple[type[Exception], ...] = ()
+    if "hf://" in url:
+        from httpx2 import HTTPError  # what huggingface_hub lets through when there is no answer
+
+        others = (HTTPError,)
     try:
         yield
     except ImportError as error:
@@ -189,14 +201,24 @@ def explained(url: str, *, absence: bool = False) -> Iterator[None]:
     except FileNotFoundError as error:
         if absence:
             raise
-        raise UserError(f"{url}: not found ({error}). Check the bucket and the names in it.") from None
+        raise UserError(
+            f"{url}: not found ({without_secrets(str(error))}). Check the bucket and the names in it."
+        ) from None
     except (PermissionError, GoogleAuthError) as error:
         raise UserError(
-            f"{url}: access refused ({error}). Log in (gcloud auth application-default login) and check your rights."
+            f"{url}: access refused ({without_secrets(str(error))}). "
+            "Log in (gcloud auth application-default login) and check your rights."
         ) from None
-    except (HttpError, ClientError, OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+    except (BucketError, ClientError, OSError, ValueError, *others) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        said = " ".join(without_secrets(str(error)).split())[:300] or type(error).__name__
         raise UserError(f"{url}: {said}. Check the address and the network, then run the same command again.") from None
+
+
+def without_secrets(text: str) -> str:
+    """`text` with user, password and query left out of every address: a redirect's holds a signature."""
+    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", re.sub(r"://[^/@\s]+@", "://", text))
 
 
 def prepare_gcsfs() -> None:
@@ -233,7 +255,7 @@ def _described(file: Path, url: str) -> Stored:
             md5.update(block)
             size += len(block)
     name = sha256.hexdigest()
-    return Stored(name, md5.hexdigest(), size, f"{url}/{OBJECTS}/{name[:2]}/{name[2:]}")
+    return Stored(name, md5.hexdigest(), size, f"{url}/{name_of(name)}")
 
 
 def _readable(stored: Stored, made_by: str) -> Iterator[bytes]:

@@ -30,7 +30,7 @@ def push(targets: list[str], *, run_cache: bool = False, force: bool = False) ->
     Raises:
         UserError: something did not move; it says what, and why.
     """
-    with _locked() as repo:
+    with locked() as repo:
         store, cache = Store(repo), Path(repo.cache.local_cache_dir)
         outs = _outs(repo, targets)
         items = expand(store, cache, [(out.hash_info.value, str(out)) for out in outs if out.use_cache])
@@ -51,7 +51,7 @@ def pull(targets: list[str], *, run_cache: bool = True, force: bool = False) -> 
     Raises:
         UserError: something did not arrive, and the workspace is as it was; it says what, and why.
     """
-    with _locked() as repo:
+    with locked() as repo:
         store, cache = Store(repo), Path(repo.cache.local_cache_dir)
         wanted = [(out.hash_info.value, str(out)) for out in _outs(repo, targets) if out.use_cache]
         moved = Moved()
@@ -94,13 +94,16 @@ def _files_of(path: Path, origin: str) -> list[tuple[str, str]]:
     try:
         listed = [(file["relpath"], file["md5"]) for file in json.loads(path.read_bytes())]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise UserError(f"{origin} ({path.parent.name}{path.name}) is no list of files as DVC writes it") from None
+        raise UserError(
+            f"{path}: expected {origin}, got no list of files of DVC. Remove it, then run: aura pull; or make "
+            "it again: dvc repro"
+        ) from None
     names = relative_names((name for name, _ in listed), origin)
     return list(zip(names, (object_hash(oid, origin) for _, oid in listed), strict=True))
 
 
 @contextmanager
-def _locked() -> Iterator[Repo]:
+def locked() -> Iterator[Repo]:
     """The project of the working directory, with DVC's lock held; another DVC at work is a `UserError`."""
     with open_repo() as repo:
         try:

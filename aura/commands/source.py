@@ -10,7 +10,8 @@ from rich.text import Text
 from aura import console, params, source_entries, sources
 from aura.errors import UserError
 from aura.files import folder_size
-from aura.ingestion import bucket, pins
+from aura.ingestion import pins
+from aura.ingestion.addresses import is_url
 from aura.ingestion.input_files import Links
 
 app = typer.Typer(no_args_is_help=True, help="What the corpus is read from: extract.sources in params.yaml.")
@@ -24,7 +25,7 @@ def add_source(
     path: Annotated[
         str,
         typer.Argument(
-            help="Folder with the files, gs://BUCKET/PREFIX or another fsspec URL, or data/sample.pin.json; "
+            help="Folder with the files, or one file; gs://BUCKET/PREFIX or another fsspec URL; data/sample.pin.json; "
             "or a dataset: OWNER/NAME on the Hub, or a folder."
         ),
     ],
@@ -72,7 +73,7 @@ def add_source(
     else:
         if config or split or revision or max_documents:
             raise UserError("--config, --split, --revision and --max-documents need --kind dataset")
-        if bucket.is_url(path):
+        if is_url(path):
             if pin:
                 raise UserError("--pin is for folders: what lies behind a URL is always pinned")
             if follow_links:

@@ -1,12 +1,14 @@
-"""Folders behind a URL (`gs://…`, or any other that fsspec knows): pinned object by object, and fetched once.
+"""Sources behind a URL (`gs://…`, or any other that fsspec knows): pinned object by object, and fetched once.
 
-The pin, a small file in git, names every object with its size and version (its MD5 where the store says it). What it
+The pin, a small file in git, names every object with its size and version (`addresses.py`). What it
 names is laid down in data/raw/NAME, verified; from there on it is a folder like any other. A moved pin fetches what is
 new in it; a killed run goes on behind the last whole object. The price is the corpus's size on this disk.
+
+An object that its bucket hands out decompressed (Content-Encoding: gzip) is verified as it is stored, and laid down as
+its content.
 """
 
-import base64
-import hashlib
+import gzip
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,18 +20,13 @@ from aura import parallel
 from aura.console import track
 from aura.errors import UserError
 from aura.files import read_json, write_records
+from aura.ingestion.addresses import Address, opened
+from aura.ingestion.input_files import InputFile, files_below
 from aura.ingestion.materialise import partial_folder, raw_folder
-from aura.store import explained, prepare_gcsfs
+from aura.store import explained
 
 RECORD = "objects.record"  # in the folder: the pin that it was fetched for
-CONNECTIONS = 8
-_VERSIONS = ("md5Hash", "etag", "ETag", "generation", "mtime", "created")  # the first that a store gives
 Objects = dict[str, tuple[int, str]]  # by name below the URL: bytes, version
-
-
-def is_url(path: str) -> bool:
-    """Whether a source's place is a URL and no folder."""
-    return "://" in path
 
 
 def url_of(pin: Path) -> str | None:
@@ -38,25 +35,43 @@ def url_of(pin: Path) -> str | None:
     return url
 
 
-def look(url: str, chosen: Callable[[str], bool]) -> Objects:
-    """The objects below `url` that are `chosen` by their names; raises `UserError` if it cannot be listed."""
+def names(url: str) -> list[str]:
+    """The names of all objects behind `url`: below that folder, or of that one object, or those of a pattern."""
     with explained(url):
-        system, root = _opened(url)
-        found = system.find(root, detail=True)
-    objects = {}
-    for place, info in sorted(found.items()):
-        name = place.removeprefix(root).lstrip("/")
-        if not name or name.endswith("/") or not chosen(name):
-            continue
-        if PurePosixPath(name).as_posix() != name or ".." in PurePosixPath(name).parts:
-            raise UserError(f"{url}: the object {name!r} has a name that no file can have. Rename it in the bucket.")
-        objects[name] = int(info["size"]), _version(info)
-    return objects
+        return list(opened(url).places())
+
+
+def look(url: str, chosen: Callable[[str], bool]) -> Objects:
+    """The objects behind `url` that are `chosen` by their names, or the one that it names itself.
+
+    What has no version there is read now, all of it. Raises `UserError` if they cannot be listed.
+    """
+    with explained(url):
+        address = opened(url)
+        found = address.places()
+        if not address.is_one(found):
+            found = {name: state for name, state in found.items() if chosen(name)}
+        _refuse_files_that_are_folders(url, found)
+        return address.all_described(found)
+
+
+def _refuse_files_that_are_folders(url: str, names: Any) -> None:  # noqa: ANN401 - a collection of names
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    if both := sorted(folders.intersection(names)):
+        raise UserError(f"{url}: {both[0]} is an object and a folder of others, which no disk can hold. Rename one.")
 
 
 def write_pin(pin: Path, url: str, objects: Objects) -> None:
     """Write the pin: one line an object, so that a diff shows what changed."""
     write_records(pin, {"url": url}, "objects", ([name, *state] for name, state in objects.items()))
+
+
+def files(pin: Path, chosen: Callable[[str], bool]) -> list[InputFile]:
+    """The files that a pin names and that are `chosen` by their names, fetched now unless they are there already."""
+    folder = materialise(pin)
+    url, objects = _read(pin)
+    one = Address(url, None, url.rstrip("/")).is_one(objects)
+    return files_below(folder, lambda name: name != RECORD and (one or chosen(name)))
 
 
 def materialise(pin: Path) -> Path:
@@ -70,11 +85,14 @@ def materialise(pin: Path) -> Path:
     _keep_only_current(growing, *wanted)
     url, objects = wanted
     missing = [name for name in objects if not (growing / name).exists()]
-    with explained(url), ThreadPoolExecutor(CONNECTIONS) as pool:
-        system, root = _opened(url)
-        fetch = partial(_fetch, system=system, root=root, objects=objects, folder=growing)
-        for _ in track(parallel.ordered_map(pool, fetch, missing), f"fetch {url}", len(missing)):
-            pass
+    with explained(url):
+        address = opened(url)
+        fetch = partial(_fetch, address=address, objects=objects, folder=growing)
+        with ThreadPoolExecutor(address.connections) as pool:
+            fetched = track(parallel.ordered_map(pool, fetch, missing), f"fetch {url}", len(missing))
+            unpacked = dict(zip(missing, fetched, strict=True))
+    sizes = _unpacked_sizes(growing) | {name: size for name, size in unpacked.items() if size is not None}
+    _write_record(growing, url, objects, sizes)
     if folder.exists():
         shutil.rmtree(folder)
     growing.rename(folder)
@@ -86,58 +104,71 @@ def _read(path: Path) -> tuple[str, Objects]:
     return values["url"], {name: (size, version) for name, size, version in values["objects"]}
 
 
+def _unpacked_sizes(folder: Path) -> dict[str, int]:
+    """The size here of what was laid down decompressed, by name, as the folder's record says."""
+    record = folder / RECORD
+    found: dict[str, int] = read_json(record, made_by="dvc repro").get("unpacked", {}) if record.exists() else {}
+    return found
+
+
+def _write_record(folder: Path, url: str, objects: Objects, unpacked: dict[str, int]) -> None:
+    head = {"url": url} | ({"unpacked": dict(sorted(unpacked.items()))} if unpacked else {})
+    write_records(folder / RECORD, head, "objects", ([name, *state] for name, state in objects.items()))
+
+
 def _is_whole(folder: Path, url: str, objects: Objects) -> bool:
     if not (folder / RECORD).exists() or _read(folder / RECORD) != (url, objects):
         return False
     present = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     del present[RECORD]
-    return present == {name: size for name, (size, _) in objects.items()}
+    return present == {name: size for name, (size, _) in objects.items()} | _unpacked_sizes(folder)
 
 
 def _keep_only_current(folder: Path, url: str, objects: Objects) -> None:
     """Remove what was fetched for another pin and is not the same in this one; then note what the rest belongs to."""
     before, known = _read(folder / RECORD) if (folder / RECORD).exists() else ("", {})
+    unpacked, kept = _unpacked_sizes(folder), {}
     for path in [path for path in folder.rglob("*") if path.is_file() and path != folder / RECORD]:
         name = path.relative_to(folder).as_posix()
-        size, _ = objects.get(name, (-1, ""))
+        size = unpacked.get(name, objects.get(name, (-1, ""))[0])
         if before != url or known.get(name) != objects.get(name) or path.stat().st_size != size:
             path.unlink()
-    write_pin(folder / RECORD, url, objects)
+        elif name in unpacked:
+            kept[name] = unpacked[name]
+    _write_record(folder, url, objects, kept)
 
 
-def _fetch(name: str, *, system: Any, root: str, objects: Objects, folder: Path) -> None:  # noqa: ANN401
-    """Fetch one object, compare it with the pin, and only then put it in its place."""
+def _fetch(name: str, *, address: Address, objects: Objects, folder: Path) -> int | None:
+    """Fetch one object, compare it with the pin, and only then put it in its place; returns its size if unpacked."""
     size, version = objects[name]
-    target = folder / name
+    target, place = folder / name, address.place(name, objects)
     part = target.with_name(f".{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    system.get_file(f"{root}/{name}", str(part))
-    came = part.stat().st_size, version
-    if version.startswith("md5Hash:"):
-        with part.open("rb") as file:
-            digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).digest()
-        came = came[0], f"md5Hash:{base64.b64encode(digest).decode()}"
-    elif (now := _version(system.info(f"{root}/{name}"))) != version:
-        came = came[0], now
-    if came != (size, version):
+    address.get(place, part)
+    found = address.state_now(place, part, version)
+    if found != (size, version):
         part.unlink()
         raise UserError(
-            f"{root}/{name} is not what was pinned: expected {size} bytes ({version}), came {came[0]} ({came[1]}). "
+            f"{place} is not what was pinned: expected {size} bytes ({version}), got {found[0]} ({found[1]}). "
             "If it was changed on purpose, take the change in with: aura source scan NAME"
         )
+    unpacked = _unpack(part, name) if address.is_encoded(place, part) else None
     part.rename(target)
+    return unpacked
 
 
-def _version(info: dict[str, Any]) -> str:
-    found = next((key for key in _VERSIONS if info.get(key)), None)
-    return f"{found}:{info[found]}" if found else ""
+def _unpack(part: Path, name: str) -> int | None:
+    """Put an object's content in the place of its stored bytes, if the name does not say that these are its content.
 
-
-def _opened(url: str) -> tuple[Any, str]:
-    """The file system behind a URL, and the place in it."""
-    prepare_gcsfs()
-    from fsspec.core import url_to_fs
-
-    system, root = url_to_fs(url)
-    system.invalidate_cache()
-    return system, str(root).rstrip("/")
+    A file that was compressed before it was uploaded (`posts.jsonl.gz`) often has the header, too, by mistake.
+    """
+    plain = part.with_name(f"{part.name}.plain")
+    with gzip.open(part) as packed, plain.open("wb") as content:
+        shutil.copyfileobj(packed, content)
+    with plain.open("rb") as content:
+        is_packed_still = content.read(2) == b"\x1f\x8b"
+    if name.lower().endswith(".gz") and not is_packed_still:
+        plain.unlink()
+        return None
+    plain.replace(part)
+    return part.stat().st_size

@@ -5,6 +5,7 @@ file system changes whenever it changes the content. DVC and git trust the same.
 """
 
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ HIDDEN = "hidden, left out"
 LEADS_OUT = "link out of the source, not followed"
 LINKED_FOLDER = "linked folder, not followed"
 UNREADABLE = "unreadable: "  # to this user, now: the file need not change to become readable
+_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _BLOCK = 1 << 20  # bytes hashed at a time
 _COARSEST_CLOCK = 2_000_000_000  # ns; how far a file system's clock may lag behind, or be rounded
 _HIDDEN_STARTS = (".", "~$")  # of names: .git, .ipynb_checkpoints, ._x of macOS, ~$x of Office
@@ -129,17 +131,42 @@ def chosen_by(kind: str, glob: str | None) -> Callable[[str], bool]:
     if glob is None:
         suffixes = SUFFIXES[kind]
         return lambda name: has_suffix(name, suffixes)
-    import re
-
     from fsspec.utils import glob_translate
 
-    matches = re.compile(glob_translate(glob)).match
+    matches = re.compile("|".join(map(glob_translate, alternatives(glob)))).match
     return lambda name: matches(name) is not None
 
 
 def names_hidden(glob: str | None) -> bool:
     """Whether a glob asks for hidden files itself, as in `.config/*.txt`."""
     return glob is not None and any(part.startswith(_HIDDEN_STARTS) for part in glob.split("/"))
+
+
+def alternatives(glob: str) -> list[str]:
+    """The globs without braces that one with them stands for (`{a,b}.txt`), each relative to the source's folder.
+
+    A slash at its end means all below that folder. Raises `UserError` for one that stands for more than 1,000.
+    """
+    waiting, found = [glob + "**" if glob.endswith("/") else glob], list[str]()
+    while waiting:
+        if len(waiting) + len(found) > 1000:
+            raise UserError(f"the glob {glob} stands for more than 1,000 others. Write a shorter one")
+        pattern = waiting.pop(0)
+        if braces := _BRACES.search(pattern):
+            before, after = pattern[: braces.start()], pattern[braces.end() :]
+            waiting += [before + choice + after for choice in braces[1].split(",")]
+        else:
+            found.append(re.sub(r"^(\./+)+", "", pattern))
+    return found
+
+
+def files_at(
+    path: Path, chosen: Callable[[str], bool], *, hidden: bool = False, links: Links = "inside"
+) -> list[InputFile]:
+    """What a source at `path` reads: that file, whatever its name, or the files of that folder that are `chosen`."""
+    if path.is_dir():
+        return files_below(path, chosen, hidden=hidden, links=links)
+    return [input_file(_shown(path.name), str(path))]
 
 
 def files_below(

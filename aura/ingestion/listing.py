@@ -5,7 +5,16 @@ from pathlib import Path
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import bucket, pins
-from aura.ingestion.input_files import HIDDEN, SUFFIXES, InputFile, chosen_by, files_below, input_file, names_hidden
+from aura.ingestion.input_files import (
+    HIDDEN,
+    SUFFIXES,
+    InputFile,
+    chosen_by,
+    files_at,
+    files_below,
+    input_file,
+    names_hidden,
+)
 from aura.ingestion.materialise import materialise
 from aura.ingestion.other_suffixes import found_instead
 from aura.ingestion.sample import sample_files
@@ -23,14 +32,13 @@ def list_files(source: Source, cache: Cache | None = None) -> list[InputFile]:
     if isinstance(source, SampleSource):
         return [input_file(name, str(path)) for name, path in sample_files(Path(source.path))]
     if pins.is_pin(Path(source.path)) and bucket.url_of(Path(source.path)):
-        chosen = chosen_by(source.kind, source.glob)
-        return files_below(bucket.materialise(Path(source.path)), lambda name: name != bucket.RECORD and chosen(name))
+        return bucket.files(Path(source.path), chosen_by(source.kind, source.glob))
     folder = pins.folder_of(Path(source.path))
     wanted = [source.glob] if source.glob else list(SUFFIXES[source.kind])
-    if not folder.is_dir():
+    if not folder.exists():
         raise UserError(f"No {wanted[0]} files found: the folder {folder} does not exist. {_remedy(folder)}")
     chosen, hidden = chosen_by(source.kind, source.glob), names_hidden(source.glob)
-    files = files_below(folder, chosen, hidden=hidden, links=source.links)
+    files = files_at(folder, chosen, hidden=hidden, links=source.links)
     if all(file.problem == HIDDEN for file in files):
         raise UserError(f"No {' or '.join(wanted)} files found in {folder}: {found_instead(folder)} {_remedy(folder)}")
     if pins.is_pin(Path(source.path)):

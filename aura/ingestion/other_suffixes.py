@@ -51,8 +51,13 @@ def advice(suffixes: list[str]) -> str:
 def found_instead(folder: Path) -> str:
     """What a folder holds in the place of what was sought, and what to do with it; one sentence or more."""
     files = files_below(folder, bool)
-    seen = Counter(suffix_of(file.name) for file in files if file.problem not in (HIDDEN, LINKED_FOLDER))
     hidden = sum(file.problem == HIDDEN for file in files)
+    return instead_of([file.name for file in files if file.problem not in (HIDDEN, LINKED_FOLDER)], hidden)
+
+
+def instead_of(names: list[str], hidden: int = 0) -> str:
+    """The same of files or objects with these names, and so many hidden ones."""
+    seen = Counter(map(suffix_of, names))
     if not seen:
         return f"it holds nothing but {hidden:,} hidden files or folders." if hidden else "it is empty."
     suffixes = [suffix for suffix, _ in seen.most_common()]

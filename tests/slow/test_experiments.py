@@ -62,3 +62,23 @@ def test_the_second_experiment_of_a_sweep_extracts_and_counts_nothing(project: P
     assert {frozenset(entry.parts) for entry in new} == {frozenset({"ids", "documents"}), frozenset({"table"})}
     # A table of units has no record, the counts of a shard have one.
     assert all(entry.record is None or "tokens" in entry.record for entry in new)
+
+
+def test_queued_experiments_keep_the_data_that_they_name(project: Project):
+    """Two in the queue, each of another corpus; what only they need outlives `aura gc`."""
+    cache = project.folder / ".dvc/cache"
+    kept = []
+    for number in (1, 2):
+        (project.folder / "data/extra").mkdir(exist_ok=True)
+        (project.folder / "data/extra/a.txt").write_text(f"only experiment {number} has this" * number)
+        project.run("dvc", "add", "-q", "data/extra")
+        project.run("git", "add", "-A")
+        kept += [
+            path for path in cache.rglob("*") if path.is_file() and f"experiment {number}".encode() in path.read_bytes()
+        ]
+        project.run("dvc", "exp", "run", "--queue", "-n", f"queued{number}", "-S", f"pretrain.steps={7 + number}")
+        project.run("git", "reset", "-q", "--hard")
+    assert len(kept) == 2
+    project.run("git", "stash", "list")
+    project.run("aura", "gc", "--delete", "--older-than", "0")
+    assert all(path.exists() for path in kept)
