@@ -92,7 +92,8 @@ KINDS = (
         r"PERMISSION_DENIED|permission '|' permission|not have (the )?permission|permission denied on|forbidden|"
         r"not authorized",
         "Your account may not do this. Ask for the role roles/tpu.admin in the project, and "
-        "roles/iam.serviceAccountUser for the workers' service account (for --tunnel-through-iap also roles/iap.tunnelResourceAccessor); "
+        "roles/iam.serviceAccountUser for the workers' service account (for --tunnel-through-iap also "
+        "roles/iap.tunnelResourceAccessor); "
         "`gcloud auth list` says which account you use.",
     ),
     Kind(
