@@ -84,7 +84,8 @@ KINDS = (
     ),
     Kind(
         "project",
-        r"project.*(property|must be set|is invalid|not found|failed to find)|find attribute \[project\]",
+        r"\bproject (property|id)\b|project \S+ (was )?not found|project .*(must be set|is invalid)|"
+        r"attribute \[project\]",
         "Say which project: PROJECT, --project, or gcloud config set project NAME",
     ),
     Kind(

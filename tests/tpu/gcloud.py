@@ -9,6 +9,7 @@ writing `trouble.json`, numbers being how often:
     {"refusal": "TEXT"}          refuses every request with this text
     {"lost_answer": 1}           queues the next request, and says that the service is not available
     {"fate": {"state": …}}       what becomes of requests in place of ACTIVE, as the REST reference words states
+    {"cancelled": 4}             how many looks at a request see it until it is gone
     {"half_made": 1}             how many machines of each slice have no address yet
     {"ssh": 3}                   fails the next three connections
     {"unavailable": 3}           fails the next three calls of any kind, as an overloaded service does
@@ -124,6 +125,9 @@ def describe_request(given) -> None:
         print('{"name": "cut off')
         return
     told["looks"] += 1
+    if told["looks"] > (wanted("cancelled") or 10**9):
+        request_file(given.request).unlink()
+        fail(given, f"NOT_FOUND: Resource '{given.request}' was not found")
     fate = wanted("fate")
     if told["state"] == "WAITING_FOR_RESOURCES" and told["looks"] >= READY_AFTER and fate:
         told |= {"state": fate["state"], "fate": fate}
@@ -165,7 +169,9 @@ def run_command(given) -> None:
     if trouble("mumble"):
         print("Welcome to Ubuntu\naura-worker-reply [null")
         return
-    environment = {**os.environ, "HOME": str(folder), "PATH": f"{CLOUD / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    system = CLOUD / "system"  # the programs of a bare machine, if a test has such machines
+    path = f"{CLOUD / 'bin'}{os.pathsep}{system if system.exists() else os.environ['PATH']}"
+    environment = {**os.environ, "HOME": str(folder), "PATH": path}
     done = subprocess.run(["bash", "-c", given.command], cwd=folder, env=environment, check=False)
     sys.exit(done.returncode)
 
