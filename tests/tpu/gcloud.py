@@ -194,7 +194,7 @@ def copy_files(given) -> None:
 def connect(given, node: str) -> Path:
     told = request_of(given, node)
     way = given.internal_ip or getattr(given, "tunnel_through_iap", False)
-    inside = not told["made"]["networkConfig"].get("enableExternalIps")
+    inside = not told["made"].get("networkConfig", {}).get("enableExternalIps")
     if trouble("ssh") or told["state"] != "ACTIVE" or (inside and not way):
         print("ssh: connect to host 10.0.0.2 port 22: Connection timed out", file=sys.stderr)
         sys.exit(255)
