@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from aura import console, libraries, params
+from aura.errors import UserError
 from aura.self_teaching_llm import distributed, pretrain
 
 OUTPUT, REPORTS = Path("models/lm"), Path("reports/pretrain")
@@ -18,6 +19,8 @@ def main() -> None:
     values = params.load()
     options = values.pretrain
     if options.where == "tpu":
+        if profile:
+            raise UserError("--profile traces a run on this machine; this one is on a pod. Set pretrain.where: local")
         from aura.tpu import stage  # decides no bytes: the pod runs this stage
 
         stage.pretrain_on_pod(values)

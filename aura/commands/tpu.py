@@ -2,34 +2,24 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from aura import console, params
+from aura.commands.tpu_options import FINDS, KIND, LAUNCHES, MAKES, takes
 from aura.errors import UserError
 from aura.tpu import launch as launching
+from aura.tpu import pod as pods
 from aura.tpu import settings as settling
 from aura.tpu.pod import Pod
-from aura.tpu.settings import Settings
+from aura.tpu.settings import Place, Settings
 
 app = typer.Typer(no_args_is_help=True, help="TPU pods: does a run fit there, and running it there.")
 
-Name = Annotated[str | None, typer.Option(help="Of the pod; else the variable NAME, else aura.")]
-Project = Annotated[str | None, typer.Option(help="Google Cloud project; else PROJECT, else gcloud's own.")]
-Zone = Annotated[str | None, typer.Option(help="Such as us-central2-b; else ZONE.")]
-AcceleratorName = Annotated[
-    str | None,
-    typer.Option(
-        "--accelerator", help="v4-32, v5e-16, v5p-128, v6e-16, …; else ACCELERATOR, else what the pod is, else v4-32."
-    ),
-]
-Slices = Annotated[int | None, typer.Option(help="How many of them; else SLICES, else 1.")]
-Spot = Annotated[
-    bool | None, typer.Option("--spot/--on-demand", help="Cheaper, may be taken away; else SPOT, else spot.")
-]
+Where = dict[str, Any]
 Size = Annotated[str | None, typer.Option("--model-size", help="Else MODEL_SIZE, else pretrain.size.")]
 SeqLen = Annotated[int | None, typer.Option(help="Tokens per sequence; else SEQ_LEN, else pretrain.seq_len.")]
 BatchSize = Annotated[int | None, typer.Option(help="Sequences per step; else BATCH_SIZE, else pretrain.batch_size.")]
@@ -40,9 +30,9 @@ Dataset = Annotated[str | None, typer.Option(help="Folder of token shards; else 
 
 
 @app.command("plan")
+@takes(KIND)
 def plan_run(
-    accelerator: AcceleratorName = None,
-    slices: Slices = None,
+    where: Where,
     model_size: Size = None,
     seq_len: SeqLen = None,
     batch_size: BatchSize = None,
@@ -61,8 +51,9 @@ def plan_run(
     """Say whether the run fits on a pod, by compiling its training step for one; no TPU is needed."""
     from aura.tpu import plan, report  # JAX, which no other command needs
 
-    where, changes = {"accelerator": accelerator, "slices": slices}, _run(model_size, seq_len, batch_size, steps)
-    settings = Settings(settling.place(where, os.environ), _changed(changes), settling.tokenizer(spm_model, os.environ))
+    place, changes = settling.place(where, os.environ), _run(model_size, seq_len, batch_size, steps)
+    run_on = settling.run_changes(params.load(), changes, os.environ, place.wanted.chips)
+    settings = Settings(place, run_on, settling.tokenizer(spm_model, os.environ))
     run, pieces, pod = settings.values.pretrain, settings.vocab_size, settings.place.wanted
     found, problem = None, None
     try:
@@ -79,45 +70,30 @@ def plan_run(
 
 
 @app.command("create")
-def create_pod(
-    name: Name = None,
-    project: Project = None,
-    zone: Zone = None,
-    accelerator: AcceleratorName = None,
-    slices: Slices = None,
-    spot: Spot = None,
-) -> None:
+@takes(FINDS, MAKES)
+def create_pod(where: Where) -> None:
     """Queue a request for a pod and wait until it is ready; it costs from then on."""
-    pod = _pod(name, project, zone, accelerator=accelerator, slices=slices, spot=spot)
+    pod = Pod.of(settling.place(where, os.environ))
     pod.create()
     console.out.print(f"{pod} is ready. It costs {pod.cost}", markup=False)
 
 
 @app.command("setup")
-def setup_pod(
-    name: Name = None,
-    project: Project = None,
-    zone: Zone = None,
-    accelerator: AcceleratorName = None,
-    slices: Slices = None,
-    spm_model: Tokenizer = None,
-) -> None:
+@takes(FINDS, MAKES)
+def setup_pod(where: Where, spm_model: Tokenizer = None) -> None:
     """Create the pod unless it is there; install the locked packages, and copy the project and the tokenizer."""
-    where = _where(name, project, zone) | {"accelerator": accelerator, "slices": slices}
-    settings = Settings(settling.place(where, os.environ), _changed({}), settling.tokenizer(spm_model, os.environ))
+    place = settling.place(where, os.environ)
+    settings = Settings(place, _changed(place, {}), settling.tokenizer(spm_model, os.environ))
+    settling.require_file(settings.tokenizer, made_by="dvc repro train_tokenizer")
     pod = Pod.of(settings.place)
     launching.bring_up(pod, settings)
     console.out.print(f"{pod} is set up. It costs {pod.cost}", markup=False)
 
 
 @app.command("launch")
+@takes(FINDS, MAKES, LAUNCHES)
 def launch_run(
-    name: Name = None,
-    project: Project = None,
-    zone: Zone = None,
-    accelerator: AcceleratorName = None,
-    slices: Slices = None,
-    spot: Spot = None,
+    where: Where,
     model_size: Size = None,
     seq_len: SeqLen = None,
     batch_size: BatchSize = None,
@@ -126,34 +102,25 @@ def launch_run(
     spm_model: Tokenizer = None,
     dataset: Dataset = None,
     output: Annotated[Path | None, typer.Option(help="Where the results go; models/pods/NAME when left out.")] = None,
-    plan: Annotated[
-        bool | None, typer.Option("--plan/--no-plan", help="Prove first that it fits; else PLAN, else yes.")
-    ] = None,
-    delete_on_exit: Annotated[
-        bool | None,
-        typer.Option("--delete-on-exit/--keep", help="The pod, however this ends; else DELETE_ON_EXIT, else not."),
-    ] = None,
     detach: Annotated[
         bool, typer.Option(help="Do not stay until the run ends; the same command again attaches.")
     ] = False,
 ) -> None:
     """Train on the pod; interrupted and repeated, this goes on with the same run."""
-    where = _where(name, project, zone) | {
-        "accelerator": accelerator,
-        "slices": slices,
-        "spot": spot,
-        "plan": plan,
-        "delete_on_exit": delete_on_exit,
-    }
+    place = settling.place(where, os.environ)
+    if detach and (place.delete_on_exit or output):
+        other = "--delete-on-exit (DELETE_ON_EXIT)" if place.delete_on_exit else "--output"
+        raise UserError(
+            f"--detach leaves before the run ends, so that {other} could do nothing. Leave out one of them."
+        )
     settings = Settings(
-        settling.place(where, os.environ),
-        _changed(_run(model_size, seq_len, batch_size, steps) | {"pretrain.learning_rate": lr}),
+        place,
+        _changed(place, _run(model_size, seq_len, batch_size, steps) | {"pretrain.learning_rate": lr}),
         settling.tokenizer(spm_model, os.environ),
         settling.tokens(dataset, os.environ),
     )
     if detach:
-        pod = Pod.of(settings.place)
-        launching.begin(pod, launching.Job.of(settings), settings, plan=settings.place.plan)
+        pod = launching.run_detached(settings)
         console.out.print(f"the run goes on on {pod}. It costs {pod.cost}", markup=False)
         return
     folder = output or Path("models/pods", settings.place.name)
@@ -162,65 +129,68 @@ def launch_run(
 
 
 @app.command("status")
-def show_status(name: Name = None, project: Project = None, zone: Zone = None) -> None:
+@takes(FINDS)
+def show_status(where: Where) -> None:
     """Say what is there and what it does."""
-    pod = _pod(name, project, zone)
-    state = pod.state()
-    console.out.print(f"{pod}: {state}", markup=False)
-    if state == "absent":
+    pod = _there(where)
+    now = pod.look()
+    console.out.print(f"{pod}: {now.state}" + (f" ({now.told})" if now.request else ""), markup=False)
+    if now.state == "absent":
         return
     console.out.print(f"it costs {pod.cost}", markup=False)
-    if state != "ready":
+    if now.state != "ready":
         return
     pod.prepare()
-    table = Table("worker", "address", "run", "state", "deaths", "last line of its log")
-    for worker, reply in zip(pod.workers(), pod.ask("status"), strict=True):
-        cells = (worker.index, worker.address, reply["key"] or "", reply["state"], reply.get("deaths", 0))
+    table = Table("worker", "address", "run", "process", "state", "deaths", "last line of its log")
+    for number, (worker, reply) in enumerate(zip(pod.workers(), pod.ask("status"), strict=True)):
+        process = reply.get("process")
+        cells = (
+            number, worker.address, reply["key"] or "", "" if process is None else process, reply["state"],
+            reply.get("deaths", 0),
+        )  # fmt: skip
         table.add_row(*map(str, cells), Text(reply.get("last", "")))
     console.out.print(table)
 
 
 @app.command("logs")
+@takes(FINDS)
 def show_logs(
-    name: Name = None,
-    project: Project = None,
-    zone: Zone = None,
-    worker: Annotated[int, typer.Option(min=0, help="Whose log, counted from 0 over all slices.")] = 0,
+    where: Where,
+    worker: Annotated[
+        int | None, typer.Option(min=0, help="Whose log, counted from 0 over all slices; else of process 0.")
+    ] = None,
     size: Annotated[int, typer.Option("--bytes", min=1, help="So much of its end.")] = 20_000,
 ) -> None:
     """Print the end of a worker's log."""
-    pod = _pod(name, project, zone)
+    pod = _there(where)
     workers = pod.workers()
-    if worker >= len(workers):
+    if worker is not None and worker >= len(workers):
         raise UserError(f"--worker: expected 0 to {len(workers) - 1}, came {worker}")
     pod.prepare()
-    chosen = workers[worker]
+    chosen = workers[(launching.first(pod.ask("status")) or 0) if worker is None else worker]
     console.out.print(pod.gcloud.ssh(chosen.node, chosen.index, "log", offset=-size)["text"], markup=False)
 
 
 @app.command("stop")
-def stop_run(name: Name = None, project: Project = None, zone: Zone = None) -> None:
+@takes(FINDS)
+def stop_run(where: Where) -> None:
     """End the run on the pod; the pod stays, and costs. Its checkpoints stay, too."""
-    pod = _pod(name, project, zone)
+    pod = _there(where)
     pod.prepare()
     stopped = sum(reply["stopped"] for reply in pod.ask("stop"))
     console.out.print(f"stopped {stopped} workers of {pod}. It still costs {pod.cost}", markup=False)
 
 
 @app.command("delete")
-def delete_pod(name: Name = None, project: Project = None, zone: Zone = None) -> None:
+@takes(FINDS)
+def delete_pod(where: Where) -> None:
     """Delete the pod and everything on it; nothing of it costs from then on."""
-    pod = _pod(name, project, zone)
-    pod.delete()
-    console.out.print(f"{pod} is gone", markup=False)
+    console.out.print(f"{pods.delete(settling.place(where, os.environ, by_name=True))} is gone", markup=False)
 
 
-def _where(name: str | None, project: str | None, zone: str | None) -> dict[str, object]:
-    return {"name": name, "project": project, "zone": zone}
-
-
-def _pod(name: str | None, project: str | None, zone: str | None, **others: object) -> Pod:
-    return Pod.of(settling.place(_where(name, project, zone) | others, os.environ))
+def _there(where: Where) -> Pod:
+    """The pod of a name, whatever it is."""
+    return Pod.of(settling.place(where, os.environ, by_name=True), by_name=True)
 
 
 def _run(model_size: str | None, seq_len: int | None, batch_size: int | None, steps: int | None) -> dict[str, object]:
@@ -232,5 +202,5 @@ def _run(model_size: str | None, seq_len: int | None, batch_size: int | None, st
     }
 
 
-def _changed(changes: dict[str, object]) -> params.Params:
-    return settling.run_changes(params.load(), changes, os.environ)
+def _changed(place: Place, changes: dict[str, object]) -> params.Params:
+    return settling.run_changes(params.load(), changes, os.environ, place.devices)

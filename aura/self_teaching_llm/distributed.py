@@ -3,18 +3,23 @@
     AURA_COORDINATOR=HOST:PORT AURA_PROCESSES=4 AURA_PROCESS=0   each process is told its place
     AURA_COORDINATOR=auto                                        a TPU pod, where JAX finds out by itself
 
+On a TPU a process gets its number (jax.process_index) from the slice, whatever AURA_PROCESS says. So each writes the
+number it got to AURA_PROCESS_FILE, if that is set: the launcher of a pod finds the process that writes results by it.
+
 A process that is lost or stopped is noticed by heartbeats, and the others end within seconds: JAX ends them, no
 exception can be caught. Whoever started them (`supervisor.py`, or the launcher of a pod) starts all again.
 """
 
 import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from aura import files
 from aura.errors import UserError
 
 HEARTBEAT = 10  # seconds without a sign of life after which a process counts as lost
@@ -29,6 +34,7 @@ def start() -> None:
     join = partial(jax.distributed.initialize, heartbeat_timeout_seconds=HEARTBEAT, initialization_timeout=MEETING)
     if coordinator == "auto":
         join()
+        tell_number()
         return
     try:
         processes, process = int(os.environ["AURA_PROCESSES"]), int(os.environ["AURA_PROCESS"])
@@ -38,6 +44,13 @@ def start() -> None:
             f"{os.environ.get('AURA_PROCESSES')!r} and {os.environ.get('AURA_PROCESS')!r}. Set or unset all three."
         ) from None
     join(coordinator, processes, process)
+    tell_number()
+
+
+def tell_number() -> None:
+    """Write which process of the run this is to AURA_PROCESS_FILE, if that is set, as {"process": 0}."""
+    if file := os.environ.get("AURA_PROCESS_FILE"):
+        files.write_json(Path(file), {"process": jax.process_index()})
 
 
 def meet(name: str) -> None:

@@ -3,13 +3,16 @@
 Every step may be repeated: the pod, the project's copy, the job and its checkpoints each say what they are, so a launch
 that is interrupted anywhere and made again finds what is there and goes on. A pod that is taken away is requested
 again, and the run resumes from its last checkpoint, which is why that must not lie on the pod.
+
+Process 0 of a run shows its progress and writes its results. On a TPU the slice says which worker runs it, so each
+worker is asked for the number of its process; the launcher's own numbers only say where the processes meet.
 """
 
 import hashlib
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +21,11 @@ from aura import console, files
 from aura.errors import UserError
 from aura.tpu import setup
 from aura.tpu.gcloud import Unreachable
-from aura.tpu.pod import Pod, Worker, pauses
-from aura.tpu.settings import TOKENIZER, Settings
+from aura.tpu.pod import Pod, Worker
+from aura.tpu.settings import PORT, TOKENIZER, Settings, require_file
 from aura.tpu.worker import Reply
 
-PORT = 8476  # of the coordinator: JAX's own choice on TPU VMs
+__all__ = ["PORT", "Job", "run"]
 PATIENCE = 5  # times in a row that a pod may fail to answer although it is said to be ready
 TAIL = 4000  # bytes of a log that is there already
 RESULTS = ["models/lm", "reports/pretrain"]
@@ -50,6 +53,8 @@ class Job:
                 "with it, and every worker needs the same folder."
             )
         files.require_folder(settings.tokens, made_by="dvc repro encode")
+        require_file(settings.tokens / "manifest.json", made_by="dvc repro encode")
+        require_file(settings.tokenizer, made_by="dvc repro train_tokenizer")
         digest = hashlib.sha256()
         for path in (settings.tokens / "manifest.json", settings.tokenizer):
             digest.update(files.sha256_file(path).encode())
@@ -62,22 +67,49 @@ class Job:
 
 def run(settings: Settings, folder: Path) -> None:
     """The whole of it: the plan, the pod, the run to its end, and the results into `folder`."""
-    pod, job = Pod.of(settings.place), Job.of(settings)
-    plan, silent = settings.place.plan, 0
+    job, pod = Job.of(settings), Pod.of(settings.place)
+
+    def whole(number: int) -> None:
+        begin(pod, job, settings, plan=settings.place.plan and number == 0)
+        follow(pod, job)
+        fetch(pod, folder)
+
     with leaving(pod, delete=settings.place.delete_on_exit):
-        while True:
-            try:
-                begin(pod, job, settings, plan=plan)
-                follow(pod, job)
-                fetch(pod, folder)
-            except Unreachable as error:
-                console.err.print(str(error), markup=False)
-                silent = silent + 1 if pod.state() == "ready" else 0
-                if silent == PATIENCE:
-                    raise
-                plan = False
-            else:
-                return
+        persist(pod, whole)
+
+
+def run_detached(settings: Settings) -> Pod:
+    """Have the run on the pod, and leave it there."""
+    job, pod = Job.of(settings), Pod.of(settings.place)
+    persist(pod, lambda number: begin(pod, job, settings, plan=settings.place.plan and number == 0))
+    return pod
+
+
+def persist(pod: Pod, work: Callable[[int], None]) -> None:
+    """Do `work`, which is told how often it was tried before, again whenever the pod is taken away under it.
+
+    Raises:
+        Unreachable: a pod that is there did not answer PATIENCE times in a row.
+    """
+    silent = 0
+    for number in pod.pauses():
+        try:
+            work(number)
+        except Unreachable as error:
+            silent = silent + 1 if answers_nothing(pod) else 0
+            if silent == PATIENCE:
+                raise
+            console.err.print(f"{error}\ntrying again", markup=False)
+        else:
+            return
+
+
+def answers_nothing(pod: Pod) -> bool:
+    """Whether a pod that is said to be ready, or the service that says so, does not answer: no new pod would help."""
+    try:
+        return pod.state() == "ready"
+    except Unreachable:
+        return True
 
 
 def begin(pod: Pod, job: Job, settings: Settings, *, plan: bool) -> None:
@@ -123,23 +155,43 @@ def launch(pod: Pod, job: Job, settings: Settings) -> None:
     start(pod, job)
 
 
-def start(pod: Pod, job: Job) -> None:
-    """Start the job on every worker where it neither runs nor has ended well."""
+def start(pod: Pod, job: Job, *, again: bool = False) -> None:
+    """Start the job on every worker where it neither runs nor has ended well; with `again`, on the latter, too.
+
+    One that is started beside others that run meets them where they do.
+    """
     workers = pod.workers()
+    running = [reply for reply in pod.ask("status") if reply["state"] == "running" and reply["key"] == job.key]
+    meeting = next((reply["coordinator"] for reply in running if reply.get("coordinator")), None)
 
     def start_one(worker: Worker) -> Reply:
         number = workers.index(worker)
         environment = {
-            "AURA_COORDINATOR": f"{workers[0].address}:{PORT}",
+            "AURA_COORDINATOR": meeting or f"{workers[0].address}:{pod.port}",
             "AURA_PROCESSES": str(len(workers)),
             "AURA_PROCESS": str(number),
         }
         return pod.gcloud.ssh(
             worker.node, worker.index, "start",
-            key=job.key, command=job.command, environment=environment,
+            key=job.key, command=job.command, environment=environment, again=again,
         )  # fmt: skip
 
     refuse_another(pod, job, [reply.get("refused") for reply in pod.each(start_one)])
+
+
+def first(replies: list[Reply]) -> int | None:
+    """The number of the worker on which process 0 of the run is, by their replies to `status`; None if not known yet.
+
+    A job of which no process tells its number, though all have ended, is none of JAX: its numbers are the launcher's.
+    """
+    told = [reply.get("process") for reply in replies]
+    if 0 in told:
+        return told.index(0)
+    return (
+        0
+        if all(reply["state"] == "done" and number is None for reply, number in zip(replies, told, strict=True))
+        else None
+    )
 
 
 def require_fit(pod: Pod, settings: Settings) -> None:
@@ -155,8 +207,9 @@ def refuse_another(pod: Pod, job: Job, running: list[str | None]) -> None:
     for number, key in enumerate(running):
         if key not in (None, job.key):
             raise UserError(
-                f"worker {number} of {pod} is busy with another run ({key}; this one is {job.key}). "
-                f"End it with `aura tpu stop --name {pod.name}`, or give this run a pod of its own: NAME, --name."
+                f"worker {number} of {pod} is busy with another run ({key}; this one is {job.key}: other code, params, "
+                f"tokens or tokenizer). End it with `aura tpu stop --name {pod.name}`, or give this run a pod of its "
+                "own: NAME, --name."
             )
 
 
@@ -167,36 +220,55 @@ def follow(pod: Pod, job: Job) -> None:
         Unreachable: the pod was taken away, or does not answer.
         UserError: the run failed, or somebody stopped it.
     """
-    offset = -TAIL
-    for _ in pauses():
+    shown, offset = None, -TAIL
+    for _ in pod.pauses():
         replies = pod.ask("status")
-        offset = show_log(pod, offset)
+        number = first(replies)
+        if number != shown:
+            shown, offset = number, -TAIL
+        offset = show_log(pod, offset, number or 0)
         states = [reply["state"] for reply in replies]
-        if replies[0]["state"] == "done" and replies[0]["key"] == job.key:
+        ended = [reply["state"] == "done" and reply["key"] == job.key for reply in replies]
+        if all(ended) or (number is not None and ended[number]):
             return
         if "failed" in states:
             number = states.index("failed")
             raise UserError(
-                f"the run failed on worker {number} of {pod}, {replies[number]['deaths']} times in a row: "
-                f"{replies[number]['last']}\nSee: aura tpu logs --worker {number}. Mend the cause, then launch again."
+                f"the run failed on worker {number} of {pod}, {replies[number].get('deaths')} times in a row: "
+                f"{replies[number].get('last')}\nSee: aura tpu logs --worker {number}. Fix the cause, then launch "
+                "again."
             )
         if "stopped" in states:
             raise UserError(f"the run on {pod} was stopped. Launch again to go on from its last checkpoint.")
-        if any(reply["state"] != "running" or reply["key"] != job.key for reply in replies):
+        if any(reply["state"] not in ("running", "done") or reply["key"] != job.key for reply in replies):
             start(pod, job)  # a worker came back without it
+        if any(ended) and any(reply["state"] == "running" and reply.get("process") is None for reply in replies):
+            start(pod, job, again=True)  # it died after others had ended, and waits for them
 
 
 def bring_up(pod: Pod, settings: Settings) -> None:
-    """Have the pod, with all that a run needs on it."""
-    pod.create()
-    setup.setup(pod, settings)
+    """Have the pod, with all that a run needs on it; one that is taken away meanwhile is requested again.
+
+    Raises:
+        Unreachable: it was taken away PATIENCE times, or does not answer.
+    """
+    for number in pod.pauses():
+        pod.create()
+        try:
+            setup.setup(pod, settings)
+        except Unreachable as error:
+            if number + 1 == PATIENCE or answers_nothing(pod):
+                raise
+            console.err.print(f"{error}; {pod} was not yet set up", markup=False)
+        else:
+            return
 
 
-def show_log(pod: Pod, offset: int) -> int:
-    """Print what the first worker's log has beyond `offset` bytes; how far it goes now."""
-    first = pod.workers()[0]
+def show_log(pod: Pod, offset: int, number: int) -> int:
+    """Print what a worker's log has beyond `offset` bytes; how far it goes now."""
+    chosen = pod.workers()[number]
     while True:
-        reply = pod.gcloud.ssh(first.node, first.index, "log", offset=offset)
+        reply = pod.gcloud.ssh(chosen.node, chosen.index, "log", offset=offset)
         for line in reply["text"].splitlines():
             console.err.print(line, markup=False)
         if not reply["text"]:
@@ -206,11 +278,17 @@ def show_log(pod: Pod, offset: int) -> int:
 
 def fetch(pod: Pod, folder: Path) -> None:
     """Bring the results of a run that has ended well into `folder`, in place of what is there; then end its workers."""
-    first = pod.workers()[0]
-    packed = pod.gcloud.ssh(first.node, first.index, "pack", paths=RESULTS, archive=RESULTS_ARCHIVE)
+    number = first(pod.ask("status"))
+    if number is None:
+        raise UserError(
+            f"the run on {pod} has ended, but no worker says that it was process 0, which has the results. See: "
+            "aura tpu status"
+        )
+    chosen = pod.workers()[number]
+    packed = pod.gcloud.ssh(chosen.node, chosen.index, "pack", paths=RESULTS, archive=RESULTS_ARCHIVE)
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch, RESULTS_ARCHIVE)
-        pod.gcloud.fetch(first.node, first.index, RESULTS_ARCHIVE, archive)
+        pod.gcloud.fetch(chosen.node, chosen.index, RESULTS_ARCHIVE, archive)
         if files.sha256_file(archive) != packed["sha256"]:
             raise UserError(f"the results of {pod} were damaged on their way. Run the same command again.")
         with tarfile.open(archive) as tar:

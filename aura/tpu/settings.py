@@ -1,11 +1,14 @@
 """What a launch is about: the pod, from options and environment variables, and the run, from params.yaml and them.
 
 Where a run takes place is no part of what comes out, and differs from one person to the next: so the pod is not in
-params.yaml. The variables are the guide's NAME, PROJECT and ZONE, and ACCELERATOR, SLICES, SPOT, PLAN, DELETE_ON_EXIT.
-MODEL_SIZE, SEQ_LEN, BATCH_SIZE, STEPS and LR change the run, SPM_MODEL and DATASET what it reads; the stage `pretrain`
-takes none of these: what decides its outputs must be where DVC sees it. An option goes before its variable.
+params.yaml. Each attribute of `Place` has an option, and a variable of that name in capitals. MODEL_SIZE, SEQ_LEN,
+BATCH_SIZE, STEPS and LR change the run, SPM_MODEL and DATASET what it reads; the stage `pretrain` refuses these where
+they say something else than params.yaml: what decides its outputs must be where DVC sees it. An option goes before its
+variable. Variables of older launch scripts are taken over or refused (`old_variables.py`).
 """
 
+import dataclasses
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +16,14 @@ from typing import Annotated
 
 from pydantic import Field
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from aura import params
 from aura.errors import UserError
 from aura.section import Section, checked
 from aura.tokenizer.vocabulary_size import NAMED
+from aura.tpu import old_variables
+from aura.tpu.access import Access
 from aura.tpu.topology import Accelerator, accelerator
 
 RUN_VARIABLES = {
@@ -28,6 +34,22 @@ RUN_VARIABLES = {
     "LR": "pretrain.learning_rate",
 }
 TOKENIZER, TOKENS = Path("models/spm/spiece.model"), Path("data/tokens")
+BY_NAME = (
+    "name",
+    "project",
+    "zone",
+    "internal_ips",
+    "tunnel_through_iap",
+)  # what finds and reaches a pod that is there
+PORT = 8476  # JAX's own choice on TPU VMs
+SWITCH = {"1": True, "yes": True, "on": True, "0": False, "no": False, "off": False}
+
+ResourceName = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9:._/-]*[a-z0-9])?$")]  # alone, or projects/…/NAME
+Account = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*@[a-zA-Z0-9][a-zA-Z0-9.-]*$")]
+Labels = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}(,[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63})*$")
+]
+Tags = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?(,[a-z]([a-z0-9-]{0,61}[a-z0-9])?)*$")]
 
 
 class Place(Section):
@@ -42,6 +64,8 @@ class Place(Section):
         spot: whether it may be taken away at any time, for a lower price; the run resumes on the next one.
         plan: whether to prove that the run fits before anything is created.
         delete_on_exit: whether to delete the pod when a launch ends, for whatever reason.
+        port: of the first worker, where the processes of a run meet.
+        internal_ips, …, valid_until_duration: as `Access` describes them.
     """
 
     name: str = Field("aura", pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")
@@ -52,11 +76,33 @@ class Place(Section):
     spot: bool = True
     plan: bool = True
     delete_on_exit: bool = False
+    port: int = Field(PORT, ge=1024, le=65535)
+    internal_ips: bool = False
+    tunnel_through_iap: bool = False
+    network: ResourceName | None = None
+    subnetwork: ResourceName | None = None
+    service_account: Account | None = None
+    reserved: bool = False
+    reservation: ResourceName | None = None
+    labels: Labels | None = None
+    tags: Tags | None = None
+    runtime_version: Annotated[str, Field(pattern=r"^(tpu-|v[0-9]+-)[a-z0-9.-]*[a-z0-9]$")] | None = None
+    valid_until_duration: Annotated[str, Field(pattern=r"^([0-9]+[smhdw])+$")] | None = None
+
+    @property
+    def access(self) -> Access:
+        """Where the pod is placed and how it is reached."""
+        return Access(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Access)})
 
     @property
     def wanted(self) -> Accelerator:
         """What a new pod is made of."""
         return accelerator(self.accelerator or "v4-32", self.slices)
+
+    @property
+    def devices(self) -> int | None:
+        """JAX's devices of the whole pod; None where it may be one that is there already, of another kind."""
+        return None if self.accelerator is None else self.wanted.chips
 
 
 @dataclass(frozen=True)
@@ -97,29 +143,93 @@ class Settings:
         return Tokenizer.load(self.tokenizer).vocab_size
 
 
-def place(options: Mapping[str, object | None], environment: Mapping[str, str]) -> Place:
+def place(options: Mapping[str, object | None], environment: Mapping[str, str], *, by_name: bool = False) -> Place:
     """The pod that options (by an attribute's name; None if left out) and variables describe.
 
+    With `by_name`, only what finds a pod is read, so that no other variable keeps anyone from looking at it or from
+    deleting it.
+
     Raises:
-        UserError: a value is none that it could be; the message names it.
+        UserError: a value is none that it could be, or two contradict each other; the message names them.
     """
-    names = Place.model_fields
-    values: dict[str, object] = {name: _value(text) for name in names if (text := environment.get(name.upper()))}
+    if not by_name:
+        old_variables.refuse(environment)
+        environment = old_variables.renamed(environment)
+    names = BY_NAME if by_name else tuple(Place.model_fields)
+    values: dict[str, object] = {name: _value(name, text) for name in names if (text := environment.get(name.upper()))}
     values |= {name: value for name, value in options.items() if value is not None}
+    reserved = values.get("reserved") or values.get("reservation")
+    if reserved and values.setdefault("spot", False) is not False:
+        raise UserError("a reservation has no spot machines. Leave out --spot (SPOT), or --reserved and --reservation")
     return checked(Place, values, "the pod (options, or variables in capitals)")
 
 
 def run_changes(
-    given: params.Params, options: Mapping[str, object | None], environment: Mapping[str, str]
+    given: params.Params,
+    options: Mapping[str, object | None],
+    environment: Mapping[str, str],
+    devices: int | None = None,
 ) -> params.Params:
-    """params.yaml with what options (by a key such as `pretrain.steps`) and variables change of the run."""
-    changes = {key: _value(environment[name]) for name, key in RUN_VARIABLES.items() if environment.get(name)}
-    return params.changed(given, changes | {key: value for key, value in options.items() if value is not None})
+    """params.yaml with what options (by a key such as `pretrain.steps`) and variables change of the run.
+
+    Arguments:
+        devices: of the pod, which PER_DEVICE_BATCH needs; None if not known.
+    """
+    options = {key: value for key, value in options.items() if value is not None}
+    changes: dict[str, object] = {
+        "pretrain.precision": old_variables.precision(environment),
+        "pretrain.checkpoint_folder": old_variables.checkpoint_folder(environment),
+    }
+    if "pretrain.batch_size" not in options:
+        changes["pretrain.batch_size"] = old_variables.batch_size(environment, devices)
+    changes = {key: value for key, value in changes.items() if value is not None}
+    changes |= {key: _number(environment[name]) for name, key in RUN_VARIABLES.items() if environment.get(name)}
+    return params.changed(given, changes | options)
+
+
+def refuse_run_variables(given: params.Params, environment: Mapping[str, str], devices: int | None) -> None:
+    """Stop if a variable would change the run that params.yaml describes: a stage runs what DVC has a record of."""
+    asked = run_changes(given, {}, environment, devices)
+    if asked.pretrain != given.pretrain:
+        changed = {
+            key: value
+            for key, value in asked.pretrain.model_dump(mode="json").items()
+            if value != given.pretrain.model_dump(mode="json")[key]
+        }
+        settings = " ".join(f"-S pretrain.{key}={value}" for key, value in changed.items())
+        raise UserError(
+            "variables say something else of the run than params.yaml, and DVC would not know it. "
+            f"Run: dvc exp run {settings}; or unset {', '.join(_run_variables(environment))}"
+        )
+    for name, expected in (("SPM_MODEL", TOKENIZER), ("DATASET", TOKENS)):
+        value = environment.get(name)
+        if value and Path(value).resolve() != expected.resolve():
+            raise UserError(
+                f"{name}={value} is set, but the stage reads {expected}, which DVC tracks. Unset {name}, or run: "
+                "aura tpu launch"
+            )
+
+
+def _run_variables(environment: Mapping[str, str]) -> list[str]:
+    return [name for name in (*RUN_VARIABLES, "DTYPE", "PER_DEVICE_BATCH", "CKPT_OUT") if environment.get(name)]
 
 
 def tokenizer(option: str | None, environment: Mapping[str, str]) -> Path:
-    """The SentencePiece model file that --spm-model, SPM_MODEL or else the pipeline names."""
-    return Path(option or environment.get("SPM_MODEL") or TOKENIZER)
+    """The SentencePiece model file that --spm-model, SPM_MODEL or else the pipeline names.
+
+    Raises:
+        UserError: one is named that is not there; the pipeline's own may yet be made.
+    """
+    named = option or environment.get("SPM_MODEL")
+    if named and named != str(TOKENIZER):
+        require_file(Path(named), made_by="dvc repro train_tokenizer")
+    return Path(named or TOKENIZER)
+
+
+def require_file(path: Path, made_by: str) -> None:
+    """Stop unless there is such a file, before anything is rented for it."""
+    if not path.is_file():
+        raise UserError(f"expected the file {path}, found none. Name one that is there, or make it: {made_by}")
 
 
 def tokens(option: str | None, environment: Mapping[str, str]) -> Path:
@@ -133,7 +243,18 @@ def tokens(option: str | None, environment: Mapping[str, str]) -> Path:
     return path
 
 
-def _value(text: str) -> object:
+def _value(name: str, text: str) -> object:
+    """A variable's text as an attribute of `Place` wants it: a number or a switch where it is one, otherwise as is."""
+    kind = typing.get_type_hints(Place)[name]
+    if kind is bool:
+        return SWITCH.get(text.lower(), _number(text.lower()))
+    return _number(text) if kind is int else text
+
+
+def _number(text: str) -> object:
     """A variable's text as YAML would read it: a number or a truth value where it looks like one."""
-    value: object = YAML(typ="safe").load(text)
+    try:
+        value: object = YAML(typ="safe").load(text)
+    except YAMLError:
+        return text
     return value if isinstance(value, int | float) else text

@@ -7,6 +7,7 @@ bytes for the same files, so their hashes say what a worker has.
 import io
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,23 +16,48 @@ from ruamel.yaml import YAML
 from aura import console, files, params
 from aura.errors import UserError
 from aura.tpu.pod import Pod
-from aura.tpu.settings import TOKENIZER, TOKENS, Settings
+from aura.tpu.settings import TOKENIZER, TOKENS, Settings, require_file
 
 REQUIREMENTS = ["requirements.txt", "requirements-tpu.txt"]
 CODE = ["aura", "stages"]
 ARCHIVE = "aura_archive.tar"
+PATIENCE = 450  # pauses of gcloud's for which a worker's package manager may be busy: 15 minutes
 
 
 def setup(pod: Pod, settings: Settings) -> None:
     """Bring project, environment and tokenizer to every worker; again and again costs little."""
+    require_file(settings.tokenizer, made_by="dvc repro train_tokenizer")
     pod.prepare()
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch, ARCHIVE)
         write_archive(archive, project_files(settings.values))
         send_archive(pod, archive, replace=CODE)
     console.err.print(f"installing the locked packages on {pod.accelerator.hosts} workers", markup=False)
-    pod.ask("install", requirements=REQUIREMENTS)
+    install(pod)
     send_inputs(pod, {TOKENIZER: settings.tokenizer})
+
+
+def install(pod: Pod) -> None:
+    """Install the locked packages on every worker, waiting for a package manager that is still busy after the boot.
+
+    Raises:
+        UserError: it is busy for longer than PATIENCE, or the installation fails.
+    """
+    began, told = time.monotonic(), ""
+    for _ in pod.pauses():
+        obstacles = [reply.get("obstacle") for reply in pod.ask("install", requirements=REQUIREMENTS)]
+        blocked = [number for number, obstacle in enumerate(obstacles) if obstacle]
+        if not blocked:
+            return
+        said = f"{len(blocked)} workers cannot install yet; worker {blocked[0]} says: {obstacles[blocked[0]]}"
+        if time.monotonic() - began > PATIENCE * pod.gcloud.pause:
+            raise UserError(
+                f"{said}\nThis has not changed for {time.monotonic() - began:.0f} s. Run the same command again later; "
+                "or look there: gcloud compute tpus tpu-vm ssh"
+            )
+        if said != told:
+            told = said
+            console.err.print(f"{said}; waiting for it", markup=False)
 
 
 def send_tokens(pod: Pod, tokens: Path) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from aura import console, files, params
 from aura.tpu import launch
-from aura.tpu.settings import Settings, place
+from aura.tpu.settings import Settings, place, refuse_run_variables
 
 
 def pretrain_on_pod(values: params.Params) -> None:
-    """Run the stage on the pod that NAME, ZONE and ACCELERATOR describe, and stay until it has ended."""
-    settings = Settings(place({}, os.environ), values)
+    """Run the stage on the pod that NAME, ZONE, ACCELERATOR and the like describe, and stay until it has ended."""
+    where = place({}, os.environ)
+    refuse_run_variables(values, os.environ, where.devices)
+    settings = Settings(where, values)
     launch.run(settings, Path())
     metrics = files.read_json(Path("reports/pretrain/metrics.json"), made_by="dvc repro pretrain")
     checkpoint = files.read_json(Path("models/lm/checkpoint.json"), made_by="dvc repro pretrain")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from aura.errors import UserError
 
 GIB = 2**30
-NAME = re.compile(r"^(v[0-9]+[a-z]*)-([0-9]+)$")
+NAME = re.compile(r"^(v[0-9]+[a-z]*)-([0-9]{1,9})$")
+ELSEWHERE = re.compile(r"^(tpu|v)7x?\b|^ironwood")  # sold through Compute Engine and GKE only
 ALIASES = {"v5litepod": "v5e", "v5lite": "v5e"}
 CUBE = 64  # chips of a 4x4x4 cube, of which larger v4 and v5p slices are made
 
@@ -130,13 +131,20 @@ def accelerator(name: str, slices: int = 1) -> Accelerator:
     """
     if slices < 1:
         raise UserError(f"slices: expected 1 or more, came {slices}")
-    found = NAME.match(name.strip().lower())
+    asked = name.strip().lower()
+    if ELSEWHERE.match(asked):
+        raise UserError(
+            _unknown(name, "TPU7x and later are only had through Compute Engine or GKE, which it does not use")
+        )
+    found = NAME.match(asked)
     if not found:
         raise UserError(_unknown(name, "expected a name such as v4-32, v5e-16, v5p-128 or v6e-16"))
     family, number = ALIASES.get(found[1], found[1]), int(found[2])
     if family not in GENERATIONS:
-        near = difflib.get_close_matches(family, GENERATIONS, n=1, cutoff=0)[0]
-        raise UserError(_unknown(name, f"expected one of {', '.join(GENERATIONS)}; nearest: {near}-{number}"))
+        close = difflib.get_close_matches(family, GENERATIONS, n=1)
+        near = [f"{each}-{number}" for each in close if number in _sizes(GENERATIONS[each])]
+        hint = f"; nearest: {near[0]}" if near else ""
+        raise UserError(_unknown(name, f"expected one of {_ranges()}{hint}"))
     generation = GENERATIONS[family]
     sizes = _sizes(generation)
     if number not in sizes:
@@ -150,7 +158,16 @@ def accelerator(name: str, slices: int = 1) -> Accelerator:
 
 
 def _unknown(name: str, reason: str) -> str:
-    return f"no TPU is called {name!r}: {reason}. The names are listed by: gcloud compute tpus accelerator-types list"
+    return (
+        f"aura knows no TPU called {name[:40]!r}: {reason}. Google's names are listed by: gcloud compute tpus "
+        "accelerator-types list"
+    )
+
+
+def _ranges() -> str:
+    """The smallest and the largest slice of every generation."""
+    sizes = {name: _sizes(generation) for name, generation in GENERATIONS.items()}
+    return ", ".join(f"{name}-{min(known)} to {name}-{max(known)}" for name, known in sizes.items())
 
 
 def _sizes(generation: Generation) -> list[int]:

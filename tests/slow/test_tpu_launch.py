@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,23 +13,27 @@ from aura.tpu import launch, setup
 from aura.tpu.launch import Job
 from aura.tpu.pod import Pod
 from aura.tpu.settings import Settings
+from aura.tpu.topology import accelerator
 from tests.tpu import gcloud as standin
 from tests.tpu.conftest import Cloud
 
 pytestmark = pytest.mark.slow
 
-# Says where it is, and ends well when the shared folder has a file `end`.
+# Says where it is and its number, as a process of JAX does, and ends well when the shared folder has a file `end`.
 PROGRAM = """
-import os, pathlib, sys, time
+import json, os, pathlib, sys, time
 shared = pathlib.Path(sys.argv[1])
 me = os.environ["AURA_PROCESS"]
 (shared / f"started-{me}-{os.getpid()}").touch()
+pathlib.Path(os.environ["AURA_PROCESS_FILE"]).write_text(json.dumps({"process": int(me)}))
 print("process", me, "of", os.environ["AURA_PROCESSES"], "at", os.environ["AURA_COORDINATOR"], flush=True)
 while not (shared / "end").exists():
     time.sleep(0.05)
-for name in ("models/lm", "reports/pretrain"):
-    os.makedirs(name, exist_ok=True)
-    pathlib.Path(name, "result").write_text(me)
+if me == "0":  # as in a run of JAX: the first process writes, and may be the last to end
+    time.sleep(1)
+    for name in ("models/lm", "reports/pretrain"):
+        os.makedirs(name, exist_ok=True)
+        pathlib.Path(name, "result").write_text(me)
 """
 
 
@@ -70,6 +75,96 @@ def test_a_run_goes_from_nothing_to_its_results(launched: Pod, job: Job, shared:
     launch.fetch(launched, tmp_path / "results")
     assert (tmp_path / "results/models/lm/result").read_text() == "0"
     assert (tmp_path / "results/reports/pretrain/result").read_text() == "0"
+
+
+def test_results_and_log_are_those_of_process_0_wherever_the_slice_puts_it(
+    pod: Pod,
+    job: Job,
+    settings: Settings,
+    cloud: Cloud,
+    shared: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    cloud.order([1, 0])
+    launch.bring_up(pod, settings)
+    launch.launch(pod, job, settings)
+    wait_for(lambda: started(shared, 0) and started(shared, 1))
+    assert [reply["process"] for reply in pod.ask("status")] == [1, 0]
+    (shared / "end").touch()
+    launch.follow(pod, job)
+    launch.fetch(pod, tmp_path / "results")
+    assert (tmp_path / "results/models/lm/result").read_text() == "0"
+    assert "process 0 of 2" in capsys.readouterr().err
+
+
+def test_process_0_is_found_again_after_a_restart_that_puts_it_elsewhere(
+    launched: Pod, job: Job, cloud: Cloud, shared: Path, tmp_path: Path
+):
+    wait_for(lambda: started(shared, 0) and started(shared, 1))
+    cloud.order([1, 0])
+    for pid in (started(shared, 0)[0], started(shared, 1)[0]):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(started(shared, 0)) == len(started(shared, 1)) == 2)
+    (shared / "end").touch()
+    launch.follow(launched, job)
+    launch.fetch(launched, tmp_path / "results")
+    assert (tmp_path / "results/models/lm/result").read_text() == "0"
+
+
+def test_process_0_of_several_slices_is_found(
+    pod: Pod, job: Job, settings: Settings, cloud: Cloud, shared: Path, tmp_path: Path
+):
+    sliced = replace(pod, accelerator=accelerator("v4-8", slices=2))
+    cloud.order([1, 0])
+    launch.bring_up(sliced, settings)
+    launch.launch(sliced, job, settings)
+    (shared / "end").touch()
+    launch.follow(sliced, job)
+    launch.fetch(sliced, tmp_path / "results")
+    assert (tmp_path / "results/models/lm/result").read_text() == "0"
+    sliced.delete()
+
+
+def test_a_worker_that_comes_back_meets_the_others_where_they_do(launched: Pod, job: Job, cloud: Cloud, shared: Path):
+    wait_for(lambda: started(shared, 0) and started(shared, 1))
+    meeting = launched.ask("status")[0]["coordinator"]
+    for pid in standin.processes_of(cloud.home(1)):
+        os.kill(pid, signal.SIGKILL)
+    launch.start(replace(launched, port=9999), job)
+    wait_for(lambda: len(started(shared, 1)) == 2)
+    assert [reply["coordinator"] for reply in launched.ask("status")] == [meeting, meeting]
+
+
+def supervisors(cloud: Cloud, index: int) -> list[int]:
+    return [
+        pid
+        for pid in standin.processes_of(cloud.home(index))
+        if b"supervise" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_job_ends_with_its_supervisor(launched: Pod, cloud: Cloud, shared: Path, number: int):
+    wait_for(lambda: started(shared, 0) and started(shared, 1))
+    (supervisor,) = supervisors(cloud, 1)
+    os.kill(supervisor, number)
+    wait_for(lambda: not standin.processes_of(cloud.home(1)))
+    assert [reply["state"] for reply in launched.ask("status")] == ["running", "killed"]
+
+
+def test_stopping_ends_what_a_killed_supervisor_left(launched: Pod, cloud: Cloud, shared: Path):
+    wait_for(lambda: started(shared, 0) and started(shared, 1))
+    (supervisor,) = supervisors(cloud, 1)
+    environment = dict(
+        pair.split("=", 1) for pair in Path(f"/proc/{supervisor}/environ").read_text().split("\0") if "=" in pair
+    )
+    orphan = subprocess.Popen(["sleep", "1000"], env=environment, start_new_session=True)
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: launched.ask("status")[1]["state"] == "killed")
+    assert [reply["stopped"] for reply in launched.ask("stop")] == [True, True]
+    assert orphan.wait(timeout=20) < 0
+    assert [reply["state"] for reply in launched.ask("status")] == ["stopped", "stopped"]
 
 
 def test_every_worker_is_told_its_place(launched: Pod, cloud: Cloud, shared: Path):

@@ -1,5 +1,6 @@
 """The stand-in cloud, and a small project that can be launched there."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.conftest import REPOSITORY
 # What a worker has as python3.11: the environment of the tests stands for the one that pip would make. `pip install`
 # checks what it is asked for, and that the locked versions are the ones at hand; libtpu has no use on a CPU.
 PYTHON = """#!{python}
-import importlib.metadata, os, re, sys
+import importlib.metadata, json, os, re, sys
 arguments = sys.argv[1:]
 if arguments[:2] == ["-m", "venv"]:
     os.makedirs(arguments[-1] + "/bin", exist_ok=True)
@@ -29,6 +30,10 @@ elif arguments[:3] == ["-m", "pip", "install"]:
             if package in ("jax", "jaxlib", "numpy"):
                 assert importlib.metadata.version(package) == version, package
 else:
+    # A TPU slice numbers its processes as it likes: order.json has the number of the process that gets each number.
+    order = os.path.join(os.environ.get("STANDIN_CLOUD", ""), "order.json")
+    if "AURA_PROCESS" in os.environ and os.path.exists(order):
+        os.environ["AURA_PROCESS"] = str(json.load(open(order))[int(os.environ["AURA_PROCESS"])])
     os.execv("{python}", ["{python}", *arguments])
 """
 
@@ -55,6 +60,10 @@ class Cloud:
 
     def trouble(self, text: str) -> None:
         (self.folder / "trouble.json").write_text(text)
+
+    def order(self, numbers: list[int]) -> None:
+        """Which process of a run each worker becomes, whatever the launcher numbers it."""
+        (self.folder / "order.json").write_text(json.dumps(numbers))
 
     def calls(self) -> list[str]:
         return (self.folder / "calls.jsonl").read_text().splitlines()

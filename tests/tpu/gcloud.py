@@ -2,8 +2,19 @@
 
 A folder (variable STANDIN_CLOUD) is the cloud: `requests/NAME.json` for each queued resource, and `workers/NODE/I`, the
 home folder of a worker. `ssh` runs the command with a shell there, as sshd does; `scp` copies files. Unknown
-flags, a missing zone and unknown accelerators are refused, as by the real program. A test makes trouble by writing
-`trouble.json`: {"quota": 1} refuses the next request, {"ssh": 3} fails the next three connections.
+flags, a missing zone and unknown accelerators are refused, as by the real program (528.0.0). A test makes trouble by
+writing `trouble.json`, numbers being how often:
+
+    {"quota": 1}                 refuses the next request
+    {"refusal": "TEXT"}          refuses every request with this text
+    {"lost_answer": 1}           queues the next request, and says that the service is not available
+    {"fate": {"state": …}}       what becomes of requests in place of ACTIVE, as the REST reference words states
+    {"cancelled": 4}             how many looks at a request see it until it is gone
+    {"half_made": 1}             how many machines of each slice have no address yet
+    {"ssh": 3}                   fails the next three connections
+    {"unavailable": 3}           fails the next three calls of any kind, as an overloaded service does
+    {"garbage": 3}               answers the next three descriptions with something else
+    {"mumble": 3}                answers the next three verbs of a worker with something else
 """
 
 import argparse
@@ -24,7 +35,14 @@ READY_AFTER = 2  # looks at a request until it is ACTIVE
 def parser() -> argparse.ArgumentParser:
     """The flags of docs.cloud.google.com/sdk/gcloud/reference/compute/tpus that a launcher could want."""
     top = argparse.ArgumentParser(prog="gcloud", allow_abbrev=False, exit_on_error=True)
-    groups = top.add_subparsers(required=True).add_parser("compute").add_subparsers(required=True)
+    tracks = top.add_subparsers(required=True)
+    commands(tracks.add_parser("compute"), alpha=False)
+    commands(tracks.add_parser("alpha").add_subparsers(required=True).add_parser("compute"), alpha=True)
+    return top
+
+
+def commands(compute, *, alpha: bool) -> None:
+    groups = compute.add_subparsers(required=True)
     tpus = groups.add_parser("tpus").add_subparsers(required=True)
     queued = tpus.add_parser("queued-resources").add_subparsers(required=True)
     vm = tpus.add_parser("tpu-vm").add_subparsers(required=True)
@@ -39,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
         create.add_argument(flag, action="store_true")
     for flag in ("--network", "--subnetwork", "--service-account", "--valid-until-duration", "--labels", "--tags"):
         create.add_argument(flag)
+    if alpha:
+        create.add_argument("--reservation")
     _verb(queued, "describe", describe_request, "request")
     delete = _verb(queued, "delete", delete_request, "request")
     delete.add_argument("--force", action="store_true")
@@ -51,8 +71,10 @@ def parser() -> argparse.ArgumentParser:
     copy.add_argument("--compress", action="store_true")
     for connection in (ssh, copy):
         connection.add_argument("--worker", default="0")
-        connection.add_argument("--internal-ip", action="store_true")
-    return top
+        way = connection.add_mutually_exclusive_group()
+        way.add_argument("--internal-ip", action="store_true")
+        if alpha:
+            way.add_argument("--tunnel-through-iap", action="store_true")
 
 
 def _verb(group, name, work, positional, **options):
@@ -69,6 +91,8 @@ def _verb(group, name, work, positional, **options):
 def create_request(given) -> None:
     if given.accelerator_type not in HOSTS:
         fail(given, f"INVALID_ARGUMENT: Accelerator {given.accelerator_type} is not found.")
+    if refusal := wanted("refusal"):
+        fail(given, refusal)
     if trouble("quota"):
         fail(given, "RESOURCE_EXHAUSTED: Quota limit 'TPUV4sPreemptiblePodPerProjectPerZone' has been exceeded.")
     if request_file(given.request).exists():
@@ -76,22 +100,48 @@ def create_request(given) -> None:
     prefix = given.node_prefix or given.request
     names = [given.node_id] if given.node_id else [f"{prefix}-{i}" for i in range(given.node_count)]
     told = {"state": "WAITING_FOR_RESOURCES", "looks": 0, "type": given.accelerator_type, "nodes": names}
-    write(given.request, told | {"spot": given.spot})
+    write(given.request, told | {"spot": given.spot, "made": made(given)})
+    if trouble("lost_answer"):
+        fail(given, "UNAVAILABLE: The service is currently unavailable.")
+
+
+def made(given) -> dict:
+    """What the request says of its node, as the REST reference has it: what is not set is left out."""
+    network = {"network": given.network, "subnetwork": given.subnetwork, "enableExternalIps": not given.internal_ips}
+    node = {
+        "acceleratorType": given.accelerator_type,
+        "runtimeVersion": given.runtime_version,
+        "networkConfig": {name: value for name, value in network.items() if value},
+        "serviceAccount": {"email": given.service_account or "default@example.iam.gserviceaccount.com"},
+        "labels": dict(pair.split("=") for pair in (given.labels or "").split(",") if pair),
+        "tags": [tag for tag in (given.tags or "").split(",") if tag],
+    }
+    return {name: value for name, value in node.items() if value}
 
 
 def describe_request(given) -> None:
     told = read(given, given.request)
+    if trouble("garbage"):
+        print('{"name": "cut off')
+        return
     told["looks"] += 1
+    if told["looks"] > (wanted("cancelled") or 10**9):
+        request_file(given.request).unlink()
+        fail(given, f"NOT_FOUND: Resource '{given.request}' was not found")
+    fate = wanted("fate")
+    if told["state"] == "WAITING_FOR_RESOURCES" and told["looks"] >= READY_AFTER and fate:
+        told |= {"state": fate["state"], "fate": fate}
     if told["state"] == "WAITING_FOR_RESOURCES" and told["looks"] >= READY_AFTER:
         told["state"] = "ACTIVE"
         for node in told["nodes"]:
             for index in range(HOSTS[told["type"]]):
                 home(node, index).mkdir(parents=True)
     write(given.request, told)
-    spec = {"node": {"acceleratorType": told["type"]}}
+    spec = {"node": told["made"]}
     if len(told["nodes"]) > 1:
         spec["multisliceParams"] = {"nodeCount": len(told["nodes"])}
-    described = {"name": given.request, "state": {"state": told["state"]}, "tpu": {"nodeSpec": [spec]}}
+    state = told.get("fate", {"state": told["state"]})
+    described = {"name": given.request, "state": state, "tpu": {"nodeSpec": [spec]}}
     print(json.dumps(described | ({"spot": {}} if told["spot"] else {})))
 
 
@@ -106,14 +156,22 @@ def delete_request(given) -> None:
 
 def describe_node(given) -> None:
     told = request_of(given, given.node)
-    hosts = range(HOSTS[told["type"]])
+    hosts = HOSTS[told["type"]]
     state = "READY" if told["state"] == "ACTIVE" else "PREEMPTED"
-    print(json.dumps({"state": state, "networkEndpoints": [{"ipAddress": address(given.node, i)} for i in hosts]}))
+    endpoints = [{"ipAddress": address(given.node, i)} for i in range(hosts)]
+    for endpoint in endpoints[hosts - (wanted("half_made") or 0) :]:
+        del endpoint["ipAddress"]
+    print(json.dumps({"state": state, "networkEndpoints": endpoints}))
 
 
 def run_command(given) -> None:
     folder = connect(given, given.node)
-    environment = {**os.environ, "HOME": str(folder), "PATH": f"{CLOUD / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    if trouble("mumble"):
+        print("Welcome to Ubuntu\naura-worker-reply [null")
+        return
+    system = CLOUD / "system"  # the programs of a bare machine, if a test has such machines
+    path = f"{CLOUD / 'bin'}{os.pathsep}{system if system.exists() else os.environ['PATH']}"
+    environment = {**os.environ, "HOME": str(folder), "PATH": path}
     done = subprocess.run(["bash", "-c", given.command], cwd=folder, env=environment, check=False)
     sys.exit(done.returncode)
 
@@ -135,7 +193,9 @@ def copy_files(given) -> None:
 
 def connect(given, node: str) -> Path:
     told = request_of(given, node)
-    if trouble("ssh") or told["state"] != "ACTIVE":
+    way = given.internal_ip or getattr(given, "tunnel_through_iap", False)
+    inside = not told["made"].get("networkConfig", {}).get("enableExternalIps")
+    if trouble("ssh") or told["state"] != "ACTIVE" or (inside and not way):
         print("ssh: connect to host 10.0.0.2 port 22: Connection timed out", file=sys.stderr)
         sys.exit(255)
     return home(node, int(given.worker))
@@ -172,16 +232,22 @@ def processes_of(folder: Path) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
+def wanted(kind: str):
+    """What a test wants to go wrong all the time, or None."""
+    path = CLOUD / "trouble.json"
+    return json.loads(path.read_text()).get(kind) if path.exists() else None
+
+
 def trouble(kind: str) -> bool:
     """Whether a test wants this to go wrong now; counts down."""
     path = CLOUD / "trouble.json"
     with (CLOUD / "trouble.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         left = json.loads(path.read_text()) if path.exists() else {}
-        wanted = left.get(kind, 0) > 0
-        if wanted:
+        now = left.get(kind, 0) > 0
+        if now:
             path.write_text(json.dumps(left | {kind: left[kind] - 1}))
-    return wanted
+    return now
 
 
 def request_file(name: str) -> Path:
@@ -231,6 +297,8 @@ def main() -> None:
         calls.write(json.dumps(sys.argv[1:]) + "\n")
     if not given.zone:
         fail(given, "argument --zone: Must be specified.")
+    if trouble("unavailable"):
+        fail(given, "UNAVAILABLE: The service is currently unavailable.")
     given.work(given)
 
 

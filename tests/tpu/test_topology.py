@@ -1,6 +1,10 @@
 """Names of TPUs: against Google's tables, and against what a mistyped one is told."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aura.errors import UserError
 from aura.tpu.topology import accelerator
@@ -50,3 +54,36 @@ def test_slices_multiply_chips_and_hosts():
 def test_a_mistyped_name_is_told_the_nearest(name: str, told: str):
     with pytest.raises(UserError, match=told):
         accelerator(name)
+
+
+@given(
+    family=st.sampled_from(["v1", "v2", "v3", "v4", "v5", "v5e", "v5p", "v5x", "v6", "v6e", "v6p", "v8", "v9", "v10e"]),
+    number=st.one_of(st.integers(0, 600), st.integers(0, 10**12)),
+)
+def test_whatever_is_suggested_for_a_mistyped_name_exists(family: str, number: int):
+    name = f"{family}-{number}"
+    try:
+        accelerator(name)
+    except UserError as error:
+        for suggested in re.findall(r"\bv[0-9]+[a-z]*-[0-9]+\b", str(error).replace(repr(name), "")):
+            assert accelerator(suggested).chips
+
+
+def test_an_unknown_generation_is_told_all_that_exist():
+    with pytest.raises(UserError) as raised:
+        accelerator("v9-1")
+    told = str(raised.value)
+    assert "v4-8 to v4-8192" in told
+    assert "v6e-1 to v6e-256" in told
+    assert "nearest" not in told
+
+
+@pytest.mark.parametrize("name", ["tpu7x-8", "v7x-16", "ironwood"])
+def test_a_tpu_that_this_service_does_not_have_is_told_where_it_is(name: str):
+    with pytest.raises(UserError, match="Compute Engine"):
+        accelerator(name)
+
+
+def test_a_number_of_any_length_is_one_error():
+    with pytest.raises(UserError, match="expected a name such as"):
+        accelerator("v4-" + 5000 * "9")
