@@ -24,11 +24,11 @@ from aura.self_teaching_llm import distributed, weights
 from aura.self_teaching_llm.checkpoints import Checkpoints
 from aura.self_teaching_llm.evaluation import HeldOut
 from aura.self_teaching_llm.history import Evaluation, History, Plots
-from aura.self_teaching_llm.mesh import abstract, make_mesh
+from aura.self_teaching_llm.mesh import abstract, make_mesh, number_of_slices
 from aura.self_teaching_llm.model import Compute, ModelConfig
 from aura.self_teaching_llm.sampling import sample_text
 from aura.self_teaching_llm.timings import Attempts, Stopwatch, write_timings
-from aura.self_teaching_llm.training import BatchLayout, State, initial_state, make_step, train
+from aura.self_teaching_llm.training import BatchLayout, State, initial_state, make_step, require_devices, train
 from aura.tokenizer.tokenizer import Tokenizer
 
 COMPILED, COMPILED_BYTES = Path(".aura/compiled"), 1_000_000_000  # where XLA's programs are kept, and how much of them
@@ -127,11 +127,9 @@ class Run:
     def __init__(self, shards: TokenShards, tokenizer: Tokenizer, options: Pretrain) -> None:
         self.options = options
         self.config = ModelConfig.of(options, tokenizer.vocab_size)
-        if self.config.vocab_size % options.tensor:
-            raise UserError(
-                f"expected pretrain.tensor ({options.tensor}) to divide the vocabulary, came {self.config.vocab_size} "
-                "pieces. Change it, or train_tokenizer.vocab_size."
-            )
+        devices = jax.devices()
+        slices = number_of_slices(devices)
+        require_devices(options, tokenizer.vocab_size, len(devices) // slices, slices)
         self.mesh = make_mesh(options.fsdp, options.tensor)
         self.layout = BatchLayout(options, self.mesh, affect=options.affect_conditioning)
         self.batches = Batches(training_sources(shards, options), options.batch_size, options.seq_len, options.seed)
