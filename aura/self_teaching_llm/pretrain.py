@@ -18,7 +18,6 @@ from dvclive import Live
 from aura import cache, console, files
 from aura.data.batches import Batches, Source, evaluation_windows
 from aura.data.token_shards import TokenShards
-from aura.errors import UserError
 from aura.params import Pretrain
 from aura.self_teaching_llm import distributed, weights
 from aura.self_teaching_llm.checkpoints import Checkpoints
