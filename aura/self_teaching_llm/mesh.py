@@ -111,6 +111,14 @@ def placed(*axes: str | tuple[str, ...] | None) -> PartitionSpec | None:
     return PartitionSpec(*axes) if has_mesh() else None
 
 
+def moved(array: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:
+    """The same array where `axes` says; whole on every device without any, and unchanged without a mesh."""
+    if not has_mesh():
+        return array
+    elsewhere: jax.Array = jax.sharding.reshard(array, PartitionSpec(*axes))
+    return elsewhere
+
+
 def gathered(weight: jax.Array) -> jax.Array:
     """A weight as a layer needs it: whole along fsdp.
 

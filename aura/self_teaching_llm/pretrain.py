@@ -2,12 +2,12 @@
 
 Results and timings go to different files: results are the same bytes each time on one machine, timings never.
 A killed run goes on from its last checkpoint to the same bytes, and its plots from the history beside it.
-In a run of several processes all compute, and the first one writes.
+In a run of several processes all compute, and the first one writes. The model is never whole on a device or a host.
 """
 
 import platform
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -91,11 +91,14 @@ def pretrain(
         metrics = run.metrics()
         if live:
             live.summary = asdict(metrics)  # what `with` writes to metrics.json, beside the step
-    model = weights.plain(run.config, distributed.on_host(run.state["model"]))
+    del run.state["optimizer"]  # its memory is free for what samples and saving need
+    model = weights.plain(run.config, run.state["model"])
+    with jax.set_mesh(run.mesh) if run.mesh.size > 1 else nullcontext():
+        samples = sample_text(model, shards, tokenizer, options)
+    origin = {"seq_len": options.seq_len, "tokenizer": tokenizer.sha256, "tokens": shards.sha256}
+    weights.save(output, model, origin, writes=distributed.is_first())
     if distributed.is_first():
-        files.write_bytes(reports / "samples.txt", sample_text(model, shards, tokenizer, options).encode())
-        origin = {"seq_len": options.seq_len, "tokenizer": tokenizer.sha256, "tokens": shards.sha256}
-        weights.save(output, model, origin)
+        files.write_bytes(reports / "samples.txt", samples.encode())
         watch.lap("sample_and_save")
         steps_timed = max(0, options.steps - first - 1)
         write_timings(reports / "timings.json", watch, attempts, options, run.config, steps_timed)

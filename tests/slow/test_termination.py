@@ -66,7 +66,7 @@ def test_a_run_told_to_end_saves_and_ends_in_the_bytes_of_an_undisturbed_one(bui
 @pytest.fixture
 def mesh_project(built: Project, tmp_path: Path) -> Project:
     project = built.copy(tmp_path / "project")
-    project.edit_params(pretrain=OPTIONS | RUN | {"steps": 400})
+    project.edit_params(pretrain=OPTIONS | RUN | {"steps": 60})
     project.environment["JAX_NUM_CPU_DEVICES"] = "2"
     for folder in ("models/lm", "reports/pretrain", ".aura/checkpoints"):
         subprocess.run(["rm", "-rf", folder], cwd=project.folder, check=True)
@@ -79,7 +79,7 @@ def test_processes_agree_on_the_step_and_their_supervisor_ends_with_them(mesh_pr
     undisturbed.run(*SUPERVISED)
     said = end_by_sigterm(mesh_project, SUPERVISED)
     [step] = saved(mesh_project)
-    assert f"step {step:,} of 400 is saved" in said
+    assert f"step {step:,} of 60 is saved" in said
     assert "ended by SIGTERM: process" in said
     mesh_project.run(*SUPERVISED)
     weights = "models/lm/model.safetensors"
