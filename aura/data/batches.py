@@ -11,7 +11,7 @@ the mixture is exact in every block, and where a sample comes from is known with
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from aura.data.streams import AffectStream, TokenStream, Windows
 from aura.errors import UserError
 
-BLOCK = 4096  # samples in which every source has its share, to within one
+BLOCK = 4096  # samples in which every source has its share, to within one; more where there are many sources
 Batch = dict[str, npt.NDArray[Any]]  # {"tokens": Windows, "affect": (rows, seq_len, 8) float32, if asked for}
 
 
@@ -55,8 +55,15 @@ class Batches:
                 "expected a source with tokens for one sequence and a weight above 0, came none. "
                 "Raise a weight in pretrain.source_weights, or lower pretrain.seq_len."
             )
-        self._windows = [source.tokens.number_of_windows(seq_len) for source in self.sources]
-        self._places = _shares([w * source.weight for w, source in zip(self._windows, self.sources, strict=True)])
+        windows = [source.tokens.number_of_windows(seq_len) for source in self.sources]
+        self._windows = np.array(windows, np.int64)
+        shares = [number * source.weight for number, source in zip(windows, self.sources, strict=True)]
+        self._block_size = _block_size(len(windows))
+        self._places = _shares(shares, self._block_size)
+        self._block = lru_cache(maxsize=2)(partial(_block, seed, self._places))  # a batch touches two at most, or many
+        self._orders: dict[
+            int, dict[int, npt.NDArray[np.integer[Any]]]
+        ] = {}  # of each source: by epoch, the newest two
         self._batch_size, self._seq_len, self._seed = batch_size, seq_len, seed
         # Of tokens in a store, the next step's are read while this one is computed.
         self._reader = ThreadPoolExecutor(1) if any(source.tokens.is_remote for source in self.sources) else None
@@ -65,7 +72,7 @@ class Batches:
     @property
     def windows_per_epoch(self) -> int:
         """Windows of all sources."""
-        return sum(self._windows)
+        return int(self._windows.sum())
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """Rows of the batch of `step` (from 0); `tokens` has the shape (rows, seq_len + 1), int32.
@@ -81,48 +88,70 @@ class Batches:
         return batch
 
     def _read(self, step: int, rows: slice) -> Batch:
-        drawn = self._draw(step, rows)
-        batch: Batch = {"tokens": np.empty((len(drawn), self._seq_len + 1), np.int32)}
+        sources, windows = self._draw(step, rows)
+        batch: Batch = {"tokens": np.empty((len(sources), self._seq_len + 1), np.int32)}
         if self.sources[0].affect is not None:
-            batch["affect"] = np.empty((len(drawn), self._seq_len, 8), np.float32)
-        for number, source in enumerate(self.sources):
-            places = [place for place, (other, _) in enumerate(drawn) if other == number]
-            windows = np.array([drawn[place][1] for place in places], np.int64)
-            batch["tokens"][places] = source.tokens.windows(windows, self._seq_len)
+            batch["affect"] = np.empty((len(sources), self._seq_len, 8), np.float32)
+        for number in np.unique(sources).tolist():
+            source, places = self.sources[number], np.flatnonzero(sources == number)
+            batch["tokens"][places] = source.tokens.windows(windows[places], self._seq_len)
             if source.affect is not None:
-                for place, window in zip(places, windows.tolist(), strict=True):
-                    batch["affect"][place] = source.affect.window(window, self._seq_len)
+                for place in places.tolist():
+                    batch["affect"][place] = source.affect.window(int(windows[place]), self._seq_len)
         return batch
 
     def describe(self, step: int, most: int = 8) -> str:
         """Where the batch of a step comes from, to be read: tokens of the training stream, by source."""
-        drawn = self._draw(step, slice(None))
+        drawn = list(zip(*(part.tolist() for part in self._draw(step, slice(None))), strict=True))
         told = [
             f"{self.sources[number].name} tokens {window * self._seq_len:,} to {(window + 1) * self._seq_len:,}"
             for number, window in drawn[:most]
         ]
         return "; ".join(told) + (f"; and {len(drawn) - most} more windows" if len(drawn) > most else "")
 
-    def _draw(self, step: int, rows: slice) -> list[tuple[int, int]]:
-        """(source, window) of each row."""
+    def _draw(self, step: int, rows: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Of each row: its source, and its window."""
         samples = np.arange(step * self._batch_size, (step + 1) * self._batch_size)[rows]
-        return [self._sample(int(sample)) for sample in samples]
+        sources, ranks = np.empty(len(samples), np.int64), np.empty(len(samples), np.int64)
+        blocks, places = np.divmod(samples, self._block_size)
+        for block in np.unique(blocks).tolist():
+            inside = blocks == block
+            of_block, rank = self._block(block)
+            sources[inside] = of_block[places[inside]]
+            ranks[inside] = block * self._places[sources[inside]] + rank[places[inside]]
+        epochs, positions = np.divmod(ranks, self._windows[sources])
+        windows = [
+            self._order(source, epoch)[position]
+            for source, epoch, position in zip(sources.tolist(), epochs.tolist(), positions.tolist(), strict=True)
+        ]
+        return sources, np.array(windows, np.int64)
 
-    def _sample(self, sample: int) -> tuple[int, int]:
-        block, place = divmod(sample, BLOCK)
-        sources, ranks = _block(self._seed, block, self._places)
-        source = int(sources[place])
-        epoch, position = divmod(block * self._places[source] + int(ranks[place]), self._windows[source])
-        return source, int(_order(self._seed, source, epoch, self._windows[source])[position])
+    def _order(self, source: int, epoch: int) -> npt.NDArray[np.integer[Any]]:
+        """The order of a source's windows in an epoch; two epochs are kept, for a batch may lie in both."""
+        kept = self._orders.get(source, {})
+        if epoch not in kept:
+            order = _order(self._seed, source, epoch, int(self._windows[source]))
+            newest = dict(sorted({**kept, epoch: order}.items())[-2:])
+            kept = newest if epoch in newest else {epoch: order}  # a step asked for again, from before
+            self._orders[source] = kept
+        return kept[epoch]
 
 
-def _shares(sizes: Sequence[float]) -> tuple[int, ...]:
-    """Places of each source in a block: in proportion, none without a place, BLOCK in all."""
-    ideal = np.array(sizes) / sum(sizes) * BLOCK
-    places = np.maximum(1, np.floor(ideal)).astype(int)
-    while (missing := BLOCK - places.sum()) != 0:
+def _block_size(sources: int) -> int:
+    """Samples of a block: BLOCK, doubled until there is a place for each source."""
+    size = BLOCK
+    while size < sources:
+        size *= 2
+    return size
+
+
+def _shares(sizes: Sequence[float], block: int) -> npt.NDArray[np.int64]:
+    """Places of each source in a block: in proportion, none without a place, `block` in all."""
+    ideal = np.array(sizes) / sum(sizes) * block
+    places = np.maximum(1, np.floor(ideal)).astype(np.int64)
+    while (missing := block - places.sum()) != 0:
         places[np.argmax(ideal - places) if missing > 0 else np.argmax(places)] += np.sign(missing)
-    return tuple(places.tolist())
+    return places
 
 
 def evaluation_windows(streams: Mapping[str, TokenStream], seq_len: int, tokens: int) -> tuple[Windows, list[str]]:
@@ -154,18 +183,15 @@ def require_window(tokens: int, seq_len: int, split: str) -> None:
         )
 
 
-@lru_cache(maxsize=2)  # a batch touches two blocks at most, unless it is larger than one
-def _block(seed: int, block: int, places: tuple[int, ...]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _block(seed: int, places: npt.NDArray[np.int64], block: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Of each place in a block: its source, and how many places of that source come before it."""
-    keys = np.random.Philox(key=np.array([seed, 2**63 + block], np.uint64)).random_raw(BLOCK)
-    sources = np.repeat(np.arange(len(places)), places)[np.argsort(keys, kind="stable")]
-    ranks = np.empty(BLOCK, np.int64)
-    for source, count in enumerate(places):
-        ranks[sources == source] = np.arange(count)
+    size, keys_of = int(places.sum()), np.random.Philox(key=np.array([seed, 2**63 + block], np.uint64))
+    sources = np.repeat(np.arange(len(places)), places)[np.argsort(keys_of.random_raw(size), kind="stable")]
+    ranks = np.empty(size, np.int64)
+    ranks[np.argsort(sources, kind="stable")] = np.arange(size) - np.repeat(np.cumsum(places) - places, places)
     return sources, ranks
 
 
-@lru_cache(maxsize=64)  # two epochs of each of 32 sources
 def _order(seed: int, source: int, epoch: int, windows: int) -> npt.NDArray[np.integer[Any]]:
     keys = np.random.Philox(key=np.array([seed, (source << 40) + epoch], np.uint64)).random_raw(windows)
     return np.argsort(keys, kind="stable")

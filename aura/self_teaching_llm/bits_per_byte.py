@@ -29,7 +29,7 @@ from aura.data.streams import Ids, TokenStream, Windows
 from aura.errors import UserError
 from aura.ingestion import corpus
 from aura.params import Params
-from aura.self_teaching_llm import checkpoints
+from aura.self_teaching_llm import evaluation, identity
 from aura.self_teaching_llm.evaluation import HeldOut
 from aura.self_teaching_llm.mesh import abstract, make_mesh
 from aura.self_teaching_llm.model import Compute, ModelConfig
@@ -205,8 +205,8 @@ class Course:
     def _identity(self) -> str:
         arrays = (self._tokens, self._windows, self._byte_lengths)
         hashes = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
-        options = self._options.model_dump(exclude=checkpoints.PLACEMENT | checkpoints.AFTERWARDS)
-        code = code_key((*checkpoints.CODE, sys.modules[__name__]), checkpoints.LIBRARIES)
+        options = self._options.model_dump(exclude=identity.PLACEMENT | identity.AFTERWARDS)
+        code = code_key((*identity.CODE, evaluation, sys.modules[__name__]), identity.LIBRARIES)
         return action_key("bits per byte", hashes, options, asdict(self._config), code)
 
 

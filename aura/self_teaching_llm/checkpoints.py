@@ -1,43 +1,32 @@
 """Checkpoints: what lets a killed run end in the same bytes as an undisturbed one.
 
-They lie in `pretrain.checkpoint_folder`, outside of DVC's outputs (DVC deletes those before a stage reruns), below
-a key: the hash of the token manifest, of every option that decides a loss, and of the code and libraries that train.
-So a changed corpus, tokenizer, hyperparameter or training code never finds a stale checkpoint. Not in the key:
-
-- where the weights lie (`fsdp`, `tensor`): a run resumes on other devices, with losses equal to about 1e-4;
-- `steps` of a wsd schedule: up to its decay a longer run is the same run. `usable` says which checkpoints those are.
+They lie in `pretrain.checkpoint_folder`, outside of DVC's outputs (DVC deletes those before a stage reruns), in a
+folder per run: KEY-STEPS, where KEY (`identity.run_key`) is the hash of all that decides the losses. So a changed
+corpus, tokenizer, hyperparameter or training code never finds a stale checkpoint. Runs of one key and other lengths
+share their first steps, and `usable` says which; each writes to its own folder: none removes what another one needs.
 
 Orbax writes them in the background (arrays by tensorstore, to a folder that is renamed when complete; on gs:// a
-marker is written last), and the run's history of losses is in there too. One that is incomplete is never read.
+marker is written last). One that is incomplete is never read. Beside them lie run.json, which says what KEY is the
+hash of, and the history of every step (`history.py`).
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aura import cache, console
-from aura.data import batches, streams, token_shards
+from aura import console
 from aura.errors import UserError
 from aura.params import Pretrain
-from aura.self_teaching_llm import attention, cross_entropy, evaluation, mesh, model, optimizer, training
+from aura.self_teaching_llm import distributed, optimizer, side_files, training
+from aura.self_teaching_llm.history import Row
+from aura.self_teaching_llm.identity import decisive, differences, run_key
 from aura.store import prepare_gcsfs
 
-CODE = (batches, streams, token_shards, attention, cross_entropy, evaluation, mesh, model, optimizer, training)
-LIBRARIES = ("flax", "jax", "jaxlib", "numpy", "optax")
-PLACEMENT = {"where", "fsdp", "tensor"}
-AFTERWARDS = {"checkpoint_folder", "checkpoint_every"}  # decide no loss
 KEPT = 2  # newest checkpoints, beside the best one and the one at which a decay began
 SAVE_TIMEOUT = 600  # seconds for which processes wait for each other at a save
-
-
-def run_key(options: Pretrain, tokens: str) -> str:
-    """The hash of everything that decides the run's losses; `tokens` is the hash of the token manifest."""
-    kept = options.model_dump(exclude=PLACEMENT | AFTERWARDS)
-    if options.schedule == "wsd":
-        del kept["steps"]
-    return cache.action_key(tokens, kept, cache.code_key(CODE, LIBRARIES))
+UNREADABLE = (OSError, ValueError, KeyError, TypeError)  # what Orbax raises for a damaged file
 
 
 def usable(step: int, written_for: int, options: Pretrain) -> bool:
@@ -50,11 +39,12 @@ def usable(step: int, written_for: int, options: Pretrain) -> bool:
 
 @dataclass(frozen=True)
 class Restored:
-    """What a checkpoint holds: the state after `step` steps, and what the run recorded by then."""
+    """The state after `step` steps, the folder of the run that saved it, and the row of that step, if readable."""
 
     step: int
     state: training.State
-    record: dict[str, Any]
+    folder: str
+    row: Row | None
 
 
 class Checkpoints:
@@ -63,59 +53,70 @@ class Checkpoints:
     Arguments:
         options: of the run.
         tokens: hash of the token manifest.
+
+    Attributes:
+        folder: where this run saves.
     """
 
     def __init__(self, options: Pretrain, tokens: str) -> None:
-        self._options, self._key = options, run_key(options, tokens)
-        self.folder = f"{options.checkpoint_folder.rstrip('/')}/{self._key}"
+        self._options, self._key, self._decisive = options, run_key(options, tokens), decisive(options, tokens)
+        self._root = options.checkpoint_folder.rstrip("/")
+        self.folder = f"{self._root}/{self._key}-{options.steps}"
         self._manager: Any = None
         self._saving: int | None = None
+        self._described = self._resumed = False
         if "://" in self.folder:
             prepare_gcsfs()  # else it warns, for one, of each rename that a server has it do as a copy and a deletion
 
     @property
     def worthwhile(self) -> bool:
-        """Whether the run is long enough to save anything; a shorter one does not even load Orbax (2 s)."""
-        return self._options.steps >= self._options.checkpoint_every
+        """Whether the run saves: one that is short, and was never interrupted, does not even load Orbax (2 s)."""
+        return self._options.steps >= self._options.checkpoint_every or self._resumed
 
     def restore(self, target: training.State) -> Restored | None:
         """The newest complete checkpoint this run passes through, placed as `target` (`mesh.abstract`) says, or None.
 
-        Newer ones, of a run of another length, are removed: they would stand in the way of this run's own.
-
         Raises:
             UserError: it cannot be read.
         """
-        if not self.worthwhile:
+        runs = self._runs()
+        if not runs:
             return None
-        import orbax.checkpoint as ocp
-
-        for step in self._steps():
-            record = self._read(step, ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
-            if usable(step, record["steps"], self._options):
-                found = self._read(step, ocp.args.Composite(state=ocp.args.StandardRestore(target)))
-                return Restored(step, found["state"], record)
-            self._open().delete(step)
-        return None
+        lengths = {name: int(name.removeprefix(f"{self._key}-")) for name in runs if name.startswith(f"{self._key}-")}
+        found = [
+            (step, f"{self._root}/{name}")
+            for name, steps in lengths.items()
+            for step in self._complete(f"{self._root}/{name}")
+            if usable(step, steps, self._options)
+        ]
+        if not found:
+            if self.worthwhile and distributed.is_first():
+                self._say_why_anew(runs, lengths)
+            return None
+        step, folder = max(found, key=lambda pair: (pair[0], pair[1] == self.folder))
+        return self._restored(step, folder, target)
 
     def due(self, step: int) -> bool:
-        """Whether to save after `step` steps: every so many, and where the schedule's decay begins."""
+        """Whether to save after `step` steps: every so many, where the schedule's decay begins, and at the end."""
         if not self.worthwhile:
             return False
         every, decay = self._options.checkpoint_every, optimizer.steps_before_decay(self._options)
-        return step % every == 0 or step == decay
+        return step % every == 0 or step in (decay, self._options.steps)
 
-    def save(self, step: int, state: training.State, record: dict[str, Any], metrics: dict[str, float] | None) -> None:
-        """Begin to save; returns once the state is copied from the devices. `metrics` are those taken at this step."""
+    def save(self, row: Row, state: training.State) -> None:
+        """Begin to save the state after the step of `row`; returns once it is copied from the devices."""
         import orbax.checkpoint as ocp
 
         self.check()
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record | {"steps": self._options.steps})
-        )
-        self._saving = step
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(row.to_record()))
+        metrics = {"bits_per_byte": row.bits_per_byte} if row.bits_per_byte is not None else None
+        self._saving = row.step
         with self._writing():
-            self._open().save(step, args=items, metrics=metrics, force=True)
+            if distributed.is_first() and not self._described:
+                described = json.dumps({"steps": self._options.steps, "decides": self._decisive}, indent=2)
+                side_files.write(side_files.place(self.folder) / "run.json", described)
+                self._described = True
+            self._open().save(row.step, args=items, metrics=metrics, force=True)
 
     def check(self) -> None:
         """Raise a `UserError` if a save in the background has failed."""
@@ -133,7 +134,6 @@ class Checkpoints:
     def _open(self) -> Any:  # noqa: ANN401 - an Orbax manager
         if self._manager is None:
             import orbax.checkpoint as ocp
-            from etils import epath
 
             policies = ocp.checkpoint_managers
             decay = optimizer.steps_before_decay(self._options)
@@ -147,7 +147,6 @@ class Checkpoints:
                 ),
                 policies.CustomSteps([decay]),
             ]
-            folder = epath.Path(self.folder)
             options = ocp.CheckpointManagerOptions(
                 create=True,
                 preservation_policy=policies.AnyPreservationPolicy(kept),
@@ -156,36 +155,69 @@ class Checkpoints:
                     create_directories_asynchronously=False,  # else threads wait for minutes after a failure
                 ),
             )
-            self._manager = ocp.CheckpointManager(
-                folder if "://" in self.folder else folder.absolute(),
-                options=options,
-                item_handlers={"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()},
-            )
+            self._manager = ocp.CheckpointManager(_absolute(self.folder), options=options, item_handlers=_handlers())
         return self._manager
 
-    def _steps(self) -> Sequence[int]:
-        """Steps of the complete checkpoints, the newest first."""
-        from etils import epath
+    def _runs(self) -> list[str]:
+        """Names of the runs in the checkpoint folder."""
+        root = side_files.place(self._root)
+        return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.exists() else []
 
-        if not epath.Path(self.folder).exists():
-            return []
-        manager, steps = self._open(), []
-        for step in sorted(manager.all_steps(), reverse=True):
-            if _completed(epath.Path(self.folder) / str(step)):
-                steps.append(step)
-            else:
-                console.err.print(f"{self.folder}/{step} was never completed; it is removed", markup=False)
-                manager.delete(step)
+    def _complete(self, folder: str) -> list[int]:
+        """Steps of the complete checkpoints in a run's folder; an incomplete one of this run is removed."""
+        steps = []
+        for path in side_files.place(folder).iterdir():
+            if not path.name.isdigit():
+                continue
+            if _completed(path):
+                steps.append(int(path.name))
+            elif folder == self.folder:
+                if distributed.is_first():
+                    console.err.print(f"{path} was never completed; it is removed", markup=False)
+                self._open().delete(int(path.name))
         return steps
 
-    def _read(self, step: int, items: Any) -> Any:  # noqa: ANN401 - Orbax's arguments and results
-        try:
-            return self._open().restore(step, args=items)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{self.folder}/{step}: expected a whole checkpoint, but it cannot be read ({_brief(error)}). "
-                "Remove that folder, and the run goes on from the checkpoint before it."
-            ) from error
+    def _restored(self, step: int, folder: str, target: training.State) -> Restored:
+        import orbax.checkpoint as ocp
+
+        self._resumed, path = True, _absolute(folder) / str(step)
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler(**_handlers())) as reader:
+            try:
+                items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+                state = reader.restore(path, args=items)["state"]
+            except UNREADABLE as error:
+                raise UserError(
+                    f"{folder}/{step}: expected a whole checkpoint, but it cannot be read ({_brief(error)}). "
+                    "Remove that folder, and the run goes on from the checkpoint before it."
+                ) from error
+            try:
+                items = ocp.args.Composite(record=ocp.args.JsonRestore())
+                row = Row.from_record(reader.restore(path, args=items)["record"])
+            except UNREADABLE:
+                row = None
+        if row is None and distributed.is_first():
+            side_files.say_damaged(path / "record", "the history stands in for it")
+        return Restored(step, state, folder, row)
+
+    def _say_why_anew(self, runs: list[str], lengths: dict[str, int]) -> None:
+        """Tell why none of the runs in the checkpoint folder can be gone on with."""
+        told = f"the run begins at step 0: no checkpoint in {self._root} is of it"
+        if lengths:
+            steps = ", ".join(f"{steps:,}" for steps in sorted(lengths.values()))
+            reason = f"the same run of {steps} steps is there, but with no checkpoint that both pass through"
+        else:
+            read = {name: side_files.read_object(side_files.place(self._root) / name / "run.json") for name in runs}
+            known = [
+                (differences(self._decisive, found["decides"]), name)
+                for name, found in read.items()
+                if found and isinstance(found.get("decides"), dict)
+            ]
+            if known:
+                differing, nearest = min(known, key=lambda pair: (len(pair[0]), pair))
+                reason = f"the nearest run there, {nearest}, differs in {', '.join(differing)}"
+            else:
+                reason = f"what decided the {len(runs)} runs there is not known, for their run.json is missing"
+        console.err.print(f"{told}; {reason}", markup=False)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -199,12 +231,22 @@ class Checkpoints:
             ) from error
 
 
+def _absolute(folder: str) -> Any:  # noqa: ANN401 - a path of etils
+    """A folder as Orbax wants it."""
+    return side_files.place(folder) if "://" in folder else side_files.place(folder).absolute()
+
+
+def _handlers() -> dict[str, Any]:
+    """What writes and reads the parts of a checkpoint."""
+    import orbax.checkpoint as ocp
+
+    return {"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
+
+
 def _completed(checkpoint: Any) -> bool:  # noqa: ANN401 - a path of etils
     """Whether a checkpoint bears the time at which Orbax completed it, which is written last."""
-    try:
-        return bool(json.loads((checkpoint / "_CHECKPOINT_METADATA").read_text())["commit_timestamp_nsecs"])
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
-        return False
+    found = side_files.read_object(checkpoint / "_CHECKPOINT_METADATA")
+    return bool(found and found.get("commit_timestamp_nsecs"))
 
 
 def _brief(error: Exception) -> str:

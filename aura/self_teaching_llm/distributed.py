@@ -1,4 +1,4 @@
-"""One run in several processes: how they find each other, and how what they hold comes together.
+"""One run in several processes: how they find each other.
 
     AURA_COORDINATOR=HOST:PORT AURA_PROCESSES=4 AURA_PROCESS=0   each process is told its place
     AURA_COORDINATOR=auto                                        a TPU pod, where JAX finds out by itself
@@ -13,11 +13,8 @@ exception can be caught. Whoever started them (`supervisor.py`, or the launcher 
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from aura import files
 from aura.errors import UserError
@@ -67,14 +64,3 @@ def meet(name: str) -> None:
 def is_first() -> bool:
     """Whether this process writes what the run puts out."""
     return jax.process_index() == 0
-
-
-def on_host(tree: Any) -> Any:  # noqa: ANN401 - a pytree of arrays
-    """`tree` as whole numpy arrays in every process, one leaf after the other; every process must call this."""
-
-    def whole(leaf: Any) -> Any:  # noqa: ANN401 - a jax.Array, a numpy array
-        if not leaf.is_fully_addressable:
-            leaf = jax.sharding.reshard(leaf, NamedSharding(leaf.sharding.mesh, PartitionSpec()))
-        return np.asarray(leaf)
-
-    return jax.tree.map(whole, tree)

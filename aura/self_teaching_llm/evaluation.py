@@ -5,7 +5,7 @@ best context-free model: one that gives every piece its share among the very tok
 model without context can beat. A model below it has learnt to use context.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -60,7 +60,18 @@ class HeldOut:
 
         A source whose windows hold special tokens only has no entry. On a mesh every process must call this.
         """
-        nats = np.concatenate([_fetch_nats(model, batch) for batch in self._batches])[: len(self._counted)]
+        measured = self.measure(model, lambda: False)
+        assert measured is not None  # noqa: S101 - nothing interrupts it
+        return measured
+
+    def measure(self, model: LanguageModel, interrupted: Callable[[], bool]) -> tuple[float, dict[str, float]] | None:
+        """`bits_per_byte`; or None as soon as `interrupted`, which is asked before each batch, says so."""
+        parts = []
+        for batch in self._batches:
+            if interrupted():
+                return None
+            parts.append(_fetch_nats(model, batch))
+        nats = np.concatenate(parts)[: len(self._counted)]
         bits_of_window = np.where(self._counted, nats, 0).sum(axis=1) / np.log(2)
         by_source = {}
         for source in dict.fromkeys(self._sources.tolist()):

@@ -9,11 +9,13 @@ communication is an error when traced, not a surprise when run. Without a mesh t
 device, as sampling, export and most tests do: `placed` then gives None, which JAX takes for "nothing said".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-from jax.experimental.mesh_utils import create_hybrid_device_mesh
+import numpy as np
+import numpy.typing as npt
+from jax.experimental.mesh_utils import create_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from aura.errors import UserError
@@ -23,23 +25,80 @@ BATCH = ("data", "fsdp")  # what sequences are cut along
 
 
 def make_mesh(fsdp: int, tensor: int, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh over `devices` (all by default) of shape (rest, fsdp, tensor); `UserError` if they do not divide.
+    """A mesh over `devices` (all by default) of shape (rest, fsdp, tensor); `UserError` if they do not divide."""
+    return Mesh(arranged(fsdp, tensor, devices), AXES, axis_types=(AxisType.Explicit,) * 3)
 
-    Slices of TPUs, which a slower network joins, lie along `data` alone: it sends least.
+
+def arranged(fsdp: int, tensor: int, devices: Sequence[Any] | None = None) -> npt.NDArray[Any]:
+    """The devices of `make_mesh`, each in its place on the mesh.
+
+    Slices of TPUs, which a slower network joins, lie along `data` alone: it sends least. An axis of the mesh may take
+    a part of a side of the torus: `jax.make_mesh` allows that on v5e alone, and most meshes of other pods need it.
     """
     devices = devices if devices is not None else jax.devices()
-    slices = len({getattr(device, "slice_index", 0) for device in devices})
-    per_slice = len(devices) // slices
+    slices = number_of_slices(devices)
+    shape = mesh_shape(fsdp, tensor, len(devices) // slices, slices)
+    by_slice = sorted(devices, key=_slice) if slices > 1 else list(devices)
+    return np.concatenate([_in_slice(shape, of_slice) for of_slice in np.split(np.array(by_slice), slices)])
+
+
+def number_of_slices(devices: Sequence[Any]) -> int:
+    """Slices of TPUs that the devices belong to; 1 for other devices."""
+    return len({_slice(device) for device in devices})
+
+
+def _slice(device: Any) -> int:  # noqa: ANN401 - a device of JAX
+    return int(getattr(device, "slice_index", 0))
+
+
+def _in_slice(shape: tuple[int, int, int], devices: Sequence[Any]) -> npt.NDArray[Any]:
+    """One slice's devices in the order that JAX finds best; in one of our own where JAX finds none."""
+    try:
+        return np.asarray(create_device_mesh(shape, devices, allow_split_physical_axes=True))
+    except (NotImplementedError, TypeError, ValueError):  # as JAX 0.10.2 does of 320 chips as 4 x 4 x 20
+        return _by_factors(shape, devices)
+
+
+def _by_factors(shape: tuple[int, int, int], devices: Sequence[Any]) -> npt.NDArray[Any]:
+    """Devices of a torus on a mesh: `tensor` gets the nearest neighbours, then `fsdp`, then `data`.
+
+    The sides of the torus and the axes of the mesh have the same prime factors, so each factor of an axis finds one.
+    """
+    origin = np.min([device.coords for device in devices], axis=0)
+    sides = np.max([device.coords for device in devices], axis=0) - origin + 1
+    torus = np.empty(sides, dtype=object)
+    for device in devices:
+        torus[tuple(device.coords - origin)] = device
+    factors = [factor for side in sides.tolist() for factor in _primes(side)]
+    left, taken = list(reversed(range(len(factors)))), list[int]()
+    for size in reversed(shape):
+        of_axis = list[int]()
+        for factor in _primes(size):
+            of_axis.append(next(place for place in left if factors[place] == factor))
+            left.remove(of_axis[-1])
+        taken = sorted(of_axis) + taken
+    return torus.reshape(factors).transpose(taken).reshape(shape)
+
+
+def _primes(number: int) -> Iterator[int]:
+    """Prime factors, ascending."""
+    factor = 2
+    while number > 1:
+        while number % factor == 0:
+            yield factor
+            number //= factor
+        factor += 1
+
+
+def mesh_shape(fsdp: int, tensor: int, per_slice: int, slices: int) -> tuple[int, int, int]:
+    """Sizes of the axes in one slice of `per_slice` devices; `UserError` if fsdp x tensor does not divide them."""
     if per_slice % (fsdp * tensor):
         of = f" in each of {slices} slices" if slices > 1 else ""
         raise UserError(
             f"expected pretrain.fsdp x pretrain.tensor ({fsdp} x {tensor}) to divide the number of devices, "
             f"came {per_slice} devices{of}. Lower one of them."
         )
-    shape, kinds = (per_slice // (fsdp * tensor), fsdp, tensor), (AxisType.Explicit,) * 3
-    if slices > 1:
-        return Mesh(create_hybrid_device_mesh(shape, (slices, 1, 1), devices), AXES, axis_types=kinds)
-    return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
+    return per_slice // (fsdp * tensor), fsdp, tensor
 
 
 def has_mesh() -> bool:
@@ -50,6 +109,14 @@ def has_mesh() -> bool:
 def placed(*axes: str | tuple[str, ...] | None) -> PartitionSpec | None:
     """Where an array lies, by axis of the array; None without a mesh."""
     return PartitionSpec(*axes) if has_mesh() else None
+
+
+def moved(array: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:
+    """The same array where `axes` says; whole on every device without any, and unchanged without a mesh."""
+    if not has_mesh():
+        return array
+    elsewhere: jax.Array = jax.sharding.reshard(array, PartitionSpec(*axes))
+    return elsewhere
 
 
 def gathered(weight: jax.Array) -> jax.Array:

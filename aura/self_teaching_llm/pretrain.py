@@ -1,14 +1,14 @@
 """Pretraining from end to end: token shards in; weights, metrics, plots and samples out.
 
 Results and timings go to different files: results are the same bytes each time on one machine, timings never.
-A killed run goes on from its last checkpoint to the same bytes, and its plots are rewritten from the history in it.
-In a run of several processes all compute, and the first one writes.
+A killed run goes on from its last checkpoint to the same bytes, and its plots from the history beside it.
+In a run of several processes all compute, and the first one writes. The model is never whole on a device or a host.
 """
 
 import platform
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,12 +23,14 @@ from aura.params import Pretrain
 from aura.self_teaching_llm import distributed, weights
 from aura.self_teaching_llm.checkpoints import Checkpoints
 from aura.self_teaching_llm.evaluation import HeldOut
-from aura.self_teaching_llm.history import Evaluation, History, Plots
-from aura.self_teaching_llm.mesh import abstract, make_mesh
+from aura.self_teaching_llm.history import History, Plots, Row
+from aura.self_teaching_llm.mesh import abstract, make_mesh, number_of_slices
 from aura.self_teaching_llm.model import Compute, ModelConfig
+from aura.self_teaching_llm.optimizer import make_schedule
 from aura.self_teaching_llm.sampling import sample_text
+from aura.self_teaching_llm.termination import Termination
 from aura.self_teaching_llm.timings import Attempts, Stopwatch, write_timings
-from aura.self_teaching_llm.training import BatchLayout, State, initial_state, make_step, train
+from aura.self_teaching_llm.training import BatchLayout, State, initial_state, make_step, require_devices, train
 from aura.tokenizer.tokenizer import Tokenizer
 
 COMPILED, COMPILED_BYTES = Path(".aura/compiled"), 1_000_000_000  # where XLA's programs are kept, and how much of them
@@ -46,6 +48,15 @@ class Metrics:
     bits_per_byte_by_source: dict[str, float]
     context_free_bits_per_byte: float  # of the best context-free model on the same text
     improvement: float  # share of the context-free bits that the model saves
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out bits per byte after `step` steps, of all text and by source."""
+
+    step: int
+    bits_per_byte: float
+    by_source: dict[str, float]
 
 
 def pretrain(
@@ -69,21 +80,25 @@ def pretrain(
     run.begin()
     watch.lap("initialise")
     with ExitStack() as stack:
+        termination = stack.enter_context(Termination())
         # By default DVCLive edits dvc.yaml.
         live = Live(str(reports), dvcyaml=None, save_dvc_exp=False, report=None) if distributed.is_first() else None
         if live:
             stack.enter_context(live)
         first = run.history.step
         attempts = Attempts(run.checkpoints.folder if run.checkpoints.worthwhile else None, first, watch.began)
-        run.loop(Plots(live, options), attempts, watch, profile)
+        run.loop(Plots(live), attempts, watch, termination, profile)
         metrics = run.metrics()
         if live:
             live.summary = asdict(metrics)  # what `with` writes to metrics.json, beside the step
-    model = weights.plain(run.config, distributed.on_host(run.state["model"]))
+    del run.state["optimizer"]  # its memory is free for what samples and saving need
+    model = weights.plain(run.config, run.state["model"])
+    with jax.set_mesh(run.mesh) if run.mesh.size > 1 else nullcontext():
+        samples = sample_text(model, shards, tokenizer, options)
+    origin = {"seq_len": options.seq_len, "tokenizer": tokenizer.sha256, "tokens": shards.sha256}
+    weights.save(output, model, origin, writes=distributed.is_first())
     if distributed.is_first():
-        files.write_bytes(reports / "samples.txt", sample_text(model, shards, tokenizer, options).encode())
-        origin = {"seq_len": options.seq_len, "tokenizer": tokenizer.sha256, "tokens": shards.sha256}
-        weights.save(output, model, origin)
+        files.write_bytes(reports / "samples.txt", samples.encode())
         watch.lap("sample_and_save")
         steps_timed = max(0, options.steps - first - 1)
         write_timings(reports / "timings.json", watch, attempts, options, run.config, steps_timed)
@@ -127,11 +142,9 @@ class Run:
     def __init__(self, shards: TokenShards, tokenizer: Tokenizer, options: Pretrain) -> None:
         self.options = options
         self.config = ModelConfig.of(options, tokenizer.vocab_size)
-        if self.config.vocab_size % options.tensor:
-            raise UserError(
-                f"expected pretrain.tensor ({options.tensor}) to divide the vocabulary, came {self.config.vocab_size} "
-                "pieces. Change it, or train_tokenizer.vocab_size."
-            )
+        devices = jax.devices()
+        slices = number_of_slices(devices)
+        require_devices(options, tokenizer.vocab_size, len(devices) // slices, slices)
         self.mesh = make_mesh(options.fsdp, options.tensor)
         self.layout = BatchLayout(options, self.mesh, affect=options.affect_conditioning)
         self.batches = Batches(training_sources(shards, options), options.batch_size, options.seq_len, options.seed)
@@ -139,7 +152,9 @@ class Run:
         windows, sources = evaluation_windows(streams, options.seq_len, options.eval_tokens)
         self.held_out = HeldOut(windows, sources, tokenizer.byte_lengths, self.layout.rows)
         self.checkpoints = Checkpoints(options, shards.sha256)
-        self.history = History()
+        self.history, self.past_in = History(self.checkpoints.folder), self.checkpoints.folder
+        self.rate = make_schedule(options)
+        self.evaluation: Evaluation | None = None  # of the last step that was evaluated
         self.state: State = {}
 
     def begin(self) -> None:
@@ -151,14 +166,16 @@ class Run:
             with jax.set_mesh(self.mesh):
                 self.state = jax.jit(new_state)()
             return
-        self.state, self.history = restored.state, History.from_record(restored.record)
+        self.state, self.past_in = restored.state, restored.folder
+        self.history.go_on(restored.step, restored.folder, restored.row)
         if distributed.is_first():
-            console.err.print(f"going on after step {restored.step:,}, from {self.checkpoints.folder}", markup=False)
+            console.err.print(f"going on after step {restored.step:,}, from {restored.folder}", markup=False)
 
-    def loop(self, plots: Plots, attempts: Attempts, watch: Stopwatch, profile: Path | None) -> None:
-        """Take the steps that are left; evaluate, save and report in between."""
+    def loop(
+        self, plots: Plots, attempts: Attempts, watch: Stopwatch, termination: Termination, profile: Path | None
+    ) -> None:
+        """Take the steps that are left; evaluate, save and report in between. SIGTERM ends it with a checkpoint."""
         first, last = self.history.step, self.options.steps
-        plots.write(self.history, 0)
         with jax.set_mesh(self.mesh):
             run_step = make_step(self.options).lower(self.state, self.layout.shapes()).compile()
         distributed.meet("compiled")
@@ -169,38 +186,86 @@ class Run:
         if profile:
             outcomes = _profiled(outcomes, profile)
         with jax.set_mesh(self.mesh):
-            for step, outcome in enumerate(outcomes, start=first + 1):
-                watch.lap("first_step" if step == first + 1 else "train")
-                self._record(step, outcome, watch)
-                plots.write(self.history, step - 1)
-                if distributed.is_first():
-                    attempts.reached(step, watch.seconds["first_step"] + watch.seconds["train"])
-                self._save_if_due(step)
-                watch.lap("log_and_save")
+            self._catch_up(plots, termination, watch)
+            with termination.steps():
+                for step, outcome in enumerate(outcomes, start=first + 1):
+                    watch.lap("first_step" if step == first + 1 else "train")
+                    self._record(step, outcome, termination, watch)
+                    plots.write(self._last_row)
+                    if distributed.is_first():
+                        attempts.reached(step, watch.seconds["first_step"] + watch.seconds["train"])
+                    ends = termination.due(step)
+                    self._save(due=ends or self.checkpoints.due(step))
+                    if ends:
+                        self.checkpoints.close()
+                        termination.end(f"step {step:,} of {last:,} is saved. Run the same command again to go on.")
+                    watch.lap("log_and_save")
         self.checkpoints.close()
         watch.lap("log_and_save")
+        if termination.asked:  # since the last step
+            termination.end(f"step {last:,} of {last:,} is saved. Run the same command again to go on.")
 
-    def _record(self, step: int, outcome: dict[str, float], watch: Stopwatch) -> None:
-        self.history.loss.append(outcome["loss"])
-        self.history.gradient_norm.append(outcome["gradient_norm"])
-        if step % self.options.eval_every == 0 or step == self.options.steps:
-            self.history.evaluations.append(Evaluation(step, *self.held_out.bits_per_byte(self.state["model"])))
-            watch.lap("evaluate")
+    def _catch_up(self, plots: Plots, termination: Termination, watch: Stopwatch) -> None:
+        """Plot the steps before a resumption; evaluate after the last one if that is still due, or ends the run."""
+        row, step = self.history.last, self.history.step
+        if step == 0:
+            return
+        if row is None and step == self.options.steps:
+            raise UserError(
+                f"{self.past_in}: the loss of step {step} is lost, in its record and in its history. "
+                f"Remove {self.past_in}/{step}, and the run goes on from the checkpoint before it."
+            )
+        if row and (step == self.options.steps or (row.bits_per_byte is None and self._evaluates(step))):
+            row = replace(row, bits_per_byte=self._evaluate(step, termination, watch))
+            self.history.add(row)
+        if not distributed.is_first():
+            return
+        copied = plots.copy(self.history.past(self.past_in))
+        if row:
+            plots.write(row)
+        if lost := step - copied - bool(row):
+            console.err.print(
+                f"the history in {self.past_in} is damaged: the plots lack {lost:,} of {step:,} steps", markup=False
+            )
 
-    def _save_if_due(self, step: int) -> None:
+    def _record(self, step: int, outcome: dict[str, float], termination: Termination, watch: Stopwatch) -> None:
+        row = Row(step, outcome["loss"], outcome["gradient_norm"], float(self.rate(step - 1)))
+        if self._evaluates(step):
+            row = replace(row, bits_per_byte=self._evaluate(step, termination, watch))
+        self.history.add(row)
+
+    def _evaluates(self, step: int) -> bool:
+        return step % self.options.eval_every == 0 or step == self.options.steps
+
+    def _evaluate(self, step: int, termination: Termination, watch: Stopwatch) -> float | None:
+        """Held-out bits per byte now; None if SIGTERM cut it short, and then a resumption makes up for it."""
+        measured = self.held_out.measure(self.state["model"], lambda: termination.asked)
+        watch.lap("evaluate")
+        if measured is None:
+            return None
+        self.evaluation = Evaluation(step, *measured)
+        return self.evaluation.bits_per_byte
+
+    @property
+    def _last_row(self) -> Row:
+        assert self.history.last is not None  # noqa: S101 - a step was taken, and its row added
+        return self.history.last
+
+    def _save(self, *, due: bool) -> None:
         self.checkpoints.check()
-        if self.checkpoints.due(step):
-            evaluated = self.history.evaluated_now
-            metrics = {"bits_per_byte": evaluated.bits_per_byte} if evaluated else None
-            self.checkpoints.save(step, self.state, self.history.to_record(), metrics)
+        if due:
+            if distributed.is_first():
+                self.history.save()
+            self.checkpoints.save(self._last_row, self.state)
 
     def metrics(self) -> Metrics:
         """What the run came to, after its last step."""
-        last, baseline = self.history.evaluations[-1], self.held_out.context_free_bits_per_byte
+        last, baseline = self.evaluation, self.held_out.context_free_bits_per_byte
+        assert last is not None  # noqa: S101 - the last step is always evaluated
         return Metrics(
             parameters=sum(leaf.size for leaf in jax.tree.leaves(self.state["model"])),
             tokens=self.options.steps * self.options.batch_size * self.options.seq_len,
-            loss=self.history.loss[-1],
+            loss=self._last_row.loss,
             bits_per_byte=last.bits_per_byte,
             bits_per_byte_by_source=last.by_source,
             context_free_bits_per_byte=baseline,

@@ -3,11 +3,13 @@
 import jax
 import numpy as np
 import numpy.typing as npt
+from jax.sharding import NamedSharding, PartitionSpec
 
 from aura.data.streams import Ids
 from aura.data.token_shards import TokenShards
 from aura.params import Pretrain
 from aura.self_teaching_llm.generation import continuations
+from aura.self_teaching_llm.mesh import BATCH
 from aura.self_teaching_llm.model import LanguageModel
 from aura.tokenizer.tokenizer import Tokenizer
 
@@ -30,15 +32,28 @@ def sample_text(model: LanguageModel, shards: TokenShards, tokenizer: Tokenizer,
         return f"No held-out document has the {length} tokens of a prompt.\n"
     prompts_BxP = np.stack([ids for _, ids in prompts]).astype(np.int32)
     key = jax.random.key(options.seed)
-    made_BxT = np.asarray(
-        continuations(model, prompts_BxP, key, TEMPERATURE, tokens=min(SAMPLE_TOKENS, options.seq_len // 2))
-    )
+    made_BxT = drawn(model, prompts_BxP, key, TEMPERATURE, tokens=min(SAMPLE_TOKENS, options.seq_len // 2))
     parts = []
     for (doc, prompt), made in zip(prompts, made_BxT, strict=True):
         decoder = tokenizer.incremental_decoder()  # a character that the prompt cuts belongs to what follows
         begun, continued = decoder.decode(prompt), decoder.decode(until_end(made, tokenizer))
         parts.append(f"=== {doc}\n{begun}\n--- continued by the model\n{continued}\n")
     return "\n".join(parts)
+
+
+def drawn(
+    model: LanguageModel, prompts_BxP: npt.NDArray[np.int32], key: jax.Array, temperature: float, *, tokens: int
+) -> npt.NDArray[np.int32]:
+    """`continuations`, on every process. On a mesh, prompts are repeated until each device of a batch has one."""
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
+        return np.asarray(continuations(model, prompts_BxP, key, temperature, tokens=tokens))
+    holders = mesh.shape["data"] * mesh.shape["fsdp"]
+    repeated = np.resize(prompts_BxP, (-(-len(prompts_BxP) // holders) * holders, prompts_BxP.shape[1]))
+    places = NamedSharding(mesh, PartitionSpec(BATCH))
+    placed_BxP = jax.make_array_from_callback(repeated.shape, places, lambda index: repeated[index])
+    made_BxT = continuations(model, placed_BxP, key, temperature, tokens=tokens)
+    return np.asarray(made_BxT.addressable_data(0))[: len(prompts_BxP)]
 
 
 def continue_text(

@@ -14,6 +14,7 @@ import jax
 
 from aura import files
 from aura.params import Pretrain
+from aura.self_teaching_llm import distributed, side_files
 from aura.self_teaching_llm.flops import flops_per_token, peak_flops
 from aura.self_teaching_llm.model import ModelConfig
 
@@ -34,7 +35,7 @@ class Stopwatch:
         self._last = now
 
 
-@dataclass
+@dataclass(frozen=True)
 class Attempt:
     """One start of the run, as far as it came."""
 
@@ -44,8 +45,28 @@ class Attempt:
     step_seconds: float  # of those, in steps
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What the attempts before the last one came to."""
+
+    attempts: int = 0
+    seconds: float = 0.0
+    useful: float = 0.0  # seconds of steps that were kept
+    lost: int = 0  # steps that were taken again
+
+    def plus(self, attempt: Attempt, kept_until: int) -> "Earlier":
+        """These and one more, of which the steps up to `kept_until` were kept."""
+        taken, kept = attempt.last - attempt.first, max(0, min(kept_until, attempt.last) - attempt.first)
+        return Earlier(
+            self.attempts + 1,
+            self.seconds + attempt.seconds,
+            self.useful + (attempt.step_seconds * kept / taken if taken else 0.0),
+            self.lost + taken - kept,
+        )
+
+
 class Attempts:
-    """All starts of a run, in a small file beside its checkpoints.
+    """All starts of a run, in a small file beside its checkpoints: the last one, and the sum of those before it.
 
     Arguments:
         folder: of the run's checkpoints; None keeps no file, and knows of this attempt alone.
@@ -54,38 +75,38 @@ class Attempts:
     """
 
     def __init__(self, folder: str | None, first: int, began: float) -> None:
-        from etils import epath
-
-        self._file = epath.Path(folder) / "attempts.json" if folder else None
-        earlier = json.loads(self._file.read_text()) if self._file and self._file.exists() else []
-        self._attempts = [*(Attempt(**attempt) for attempt in earlier), Attempt(first, first, 0.0, 0.0)]
+        self._file = side_files.place(folder) / "attempts.json" if folder else None
+        self._earlier, self._last = self._read(first), Attempt(first, first, 0.0, 0.0)
         self._began, self._noted = began, float("-inf")
 
     def reached(self, step: int, step_seconds: float) -> None:
         """Note how far this attempt has come; written at most every ten seconds."""
         now = time.perf_counter()
-        self._attempts[-1] = Attempt(self._attempts[-1].first, step, now - self._began, step_seconds)
+        self._last = Attempt(self._last.first, step, now - self._began, step_seconds)
         if self._file and now - self._noted > NOTE_EVERY:
             self._noted = now
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._file.with_name(".attempts.partial")
-            partial.write_text(json.dumps([asdict(attempt) for attempt in self._attempts]))
-            partial.replace(self._file)
+            side_files.write(self._file, json.dumps({"earlier": asdict(self._earlier), "last": asdict(self._last)}))
 
     def summary(self) -> dict[str, Any]:
         """Goodput, the number of attempts, and the steps that were taken more than once."""
-        begins = [attempt.first for attempt in self._attempts[1:]] + [self._attempts[-1].last]
-        useful = lost = 0.0
-        for attempt, kept_until in zip(self._attempts, begins, strict=True):
-            taken, kept = attempt.last - attempt.first, max(0, min(kept_until, attempt.last) - attempt.first)
-            useful += attempt.step_seconds * kept / taken if taken else 0.0
-            lost += taken - kept
-        seconds = sum(attempt.seconds for attempt in self._attempts)
+        all_of_them = self._earlier.plus(self._last, self._last.last)
         return {
-            "goodput": useful / seconds if seconds else None,
-            "attempts": len(self._attempts),
-            "steps_taken_again": int(lost),
+            "goodput": all_of_them.useful / all_of_them.seconds if all_of_them.seconds else None,
+            "attempts": all_of_them.attempts,
+            "steps_taken_again": int(all_of_them.lost),
         }
+
+    def _read(self, first: int) -> Earlier:
+        """What the file says of all attempts before this one."""
+        if self._file is None or not self._file.exists():
+            return Earlier()
+        found = side_files.read_object(self._file) or {}
+        try:
+            return Earlier(**found["earlier"]).plus(Attempt(**found["last"]), first)
+        except (KeyError, TypeError):
+            if distributed.is_first():
+                side_files.say_damaged(self._file, "goodput counts from this attempt on")
+            return Earlier()
 
 
 def write_timings(

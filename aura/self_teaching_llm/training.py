@@ -23,7 +23,7 @@ from aura.errors import UserError
 from aura.ingestion.corpus import EMOTIONS
 from aura.params import Pretrain
 from aura.self_teaching_llm.cross_entropy import mean_cross_entropy
-from aura.self_teaching_llm.mesh import BATCH, placed
+from aura.self_teaching_llm.mesh import BATCH, mesh_shape, placed
 from aura.self_teaching_llm.model import Compute, LanguageModel, ModelConfig
 from aura.self_teaching_llm.optimizer import make_optimizer
 
@@ -84,6 +84,39 @@ def features_and_targets(
     return x_TxD, jax.lax.reshape(tokens_BxS1[:, 1:], (B * S,), out_sharding=placed(BATCH))
 
 
+def require_devices(options: Pretrain, vocab_size: int, per_slice: int, slices: int = 1) -> None:
+    """Refuse a run whose vocabulary, weights or batches cannot be shared out evenly among its devices.
+
+    Training and planning both ask this first: without it JAX would fail at the first array that does not divide.
+
+    Arguments:
+        options: section pretrain of params.yaml.
+        vocab_size: pieces of the tokenizer.
+        per_slice: devices of one slice.
+        slices: how many slices of TPUs there are.
+
+    Raises:
+        UserError: it names the option to change.
+    """
+    if vocab_size % options.tensor:
+        raise UserError(
+            f"expected pretrain.tensor ({options.tensor}) to divide the vocabulary, came {vocab_size} "
+            "pieces. Change it, or train_tokenizer.vocab_size."
+        )
+    data, fsdp, _ = mesh_shape(options.fsdp, options.tensor, per_slice, slices)
+    require_rows(options, data * slices * fsdp)
+
+
+def require_rows(options: Pretrain, holders: int) -> None:
+    """Refuse a batch whose parts cannot be cut evenly among the `holders`, the devices that share a batch."""
+    rows = options.batch_size // options.accumulation
+    if rows % holders:
+        raise UserError(
+            f"expected pretrain.batch_size / pretrain.accumulation ({rows} sequences) to be divisible by the "
+            f"{holders} devices that share a batch. Change one of them, or pretrain.tensor."
+        )
+
+
 @dataclass(frozen=True)
 class BatchLayout:
     """How a global batch lies on a mesh: `accumulation` parts, each cut along the mesh's batch axes.
@@ -97,12 +130,7 @@ class BatchLayout:
     affect: bool
 
     def __post_init__(self) -> None:
-        holders = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
-        if self.rows % holders:
-            raise UserError(
-                f"expected pretrain.batch_size / pretrain.accumulation ({self.rows} sequences) to be divisible by the "
-                f"{holders} devices that share a batch. Change one of them, or pretrain.tensor."
-            )
+        require_rows(self.options, self.mesh.shape["data"] * self.mesh.shape["fsdp"])
 
     @property
     def rows(self) -> int:

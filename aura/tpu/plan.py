@@ -7,22 +7,27 @@ stated assumptions: no TPU is asked. XLA's own count of arithmetic is not used: 
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
+from jax._src import core
 
 from aura.errors import UserError
 from aura.params import Pretrain
 from aura.self_teaching_llm.flops import flops_per_token, peak_flops
 from aura.self_teaching_llm.mesh import abstract, make_mesh
 from aura.self_teaching_llm.model import Compute, ModelConfig
-from aura.self_teaching_llm.training import BatchLayout, State, initial_state, make_step
+from aura.self_teaching_llm.training import BatchLayout, State, initial_state, make_step, require_devices
 from aura.tpu import compiler
 from aura.tpu.collectives import Traffic, traffic
 from aura.tpu.topology import GIB, Accelerator
 
+# What JAX raises, when it traces a program and when libtpu compiles it, for sizes that a kernel or a mesh cannot take.
+REFUSALS = (jax.errors.JaxRuntimeError, NotImplementedError, TypeError, ValueError, core.ShardingTypeError)
 TRIES = 4  # compilations in search of the largest batch
 # Assumptions of the step's time, untested here. Published MFU of dense models on TPUs lies around 30 to 60 % (PaLM,
 # arXiv:2204.02311, table 3); at best all sending hides behind arithmetic at the links' full speed, at worst none does,
@@ -82,23 +87,17 @@ def plan(options: Pretrain, vocab_size: int, accelerator: Accelerator, *, fast: 
 
     Raises:
         DoesNotFit: a device has too little memory.
-        UserError: the compiler is not installed, or the options do not go with so many devices.
+        UserError: the compiler is not installed, or refuses the program; or the options do not go with so many devices.
     """
+    require_devices(options, vocab_size, accelerator.chips_per_slice, accelerator.slices)
     config, compute = ModelConfig.of(options, vocab_size), Compute.of(options, "tpu")
     mesh = make_mesh(options.fsdp, options.tensor, compiler.devices(accelerator))
     state = abstract(partial(initial_state, options, config, compute), mesh)
     batch = BatchLayout(options, mesh, affect=options.affect_conditioning).shapes()
     begun = time.process_time()
-    with compiler.effort(fast=fast):
-        with jax.set_mesh(mesh):
-            step: Any = make_step(options)  # jitted, which its type does not say
-            lowered = step.lower(state, batch)
-        try:
-            compiled = lowered.compile()
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise DoesNotFit(_explain(options, accelerator, state, str(error))) from None
+    with compiler.effort(fast=fast), _worded(options, accelerator, state), jax.set_mesh(mesh):
+        step: Any = make_step(options)  # jitted, which its type does not say
+        compiled = step.lower(state, batch).compile()
     compile_seconds = time.process_time() - begun
     memory = compiled.memory_analysis()
     held = {"weights": _bytes(state["model"]), "optimiser": _bytes(state["optimizer"]), "batch": _bytes(batch)}
@@ -163,6 +162,21 @@ def _bytes(tree: Any) -> int:  # noqa: ANN401 - a pytree of jax.ShapeDtypeStruct
     """Bytes that one device holds of arrays placed on a mesh."""
     leaves = jax.tree.leaves(tree)
     return sum(leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
+
+
+@contextmanager
+def _worded(options: Pretrain, accelerator: Accelerator, state: State) -> Iterator[None]:
+    """Turn what JAX and the compiler say of a program into one message for the user."""
+    try:
+        yield
+    except REFUSALS as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise DoesNotFit(_explain(options, accelerator, state, str(error))) from None
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(
+            f"the run cannot be compiled for {accelerator}, so it would not start there either. The compiler says: "
+            f"{said[:500]} Change pretrain.size, pretrain.seq_len, pretrain.fsdp or pretrain.tensor."
+        ) from None
 
 
 def _explain(options: Pretrain, accelerator: Accelerator, state: State, told: str) -> str:

@@ -130,3 +130,38 @@ def test_each_token_is_told_its_documents_affect():
     for rows, affect in zip(batch["tokens"], batch["affect"], strict=True):
         expected = vectors[(documents[None, :] <= rows[:-1, None]).sum(axis=1) - 1]  # a token is its own place here
         np.testing.assert_array_equal(affect, expected)
+
+
+def many_sources(count: int, batch_size: int) -> Batches:
+    streams = [TokenStream([np.full(101, number, np.uint16)]) for number in range(count)]  # 10 windows of 10 each
+    sources = [Source(str(number), stream, 1 + number % 3) for number, stream in enumerate(streams)]
+    return Batches(sources, batch_size=batch_size, seq_len=10, seed=3)
+
+
+@pytest.mark.parametrize("count", [3, 65, 300])
+def test_the_order_of_a_source_is_drawn_once_an_epoch_however_many_sources_there_are(monkeypatch, count: int):
+    drawn: list[tuple[int, ...]] = []
+    philox = np.random.Philox
+
+    def counted(key: np.ndarray) -> np.random.Philox:
+        drawn.append(tuple(key.tolist()))
+        return philox(key=key)
+
+    monkeypatch.setattr(np.random, "Philox", counted)
+    made = many_sources(count, batch_size=64)
+    for step in range(2 * count):
+        made.batch(step)
+    assert len(drawn) == len(set(drawn))
+
+
+def test_no_source_is_left_out_where_there_are_more_than_places_in_a_block():
+    count = BLOCK + 100
+    made = many_sources(count, batch_size=2 * BLOCK)
+    assert set(tokens(made, 0)[:, 0].tolist()) == set(range(count))
+
+
+def test_steps_may_be_asked_for_in_any_order():
+    made, one = many_sources(70, 64), many_sources(70, 64)
+    later = [tokens(made, step) for step in range(40)]
+    for step in (39, 0, 20, 21, 3):
+        np.testing.assert_array_equal(tokens(one, step), later[step])

@@ -3,23 +3,30 @@ import shutil
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+from dvclive import Live
 
 from aura import files
 from aura.errors import UserError
-from aura.params import Pretrain
+from aura.params import MODEL_SIZES, Pretrain
+from aura.self_teaching_llm import identity, side_files
 from aura.self_teaching_llm import pretrain as program
-from aura.self_teaching_llm.checkpoints import Checkpoints, run_key, usable
+from aura.self_teaching_llm.checkpoints import Checkpoints, usable
+from aura.self_teaching_llm.history import BLOCK, History, Row
+from aura.self_teaching_llm.identity import run_key
+from aura.self_teaching_llm.timings import Attempts
+from aura.tpu.pod_run import describe
 from tests.mini_tokens import MiniTokens, tiny
 
 CHANGES = {
-    "seed": 1, "batch_size": 4, "accumulation": 2, "seq_len": 64, "source_weights": {"a": 2.0}, "learning_rate": 0.1,
+    "seed": 1, "batch_size": 4, "seq_len": 64, "source_weights": {"a": 2.0}, "learning_rate": 0.1,
     "schedule": "cosine", "warmup_steps": 1, "weight_decay": 0.2, "grad_clip": 2.0, "z_loss": 0.1, "size": "small",
-    "tied_embeddings": False, "affect_conditioning": True, "precision": "bfloat16", "remat": True, "eval_every": 2,
-    "eval_tokens": 2048,
+    "tied_embeddings": False, "affect_conditioning": True, "precision": "bfloat16",
 }  # fmt: skip
 HARMLESS = {
     "where": "tpu", "steps": 99, "fsdp": 2, "tensor": 2, "checkpoint_folder": "elsewhere", "checkpoint_every": 7,
+    "accumulation": 2, "remat": True, "eval_every": 2, "eval_tokens": 2048,
 }  # fmt: skip
 
 
@@ -70,7 +77,7 @@ def test_a_repeated_run_goes_on_and_ends_in_the_same_bytes(made: MiniTokens, tmp
     shutil.rmtree(tmp_path / "reports")
     shutil.rmtree(tmp_path / "lm")
     assert run(made, tmp_path, steps=9) == first
-    assert "going on after step 8" in capsys.readouterr().err
+    assert "going on after step 9" in capsys.readouterr().err  # the last step is saved, though 9 is odd
     assert files.sha256_file(tmp_path / "reports/plots/metrics/loss.tsv") == kept
 
 
@@ -124,7 +131,7 @@ def test_a_save_that_fails_in_the_background_is_told_at_the_next_step(tmp_path: 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        saves.save(1, state, {}, None)
+        saves.save(Row(1, 2.0, 1.0, 0.1), state)
         with pytest.raises(UserError, match="checkpoint of step 1 could not be written"):
             saves.close()
     finally:
@@ -134,3 +141,140 @@ def test_a_save_that_fails_in_the_background_is_told_at_the_next_step(tmp_path: 
 def test_a_short_run_saves_nothing(made: MiniTokens, tmp_path: Path):
     run(made, tmp_path, checkpoint_every=1000)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def saved(folder: Path, key: str = "*") -> set[int]:
+    return {int(path.name) for path in (folder / "checkpoints").glob(f"{key}/*") if path.name.isdigit()}
+
+
+def results(folder: Path) -> dict[str, str]:
+    """Hash of the weights and of every logged number."""
+    found = [*(folder / "lm").iterdir(), *(folder / "reports").rglob("*")]
+    kept = [path for path in found if path.is_file() and path.name != "timings.json"]
+    return {path.relative_to(folder).as_posix(): files.sha256_file(path) for path in kept}
+
+
+def test_a_shorter_run_removes_nothing_of_a_longer_one_and_saves_its_last_step(
+    made: MiniTokens, tmp_path: Path, capsys
+):
+    """`checkpoint.json` gives an account of the newest checkpoint: that of the weights."""
+    first = run(made, tmp_path, steps=12)
+    before = saved(tmp_path, "*-12")
+    run(made, tmp_path, steps=5)
+    assert saved(tmp_path, "*-12") == before
+    [folder] = (tmp_path / "checkpoints").glob("*-5")
+    assert describe(str(folder))["step"] == 5
+    capsys.readouterr()
+    assert run(made, tmp_path, steps=12) == first
+    assert "going on after step 12" in capsys.readouterr().err
+
+
+def test_a_size_by_its_name_is_the_size_by_its_numbers():
+    assert run_key(tiny(size="tiny"), "tokens") == run_key(tiny(size=MODEL_SIZES["tiny"].model_dump()), "tokens")
+    assert run_key(tiny(source_weights={"a": 2.0, "b": 1.0}), "t") == run_key(tiny(source_weights={"a": 2.0}), "t")
+    assert run_key(tiny(source_weights={"a": 1.0}), "t") != run_key(tiny(), "t")
+
+
+def said_anew(folder: Path, capsys, step: int = 2, **changes: object) -> str:
+    checkpoints = Checkpoints(tiny(checkpoint_folder=str(folder), checkpoint_every=2, **changes), "tokens")
+    assert checkpoints.restore({}) is None
+    checkpoints.save(Row(step, 2.0, 1.0, 0.1), {"weights": np.zeros(3)})
+    checkpoints.close()
+    return str(capsys.readouterr().err)
+
+
+def test_a_run_that_begins_anew_names_what_differs_from_the_nearest_one(tmp_path: Path, capsys):
+    assert said_anew(tmp_path, capsys, seed=3, z_loss=0.1) == ""
+    assert "differs in pretrain.seed (3 there, 0 here), pretrain.z_loss" in said_anew(tmp_path, capsys)
+    said = said_anew(tmp_path, capsys, learning_rate=0.02)
+    assert "begins at step 0" in said
+    assert "differs in pretrain.learning_rate (0.004 there, 0.02 here)" in said
+    assert "z_loss" not in said
+
+
+def test_a_run_of_another_length_that_begins_anew_says_why(tmp_path: Path, capsys):
+    said_anew(tmp_path, capsys, step=3, steps=3)
+    said = said_anew(tmp_path, capsys, steps=2)
+    assert "the same run of 3 steps is there, but with no checkpoint that both pass through" in said
+
+
+def test_a_changed_module_is_named(monkeypatch):
+    before = identity.decisive(tiny(), "tokens")
+    monkeypatch.setattr(identity, "_hash", lambda path: path.name if path.name == "model.py" else cached(path))
+    assert identity.differences(identity.decisive(tiny(), "tokens"), before) == [
+        "the code of aura.self_teaching_llm.model"
+    ]
+
+
+cached = identity._hash
+
+
+def test_damaged_side_files_end_no_run(made: MiniTokens, tmp_path: Path, capsys):
+    """And change no result but the plots, of which what is lost is told."""
+    run(made, tmp_path)
+    before, losses = results(tmp_path), rows(tmp_path, "loss")
+    [folder] = (tmp_path / "checkpoints").iterdir()
+    for name, left in (("attempts.json", b""), ("run.json", b"{"), ("8/record/metadata", bytes(100))):
+        assert (folder / name).exists()
+        (folder / name).write_bytes(left)
+    capsys.readouterr()
+    run(made, tmp_path)
+    said = capsys.readouterr().err
+    assert "going on after step 8" in said
+    assert said.count("is damaged") == 2
+    assert results(tmp_path) == before
+    history = folder / "history/000000.tsv"
+    lines = history.read_text().splitlines(keepends=True)
+    history.write_text("".join([*lines[:2], lines[2][:9] + "\n", *lines[3:]]))
+    run(made, tmp_path)
+    assert "the plots lack 1 of 8 steps" in capsys.readouterr().err
+    assert rows(tmp_path, "loss") == [*losses[:3], *losses[4:]]
+
+
+DAMAGED = ["", "{", "[]", "[1]", "null", '{"earlier": {}}', '{"earlier": 1, "last": {"first": "x"}}', "\0" * 50]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_account_of_attempts_begins_again(tmp_path: Path, capsys, text: str):
+    (tmp_path / "attempts.json").write_text(text)
+    attempts = Attempts(str(tmp_path), 3, 0.0)
+    attempts.reached(5, 1.0)
+    assert "attempts.json" in capsys.readouterr().err
+    assert attempts.summary()["attempts"] == 1
+    assert Attempts(str(tmp_path), 4, 0.0).summary() | {"goodput": 0} == {
+        "goodput": 0, "attempts": 2, "steps_taken_again": 1,
+    }  # fmt: skip
+
+
+def test_a_resumption_writes_no_row_of_the_past_by_itself(made: MiniTokens, tmp_path: Path, monkeypatch):
+    run(made, tmp_path, steps=6)
+    calls = []
+    log = Live.log_metric
+    monkeypatch.setattr(Live, "log_metric", lambda *given, **named: (calls.append(given[1]), log(*given, **named)))
+    run(made, tmp_path, steps=6)
+    assert sorted(calls) == ["bits_per_byte", "gradient_norm", "learning_rate", "loss"]  # of the last step
+    assert [row.split("\t")[0] for row in rows(tmp_path, "loss")[1:]] == [str(step) for step in range(1, 7)]
+
+
+def test_a_save_costs_the_same_however_long_the_run_has_been_going_on(tmp_path: Path, monkeypatch):
+    """Bytes that are written of the history, and in the checkpoint's record."""
+    written = []
+    write = side_files.write
+    monkeypatch.setattr(side_files, "write", lambda path, text: (written.append(len(text)), write(path, text)))
+    history, most = History(str(tmp_path)), []
+    for step in range(1, 3 * BLOCK + 2):
+        history.add(Row(step, 1 / step, 1 / step, 0.004))
+        if step % 1000 == 0:
+            history.save()
+            most.append(sum(written))
+            written.clear()
+    assert max(most[-10:]) < 1.2 * max(most[:10])
+    again = History(str(tmp_path / "other"))
+    again.go_on(2 * BLOCK + 500, str(tmp_path), None)
+    past = [row.step for rows in again.past(str(tmp_path)) for row in rows]
+    assert past == list(range(1, 2 * BLOCK + 500))
+    assert again.last == Row(2 * BLOCK + 500, 1 / (2 * BLOCK + 500), 1 / (2 * BLOCK + 500), 0.004)
+    again.save()
+    third = History(str(tmp_path / "other"))
+    third.go_on(2 * BLOCK + 500, str(tmp_path / "other"), None)
+    assert [row.step for rows in third.past(str(tmp_path / "other")) for row in rows] == past

@@ -1,0 +1,55 @@
+"""What a plan refuses before it asks a compiler, and how it words what a compiler refuses."""
+
+import jax
+import pytest
+from jax._src import core
+
+from aura.errors import UserError
+from aura.self_teaching_llm.training import require_devices
+from aura.tpu import plan
+from aura.tpu.topology import accelerator
+from tests.mini_tokens import tiny
+
+REFUSED = [
+    ({"tensor": 2}, 50_257, r"pretrain\.tensor \(2\) to divide the vocabulary, came 50257"),
+    ({"fsdp": 3}, 50_000, r"fsdp x pretrain\.tensor \(3 x 1\) to divide the number of devices, came 16"),
+    ({"batch_size": 24}, 50_000, r"\(24 sequences\) to be divisible by the 16 devices"),
+]
+
+
+@pytest.mark.parametrize(("changes", "pieces", "told"), REFUSED)
+def test_a_plan_makes_the_checks_of_a_run_and_needs_no_compiler_for_them(monkeypatch, changes, pieces, told):
+    monkeypatch.setenv("TPU_LIBRARY_PATH", "nowhere")
+    options = tiny(**({"batch_size": 64} | changes))
+    with pytest.raises(UserError, match=told):
+        plan.plan(options, pieces, accelerator("v5e-16"), fast=True)
+    with pytest.raises(UserError, match=told):
+        require_devices(options, pieces, 16)
+
+
+@pytest.mark.parametrize("slices", [1, 2])
+def test_batches_are_shared_by_the_devices_of_all_slices(slices: int):
+    require_devices(tiny(batch_size=16 * slices), 500, 16, slices)
+    with pytest.raises(UserError, match=f"the {16 * slices} devices"):
+        require_devices(tiny(batch_size=8 * slices), 500, 16, slices)
+
+
+ERRORS = [
+    jax.errors.JaxRuntimeError("INTERNAL: Mosaic failed\nmore"),
+    NotImplementedError("head_dim=48"),
+    ValueError("not divisible"),
+    TypeError("dot_general"),
+    core.ShardingTypeError("sharding"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_what_the_compiler_refuses_is_one_worded_line(error: Exception):
+    with (
+        pytest.raises(UserError, match=r"cannot be compiled for v5e-16.*Change pretrain\.size") as told,
+        plan._worded(tiny(), accelerator("v5e-16"), {}),
+    ):
+        raise error
+    assert str(error).splitlines()[0] in str(told.value)
+    assert "\n" not in str(told.value)
+    assert not isinstance(told.value, plan.DoesNotFit)
