@@ -11,8 +11,7 @@ from typing import Any
 from aura.ingestion import parquet
 from aura.ingestion.compression import Damaged
 from aura.ingestion.document import Item, Lost, cut
-from aura.ingestion.input_files import has_suffix
-from aura.ingestion.json_files import json_documents, jsonl_documents
+from aura.ingestion.json_files import Wanted, json_documents
 from aura.ingestion.sample import docstrings
 from aura.ingestion.txt_files import txt_documents
 from aura.params import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
@@ -38,12 +37,10 @@ def _items(source: Source, name: str, stream: Any, limit: int) -> Iterator[Item]
             yield from _sample_documents(stream.read())
         case TxtSource():
             yield from txt_documents(stream, source.documents, limit)
-        case JsonSource() if has_suffix(name, (".json",)):
-            yield from json_documents(stream, source.text_keys, limit)
         case JsonSource():
-            yield from jsonl_documents(stream, source.text_keys, limit)
+            yield from json_documents(stream, Wanted(source.text_keys, limit, source.nested))
         case DatasetSource():
-            yield from jsonl_documents(stream, ["text"], limit)
+            yield from json_documents(stream, Wanted(["text"], limit))
         case ParquetSource():
             yield from _parquet_documents(source, stream, limit)
 
