@@ -164,12 +164,12 @@ class Walk:
             return
         too_large = self._is_too_large(start, end)
         end = self._past(_WHITE, end)
-        if end == len(self.text):  # the array does not end: its last item is lost with the end
+        if end == len(self.text) and not isinstance(value, dict | list | str):
             self.at = end
-            return
+            return  # a number that the file's end may have cut
         array.items += 1
         array.expected = "comma or end"
-        if self.text[end] not in ",]" and not isinstance(value, dict | list):
+        if self.text[end : end + 1] not in ",]" and not isinstance(value, dict | list):
             array.expected = "anything"
             yield self._recovered(_Fault("malformed JSON", end), array.unit, number)
             return
@@ -198,8 +198,9 @@ class Walk:
                 raise _Fault("malformed JSON", position)
             if len(self.text) - self.at > self.limit + _NEAR:
                 raise _Fault("malformed JSON", len(self.text))
+            ahead = position - self.at
             if not self._grow():
-                raise _Fault("malformed JSON", min(position, len(self.text)))
+                raise _Fault("malformed JSON", self.at + ahead)
 
     def _past(self, spaces: "re.Pattern[str]", at: int) -> int:
         """The first position from `at` on that is none of `spaces`; the window grows until it is known."""

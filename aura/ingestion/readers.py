@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from aura.ingestion import parquet
-from aura.ingestion.compression import Damaged
 from aura.ingestion.document import Item, Lost, cut
 from aura.ingestion.json_files import Wanted, json_documents
 from aura.ingestion.sample import docstrings
@@ -62,5 +61,5 @@ def _parquet_documents(source: ParquetSource, stream: Any, limit: int) -> Iterat
                 yield Lost("no text key", f"row {row}")
             else:
                 yield from cut(text, limit)
-    except Damaged as error:
-        yield Lost(str(error), f"after row {row}")
+    except parquet.Unreadable as error:
+        yield Lost(str(error), f"after row {row}", error.rows)

@@ -74,14 +74,14 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.lists(RECORDS, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_every_layout_of_records_is_the_same_records(records):
     for name, layout in LAYOUTS.items():
         assert values(layout(records).encode()) == records, name
 
 
 @given(st.lists(RECORDS, min_size=1, max_size=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_json_pandas_and_aura_agree_about_lines_and_arrays(records):
     records = [{"text": "", **record} for record in records]
     for layout, lines in (("lines", True), ("array", False)):
@@ -95,7 +95,7 @@ def test_json_pandas_and_aura_agree_about_lines_and_arrays(records):
 
 
 @given(st.lists(VALUES.filter(lambda value: not isinstance(value, list)), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_values_of_any_kind_stand_on_lines_or_in_an_array(items):
     for name in ("lines", "array", "array indented", "indented", "behind separators", "lines with CRLF"):
         assert values(LAYOUTS[name](items).encode()) == items, name
@@ -113,7 +113,7 @@ FAULTS = ["{oops}", '{"text": ', '{"text": "cut', '"cut', "nul", '{"text": "a"},
 
 
 @given(st.lists(RECORDS.map(lambda record: {"text": "one"} | record), max_size=6), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_malformed_line_loses_itself_alone(records, data):
     lines = list(map(dump, records))
     place = data.draw(st.integers(0, len(lines)))
@@ -124,7 +124,7 @@ def test_a_malformed_line_loses_itself_alone(records, data):
 
 
 @given(st.binary(max_size=60) | st.text('[]{}",:\\\n 1a\x1e', max_size=40).map(str.encode), st.integers(1, 50))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_bytes_are_read_to_the_end_and_blocks_decide_nothing(data, limit):
     expected = values(data, limit)
     with pytest.MonkeyPatch.context() as patch:
