@@ -25,7 +25,7 @@ PARAMS_FILE = Path("params.yaml")
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 VOCABULARY_NAMES = ("tiny", "small", "medium", "large", "xl", "auto")
-TEXT_KEYS = ("text", "content", "body", "message")
+TEXT_KEYS = ("text", "content", "body", "message", "messages", "conversations", "conversation")
 
 
 def _text_encoding(value: object) -> str | None:
@@ -68,7 +68,10 @@ class TxtSource(Section):
 
 
 class JsonSource(Section):
-    """A folder of .json and .jsonl files; `text_keys` are dotted paths, the first one present counts."""
+    """A folder of files of JSON values, .json and .jsonl; `text_keys` are dotted paths, the first with a text counts.
+
+    A record that has a text is one document, and records inside it are not read; with `nested: true`, they are, too.
+    """
 
     kind: Literal["json"]
     path: str
@@ -76,6 +79,7 @@ class JsonSource(Section):
     encoding: Encoding = None
     links: Literal["inside", "anywhere"] = "inside"
     text_keys: list[str] = Field(default=list(TEXT_KEYS), min_length=1)
+    nested: bool = False
 
 
 class ParquetSource(Section):

@@ -41,7 +41,7 @@ class FileAccount:
 
     def lose(self, lost: Lost, place: str) -> None:
         """Count a loss; `place` says where, if the loss itself does not."""
-        self.lost[lost.reason] = self.lost.get(lost.reason, 0) + 1
+        self.lost[lost.reason] = self.lost.get(lost.reason, 0) + lost.count
         if not self.first_bad and lost.reason not in HARMLESS:
             where = ", ".join(filter(None, (place, lost.place)))
             self.first_bad = f"{where}: {lost.reason}" if where else lost.reason

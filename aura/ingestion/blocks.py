@@ -200,7 +200,7 @@ def _digest(first: int, items: list[Item]) -> str:
     digest = xxhash.xxh3_128(b"%d\0" % first)
     for item in items:
         if isinstance(item, Lost):
-            digest.update(f"lost\0{item.reason}\0{item.place}\0".encode())
+            digest.update(f"lost\0{item.reason}\0{item.place}\0{item.count}\0".encode())
         else:
             digest.update(b"%s\0%d\0" % (b"rest" if isinstance(item, Continued) else b"text", len(item)))
             digest.update(item)

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Lost:
-    """A document, or a whole file, that cannot be used, and why; `place` says where in the file, if that is known."""
+    """Documents, or a whole file, that cannot be used, and why; `place` says where in the file, if that is known.
+
+    `count` is how many documents there were, where that is known; otherwise the loss counts as one.
+    """
 
     reason: str
     place: str = field(default="", compare=False)
+    count: int = field(default=1, compare=False)
 
 
 class Continued(bytes):

@@ -1,10 +1,15 @@
-"""Where the text of a record is: dotted paths into nested values."""
+"""Where the text of a record is: under a key, or in the turns of a chat. The same in JSON, Parquet and datasets."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+Value = Any  # any value of JSON, or what a row of Parquet or of a dataset becomes in Python
 
-def field(value: Any, dotted: str) -> Any:  # noqa: ANN401 - any JSON value
+_TURNS = (("role", "content"), ("from", "value"))  # the keys of a turn: who says it, and what
+
+
+def field(value: Value, dotted: str) -> Value:
     """What lies at a dotted path; a key that itself holds dots goes first. `None` where nothing does."""
     if isinstance(value, dict) and dotted in value:
         return value[dotted]
@@ -13,6 +18,93 @@ def field(value: Any, dotted: str) -> Any:  # noqa: ANN401 - any JSON value
     return value
 
 
-def first_text(value: Any, keys: Sequence[str]) -> str | None:  # noqa: ANN401 - any JSON value
-    """The first string that one of the dotted `keys` leads to."""
-    return next((text for key in keys if isinstance(text := field(value, key), str)), None)
+def first_text(value: Value, keys: Sequence[str]) -> str | None:
+    """The text of a record: the first string that one of the dotted `keys` leads to.
+
+    Where there is none, the first chat, list of strings or list of a message's parts under one of them counts.
+    """
+    found = [field(value, key) for key in keys]
+    for one in found:
+        if isinstance(one, str):
+            return one
+    return next((text for one in found if (text := text_of_list(one)) is not None), None)
+
+
+def texts(value: Value, keys: Sequence[str], *, nested: bool = False) -> Iterator[str]:
+    """The texts of a value and of the records in it, in their order; a bare string is a text.
+
+    A record that has a text is done: what lies deeper in it is not looked at, unless `nested` asks for all levels.
+    """
+    if isinstance(value, str):
+        yield value
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        text = first_text(value, keys) if isinstance(value, dict) else chat(value)
+        if text is not None:
+            yield text
+            if not nested or isinstance(value, list):
+                continue
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        deeper = [child for child in inner if isinstance(child, dict | list)]
+        if text is not None:  # a chat that gave the text is not taken apart again
+            deeper = [child for child in deeper if text_of_list(child) != text]
+        waiting.extend(reversed(deeper))
+
+
+def text_of_list(value: Value) -> str | None:
+    """The text that a list is: a chat's turns, a message's parts, or lines; `None` if it is none of these."""
+    if not isinstance(value, list) or not value:
+        return None
+    if all(isinstance(one, str) for one in value):
+        return "\n".join(value)
+    return chat(value) or _parts(value)
+
+
+def chat(value: Value) -> str | None:
+    """A chat as `role: content` paragraphs, one for each turn that says anything; `None` if it is no chat.
+
+    A turn has `role` and `content`, or `from` and `value`. Calls of tools are lines `name(arguments)`.
+    """
+    if not isinstance(value, list) or not value:
+        return None
+    for who, what in _TURNS:
+        turns = [turn for turn in value if turn is not None]
+        if turns and all(isinstance(turn, dict) and isinstance(turn.get(who), str) for turn in turns):
+            said = [(turn[who], _said(turn, what)) for turn in turns]
+            if any(what in turn for turn in turns):
+                return "\n\n".join(f"{role}: {content}" for role, content in said if content) or None
+    return None
+
+
+def _said(turn: dict[str, Value], what: str) -> str:
+    """What one turn says: its content, then the tools that it calls."""
+    content = turn.get(what)
+    text = content if isinstance(content, str) else text_of_list(content) or ""
+    calls = turn.get("tool_calls") if isinstance(turn.get("tool_calls"), list) else []
+    calls = [call for call in (*(calls or []), turn.get("function_call")) if isinstance(call, dict)]
+    called = (_call(call["function"] if isinstance(call.get("function"), dict) else call) for call in calls)
+    return "\n".join(filter(None, (text, *called)))
+
+
+def _call(call: dict[str, Value]) -> str:
+    arguments = next((call[key] for key in ("arguments", "input") if call.get(key) is not None), "")
+    shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False, default=str)
+    return f"{call['name']}({shown})" if isinstance(call.get("name"), str) else ""
+
+
+def _parts(value: list[Value]) -> str | None:
+    """The text of a message in parts, each of which names its type; parts that hold no text are left out."""
+    parts = [part for part in value if part is not None]
+    if not all(isinstance(part, str) or (isinstance(part, dict) and isinstance(part.get("type"), str)) for part in parts):
+        return None
+    return "\n".join(filter(None, map(_part, parts))) or None
+
+
+def _part(part: Value) -> str:
+    if isinstance(part, str):
+        return part
+    if part["type"] == "tool_use":
+        return _call(part)
+    inner = next((part[key] for key in ("text", "content") if part.get(key) is not None), None)
+    return inner if isinstance(inner, str) else text_of_list(inner) or ""

@@ -1,48 +1,146 @@
 """Parquet files: the text of each row, streamed in small batches of the columns that can hold it.
 
-Memory holds a row group's pages and 256 rows of its text columns, never the decoded file. A file that is cut
-short is lost whole, because Parquet keeps its directory at the end. In one that is damaged in the middle the rows
-before the fault are kept, each batch being decoded (and checked, where the writer left checksums) by itself; the
-fault is counted.
+Memory holds a row group's pages and some rows of its text columns, never the decoded file: columns of strings stay
+dictionaries, so that a value that stands in many rows is held once. A file that is cut short is lost whole, because
+Parquet keeps its directory at the end. In one that is damaged in the middle the rows before the fault are kept, each
+batch being decoded (and checked, where the writer left checksums) by itself; the others are counted.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aura.ingestion.compression import Damaged
+from aura.ingestion.compression import FREE_BYTES, MAX_RATIO, Damaged
+from aura.ingestion.fields import first_text
 
 BATCH_ROWS = 256
+SHOWN_COLUMNS = 10  # of a file without a text column
+# What pyarrow raises on a damaged file, by where the damage is: errors of its own, of the system, and those that its
+# Python layer meets with names that are no UTF-8, that stand twice, or types that it cannot build.
+ERRORS = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, MemoryError)
+T = TypeVar("T")
+
+
+class Unreadable(Damaged):
+    """The rows from here on cannot be used; the message is the reason, and `rows` says how many there are."""
+
+    def __init__(self, reason: str, rows: int = 1) -> None:
+        super().__init__(reason)
+        self.rows = max(rows, 1)
 
 
 def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | None]:  # noqa: ANN401
     """Yield each row's text as it lies in the file (an open one that can seek), `None` for a row without one.
 
-    Of `text_keys`, column names or dotted paths into struct columns, the first that holds a string counts. Raises
-    `Damaged` if the file, or the rest of it, cannot be read or it has none of these columns.
+    Of `text_keys`, column names or dotted paths into struct columns, the first that holds a string counts; where none
+    does, the first that holds a chat or a list of strings. Raises `Unreadable` if the file, or the rest of it, cannot
+    be read, has none of these columns, or holds more text than a file of its size should.
     """
+    size = stream.seek(0, 2)
+    most = max(FREE_BYTES, MAX_RATIO * size)
+    file = _tried(lambda: pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=False))
+    total = _tried(lambda: file.metadata.num_rows)
+    schema = _tried(lambda: file.schema_arrow)
+    names = _tried(lambda: schema.names)
+    wanted = _wanted(names, text_keys)
+    if total and not any(_may_hold_text(schema, names, key) for key in text_keys):
+        raise Unreadable(f"no text column; there are {_shown(schema, names)}", total)
+    groups = range(_tried(lambda: file.metadata.num_row_groups))
+    columns, leaves = _leaves(schema, wanted)
+    if any(_tried(lambda group=group: _stated_size(file, group, leaves)) > most for group in groups):  # type: ignore[misc]
+        raise Unreadable(_bomb(), total)
+    file = _tried(lambda: _with_dictionaries(stream, file, columns, leaves))
+    rows = came = 0
+    batches = _tried(lambda: file.reader.iter_batches(BATCH_ROWS, list(groups), column_indices=leaves, use_threads=False))
+    while (batch := _tried(lambda: next(batches, None), lambda: total - rows)) is not None:
+        for text in _batch_texts(batch, text_keys, lambda: total - rows):
+            came += len(text or b"")
+            if came > most:
+                raise Unreadable(_bomb(), total - rows)
+            rows += 1
+            yield text
+
+
+def _tried(call: Callable[[], T], lost: Callable[[], int] = lambda: 1) -> T:
+    """What pyarrow gives; what it raises makes the rest of the file a loss of so many rows."""
     try:
-        file = pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=False)
-        names = file.schema_arrow.names
-        wanted = [name for name in names if any(f"{key}.".startswith(f"{name}.") for key in text_keys)]
-        if not any(_is_text(_type_of(file.schema_arrow, key)) for key in text_keys):
-            raise Damaged("no text column")
-        for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
-            found = [column for key in text_keys if (column := _leaf(batch, key)) is not None]
-            yield from pc.coalesce(*found).to_pylist()
-    except (pa.ArrowException, OSError):  # pyarrow raises either, by which part of the file is damaged
-        raise Damaged("damaged Parquet") from None
+        return call()
+    except ERRORS as error:
+        encrypted = "crypt" in str(error).lower()
+        raise Unreadable("encrypted Parquet" if encrypted else "damaged Parquet", lost()) from None
 
 
-def _type_of(schema: pa.Schema, key: str) -> pa.DataType | None:
+def _bomb() -> str:
+    return f"decompresses to more than {MAX_RATIO} times its size and {FREE_BYTES // 10**6} MB"
+
+
+def _wanted(names: Sequence[str], text_keys: Sequence[str]) -> list[int]:
+    """The columns that keys lead into; of those with one name the first."""
+    return [
+        number
+        for number, name in enumerate(names)
+        if name not in names[:number] and any(f"{key}.".startswith(f"{name}.") for key in text_keys)
+    ]
+
+
+def _leaves(schema: pa.Schema, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Where the wanted columns begin among the file's leaf columns, and all their leaves."""
+    counts = [_leaf_count(kind) for kind in schema.types]
+    starts = [sum(counts[:number]) for number in wanted]
+    return starts, [leaf for number, start in zip(wanted, starts, strict=True) for leaf in range(start, start + counts[number])]
+
+
+def _leaf_count(kind: pa.DataType) -> int:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _leaf_count(kind.storage_type)
+    if pa.types.is_struct(kind):
+        return sum(_leaf_count(kind.field(number).type) for number in range(kind.num_fields))
+    if pa.types.is_map(kind):
+        return _leaf_count(kind.key_type) + _leaf_count(kind.item_type)
+    return _leaf_count(kind.value_type) if _is_list(kind) else 1
+
+
+def _stated_size(file: pq.ParquetFile, group: int, leaves: Sequence[int]) -> int:
+    """Bytes of a row group's pages in memory, as the file says: at most so much is taken for them."""
+    metadata = file.metadata.row_group(group)
+    return sum(metadata.column(leaf).total_uncompressed_size for leaf in leaves)
+
+
+def _with_dictionaries(stream: Any, file: pq.ParquetFile, columns: Sequence[int], leaves: Sequence[int]) -> pq.ParquetFile:  # noqa: ANN401
+    """The file opened so that strings that stand in a dictionary are held once."""
+    groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
+    held = [
+        leaf
+        for leaf in leaves
+        if file.schema.column(leaf).physical_type == "BYTE_ARRAY"
+        and any(_expands(group.column(leaf)) for group in groups)
+    ]
+    paths = [file.schema.column(leaf).path for leaf in held]
+    if not paths:
+        return file
+    stream.seek(0)
+    return pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=False, read_dictionary=paths)
+
+
+def _expands(chunk: Any) -> bool:  # noqa: ANN401 - pyarrow's ColumnChunkMetaData
+    """Whether few bytes may stand for many rows: less than 16 bytes a value, in a chunk with large ones."""
+    return chunk.total_uncompressed_size > 4096 and chunk.num_values * 16 > chunk.total_uncompressed_size
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    checks = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
+    return any(check(kind) for check in (*checks, pa.types.is_large_list_view))
+
+
+def _type_of(schema: pa.Schema, names: Sequence[str], key: str) -> pa.DataType | None:
     """The type of a column, or of a field inside a struct column."""
-    if key in schema.names:
-        return schema.field(key).type
+    if key in names:
+        return schema.types[names.index(key)]
     name, *inner = key.split(".")
-    kind = schema.field(name).type if name in schema.names else None
+    kind = schema.types[names.index(name)] if name in names else None
     for part in inner:
         index = kind.get_field_index(part) if isinstance(kind, pa.StructType) else -1
         kind = kind.field(index).type if kind is not None and index >= 0 else None
@@ -50,22 +148,61 @@ def _type_of(schema: pa.Schema, key: str) -> pa.DataType | None:
 
 
 def _is_text(kind: pa.DataType | None) -> bool:
+    """Whether values are strings, or bytes: strings without a mark that they are UTF-8, as old programs write them."""
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
-    return kind is not None and (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    checks += (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return kind is not None and any(check(kind) for check in checks)
 
 
-def _leaf(batch: pa.RecordBatch, key: str) -> Any:  # noqa: ANN401 - an array of bytes; pyarrow has no types
+def _may_hold_text(schema: pa.Schema, names: Sequence[str], key: str) -> bool:
+    kind = _type_of(schema, names, key)
+    return kind is not None and (_is_text(kind) or pa.types.is_null(kind) or _is_list(kind))
+
+
+def _shown(schema: pa.Schema, names: Sequence[str]) -> str:
+    """Columns with their types, some of them, for a message."""
+    shown = [f"{name} ({str(kind)[:60]})" for name, kind in zip(names[:SHOWN_COLUMNS], schema.types, strict=False)]
+    more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
+    return (", ".join(shown) or "none") + more
+
+
+def _batch_texts(batch: pa.RecordBatch, text_keys: Sequence[str], lost: Callable[[], int]) -> Iterator[bytes | None]:
+    """The text of each row, one at a time: what many rows share must not be copied for all of them at once."""
+    names = _tried(lambda: batch.schema.names)
+    columns = [column for key in text_keys if (column := _tried(lambda: _strings(batch, names, key), lost)) is not None]  # noqa: B023
+    others = [key for key in text_keys if _holds_lists(batch, names, key)]
+    for row in range(len(batch)):
+        found = (_tried(lambda: column[row].as_py(), lost) for column in columns)  # noqa: B023
+        text = next((text for text in found if text is not None), None)
+        if text is None and others:
+            text = _tried(lambda: _listed(batch, names, others, row), lost)  # noqa: B023
+        yield text
+
+
+def _strings(batch: pa.RecordBatch, names: Sequence[str], key: str) -> Any:  # noqa: ANN401 - an array of bytes
     """The values under `key` as bytes, because a file may claim that invalid UTF-8 is text; `None` if not text."""
-    if not _is_text(_type_of(batch.schema, key)):
+    if not _is_text(_type_of(batch.schema, names, key)):
         return None
-    if key in batch.schema.names:
-        values = batch.column(key)
+    if key in names:
+        values = batch.column(names.index(key))
     else:
         name, *inner = key.split(".")
-        values = pc.struct_field(batch.column(name), inner)
+        values = pc.struct_field(batch.column(names.index(name)), inner)
     if isinstance(values, pa.DictionaryArray):
-        values = values.dictionary_decode()
+        return pa.DictionaryArray.from_arrays(values.indices, values.dictionary.cast(pa.large_binary()), safe=False)
     return values.cast(pa.large_binary())
+
+
+def _holds_lists(batch: pa.RecordBatch, names: Sequence[str], key: str) -> bool:
+    kind = _type_of(batch.schema, names, key)
+    return kind is not None and _is_list(kind)
+
+
+def _listed(batch: pa.RecordBatch, names: Sequence[str], keys: Sequence[str], row: int) -> bytes | None:
+    """The text of a row whose chat or list of strings lies under one of `keys`."""
+    tops = {key if key in names else key.split(".")[0] for key in keys}
+    record = {name: batch.column(names.index(name))[row].as_py() for name in sorted(tops)}
+    text = first_text(record, keys)
+    return None if text is None else text.encode("utf-8", "surrogatepass")

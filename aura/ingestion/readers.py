@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from aura.ingestion import parquet
-from aura.ingestion.compression import Damaged
 from aura.ingestion.document import Item, Lost, cut
 from aura.ingestion.encodings import Decoded
-from aura.ingestion.input_files import has_suffix
-from aura.ingestion.json_files import json_documents, jsonl_documents
+from aura.ingestion.json_files import Wanted, json_documents
 from aura.ingestion.sample import docstrings
 from aura.ingestion.txt_files import txt_documents
 from aura.params import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
@@ -41,12 +39,10 @@ def _items(source: Source, name: str, stream: Any, limit: int) -> Iterator[Item]
             yield from _sample_documents(stream.read())
         case TxtSource():
             yield from txt_documents(stream, source.documents, limit)
-        case JsonSource() if has_suffix(name, (".json",)):
-            yield from json_documents(stream, source.text_keys, limit)
         case JsonSource():
-            yield from jsonl_documents(stream, source.text_keys, limit)
+            yield from json_documents(stream, Wanted(source.text_keys, limit, source.nested))
         case DatasetSource():
-            yield from jsonl_documents(stream, ["text"], limit)
+            yield from json_documents(stream, Wanted(["text"], limit))
         case ParquetSource():
             yield from _parquet_documents(source, stream, limit)
 
@@ -68,5 +64,5 @@ def _parquet_documents(source: ParquetSource, stream: Any, limit: int) -> Iterat
                 yield Lost("no text key", f"row {row}")
             else:
                 yield from cut(text, limit)
-    except Damaged as error:
-        yield Lost(str(error), f"after row {row}")
+    except parquet.Unreadable as error:
+        yield Lost(str(error), f"after row {row}", error.rows)

@@ -37,12 +37,13 @@ def test_encodings_with_and_without_a_mark_give_the_same_text(encoding):
     assert read(txt(), "grüße ✓".encode(encoding)) == ["grüße ✓".encode()]
 
 
-def test_text_is_found_in_nested_json():
+def test_text_is_found_in_nested_json_and_all_levels_only_where_asked_for():
     value = [
         {"text": "one", "replies": [{"text": "reply"}]},
         {"items": [{"body": "two"}, {"deep": {"message": "three"}}]},
     ]
-    assert read(posts(), json.dumps(value).encode()) == [b"one", b"reply", b"two", b"three"]
+    assert read(posts(), json.dumps(value).encode()) == [b"one", b"two", b"three"]
+    assert read(posts(nested=True), json.dumps(value).encode()) == [b"one", b"reply", b"two", b"three"]
 
 
 def test_bare_strings_are_texts_and_strings_beside_other_keys_are_not():

@@ -1,0 +1,343 @@
+"""Values taken off a text one after the other, over a window that grows while a value has not ended."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from aura.ingestion.document import Item, Lost
+
+GROWTH = 64_000, 4_000_000  # characters: a window grows by its own length, but by at least and at most so many
+SEPARATOR = "\x1e"  # begins a record in JSON text sequences (RFC 7464); never part of a value
+_SKIPPED = re.compile(f"[ \t\n\r\x0b\x0c{SEPARATOR}\ufeff]*")
+_SPACES = re.compile("[ \t\r]*")
+_WHITE = re.compile("[ \t\n\r\x0b\x0c\ufeff]*")
+_IN_STRING, _OUTSIDE = re.compile(r'\\[^\n\x1e]|["\n\x1e]'), re.compile(r'["{}\[\]\n\x1e]')
+_NEAR = 12  # characters: a value that is cut by the window's end may look faulty so near to it; the longest word has 9
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_Value = Any  # any JSON value
+
+
+@dataclass(slots=True)
+class Record:
+    """A value, and where in the file it is."""
+
+    value: _Value
+    unit: str
+    number: int
+
+    @property
+    def place(self) -> str:
+        """The same in words."""
+        return f"{self.unit} {self.number}"
+
+
+@dataclass
+class _Array:
+    """A top-level array that is being taken apart."""
+
+    line: int
+    items: int = 0
+    expected: str = "item or end"  # or "item", "comma or end"; after a fault "anything"
+    faulty: bool = False
+
+    @property
+    def unit(self) -> str:
+        return "item" if self.line == 1 else f"line {self.line}, item"
+
+
+class _Fault(Exception):
+    """The value at the window's position cannot be read: why, and at which character of the window."""
+
+    def __init__(self, reason: str, position: int) -> None:
+        self.reason, self.position = reason, position
+
+
+class Walk:
+    """A walk over `line` and, as far as values need them, over the `lines` behind it."""
+
+    def __init__(self, line: bytes, number: int, lines: Iterator[Item], limit: int) -> None:
+        self.lines, self.limit = lines, limit
+        self.text, self.at = _decoded(line), 0
+        self.line, self.counted = number, 0  # the number of the line at a position
+        self.ended = False
+        self.broken: Lost | None = None  # why the file cannot be read on
+        self.array: _Array | None = None
+
+    def records(self) -> Iterator[Record | Lost]:
+        """Yield records and losses until every value that was begun has ended at the end of a line, or of the file."""
+        while True:
+            separated = self._skip()
+            if separated and self.array:
+                yield from self._close_faulty()
+            if self.at == len(self.text):
+                if self._is_done():
+                    break
+                if not self._grow():
+                    yield from self._close_faulty()
+                    break
+            elif self.array:
+                yield from self._array_step(self.array)
+            elif self.text[self.at] == "[":
+                self.array = _Array(self._line_at(self.at))
+                self.at += 1
+            else:
+                yield from self._top_value()
+        self._line_at(self.at)
+        if self.broken:
+            yield self.broken
+
+    def _is_done(self) -> bool:
+        return not self.array and (self.ended or self.text.endswith("\n"))
+
+    def _skip(self) -> bool:
+        """Go to the next value or mark; returns whether a separator of records was passed."""
+        found = _SKIPPED.match(self.text, self.at)
+        before, self.at = self.at, found.end() if found else self.at
+        return SEPARATOR in self.text[before : self.at]
+
+    def _close_faulty(self) -> Iterator[Lost]:
+        """An array that does not end is malformed, unless that was said of it."""
+        if self.array and not self.array.faulty:
+            yield Lost("malformed JSON", f"{self.array.unit} {self.array.items + 1}")
+        self.array = None
+
+    def _top_value(self) -> Iterator[Record | Lost]:
+        start, line = self.at, self._line_at(self.at)
+        try:
+            value, start, end = self._value()
+        except _Fault as fault:
+            yield self._recovered(fault, "line", line)
+            return
+        if self._is_too_large(start, end):
+            self.at = end
+            yield self._too_large("line", line)
+            return
+        end = self._past(_SPACES, end)
+        if not self._may_follow(end):
+            yield self._recovered(_Fault("malformed JSON", end), "line", line)
+            return
+        self.at = end
+        yield Record(value, "line", line)
+
+    def _may_follow(self, at: int) -> bool:
+        """Whether a whole value may end before `at`: at a line's end, before another value, but not inside another."""
+        following = self.text[at : at + 1]
+        apart = at > 0 and self.text[at - 1] in " \t"
+        return not following or following in '\n\x0b\x0c\x1e\ufeff{["' or (apart and following in "-0123456789tfnNI")
+
+    def _array_step(self, array: _Array) -> Iterator[Record | Lost]:
+        """Go over one mark or item of an array."""
+        mark = self.text[self.at]
+        if mark == "]":
+            self.at += 1
+            self.array = None
+            if array.expected == "item":
+                yield Lost("malformed JSON", f"{array.unit} {array.items + 1}")
+        elif mark == "," and array.expected in ("comma or end", "anything"):
+            self.at += 1
+            array.expected = "item"
+        elif array.expected == "comma or end":
+            yield from self._without_comma(array)
+        else:
+            yield from self._item(array)
+
+    def _without_comma(self, array: _Array) -> Iterator[Lost]:
+        """An item that no comma precedes: on a line of its own it is read, elsewhere the line is lost from there."""
+        before = self.text[: self.at].rstrip(" \t")
+        if not before.endswith("\n"):
+            yield self._recovered(_Fault("malformed JSON", self.at), array.unit, array.items + 1)
+        elif not array.faulty:
+            array.faulty = True
+            yield Lost("malformed JSON", f"{array.unit} {array.items + 1}")
+        array.expected = "anything"
+
+    def _item(self, array: _Array) -> Iterator[Record | Lost]:
+        number = array.items + 1
+        try:
+            value, start, end = self._value()
+        except _Fault as fault:
+            array.items += 1
+            array.expected = "anything"
+            yield self._recovered(fault, array.unit, number)
+            return
+        too_large = self._is_too_large(start, end)
+        end = self._past(_WHITE, end)
+        if end == len(self.text) and not isinstance(value, dict | list | str):
+            self.at = end
+            return  # a number that the file's end may have cut
+        array.items += 1
+        array.expected = "comma or end"
+        if self.text[end : end + 1] not in ",]" and not isinstance(value, dict | list):
+            array.expected = "anything"
+            yield self._recovered(_Fault("malformed JSON", end), array.unit, number)
+            return
+        self.at = end
+        yield self._too_large(array.unit, number) if too_large else Record(value, array.unit, number)
+
+    def _value(self) -> tuple[_Value, int, int]:
+        """The value at the window's position, with its start and end in the window, which may have moved."""
+        while True:
+            position = len(self.text)
+            try:
+                value, end = _scan(self.text, self.at)
+            except StopIteration as error:
+                position, is_cut = error.value, False
+            except json.JSONDecodeError as error:
+                position, is_cut = error.pos, error.msg.startswith("Unterminated")
+            except RecursionError:
+                raise _Fault("JSON nested too deeply", self.at) from None
+            except ValueError:  # a number of more digits than Python reads
+                raise _Fault("malformed JSON", self.at) from None
+            else:
+                if end < len(self.text) or not self._grow():
+                    return value, self.at, end
+                continue
+            if not is_cut and position < len(self.text) - _NEAR:
+                raise _Fault("malformed JSON", position)
+            if len(self.text) - self.at > self.limit + _NEAR:
+                raise _Fault("malformed JSON", len(self.text))
+            ahead = position - self.at
+            if not self._grow():
+                raise _Fault("malformed JSON", self.at + ahead)
+
+    def _past(self, spaces: "re.Pattern[str]", at: int) -> int:
+        """The first position from `at` on that is none of `spaces`; the window grows until it is known."""
+        while True:
+            found = spaces.match(self.text, at)
+            at = found.end() if found else at
+            if at < len(self.text):
+                return at
+            ahead = at - self.at
+            if not self._grow():
+                return self.at + ahead
+            at = self.at + ahead
+
+    def _is_too_large(self, start: int, end: int) -> bool:
+        if (end - start) * 4 <= self.limit:
+            return False
+        return len(self.text[start:end].encode("utf-8", "surrogatepass")) > self.limit
+
+    def _too_large(self, unit: str, number: int) -> Lost:
+        return Lost(f"JSON record of more than {self.limit:,} bytes", f"{unit} {number}")
+
+    def _recovered(self, fault: _Fault, unit: str, number: int) -> Lost:
+        """Go to where reading can go on behind the faulty record at the window's position."""
+        array = self.array
+        if fault.position - self.at > self.limit and fault.reason == "malformed JSON":
+            ended = self._skip_value()
+            if array:
+                array.expected = "comma or end" if ended else "anything"
+                array.faulty |= not ended
+            return self._too_large(unit, number)
+        if array:
+            array.faulty = True
+        self._skip_lines(self._indentation(fault))
+        return Lost(fault.reason, f"{unit} {number}")
+
+    def _indentation(self, fault: _Fault) -> str | None:
+        """Of the faulty record's first line, if it has several lines; `None` if reading can go on with the next."""
+        end = self.text.find("\n", self.at)
+        is_bracket = self.text[self.at : end].rstrip() in ("{", "[") if end >= 0 else False
+        if end < 0 or (not is_bracket and (fault.position <= end or self._is_whole_line(end + 1))):
+            return None
+        before = self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at]
+        return before if not before.strip() else ""
+
+    def _is_whole_line(self, start: int) -> bool:
+        """Whether the line that begins there is a value: a record was cut short before it."""
+        ahead = start - self.at
+        while self.text.find("\n", self.at + ahead) < 0 and len(self.text) - self.at <= self.limit and self._grow():
+            pass
+        try:
+            _, end = _scan(self.text, self.at + ahead)
+        except (StopIteration, ValueError, RecursionError):
+            return False
+        rest = self.text[end:].partition("\n")[0].strip()
+        return not rest or (rest == "," and self.array is not None)
+
+    def _skip_lines(self, indentation: str | None) -> None:
+        """Go to the next line; or, with an indentation, to the next that begins a record with it or ends the array."""
+        while True:
+            end = self.text.find("\n", self.at)
+            separator = self.text.find(SEPARATOR, self.at, end if end >= 0 else len(self.text))
+            if separator >= 0:
+                self.at = separator
+                return
+            if end < 0:
+                self.at = len(self.text)
+                if not self._grow():
+                    return
+                continue
+            self.at = end + 1
+            if indentation is None or self._begins(indentation):
+                return
+
+    def _begins(self, indentation: str) -> bool:
+        while len(self.text) - self.at <= len(indentation) and self._grow():
+            pass
+        if self.text.startswith((indentation + "{", indentation + "["), self.at):
+            return True
+        if not self.array:
+            return False
+        found = _SPACES.match(self.text, self.at)
+        end = found.end() if found else self.at
+        return self.text.startswith("]", end) and (end - self.at < len(indentation) or not indentation)
+
+    def _skip_value(self) -> bool:
+        """Go behind a value that is too large to hold, or to the next line where it has none; whether it ended."""
+        one_line = "\n" not in self.text[self.at : self.at + self.limit]
+        depth, in_string = 0, False
+        while True:
+            match = (_IN_STRING if in_string else _OUTSIDE).search(self.text, self.at)
+            if match is None:
+                self.at = len(self.text) - (in_string and self.text.endswith("\\"))
+                if not self._grow():
+                    self.at = len(self.text)
+                    return False
+                continue
+            mark, self.at = match[0], match.end()
+            if mark == SEPARATOR:
+                self.at -= 1
+                return False
+            if mark == "\n":
+                if in_string or one_line:
+                    return False
+                continue
+            if mark == '"':
+                in_string = not in_string
+            elif not in_string:
+                depth += (mark in "{[") - (mark in "}]")
+            if depth <= 0 and not in_string:
+                return True
+
+    def _line_at(self, position: int) -> int:
+        self.line += self.text.count("\n", self.counted, position)
+        self.counted = position
+        return self.line
+
+    def _grow(self) -> bool:
+        """Drop what was read and add what follows; returns whether anything does."""
+        start = self.text.rfind("\n", 0, self.at) + 1
+        if self.at - start > 1000:  # the indentation is kept, a long line before the position is not
+            start = self.at
+        self._line_at(start)
+        held = [self.text[start:]]
+        least, most = GROWTH
+        wanted = min(max(least, len(held[0])), most)
+        while wanted > 0 and not self.ended:
+            line = next(self.lines, None)
+            if line is None or isinstance(line, Lost):
+                self.ended, self.broken = True, line
+                break
+            held.append(_decoded(line))
+            wanted -= len(held[-1])
+        self.text, self.at, self.counted = "".join(held), self.at - start, 0
+        return len(held) > 1
+
+
+def _decoded(line: bytes) -> str:
+    """Bytes that are no UTF-8 are smuggled through, to be counted in their own document."""
+    text = line.decode("utf-8", "surrogateescape")
+    return text.rstrip("\r\n") + "\n" if line.endswith((b"\n", b"\r")) else text
