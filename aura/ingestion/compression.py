@@ -22,7 +22,7 @@ import zstandard
 
 from aura.ingestion import zstd_frames
 from aura.ingestion.regular_files import open_regular
-from aura.ingestion.zstd_frames import Damaged
+from aura.ingestion.zstd_frames import Damaged as Damaged
 
 BLOCK_BYTES = 1 << 20
 # Text shrinks 3 to 20 times, monotonous logs 100 times; zeros 1,000 times (gzip) or 10,000 times (zstd, xz).
