@@ -7,8 +7,22 @@ from pathlib import Path
 
 from aura.errors import UserError
 from aura.ingestion import pins
+<<<<<<< HEAD
 from aura.ingestion.input_files import SUFFIXES, InputFile, Links, chosen_by, files_at, names_hidden
 from aura.ingestion.other_suffixes import found_instead, instead_of, suffix_of
+=======
+from aura.ingestion.input_files import (
+    HIDDEN,
+    LEADS_OUT,
+    SUFFIXES,
+    InputFile,
+    Links,
+    chosen_by,
+    files_below,
+    names_hidden,
+)
+from aura.ingestion.other_suffixes import found_instead, suffix_of
+>>>>>>> f12-inputs
 
 
 def kind_of(path: str) -> str:
@@ -69,7 +83,7 @@ def require_kind(kind: str) -> None:
 
 def left_aside(path: str, files: list[InputFile]) -> str:
     """Which files of the folder the source does not read, in words."""
-    read = {file.place for file in files if not file.problem}
+    read = {file.place for file in files if file.problem not in (HIDDEN, LEADS_OUT)}
     others = Counter(
         file.problem or suffix_of(file.name) for file in files_at(Path(path), bool) if file.place not in read
     )
@@ -116,8 +130,14 @@ def _unhashable(file: InputFile) -> str:
     return "" if os.access(file.place, os.R_OK) else "no permission to read it"
 
 
+def count(files: list[InputFile]) -> int:
+    """How many files a source reads, or would read if they could be read."""
+    return sum(file.problem not in (HIDDEN, LEADS_OUT) for file in files)
+
+
 def unread(files: list[InputFile]) -> str:
     """What of a pinned folder cannot be read, in words."""
-    found = [f"{file.name} ({digest})" for file in files if " " in (digest := file.fingerprint()[0])]
+    listed = [file for file in files if file.problem not in (HIDDEN, LEADS_OUT)]
+    found = [f"{file.name} ({digest})" for file in listed if " " in (digest := file.fingerprint()[0])]
     shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
     return f" (not readable, counted as lost: {shown})" if found else ""

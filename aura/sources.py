@@ -57,7 +57,8 @@ def add(
     if not files:
         return "the built-in sample", removed
     aside = source_folders.unread(files) if pin else ""
-    return f"{len(files):,} {kind} files{source_folders.left_aside(path, files)}{aside}{advice}", removed
+    count = source_folders.count(files)
+    return f"{count:,} {kind} files{source_folders.left_aside(path, files)}{aside}{advice}", removed
 
 
 def add_url(
@@ -156,4 +157,4 @@ def scan(name: str) -> str:
     files = source_folders.source_files(source.kind, folder, source.glob, source.links)
     files = pins.with_digests(files, project_cache())
     pins.write(pin, folder, files)
-    return f"{len(files):,} files{source_folders.unread(files)}"
+    return f"{source_folders.count(files):,} files{source_folders.unread(files)}"

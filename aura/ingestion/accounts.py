@@ -20,8 +20,10 @@ from aura.errors import UserError
 from aura.ingestion.document import Lost
 from aura.ingestion.input_files import HIDDEN
 
-HARMLESS = frozenset({"empty", "too short", "no documentation", HIDDEN})  # reasons that make no file a bad one
+TOO_SHORT = "too short"
+HARMLESS = frozenset({"empty", TOO_SHORT, "no documentation", HIDDEN})  # reasons that make no file a bad one
 _NUMBERS = ("bytes_read", "bytes_decompressed", "bytes_decoded", "bytes_kept", "documents")
+_SUMMED = (*_NUMBERS, "bytes_bad", "bytes_short", "cut")
 
 
 @dataclass(slots=True)
@@ -34,14 +36,26 @@ class FileAccount:
     bytes_decoded: int = 0  # UTF-8 bytes of the documents a reader found in it
     bytes_kept: int = 0
     documents: int = 0
+    bytes_bad: int = 0  # of decoded documents that were dropped as bad
+    bytes_short: int = 0  # of those that were too short
     cut: int = 0  # how often a document was cut for its size
     lost: dict[str, int] = field(default_factory=dict)  # documents by reason
     first_bad: str = ""  # place and reason of the first loss that makes a file a bad one
     digest: str = ""  # XXH3 of the bytes that were read, or why they could not be
 
+<<<<<<< HEAD
     def lose(self, lost: Lost, place: str) -> None:
         """Count a loss; `place` says where, if the loss itself does not."""
         self.lost[lost.reason] = self.lost.get(lost.reason, 0) + lost.count
+=======
+    def lose(self, lost: Lost, place: str, size: int = 0) -> None:
+        """Count a loss, of a document of `size` decoded bytes; `place` says where, if the loss itself does not."""
+        if lost.reason == TOO_SHORT:
+            self.bytes_short += size
+        elif lost.reason not in HARMLESS:
+            self.bytes_bad += size
+        self.lost[lost.reason] = self.lost.get(lost.reason, 0) + 1
+>>>>>>> f12-inputs
         if not self.first_bad and lost.reason not in HARMLESS:
             where = ", ".join(filter(None, (place, lost.place)))
             self.first_bad = f"{where}: {lost.reason}" if where else lost.reason
@@ -50,13 +64,12 @@ class FileAccount:
 SCHEMA = pa.schema(
     [
         ("file", pa.string()),
-        *((name, pa.int64()) for name in (*_NUMBERS, "cut")),
+        *((name, pa.int64()) for name in _SUMMED),
         ("lost", pa.string()),  # JSON, reasons in order; empty where nothing was lost, as of nearly all files
         ("first_bad", pa.string()),
         ("digest", pa.string()),
     ]
 )
-_SUMMED = (*_NUMBERS, "cut")
 _AT_ONCE = 10_000  # lines of a manifest that are in memory at a time
 
 
@@ -78,7 +91,7 @@ def by_file(accounts: pa.Table, files: np.ndarray) -> pa.Table:
         (_, whole), *others = parts
         for _, part in others:
             whole |= {name: whole[name] + part[name] for name in _SUMMED}
-            whole["lost"] = _json(Counter(_counts(whole["lost"])) + Counter(_counts(part["lost"])))
+            whole["lost"] = _json(Counter(counts(whole["lost"])) + Counter(counts(part["lost"])))
         rows.append(whole)
     return pa.Table.from_pylist(rows, SCHEMA)
 
@@ -108,18 +121,19 @@ def _json(counts: dict[str, int]) -> str:
     return json.dumps(counts, sort_keys=True, ensure_ascii=False) if counts else ""
 
 
-def _counts(lost: str) -> dict[str, int]:
+def counts(lost: str) -> dict[str, int]:
+    """Documents by reason, of the column `lost`."""
     found: dict[str, int] = json.loads(lost or "{}")
     return found
 
 
 def totals(files: pa.Table) -> dict[str, Any]:
     """The sums of a manifest."""
-    sums = {name: pc.sum(files[name], min_count=0).as_py() for name in ("documents", *_SUMMED)}
+    sums = {name: pc.sum(files[name], min_count=0).as_py() for name in ("documents", *_NUMBERS, "cut")}
     cut = {"cut": times} if (times := sums.pop("cut")) else {}
     lost = Counter[str]()
     for entry in pc.value_counts(files["lost"]).to_pylist():
-        for reason, count in _counts(entry["values"]).items():
+        for reason, count in counts(entry["values"]).items():
             lost[reason] += count * entry["counts"]
     return {"files": len(files), **sums, **cut, "lost": dict(sorted(lost.items()))}
 

@@ -22,7 +22,7 @@ import zstandard
 
 from aura.ingestion import zstd_frames
 from aura.ingestion.regular_files import open_regular
-from aura.ingestion.zstd_frames import Damaged
+from aura.ingestion.zstd_frames import Damaged as Damaged
 
 BLOCK_BYTES = 1 << 20
 # Text shrinks 3 to 20 times, monotonous logs 100 times; zeros 1,000 times (gzip) or 10,000 times (zstd, xz).
@@ -108,6 +108,8 @@ def opened(name: str, path: Path) -> Iterator[Any]:
 
 def _blocks(name: str, file: BinaryIO, size: int) -> Iterator[bytes]:
     method, opener = _format(name, file)
+    begins_well = file.read(2) == _MAGIC_OF["gzip"]
+    file.seek(0)
     limit, came = max(FREE_BYTES, MAX_RATIO * size), 0
     try:
         with opener(file) as stream:
@@ -119,7 +121,7 @@ def _blocks(name: str, file: BinaryIO, size: int) -> Iterator[bytes]:
     except EOFError:
         raise Damaged(f"truncated {method}") from None
     except gzip.BadGzipFile as error:
-        behind = came and "Not a gzipped file" in str(error)
+        behind = begins_well and "Not a gzipped file" in str(error)
         raise Damaged(zstd_frames.behind_end(method) if behind else f"damaged {method}") from None
     except zstandard.ZstdError as error:
         out_of_memory = "memory" in str(error)

@@ -38,6 +38,7 @@ from aura.ingestion import (
     fields,
     input_files,
     json_files,
+    losses,
     nrc,
     parquet,
     readers,
@@ -100,7 +101,11 @@ def extract(
         totals = accounts.totals(found)
         if not totals["documents"]:
             raise UserError(_nothing_readable(name, source, totals))
-        write_lines(folder / "manifest.json", {"format": 1, "totals": totals}, "files", accounts.lines(found))
+        warned = losses.warnings(found)
+        head = {"format": 1, "totals": totals} | warned.record()
+        write_lines(folder / "manifest.json", head, "files", accounts.lines(found))
+    for line in warned.lines(name):
+        console.err.print(line, markup=False)
     return totals, job.work
 
 

@@ -60,7 +60,7 @@ class _Rows:
             account.cut += isinstance(item, Continued)
             text = clean(item, settings.invalid_text, settings.min_chars, encoding)
             if isinstance(text, Lost):
-                account.lose(text, f"document {number + 1}")
+                account.lose(text, f"document {number + 1}", len(item))
                 continue
             account.documents += 1
             account.bytes_kept += len(text)

@@ -14,6 +14,7 @@ _SKIPPED = range(0x184D2A50, 0x184D2A60)
 _LEGACY = {0x1EB52FFD, *range(0xFD2FB522, 0xFD2FB528)}
 _SHORTEST_HEADER = 6  # bytes that tell how long a frame's header is, and are in every frame
 _RLE, _RESERVED = 1, 3  # types of blocks
+_ONE_SEGMENT = 0x20  # a flag of a frame
 _AT_ONCE = 1 << 20
 
 
@@ -48,11 +49,11 @@ def blocks(file: BinaryIO) -> Iterator[bytes]:
 def _frame(file: BinaryIO, decompressor: zstandard.ZstdDecompressor) -> Iterator[bytes]:
     header = MAGIC + _exactly(file, _SHORTEST_HEADER - len(MAGIC))
     header += _exactly(file, zstandard.frame_header_size(header) - len(header))
+    if _window(header) > MAX_WINDOW:
+        raise Damaged("zstd with a window above 2 GB")
     frame = zstandard.get_frame_parameters(header)
     if frame.dict_id:
         raise Damaged(f"zstd that needs dictionary {frame.dict_id}")
-    if frame.window_size > MAX_WINDOW:
-        raise Damaged("zstd with a window above 2 GB")
     content = decompressor.decompressobj()
     yield content.decompress(header)
     last = False
@@ -67,6 +68,13 @@ def _frame(file: BinaryIO, decompressor: zstandard.ZstdDecompressor) -> Iterator
         yield content.decompress(_exactly(file, 4))
     if not content.eof:
         raise Damaged("damaged zstd")
+
+
+def _window(header: bytes) -> int:
+    """The window that a frame's header asks for, in bytes; 0 if its content is its window."""
+    flags, window = header[len(MAGIC)], header[len(MAGIC) + 1]
+    smallest = 1 << (10 + (window >> 3))
+    return 0 if flags & _ONE_SEGMENT else smallest + smallest // 8 * (window & 7)
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:

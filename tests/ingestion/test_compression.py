@@ -1,24 +1,31 @@
+import bz2
 import gzip
 import json
 import lzma
 import os
+import shutil
+import subprocess
 
 import pyarrow as pa
 import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aura import params
 from aura.cache import Cache
 from aura.ingestion import extract as module
-from aura.ingestion.compression import FREE_BYTES, MAX_RATIO, Damaged, decompressed, plain_name
+from aura.ingestion.compression import FREE_BYTES, MAX_RATIO, Damaged, checked_size, decompressed, opened, plain_name
 from aura.ingestion.txt_loader import load_json_corpus, load_text_corpus
 from tests.conftest import REPOSITORY
 
 COMPRESS = {
+    "bz2": lambda data: bz2.compress(data, 1),
     "gz": lambda data: gzip.compress(data, compresslevel=1, mtime=0),
     "xz": lambda data: lzma.compress(data, preset=0),
     "zst": lambda data: pa.compress(data, "zstd", asbytes=True),
 }
-METHODS = {"gz": "gzip", "xz": "xz", "zst": "zstd"}
+METHODS = {"bz2": "bzip2", "gz": "gzip", "xz": "xz", "zst": "zstd"}
 NOISE = os.urandom(1_500_000)  # several blocks in every format
 
 
@@ -57,7 +64,7 @@ def test_a_file_of_another_kind_is_damaged(ending):
 
 def test_a_byte_changed_in_the_middle_is_noticed():
     """By checksums, which `pa.compress` leaves out; the `zstd` program writes them."""
-    for ending in ("gz", "xz"):
+    for ending in ("bz2", "gz", "xz"):
         packed = bytearray(COMPRESS[ending](NOISE))
         packed[700_000] ^= 0xFF
         assert reason(f"a.txt.{ending}", bytes(packed)) == f"damaged {METHODS[ending]}"
@@ -114,3 +121,83 @@ def test_compressed_text_and_json_load_like_plain(tmp_path, ending):
     (tmp_path / f"d.txt.{ending}").write_bytes(b"no archive")
     assert [text for text, _ in load_json_corpus(tmp_path)] == ["one", "two", "three"]
     assert [text for text, _ in load_text_corpus(tmp_path)] == ["four"]
+
+
+def program(*command: str, data: bytes) -> bytes:
+    """What one of the formats' own programs makes of `data`."""
+    if not shutil.which(command[0]):
+        pytest.skip(f"there is no {command[0]} on this machine")
+    return subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+SKIPPED = b"\x53\x2a\x4d\x18\x05\0\0\0notes"  # a frame of zstd with five bytes for somebody else
+LINES = b"".join(b"line %d of a text that is compressed in an odd but legal shape\n" % number for number in range(9000))
+SHAPES = {
+    "zst": [
+        *(["zstd", "-q", *options] for options in (["-1"], ["-19", "--check"], ["--no-check", "--ultra", "-22"])),
+        *(
+            ["zstd", "-q", *options]
+            for options in (["--long=27"], ["--long=31"], ["-T2", "-B4096"], ["--no-content-size"])
+        ),
+    ],
+    "xz": [
+        *(["xz", "-c", *options] for options in (["-0"], ["--check=none"], ["--check=sha256"], ["--block-size=5000"])),
+        ["xz", "-c", "--x86", "--lzma2=dict=64MiB"],
+    ],
+    "lzma": [["xz", "-c", "--format=lzma"]],
+    "gz": [["gzip", "-c", "-1"], ["gzip", "-c", "-9", "-n"]],
+    "bz2": [["bzip2", "-c", "-1"], ["bzip2", "-c", "-9"]],
+}
+
+
+@pytest.mark.parametrize(
+    ("ending", "command"), [(end, command) for end, commands in SHAPES.items() for command in commands]
+)
+def test_what_the_programs_write_is_read_as_they_read_it(tmp_path, ending, command):
+    packed = program(*command, data=LINES)
+    assert decompressed(f"a.txt.{ending}", packed) == LINES
+    assert program(command[0], "-dc", *(["--long=31"] if ending == "zst" else []), data=packed) == LINES
+    path = tmp_path / f"a.txt.{ending}"
+    path.write_bytes(packed)
+    assert checked_size(path.name, path) == len(LINES)
+    with opened(path.name, path) as stream:
+        assert stream.read() == LINES
+    assert reason(path.name, packed[:-3]).startswith("truncated")
+
+
+PADDING = {"zst": [b"", SKIPPED, SKIPPED * 3], "xz": [b"", bytes(4), bytes(4000)], "gz": [b""], "bz2": [b""]}
+AT_THE_END = PADDING | {"gz": [b"", bytes(512)]}  # elsewhere the program takes zeros for garbage
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(PADDING)), st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.data())
+def test_streams_behind_each_other_with_padding_agree_with_the_programs(ending, contents, data):
+    names = {"zst": "zstd", "xz": "xz", "gz": "gzip", "bz2": "bzip2"}
+    parts = [COMPRESS[ending](content) + data.draw(st.sampled_from(PADDING[ending])) for content in contents]
+    packed = b"".join(parts) + data.draw(st.sampled_from(AT_THE_END[ending]))
+    assert decompressed(f"a.{ending}", packed) == program(names[ending], "-dc", data=packed) == b"".join(contents)
+
+
+def test_a_file_is_read_by_its_beginning_where_its_name_is_wrong():
+    for ending, pack in COMPRESS.items():
+        assert decompressed("a.txt.gz", pack(LINES)) == LINES, ending
+
+
+def test_a_sound_file_that_cannot_be_read_is_not_called_damaged(ending):
+    packed = COMPRESS[ending](LINES)
+    assert reason(f"a.txt.{ending}", packed + b"and a note") == f"{METHODS[ending]} with other bytes behind its end"
+    if ending == "zst":
+        words = zstandard.train_dictionary(2000, [b"sample %d of some words" % number for number in range(500)])
+        compressed = zstandard.ZstdCompressor(dict_data=words).compress(LINES)
+        assert reason("a.txt.zst", compressed) == f"zstd that needs dictionary {words.dict_id()}"
+        above = b"\x28\xb5\x2f\xfd\0\xb0" + b"\x01\0\0"  # a window of 4 GB, and an empty last block
+        assert reason("a.txt.zst", above) == "zstd with a window above 2 GB"
+        assert reason("a.txt.zst", b"\x27\xb5\x2f\xfd" + bytes(20)) == "zstd of a version before 0.8"
+
+
+def test_text_in_every_compression_is_found_by_its_suffix(tmp_path):
+    endings = {"a.txt.bz2": "bz2", "b.TXT.ZST": "zst", "c.md.zstd": "zst", "d.txt.xz": "xz", "e.txt.GZ": "gz"}
+    for name, ending in endings.items():
+        (tmp_path / name).write_bytes(COMPRESS[ending](name.encode()))
+    (tmp_path / "f.txt.lzma").write_bytes(lzma.compress(b"f.txt.lzma", lzma.FORMAT_ALONE))
+    assert [text for text, _ in load_text_corpus(tmp_path)] == sorted([*endings, "f.txt.lzma"])
