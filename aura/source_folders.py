@@ -7,10 +7,6 @@ from pathlib import Path
 
 from aura.errors import UserError
 from aura.ingestion import pins
-<<<<<<< HEAD
-from aura.ingestion.input_files import SUFFIXES, InputFile, Links, chosen_by, files_at, names_hidden
-from aura.ingestion.other_suffixes import found_instead, instead_of, suffix_of
-=======
 from aura.ingestion.input_files import (
     HIDDEN,
     LEADS_OUT,
@@ -18,11 +14,10 @@ from aura.ingestion.input_files import (
     InputFile,
     Links,
     chosen_by,
-    files_below,
+    files_at,
     names_hidden,
 )
-from aura.ingestion.other_suffixes import found_instead, suffix_of
->>>>>>> f12-inputs
+from aura.ingestion.other_suffixes import found_instead, instead_of, suffix_of
 
 
 def kind_of(path: str) -> str:

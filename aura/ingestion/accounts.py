@@ -43,19 +43,13 @@ class FileAccount:
     first_bad: str = ""  # place and reason of the first loss that makes a file a bad one
     digest: str = ""  # XXH3 of the bytes that were read, or why they could not be
 
-<<<<<<< HEAD
-    def lose(self, lost: Lost, place: str) -> None:
-        """Count a loss; `place` says where, if the loss itself does not."""
-        self.lost[lost.reason] = self.lost.get(lost.reason, 0) + lost.count
-=======
     def lose(self, lost: Lost, place: str, size: int = 0) -> None:
         """Count a loss, of a document of `size` decoded bytes; `place` says where, if the loss itself does not."""
         if lost.reason == TOO_SHORT:
             self.bytes_short += size
         elif lost.reason not in HARMLESS:
             self.bytes_bad += size
-        self.lost[lost.reason] = self.lost.get(lost.reason, 0) + 1
->>>>>>> f12-inputs
+        self.lost[lost.reason] = self.lost.get(lost.reason, 0) + lost.count
         if not self.first_bad and lost.reason not in HARMLESS:
             where = ", ".join(filter(None, (place, lost.place)))
             self.first_bad = f"{where}: {lost.reason}" if where else lost.reason
