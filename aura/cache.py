@@ -20,9 +20,10 @@ import platform
 import shutil
 import tempfile
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -78,14 +79,14 @@ class Entry:
         if start is None:
             raise ValueError(f"{name} is a file of its own: use `place`")
         found = b""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, PermissionError):
             found = self.cache.read_range(self.key, start, start + size)
         return found if self._intact(name, xxhash.xxh3_128(found)) else None
 
     def file(self, name: str) -> Path | None:
         """Where a part that is a file lies; None if it is damaged or gone, and then the entry is removed."""
         kept, digest = self.cache.file(self.key, name), xxhash.xxh3_128()
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, PermissionError):
             for block in _blocks(kept):
                 digest.update(block)
         return kept if self._intact(name, digest) else None
@@ -121,7 +122,7 @@ class Cache:
         try:
             entry = self._read_header(key)
             self._mark_used(key)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # another account's, whose umask let no one read it
             return None
         if entry is None:
             self.remove(key)
@@ -130,7 +131,7 @@ class Cache:
     def put(self, key: str, record: Any, parts: Mapping[str, bytes | Path]) -> None:  # noqa: ANN401 - JSON
         """Keep a record (JSON) and parts under `key`, in the place of what was there; a path's file is linked."""
         described = {name: _described(part) for name, part in parts.items()}
-        with tempfile.NamedTemporaryFile(dir=self._writing_folder(key), delete=False) as file:
+        with _new_file(self._writing_folder(key)) as file:
             try:
                 for name, part in parts.items():
                     if isinstance(part, Path):
@@ -147,12 +148,11 @@ class Cache:
             return file.read(end - start)
 
     def remove(self, *keys: str) -> None:
-        """Remove entries, as far as they are there."""
-        for key in keys:
-            path = self.path(key)
-            path.unlink(missing_ok=True)
-            for file in path.parent.glob(f"{key}.*"):
-                file.unlink(missing_ok=True)
+        """Remove entries, as far as they are there and this account may."""
+        for path in map(self.path, keys):
+            for file in (path, *path.parent.glob(f"{path.name}.*")):
+                with suppress(FileNotFoundError, PermissionError):
+                    file.unlink()
 
     def stats(self) -> Stats:
         """Number and size of the entries."""
@@ -208,7 +208,8 @@ class Cache:
         return self.path(key).stat().st_size == size
 
     def _mark_used(self, key: str) -> None:
-        os.utime(self.path(key))
+        with suppress(PermissionError):  # another account's, to be read only
+            os.utime(self.path(key))
 
     def _writing_folder(self, key: str) -> Path | None:
         """Where a file is written that `_publish` takes; None: wherever temporary files go."""
@@ -227,7 +228,7 @@ class Cache:
 
     def _remove_abandoned(self, parts: list[str]) -> None:
         for path in (*self.folder.glob("partial/*"), *map(Path, parts)):
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, PermissionError):
                 if time.time() - path.stat().st_ctime > _ABANDONED:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -256,6 +257,17 @@ class Cache:
 def project_cache() -> Cache:
     """The cache of the project in the current folder, or the one that AURA_CACHE names."""
     return Cache(Path(os.environ.get(VARIABLE) or FOLDER))
+
+
+@contextmanager
+def _new_file(folder: Path | None) -> Iterator[Any]:
+    """A file to write that no one else writes: in `folder`, readable as the umask says; else private, in TMPDIR."""
+    if folder is None:
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            yield file
+    else:
+        with (folder / uuid.uuid4().hex).open("xb") as file:
+            yield file
 
 
 def _described(part: bytes | Path) -> tuple[int, str, bool]:

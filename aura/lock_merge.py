@@ -9,6 +9,7 @@ A merged entry may be out of date, as when one side changed a stage and the othe
 from the hashes, and `aura why` tells.
 """
 
+import hashlib
 import shlex
 import sys
 from io import StringIO
@@ -53,7 +54,9 @@ def merge_files(base: Path, ours: Path, theirs: Path) -> list[str]:
 def resolve() -> list[str]:
     """End a conflict in dvc.lock: keep what merges, leave the rest out; returns the stages to be rebuilt.
 
-    Works on git's own record of the three versions, whatever the file has become since.
+    Works on git's own record of the three versions, whatever the file has become since. Conflicts in files that stages
+    make and git keeps (metrics, plots) are ended, too: what belongs to a stage that merged is taken from its side, and
+    what belongs to one that is rebuilt from ours until then.
     """
     versions = {
         line.split()[2]: line.split()[1] for line in git("ls-files", "--unmerged", "--", str(LOCK)).splitlines()
@@ -61,10 +64,33 @@ def resolve() -> list[str]:
     if not versions:
         raise UserError(f"{LOCK} has no conflict. See: git status")
     texts = (git("cat-file", "blob", versions[side]) if side in versions else "" for side in "123")
-    merged, conflicts = merge(*(stages_of(text) for text in texts))
+    sides = [stages_of(text) for text in texts]
+    merged, conflicts = merge(*sides)
     write_bytes(LOCK, dump(merged))
     git("add", "--", str(LOCK))
+    _settle_generated(sides, merged)
     return conflicts
+
+
+def _settle_generated(sides: list[Stages], merged: Stages) -> None:
+    """Take one side of every file in conflict that a stage makes, and stage it."""
+    generated = {out["path"] for stages in sides for entry in stages.values() for out in entry.get("outs", [])}
+    kept = {out["path"]: out.get("md5") for entry in merged.values() for out in entry.get("outs", [])}
+    prefix = git("rev-parse", "--show-prefix")
+    for path in dict.fromkeys(git("diff", "--name-only", "--diff-filter=U", "-z").split("\0")):
+        name = path.removeprefix(prefix)
+        if name not in generated:
+            continue
+        there = {line.split()[2] for line in git("ls-files", "--unmerged", "--", name).splitlines()}
+        for side in [side for number, side in (("3", "--theirs"), ("2", "--ours")) if number in there]:
+            git("checkout", side, "--", name)
+            if _md5(Path(name)) == kept.get(name):
+                break
+        git("add", "--", name)
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def register() -> None:

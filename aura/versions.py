@@ -31,23 +31,33 @@ from aura.tokenizer.tokenizer import Tokenizer
 from aura.transfer import expand
 
 NAME = "tokenizer"  # of the artifact in dvc.yaml
+# Semantic versions, as GTO has them in tags.
+_NUMBER, _WORD = r"(?:0|[1-9]\d*)", r"(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)"
+_VERSION = re.compile(
+    rf"v({_NUMBER})\.({_NUMBER})\.({_NUMBER})(?:-({_WORD}(?:\.{_WORD})*))?(?:\+[0-9A-Za-z.-]+)?", re.ASCII
+)
 VARIABLE = "AURA_VERSIONS"  # environment variable: the folder of what was fetched
 
 
 @dataclass(frozen=True)
 class Version:
-    """A released version; `card` is empty for a tag that `aura publish` did not make."""
+    """A released version; `card` is empty for a tag that `aura publish` did not make.
+
+    One that is `deprecated` (`gto deprecate`) can still be fetched.
+    """
 
     name: str
     version: str
     card: dict[str, Any]
+    deprecated: bool = False
 
 
 def tag_of(text: str) -> str:
-    """The tag of a version given as `v1.2.0` or `tokenizer@v1.2.0`; anything else is a `UserError`."""
+    """The tag of a version given as `v1.2.0`, `v1.2.0-rc.1` or `tokenizer@v1.2.0`; anything else is a `UserError`."""
     tag = text if "@" in text else f"{NAME}@{text}"
-    if not re.fullmatch(r"[a-z][a-z0-9_-]*@v\d+\.\d+\.\d+", tag):
-        raise UserError(f"expected a version such as v1.2.0 or {NAME}@v1.2.0, came {text}")
+    name, _, version = tag.partition("@")
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or not _VERSION.fullmatch(version):
+        raise UserError(f"expected a version such as v1.2.0, v1.2.0-rc.1 or {NAME}@v1.2.0, got {text}")
     return tag
 
 
@@ -135,10 +145,23 @@ def cache_folder() -> Path:
 
 
 def _listed(folder: Path, name: str) -> list[Version]:
-    tags = git(
-        "for-each-ref", "--sort=-version:refname", "--format=%(refname:strip=2)", f"refs/tags/{name}@*", folder=folder
-    )
-    return [Version(name, tag.partition("@")[2], card_of(tag, folder)) for tag in tags.splitlines()]
+    """The versions among an artifact's tags; GTO's other tags, such as `v1.0.0!` for a deprecation, are none."""
+    tags = git("for-each-ref", "--format=%(refname:strip=2)", f"refs/tags/{name}@*", folder=folder).splitlines()
+    given = {tag.partition("@")[2] for tag in tags}
+    found = sorted(filter(_VERSION.fullmatch, given), key=_precedence, reverse=True)
+    gone = {version.partition("!")[0] for version in given if re.fullmatch(r"[^!]*!(#\d+)?", version)}
+    all_gone = f"{name}@deprecated" in tags
+    return [
+        Version(name, version, card_of(f"{name}@{version}", folder), all_gone or version in gone) for version in found
+    ]
+
+
+def _precedence(version: str) -> tuple[Any, ...]:
+    """The order of semantic versions: a pre-release before its release, numbers in it before words."""
+    found = _VERSION.fullmatch(version)
+    numbers, words = [int(number) for number in found.groups()[:3]], found[4]
+    parts = [(0, int(word), "") if word.isdigit() else (1, 0, word) for word in words.split(".")] if words else []
+    return *numbers, words is None, parts
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from aura.errors import UserError
 
-_PLAIN = re.compile(r"[A-Za-z0-9_./](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
+_PLAIN = re.compile(r"(?:[A-Za-z_/]|\.{1,2}/)(?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
+_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}  # that some version of YAML takes for values
 _UNPRINTABLE = re.compile(
     "[^\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\\U00010000-\\U0010ffff]"
 )
@@ -28,7 +29,7 @@ def scalar(value: str) -> str:
     """
     if not _is_text(value):
         raise UserError(f"{value!r} is no valid Unicode, so it cannot be written into a YAML file. Rename it")
-    if _PLAIN.fullmatch(value) and _reads_as(value, value):
+    if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
     if not _UNPRINTABLE.search(value):
         return "'" + value.replace("'", "''") + "'"
@@ -173,14 +174,4 @@ def _is_text(value: str) -> bool:
         value.encode()
     except UnicodeEncodeError:
         return False
-    return True
-
-
-def _reads_as(text: str, value: str) -> bool:
-    """Whether both versions of YAML take `text`, as a key and as a value between braces, for the string `value`."""
-    for version in ("1.1", "1.2"):
-        yaml = YAML(typ="safe")
-        yaml.version = version
-        if yaml.load(f"{{{text}: {text}}}") != {value: value}:
-            return False
     return True

@@ -1,5 +1,6 @@
 """Merging dvc.lock: stage by stage, in git, without a word where it can be done and with the stage's name where not."""
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -99,3 +100,43 @@ def test_without_a_conflict_resolve_says_so(project: Project):
     done = project.run(sys.executable, "-m", "aura", "lock", "resolve", check=False)
     assert done.returncode == 1
     assert "dvc.lock has no conflict" in done.stderr
+
+
+REPORT = "reports/validate/metrics.json"
+
+
+def with_report(project: Project, text: str, stage: str, content: str) -> str:
+    """A dvc.lock in which a stage made its report with this content, which is written."""
+    path = project.folder / (REPORT if stage == "validate" else f"reports/{stage}/metrics.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    stages = lock_merge.stages_of(with_command(text, stage, content.strip()))
+    [out] = [out for out in stages[stage]["outs"] if out["path"] == path.relative_to(project.folder).as_posix()]
+    out["md5"] = hashlib.md5(content.encode(), usedforsecurity=False).hexdigest()
+    return lock_merge.dump(stages).decode()
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_reports_in_conflict_are_settled_with_their_stage(project: Project, *, deleted: bool):
+    """Both sides changed validate; and pretrain, to the same, but its report conflicts because of a stray edit."""
+    commit(project, with_report(project, with_report(project, LOCK, "validate", "base\n"), "pretrain", "base\n"))
+    base = (project.folder / "dvc.lock").read_text().replace(" base", "")
+    project.run("git", "checkout", "-qb", "theirs")
+    text = with_report(project, with_report(project, base, "validate", "theirs\n"), "pretrain", "theirs\n")
+    if deleted:
+        (project.folder / REPORT).unlink()
+    (project.folder / "notes.txt").write_text("theirs\n")
+    commit(project, text)
+    project.run("git", "checkout", "-q", "main")
+    text = with_report(project, base, "validate", "ours\n")
+    (project.folder / "reports/pretrain/metrics.json").write_text("stray\n")
+    (project.folder / "notes.txt").write_text("ours\n")
+    commit(project, text.replace("stages.pretrain\n", "stages.pretrain base\n"))
+    assert project.run("git", "merge", "-q", "theirs", check=False).returncode
+    done = project.run(sys.executable, "-m", "aura", "lock", "resolve")
+    assert "validate: both sides changed it" in done.stdout
+    assert project.run("git", "diff", "--name-only", "--diff-filter=U").stdout == "notes.txt\n", "a user's own file"
+    assert (project.folder / "reports/pretrain/metrics.json").read_text() == "theirs\n"
+    assert (project.folder / REPORT).read_text() == "ours\n"
+    project.run("git", "add", "notes.txt")
+    project.run("git", "commit", "-qm", "merged")

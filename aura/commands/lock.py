@@ -30,7 +30,10 @@ def resolve_lock() -> None:
     for stage in conflicts:
         console.out.print(f"{stage}: both sides changed it, so it must be rebuilt", markup=False)
     remedy = "dvc repro --pull" if conflicts else "dvc status"
-    console.out.print(f"dvc.lock is merged and staged. Finish the merge (git commit), then run: {remedy}", markup=False)
+    console.out.print(
+        f"dvc.lock, and what stages make, is merged and staged. Finish the merge (git commit), then run: {remedy}",
+        markup=False,
+    )
 
 
 @app.command("register")

@@ -88,6 +88,11 @@ def add_source(
             )
     removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
+    if kind not in ("dataset", "sample") and not (pin or is_url(path)):
+        console.out.print(
+            f"experiments aside (dvc exp run --temp or --queue) get only what is tracked: dvc add {path}; or use --pin",
+            markup=False,
+        )
     if "sample" in taken_out:
         console.out.print("the sample comes back with: aura source add sample data/sample.pin.json", markup=False)
 

@@ -12,7 +12,7 @@ Repo = Annotated[str, typer.Option(help="Address or folder of the project's git 
 
 
 def publish(
-    version: Annotated[str, typer.Argument(help="Such as v1.2.0.")],
+    version: Annotated[str, typer.Argument(help="Such as v1.2.0, or v1.2.0-rc.1.")],
     made_by_hand: Annotated[
         Path | None,
         typer.Option("--from", help="Folder with a tokenizer of the one-shot program, instead of models/spm."),
@@ -40,7 +40,8 @@ def versions(repo: Repo = ".") -> None:
         metrics, params = entry.card.get("metrics", {}), entry.card.get("params", {})
         cells = [metrics.get("vocab_size"), params.get("model_type"), metrics.get("bytes_per_token")]
         cells += [metrics.get("unused_share"), entry.card.get("sha256", {}).get("spiece.model", "")[:12]]
-        table.add_row(entry.version, *("-" if cell in (None, "") else str(cell) for cell in cells))
+        name = f"{entry.version} (deprecated)" if entry.deprecated else entry.version
+        table.add_row(name, *("-" if cell in (None, "") else str(cell) for cell in cells))
     console.out.print(table)
 
 

@@ -33,7 +33,21 @@ def folder_of(path: Path) -> Path:
     """The folder a source reads: the path itself, or what the pin at `path` names."""
     if not is_pin(path):
         return path
-    return Path(read_json(path, made_by=f"aura source scan {source_name(path)}")["folder"])
+    folder = Path(read_json(path, made_by=f"aura source scan {source_name(path)}")["folder"])
+    main = main_workspace(Path.cwd())
+    return main / folder if main and not folder.exists() else folder
+
+
+def main_workspace(here: Path) -> Path | None:
+    """The project whose experiment runs aside in `here` (`dvc exp run --temp` or `--queue`); None if none does.
+
+    Such an experiment gets what git and DVC track, and no other file. A pinned folder is read where it is: the pin,
+    which is tracked, says what must be in it.
+    """
+    for folder in here.parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2]
+    return None
 
 
 def with_digests(files: list[InputFile], cache: Cache) -> list[InputFile]:

@@ -45,6 +45,18 @@ def test_an_experiment_in_a_folder_of_its_own_works_on_tracked_sources(project: 
     assert (project.folder / "params.yaml").read_text() == before
 
 
+def test_an_experiment_aside_reads_a_pinned_folder_where_it_is(project: Project):
+    """Nothing is tracked: two plain folders, which DVC is told to copy, and a pinned one, which it does not know of."""
+    before = json.loads((project.folder / "data/extracted/pinned/manifest.json").read_text())
+    copies = [part for name in ("books", "posts") for part in ("--copy-paths", f"data/{name}")]
+    project.run("dvc", "exp", "run", "--temp", "-n", "aside", "-S", "extract.min_chars=400", *copies)
+    assert "aside" in project.run("dvc", "exp", "list", "--name-only").stdout
+    project.run("dvc", "exp", "apply", "aside")
+    after = json.loads((project.folder / "data/extracted/pinned/manifest.json").read_text())
+    assert [file["name"] for file in after["files"]] == [file["name"] for file in before["files"]]
+    assert after != before
+
+
 def test_the_second_experiment_of_a_sweep_extracts_and_counts_nothing(project: Project):
     """What is new in the action cache afterwards is encoded text alone, and nothing in it was made a second time."""
     store = Cache(project.folder / ".aura/cache")
