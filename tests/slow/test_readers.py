@@ -24,13 +24,19 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=["unigram", "bpe"])
-def folder(request: pytest.FixtureRequest, options: Callable[..., Any], documents: list[str], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module", params=["unigram", "bpe"])
+def folder(
+    request: pytest.FixtureRequest,
+    options: Callable[..., Any],
+    documents: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """A tokenizer of lower-cased text with mark-up."""
     texts = [f"<p>{text.lower()}</p>" for text in documents]
     chosen = options(model_type=request.param, user_symbols=SYMBOLS)
-    artifact.build_from_texts(texts, chosen).write(tmp_path / "spm")
-    return tmp_path / "spm"
+    folder = tmp_path_factory.mktemp("readers") / "spm"
+    artifact.build_from_texts(texts, chosen).write(folder)
+    return folder
 
 
 def asked(script: str, folder: Path, texts: list[str]) -> Any:
