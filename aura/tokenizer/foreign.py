@@ -1,7 +1,7 @@
 """Other people's tokenizers, measured as ours are: SentencePiece models, Hugging Face's tokenizer.json, tiktoken files.
 
 Each becomes a `Foreign`: texts to ids and back, and the bytes that each id stands for. Special tokens never come out
-of text, as in ours. `tokenizers` and `tiktoken` are needed for their formats only, and are no dependency of aura.
+of text, as in ours. `tiktoken` is needed for its formats only, and is no dependency of aura.
 Files are read as data: nothing in them is executed, and nothing is fetched.
 """
 
@@ -194,10 +194,8 @@ def _tiktoken(name: str) -> Any:  # noqa: ANN401 - a module
 
 
 def _tokenizer_json(path: Path, name: str) -> Foreign:
-    try:
-        import tokenizers
-    except ImportError:
-        raise UserError(f"{name} needs the package tokenizers: pip install tokenizers") from None
+    import tokenizers
+
     try:
         loaded = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 - the library raises the bare class

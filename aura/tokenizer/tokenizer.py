@@ -95,6 +95,7 @@ class Tokenizer:
         symbols = [piece.text for piece in pieces if piece.kind is Kind.USER and len(piece.text) > 1]
         self._fixed_ids = {SPACE: self._space_ids} | {text: np.array([ids[text]], np.int32) for text in symbols}
         self._fixed = _any_of([[SPACE], symbols])
+        self._fixed_begin = (SPACE, *sorted({text[:2] for text in symbols}))  # one is in each text that holds any
 
     @property
     def vocab_size(self) -> int:
@@ -239,10 +240,20 @@ class Tokenizer:
 
     def _encoded(self, texts: Sequence[str], threads: int = 1) -> list[Ids]:
         """Encode by SentencePiece what lies between user symbols and literal U+2581."""
+        if not any(map(self._may_hold_fixed, texts)):
+            ids: list[Ids] = self.proc.Encode(list(texts), return_type="numpy", num_threads=threads)
+            return ids
         cut = [self._fixed.split(text) for text in texts]
         between = [part for parts in cut for part in parts[::2]]
         encoded = iter(self.proc.Encode(between, return_type="numpy", num_threads=threads))
         return [_joined(parts, self._fixed_ids, encoded) for parts in cut]
+
+    def _may_hold_fixed(self, text: str) -> bool:
+        """Whether `_fixed` must be searched for: to find that it need not be takes a tenth of the time."""
+        for begin in self._fixed_begin:  # noqa: SIM110 - a generator for any() takes as long as the search
+            if begin in text:
+                return True
+        return False
 
 
 def _any_of(groups: Iterable[Collection[str]]) -> re.Pattern[str]:
