@@ -62,7 +62,7 @@ def pretrain(
     watch = Stopwatch()
     keep_compiled()
     tokenizer = Tokenizer.load(tokenizer_file)
-    shards = TokenShards(tokens, tokenizer.sha256)
+    shards = TokenShards(tokens, tokenizer.encoding_sha256)
     shards.verify()
     run = Run(shards, tokenizer, options)
     watch.lap("prepare")
@@ -82,7 +82,8 @@ def pretrain(
     model = weights.plain(run.config, distributed.on_host(run.state["model"]))
     if distributed.is_first():
         files.write_bytes(reports / "samples.txt", sample_text(model, shards, tokenizer, options).encode())
-        origin = {"seq_len": options.seq_len, "tokenizer": tokenizer.sha256, "tokens": shards.sha256}
+        trained_on = {"tokenizer": tokenizer.encoding_sha256, "tokens": shards.sha256}
+        origin = {"seq_len": options.seq_len} | trained_on
         weights.save(output, model, origin)
         watch.lap("sample_and_save")
         steps_timed = max(0, options.steps - first - 1)
