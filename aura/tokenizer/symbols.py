@@ -92,7 +92,7 @@ def refuse_unusable(names: Sequence[str]) -> None:
             if applies:
                 raise UserError(
                     f"the special token {name!r} cannot have this name: {reason}. Change it or take it out "
-                    "(extra_special_tokens in the train_tokenizer section of params.yaml)."
+                    "(extra_special_tokens in the train_tokenizer section of params.yaml, or --extra_special_tokens)."
                 )
 
 
