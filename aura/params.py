@@ -181,6 +181,7 @@ class TrainTokenizer(Section):
     whitespace_pieces: bool
     special_tokens: bool
     reserved_tokens: int = Field(ge=0, le=1024)
+    extra_special_tokens: list[str]
     user_symbols: list[Annotated[str, Field(min_length=1)]]
 
 

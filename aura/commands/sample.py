@@ -25,10 +25,10 @@ def sample(
     from aura.tokenizer.tokenizer import Tokenizer
 
     with_tokenizer, trained_on = Tokenizer.load(tokenizer), weights.config(model)["tokenizer"]
-    if with_tokenizer.sha256 != trained_on:
+    if with_tokenizer.encoding_sha256 != trained_on:
         raise UserError(
             f"{model} was trained on the tokenizer {trained_on[:16]}…, but {tokenizer} is "
-            f"{with_tokenizer.sha256[:16]}…. Name the right one with --tokenizer, or run: dvc repro"
+            f"{with_tokenizer.encoding_sha256[:16]}…. Name the right one with --tokenizer, or run: dvc repro"
         )
     said = sampling.continue_text(
         weights.load(model), with_tokenizer, text, tokens=tokens, temperature=temperature, seed=seed

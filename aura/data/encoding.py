@@ -81,7 +81,7 @@ def encode_with(
     shards = corpus_shards(corpus_folder)
     code = (corpus, encoding_check, model_file, symbols, token_shards, tokenizer_module, unit_table, units)
     namespace = action_key(
-        "tokens", tokenizer.sha256, layout.model_dump(), code_key((*code, sys.modules[__name__]), LIBRARIES)
+        "tokens", tokenizer.encoding_sha256, layout.model_dump(), code_key((*code, sys.modules[__name__]), LIBRARIES)
     )
     check = EncodingCheck(tokenizer, layout)
     with files.replaced_folder(output) as partial_output:
@@ -99,7 +99,9 @@ def encode_with(
                     kept[path] = place.keep(cache, keys[path], asdict(entry), targets[path])
         write_lists(filter(None, kept.values()))
         whole = [token_shards.Entry(**known.record) for known in kept.values() if known]
-        token_shards.write_manifest(partial_output, tokenizer.sha256, tokenizer.vocab_size, layout.model_dump(), whole)
+        token_shards.write_manifest(
+            partial_output, tokenizer.encoding_sha256, tokenizer.vocab_size, layout.model_dump(), whole
+        )
     return whole
 
 
@@ -136,7 +138,9 @@ def _kept_table(tokenizer: Tokenizer, cache: Cache) -> Iterator[None]:
         )
         yield
         return
-    key = action_key("units", tokenizer.sha256, code_key((symbols, tokenizer_module, unit_table, units), LIBRARIES))
+    key = action_key(
+        "units", tokenizer.encoding_sha256, code_key((symbols, tokenizer_module, unit_table, units), LIBRARIES)
+    )
     entry = cache.get(key)
     content = entry.read("table") if entry else None
     if content is not None:

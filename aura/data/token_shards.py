@@ -95,7 +95,7 @@ def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> Entry
 def write_manifest(folder: Path, tokenizer: str, vocab_size: int, layout: dict[str, Any], entries: list[Entry]) -> None:
     """Write the file that makes a set of shards whole; it comes last.
 
-    `tokenizer` is the SHA-256 of the model file, `layout` the options of section `encode`.
+    `tokenizer` is `Tokenizer.encoding_sha256`, `layout` the options of section `encode`.
     """
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -113,7 +113,7 @@ class TokenShards:
 
     Arguments:
         folder: what `encode` wrote.
-        tokenizer: SHA-256 of the model file the reader works with.
+        tokenizer: `Tokenizer.encoding_sha256` of the one the reader works with.
 
     Raises:
         UserError: the set is incomplete, of another size than its manifest says, or another tokenizer's.

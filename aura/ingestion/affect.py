@@ -7,7 +7,7 @@ the lexicon is then looked up whole; where it touches other characters, Arrow's 
 first what the words there are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +85,9 @@ def _read_lines(path: Path) -> dict[str, list[str]]:
     return entries
 
 
-def affect_vectors(texts: Sequence[bytes], lexicon: Lexicon) -> pa.FixedSizeListArray:
+def affect_vectors(texts: Iterable[bytes], lexicon: Lexicon) -> pa.FixedSizeListArray:
     """Share of each emotion among the emotional words of each text (UTF-8): n x 8 float32, summing to 1 or all zero."""
+    texts = list(texts)  # read several times
     places, entries = (np.concatenate(parts) for parts in zip(*_found(texts, lexicon), strict=True))
     ends = np.cumsum(np.array([len(_BETWEEN), *(len(text) + len(_BETWEEN) for text in texts)], np.int64))
     owners = np.searchsorted(ends, places, "right") - 1

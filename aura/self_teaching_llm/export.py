@@ -47,10 +47,10 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
     """
     model, record = weights.load(model_folder), weights.config(model_folder)
     tokenizer = Tokenizer.load(tokenizer_folder / "spiece.model")
-    if record["tokenizer"] != tokenizer.sha256:
+    if record["tokenizer"] != tokenizer.encoding_sha256:
         raise UserError(
             f"{model_folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_folder} holds "
-            f"{tokenizer.sha256[:16]}…. Train on it: {weights.MADE_BY}"
+            f"{tokenizer.encoding_sha256[:16]}…. Train on it: {weights.MADE_BY}"
         )
     tensors = llama_tensors(model)
     with files.replaced_folder(output) as partial:

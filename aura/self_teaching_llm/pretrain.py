@@ -73,7 +73,7 @@ def pretrain(
     watch = Stopwatch()
     keep_compiled()
     tokenizer = Tokenizer.load(tokenizer_file)
-    shards = TokenShards(tokens, tokenizer.sha256)
+    shards = TokenShards(tokens, tokenizer.encoding_sha256)
     shards.verify()
     run = Run(shards, tokenizer, options)
     watch.lap("prepare")
@@ -95,7 +95,7 @@ def pretrain(
     model = weights.plain(run.config, run.state["model"])
     with jax.set_mesh(run.mesh) if run.mesh.size > 1 else nullcontext():
         samples = sample_text(model, shards, tokenizer, options)
-    origin = {"seq_len": options.seq_len, "tokenizer": tokenizer.sha256, "tokens": shards.sha256}
+    origin = {"seq_len": options.seq_len, "tokenizer": tokenizer.encoding_sha256, "tokens": shards.sha256}
     weights.save(output, model, origin, writes=distributed.is_first())
     if distributed.is_first():
         files.write_bytes(reports / "samples.txt", samples.encode())

@@ -17,7 +17,7 @@ from aura.cache import Cache
 from aura.ingestion import corpus
 from aura.params import TrainTokenizer
 from aura.section import checked
-from aura.tokenizer import hf_export, train, vocabulary_size
+from aura.tokenizer import hf_export, slots, train, vocabulary_size
 from aura.tokenizer.arguments import checked_texts
 from aura.tokenizer.corpus_counts import count_corpus, count_texts
 from aura.tokenizer.counts import Counts, texts_hash
@@ -64,6 +64,7 @@ def build(counts: Counts, corpus_hash: str, options: TrainTokenizer) -> Artifact
     for notice in symbols.notices:
         console.err.print(f"note: {notice}", markup=False)
     choice, model = _trained(counts, options)
+    model = slots.named(model, options.extra_special_tokens)
     account = counts.account
     config = {
         "options": options.model_dump(),

@@ -58,6 +58,10 @@ def train_tokenizer(
     user_symbols: Annotated[
         str | None, typer.Option("--user_symbols", help='Strings kept whole, with commas between: "<A>,<B>".')
     ] = None,
+    extra_special_tokens: Annotated[
+        str | None,
+        typer.Option("--extra_special_tokens", help='Special tokens of your own, in reserved slots: "<tool>,<end>".'),
+    ] = None,
     character_coverage: Annotated[
         float | None, typer.Option("--character_coverage", help="Share of characters with a piece of their own.")
     ] = None,
@@ -94,7 +98,10 @@ def train_tokenizer(
         "token_budget": token_budget,
         "model_type": model_type,
         "special_tokens": special_tokens,
-        "user_symbols": None if user_symbols is None else symbols_in(user_symbols),
+        "user_symbols": None if user_symbols is None else symbols_in(user_symbols, "--user_symbols"),
+        "extra_special_tokens": (
+            None if extra_special_tokens is None else symbols_in(extra_special_tokens, "--extra_special_tokens")
+        ),
         "character_coverage": character_coverage,
     }
     settings = params.load()
@@ -179,8 +186,8 @@ def expanded(arguments: Sequence[str]) -> list[str]:
     return result
 
 
-def symbols_in(listed: str) -> list[str]:
-    """The user symbols of `--user_symbols`, which have commas between; what is left out is told.
+def symbols_in(listed: str, option: str) -> list[str]:
+    """The symbols of an option, which have commas between; what is left out is told.
 
     White space around a symbol belongs to the list, but a symbol may consist of line breaks or tabs alone.
     """
@@ -188,9 +195,9 @@ def symbols_in(listed: str) -> list[str]:
     for part in listed.split(","):
         symbol = part.strip() or part.strip(" ")
         if not symbol:
-            _note(f"--user_symbols: {part!r} between commas is no symbol and was left out.")
+            _note(f"{option}: {part!r} between commas is no symbol and was left out.")
         elif symbol != part.strip(" "):
-            _note(f"--user_symbols: {part!r} was taken as {symbol!r}.")
+            _note(f"{option}: {part!r} was taken as {symbol!r}.")
         found += [symbol] if symbol else []
     return found
 

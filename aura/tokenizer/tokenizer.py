@@ -25,7 +25,7 @@ import sentencepiece
 
 from aura import files
 from aura.errors import UserError
-from aura.tokenizer import model_file
+from aura.tokenizer import model_file, slots
 from aura.tokenizer.arguments import checked_ids, checked_text, checked_texts
 from aura.tokenizer.decoding import Decoder, IncrementalDecoder
 from aura.tokenizer.model_file import SCORE_STEPS, Kind
@@ -45,13 +45,16 @@ class Tokenizer:
 
     Attributes:
         proc: the `sentencepiece.SentencePieceProcessor` below; its own `encode` loses a literal U+2581.
-        sha256: hexadecimal hash of the model file, the tokenizer's identity in all that is made with it.
+        sha256: hexadecimal hash of the model file.
+        encoding_sha256: the same with all reserved slots unnamed: the tokenizer's identity in token shards and models,
+            because naming a slot changes no id.
         byte_lengths: (vocab_size,) int32, the bytes of UTF-8 text each id stands for; 0 for special tokens. Over
             the ids of a text they sum to its size.
     """
 
     proc: Any
     sha256: str
+    encoding_sha256: str
     byte_lengths: Ids
 
     def __init__(self, path: str | Path) -> None:
@@ -85,6 +88,7 @@ class Tokenizer:
         except RuntimeError as error:
             raise model_file.refusal(name, f"one that SentencePiece refuses ({error})") from None
         self.sha256 = hashlib.sha256(content).hexdigest()
+        self.encoding_sha256 = slots.encoding_hash(content)
         self.byte_lengths = np.array([piece.byte_length for piece in pieces], np.int32)
         self.kinds = tuple(piece.kind for piece in pieces)
         self._texts = tuple(piece.text for piece in pieces)

@@ -74,6 +74,7 @@ def symbols_of(options: TrainTokenizer) -> symbols.Symbols:
         special_tokens=options.special_tokens,
         reserved_tokens=options.reserved_tokens,
         user_symbols=options.user_symbols,
+        extra_special_tokens=options.extra_special_tokens,
     )
 
 

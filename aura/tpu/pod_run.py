@@ -25,7 +25,7 @@ def main() -> None:
     """Train, then describe the checkpoint."""
     pretrain.main()
     if distributed.is_first():
-        shards = TokenShards(TOKENS, Tokenizer.load(TOKENIZER).sha256)
+        shards = TokenShards(TOKENS, Tokenizer.load(TOKENIZER).encoding_sha256)
         folder = Checkpoints(params.load().pretrain, shards.sha256).folder
         files.write_json(pretrain.OUTPUT / "checkpoint.json", describe(folder))
 

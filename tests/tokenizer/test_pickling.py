@@ -80,6 +80,16 @@ def test_other_peoples_tokenizers_can_be_copied(tokenizers, tmp_path, way):
         assert copied.pieces == original.pieces
 
 
+@pytest.mark.parametrize("way", COPIES)
+def test_a_decoder_in_the_middle_of_a_character_can_be_copied(tokenizer, way):
+    """As a search over several continuations does."""
+    ids = tokenizer.encode("▁")
+    decoder = tokenizer.incremental_decoder()
+    assert decoder.decode(ids[:2]) == ""
+    copied = COPIES[way](decoder)
+    assert copied.decode(ids[2:]) == "▁"
+
+
 def foreign_json(model: bytes) -> bytes:
     from aura.tokenizer import hf_export
 

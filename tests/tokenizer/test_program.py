@@ -197,7 +197,7 @@ def test_the_function_takes_keys_too(tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
 )
 def test_no_user_symbol_goes_without_a_word(capsys, listed: str, symbols: list[str], told: list[str]):
-    assert program.symbols_in(listed) == symbols
+    assert program.symbols_in(listed, "--user_symbols") == symbols
     said = capsys.readouterr().err
     assert said.count("note: ") == len(told)
     assert all(part in said for part in told)
@@ -205,9 +205,11 @@ def test_no_user_symbol_goes_without_a_word(capsys, listed: str, symbols: list[s
 
 def test_symbols_of_white_space_reach_the_tokenizer(mini: Project, tmp_path: Path):
     arguments = ["--txt_dirs", "data/books", "--output", str(tmp_path), "--vocab_size", "500", "--skip_validation"]
-    train(mini, *arguments, "--user_symbols", "\n\n,<A>")
+    train(mini, *arguments, "--user_symbols", "\n\n,<A>", "--extra_special_tokens", "<tool>, <end>")
     tokenizer = Tokenizer(tmp_path / "spiece.model")
     assert [len(tokenizer.encode(symbol)) for symbol in ("\n\n", "<A>")] == [1, 1]
+    assert [tokenizer.piece(token) for token in (14, 15, 16)] == ["<tool>", "<end>", "<reserved_2>"]
+    assert len(tokenizer.encode("<tool>")) > 1
 
 
 def test_options_that_decide_nothing_are_told(mini: Project, tmp_path: Path):

@@ -1,0 +1,118 @@
+"""Naming reserved slots of a finished tokenizer: a new version of it, with which all that was made before still works.
+
+In the pipeline the name goes into params.yaml, from where training takes it ever after, and into models/spm and
+dvc.lock, just as training would put it there. So the tokenizer is not trained again, also where it is frozen. Beside
+the pipeline, a tokenizer's folder becomes another folder.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+from dvc.dependency import ParamsDependency
+from dvc.exceptions import DvcException
+from ruamel.yaml import YAML
+
+from aura import files, params
+from aura.errors import UserError
+from aura.remote import open_repo
+from aura.tokenizer import artifact, slots, train
+from aura.tokenizer.artifact import Artifact
+from aura.tokenizer.tokenizer import Tokenizer
+
+OUTPUT, STAGE, KEY = Path("models/spm"), "train_tokenizer", "extra_special_tokens"
+
+
+def in_folder(folder: Path, output: Path, names: Sequence[str]) -> dict[str, int]:
+    """Write the tokenizer of `folder` with `names` in its first free slots to `output`; returns all names with ids.
+
+    Raises:
+        UserError: `output` is there already, `folder` holds no whole tokenizer, or a name cannot be given.
+    """
+    if output.exists():
+        raise UserError(f"{output} is there already. Name another folder: --output FOLDER")
+    made = _renamed(folder, names)
+    with files.replaced_folder(output) as partial:
+        for name, content in made.files().items():
+            (partial / name).write_bytes(content)
+    return _named_slots(made)
+
+
+def in_pipeline(names: Sequence[str]) -> tuple[dict[str, int], bool]:
+    """Name slots in params.yaml, and in models/spm and dvc.lock if the tokenizer is there as dvc.lock has it.
+
+    Returns all names with their ids (empty without a tokenizer), and whether models/spm has them now; otherwise
+    `dvc repro` puts them there.
+
+    Raises:
+        UserError: a name cannot be given; nothing is changed then.
+    """
+    options = params.load().train_tokenizer
+    wanted = [*options.extra_special_tokens, *names]
+    train.symbols_of(artifact.with_changes(options, extra_special_tokens=wanted))  # refuses what training would refuse
+    made = _renamed(OUTPUT, names) if _is_as_locked() else None
+    if made is not None and [*_named_slots(made)] != wanted:
+        made = None  # params.yaml was edited since
+    _write_params(wanted)
+    if made is None:
+        return {}, False
+    with files.replaced_folder(OUTPUT) as partial:
+        for name, content in made.files().items():
+            (partial / name).write_bytes(content)
+    _record(wanted)
+    return _named_slots(made), True
+
+
+def _renamed(folder: Path, names: Sequence[str]) -> Artifact:
+    """The tokenizer of a folder with more names, as training with them would have made it."""
+    tokenizer = Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
+    content = slots.named((folder / "spiece.model").read_bytes(), names)
+    config = files.read_json(folder / "spiece_config.json", made_by="dvc repro train_tokenizer")
+    named = Tokenizer.from_bytes(content)
+    special = {named.piece(token): token for token in range(tokenizer.vocab_size) if named.is_special(token)}
+    config["options"][KEY] = slots.own_names([*special])
+    config |= {"special_tokens": special, "model_sha256": hashlib.sha256(content).hexdigest()}
+    return Artifact(content, train.vocabulary(content), config)
+
+
+def _named_slots(made: Artifact) -> dict[str, int]:
+    special: dict[str, int] = made.config["special_tokens"]
+    return {name: special[name] for name in made.config["options"][KEY]}
+
+
+def _write_params(names: Sequence[str]) -> None:
+    yaml, text = YAML(), StringIO()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    values = yaml.load(params.PARAMS_FILE.read_text(encoding="utf-8"))
+    listed = values[STAGE][KEY]
+    listed[:] = names  # the list itself stays, and so do its comment and its place on one line
+    yaml.dump(values, text)
+    params.parse(text.getvalue(), params.PARAMS_FILE)
+    files.write_bytes(params.PARAMS_FILE, text.getvalue().encode())
+
+
+def _is_as_locked() -> bool:
+    """Whether models/spm is what dvc.lock says; it is not where the tokenizer was never made, or made by hand."""
+    if not (OUTPUT / "spiece.model").exists():
+        return False
+    with open_repo() as repo:
+        stage = repo.stage.load_one(name=STAGE)
+        return all(out.hash_info and not out.status() for out in stage.outs)
+
+
+def _record(names: Sequence[str]) -> None:
+    """Put models/spm as it is now, and the names, into dvc.lock and DVC's cache; nothing else of the stage."""
+    with open_repo() as repo, repo.lock:
+        stage = repo.stage.load_one(name=STAGE)
+        try:
+            for out in stage.outs:
+                out.save()
+                out.commit()
+        except DvcException as error:
+            raise UserError(f"DVC could not take {OUTPUT} in ({error}). Run: dvc repro {STAGE}") from None
+        for dep in stage.deps:
+            if isinstance(dep, ParamsDependency) and f"{STAGE}.{KEY}" in dep.params:
+                dep.hash_info.value[f"{STAGE}.{KEY}"] = list(names)
+        stage.dump(update_pipeline=False)

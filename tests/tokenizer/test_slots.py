@@ -1,0 +1,143 @@
+"""Special tokens of one's own: named at training or after it, with the same bytes, and never out of text."""
+
+import json
+
+import numpy as np
+import pytest
+import tokenizers as hf
+
+from aura import naming
+from aura.data import token_shards
+from aura.data.token_shards import TokenShards
+from aura.errors import UserError
+from aura.tokenizer import artifact, integrity, slots
+from aura.tokenizer.symbols import BASIC, ROLES, symbols
+from aura.tokenizer.tokenizer import Tokenizer
+
+NAMES = ["<|im_start|>", "<|im_end|>", "<tool>", "[FIM]", "</s>"]
+TEXT = "".join(NAMES) + " <USER> <reserved_0> <|im_start|>user\nHi 🙂<|im_end|>"
+
+
+@pytest.fixture(scope="module", params=["unigram", "bpe"])
+def made(request, documents, options):
+    """The same training with names and without."""
+    texts = documents[:20]
+    return {
+        bool(names): artifact.build_from_texts(
+            texts, options(vocab_size=600, model_type=request.param, extra_special_tokens=names)
+        )
+        for names in (NAMES, [])
+    }
+
+
+def test_names_fill_the_slots_in_order_and_move_no_id(made):
+    named, plain = (Tokenizer.from_bytes(made[has].model) for has in (True, False))
+    first = len(BASIC) + len(ROLES)
+    assert [named.piece(token) for token in range(first + 16)] == [
+        *BASIC, *ROLES, *NAMES, *(f"<reserved_{number}>" for number in range(5, 16)),
+    ]  # fmt: skip
+    assert all(named.is_special(first + number) for number in range(16))
+    rest = range(first + len(NAMES), 600)
+    assert [named.piece(token) for token in rest] == [plain.piece(token) for token in rest]
+    assert made[True].config["special_tokens"] == {named.piece(token): token for token in range(first + 16)}
+
+
+def test_naming_later_gives_the_bytes_of_naming_at_training(made):
+    assert slots.named(made[False].model, NAMES) == made[True].model
+    assert slots.named(slots.named(made[False].model, NAMES[:2]), NAMES[2:]) == made[True].model
+    assert slots.named(made[True].model, []) == made[True].model
+
+
+def test_the_identity_in_tokens_and_models_is_that_of_the_tokenizer_without_names(made, tmp_path):
+    named, plain = (Tokenizer.from_bytes(made[has].model) for has in (True, False))
+    assert named.sha256 != plain.sha256
+    assert named.encoding_sha256 == plain.encoding_sha256 == plain.sha256
+    for split in ("train", "held_out"):
+        (tmp_path / split).mkdir()
+    token_shards.write_manifest(tmp_path, plain.encoding_sha256, plain.vocab_size, {}, [])
+    assert TokenShards(tmp_path, named.encoding_sha256).entries == []
+
+
+def test_text_makes_no_named_token_and_encodes_as_before(made):
+    named, plain = (Tokenizer.from_bytes(made[has].model) for has in (True, False))
+    ids = named.encode(TEXT)
+    assert ids == plain.encode(TEXT)
+    assert not any(named.is_special(token) for token in ids)
+    assert named.decode(ids) == TEXT
+    exported = hf.Tokenizer.from_str(made[True].files()["tokenizer.json"].decode())
+    exported.encode_special_tokens = True
+    assert exported.encode(TEXT, add_special_tokens=False).ids == ids
+
+
+def test_where_they_are_allowed_they_are_tokens(made):
+    named = Tokenizer.from_bytes(made[True].model)
+    start, end = (named.proc.piece_to_id(name) for name in NAMES[:2])
+    ids = named.encode("<|im_start|>Hi<|im_end|>", allowed_special={"<|im_start|>", "<|im_end|>"})
+    assert ids == [start, *named.encode("Hi"), end]
+    assert named.decode(ids) == "Hi"
+    assert named.decode(np.array(ids), keep_special=True) == "<|im_start|>Hi<|im_end|>"
+    exported = hf.Tokenizer.from_str(made[True].files()["tokenizer.json"].decode())
+    assert exported.encode("<|im_start|>Hi<|im_end|>", add_special_tokens=False).ids == ids
+    with pytest.raises(ValueError, match="allowed_special"):
+        named.encode("x", allowed_special={"<reserved_0>"})
+
+
+def test_a_folder_becomes_another_with_the_names(made, tmp_path):
+    for has in (True, False):
+        (tmp_path / str(has)).mkdir()
+        for name, content in made[has].files().items():
+            (tmp_path / str(has) / name).write_bytes(content)
+    ids = naming.in_folder(tmp_path / "False", tmp_path / "new", NAMES)
+    assert ids == {name: 14 + number for number, name in enumerate(NAMES)}
+    written, expected = (
+        {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tmp_path / "new", tmp_path / "True")
+    )
+    assert written == expected
+    assert json.loads(written["spiece_config.json"])["options"]["extra_special_tokens"] == NAMES
+    assert not integrity.faults(Tokenizer(tmp_path / "new/spiece.model"), tmp_path / "new")
+    with pytest.raises(UserError, match="is there already"):
+        naming.in_folder(tmp_path / "False", tmp_path / "new", NAMES)
+    with pytest.raises(UserError, match=r"at most 11 names, as many as reserved slots without a name; got 12"):
+        naming.in_folder(tmp_path / "new", tmp_path / "more", [f"<more_{number}>" for number in range(12)])
+    assert not (tmp_path / "more").exists()
+
+
+UNUSABLE = {
+    "a": "two or more characters",
+    "": "two or more characters",
+    "<a b>": "no white space",
+    "<a\n>": "nothing that cannot be printed",
+    "<\0>": "nothing that cannot be printed",
+    "<\ud800>": "nothing that cannot be printed",
+    "<\u2581>": "own spelling of the space",
+    "<0x0A>": "the name of a byte piece",
+    "<reserved_3>": "how slots without a name are called",
+    "<eos>": "a fixed special token",
+    "<USER>": "a fixed special token",
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_names_that_no_special_token_can_have_are_refused(made, name):
+    for give in (
+        lambda names: slots.named(made[False].model, names),
+        lambda names: symbols(special_tokens=True, reserved_tokens=4, user_symbols=[], extra_special_tokens=names),
+    ):
+        with pytest.raises(UserError, match=f"cannot have this name: .*{UNUSABLE[name]}"):
+            give(["<fine>", name])
+        with pytest.raises(UserError, match="named twice"):
+            give(["<fine>", "<fine>"])
+
+
+def test_a_name_that_is_a_piece_already_is_refused(made):
+    pieces = [line.partition("\t")[0] for line in made[False].vocabulary.split("\n")[400:]]
+    for taken in (next(piece for piece in pieces if len(piece) > 1 and piece.isalpha()), NAMES[0]):
+        with pytest.raises(UserError, match=r"it is the piece of id \d+ already"):
+            slots.named(made[True].model, [taken])
+
+
+def test_names_need_slots_and_are_no_user_symbols():
+    with pytest.raises(UserError, match=r"at most 1 extra_special_tokens.* got 2\. Raise reserved_tokens to 2"):
+        symbols(special_tokens=True, reserved_tokens=1, user_symbols=[], extra_special_tokens=["<a>", "<b>"])
+    with pytest.raises(UserError, match="'<a>' is among both extra_special_tokens"):
+        symbols(special_tokens=True, reserved_tokens=4, user_symbols=["<a>"], extra_special_tokens=["<a>"])
