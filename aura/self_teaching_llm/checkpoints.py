@@ -11,6 +11,7 @@ Orbax writes them in the background (arrays by tensorstore, to a folder that is 
 marker is written last), and the run's history of losses is in there too. One that is incomplete is never read.
 """
 
+import errno
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -195,7 +196,7 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.folder}: the checkpoint of step {self._saving} could not be written ({_brief(error)}). "
-                "Make room or mend the folder, then run the same command again: it goes on from the last whole one."
+                f"{_remedy(error)}, then run the same command again: it goes on from the last whole one."
             ) from error
 
 
@@ -205,6 +206,21 @@ def _completed(checkpoint: Any) -> bool:  # noqa: ANN401 - a path of etils
         return bool(json.loads((checkpoint / "_CHECKPOINT_METADATA").read_text())["commit_timestamp_nsecs"])
     except (FileNotFoundError, json.JSONDecodeError, KeyError):
         return False
+
+
+def _remedy(error: Exception) -> str:
+    """What helps after a failed save: another run that writes here is no full disk, nor the other way round."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "Make room"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Check the owner and the permissions of the folder"
+    if type(error).__name__ == "StepAlreadyExistsError" or number in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
+        return (
+            "Another run writes to this folder, or something removed a part of it: two runs of the same settings need "
+            "two folders (pretrain.checkpoint_folder). Wait for the other run to end, or give this one its own folder"
+        )
+    return "Make room or fix the folder"
 
 
 def _brief(error: Exception) -> str:
