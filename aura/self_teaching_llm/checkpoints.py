@@ -10,6 +10,7 @@ marker is written last). One that is incomplete is never read. Beside them lie r
 hash of, and the history of every step (`history.py`).
 """
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -227,7 +228,7 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.folder}: the checkpoint of step {self._saving} could not be written ({_brief(error)}). "
-                "Make room or mend the folder, then run the same command again: it goes on from the last whole one."
+                f"{_remedy(error)}, then run the same command again: it goes on from the last whole one."
             ) from error
 
 
@@ -247,6 +248,21 @@ def _completed(checkpoint: Any) -> bool:  # noqa: ANN401 - a path of etils
     """Whether a checkpoint bears the time at which Orbax completed it, which is written last."""
     found = side_files.read_object(checkpoint / "_CHECKPOINT_METADATA")
     return bool(found and found.get("commit_timestamp_nsecs"))
+
+
+def _remedy(error: Exception) -> str:
+    """What helps after a failed save: another run that writes here is no full disk, nor the other way round."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "Make room"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Check the owner and the permissions of the folder"
+    if type(error).__name__ == "StepAlreadyExistsError" or number in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
+        return (
+            "Another run writes to this folder, or something removed a part of it: two runs of the same settings need "
+            "two folders (pretrain.checkpoint_folder). Wait for the other run to end, or give this one its own folder"
+        )
+    return "Make room or fix the folder"
 
 
 def _brief(error: Exception) -> str:

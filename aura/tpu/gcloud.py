@@ -7,6 +7,7 @@ its own. Failures that another try can cure are tried again; the others say what
 """
 
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -27,6 +28,8 @@ PROGRAM = "gcloud"
 TRIES = 8  # of what may work a minute later: a connection to a VM that has just booted, a service that is overloaded
 WORKER_FILE = "aura_worker.py"  # aura/tpu/worker.py in a worker's home folder
 LONGEST = 3600.0  # seconds of one gcloud command
+# What gcloud says of a machine that is no longer there: no other try helps, but another pod may.
+GONE = re.compile(r"ERROR: \(gcloud.*(NOT_FOUND|PREEMPTED|TERMINATED|DELETING|STOPPED)", re.DOTALL)
 # What a reply to a verb of worker.py must hold, beside what only some replies do.
 REPLIES: dict[str, dict[str, tuple[type, ...]]] = {
     "status": {"state": (str,), "key": (str, type(None))},
@@ -166,6 +169,8 @@ class Gcloud:
         if done.returncode and not answered:
             if "ERROR: (gcloud" in done.stderr and failures.kind(done.stderr).name in failures.FINAL:
                 self._check(done)
+            if GONE.search(done.stderr):
+                raise Unreachable(f"{verb}: {failures.whole(done.stderr)}")
             raise _Again(f"{verb} ended with {done.returncode}: {' '.join(done.stderr.split())[-300:] or 'no message'}")
         return done.stdout
 

@@ -1,3 +1,4 @@
+import errno
 import resource
 import shutil
 from pathlib import Path
@@ -136,6 +137,33 @@ def test_a_save_that_fails_in_the_background_is_told_at_the_next_step(tmp_path: 
             saves.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_second_run_in_one_folder_is_told_as_that(tmp_path: Path):
+    options = tiny(checkpoint_folder=str(tmp_path), checkpoint_every=1)
+    one, two = Checkpoints(options, "tokens"), Checkpoints(options, "tokens")
+    state = {"step": jax.numpy.zeros(())}
+    one.save(1, state, {}, None)
+    one.close()
+    two.save(2, state, {}, None)
+    two.close()
+    with pytest.raises(UserError, match=r"Another run writes to this folder.*pretrain\.checkpoint_folder") as raised:
+        Checkpoints(options, "tokens").save(2, state, {}, None)
+    assert "Make room" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.ENOSPC, "Make room"), (errno.EACCES, "permissions"), (errno.EEXIST, "Another run")]
+)
+def test_a_failed_save_says_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str):
+    saves = Checkpoints(tiny(checkpoint_folder=str(tmp_path), checkpoint_every=1), "tokens")
+
+    def fail() -> None:
+        raise OSError(number, "told by the system")
+
+    monkeypatch.setattr(saves, "_open", fail)
+    with pytest.raises(UserError, match=told):
+        saves.save(1, {"step": jax.numpy.zeros(())}, {}, None)
 
 
 def test_a_short_run_saves_nothing(made: MiniTokens, tmp_path: Path):

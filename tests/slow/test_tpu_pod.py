@@ -67,6 +67,7 @@ def repro(launcher: Project, log: Path) -> subprocess.Popen[bytes]:
 
 
 def test_a_pod_trains_through_a_kill_a_preemption_and_a_killed_launch(launcher: Project, cloud: Cloud, tmp_path: Path):
+    cloud.order([2, 0, 3, 1])  # process 0, which writes the results, is on worker 1
     log = tmp_path / "repro.log"
     first = repro(launcher, log)
     wait_for(lambda: checkpoints(tmp_path))

@@ -17,7 +17,14 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("verb", "told"), [("setup", "install the locked packages"), ("launch_optimized", "Train on the pod")]
+    ("verb", "told"),
+    [
+        ("setup", "install the locked packages"),
+        ("launch_optimized", "Train on the pod"),
+        ("launch_pretrain_hf_optimized", "Train on the pod"),
+        ("describe", "Say what is there"),
+        ("tail", "end of a worker's log"),
+    ],
 )
 def test_the_guides_script_forwards(verb: str, told: str):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

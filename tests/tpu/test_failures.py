@@ -249,3 +249,11 @@ def test_what_no_other_try_can_cure_is_not_tried_again(cloud: Cloud):
     with pytest.raises(UserError, match=r"tpu\.admin"):
         gcloud.requested("pod")
     assert (cloud.folder / "tried").read_text().count("x") == 2
+
+
+def test_a_machine_that_gcloud_says_is_gone_is_not_waited_for(cloud: Cloud):
+    told = "ERROR: (gcloud.compute.tpus.tpu-vm.ssh) This TPU has terminal state PREEMPTED, so it cannot be used."
+    cloud.program("gcloud", f'#!/bin/sh\necho "{told}" >&2\necho x >> {cloud.folder}/tried\nexit 1\n')
+    with pytest.raises(Unreachable, match="PREEMPTED"):
+        Gcloud("us-central2-b", None, pause=0.01).ssh("pod", 0, "status")
+    assert (cloud.folder / "tried").read_text().count("x") == 1
