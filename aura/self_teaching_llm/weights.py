@@ -100,7 +100,8 @@ def _tensor(leaf: jax.Array) -> Tensor:
 
 def _gathered_pieces(leaf: jax.Array) -> Iterator[Piece]:
     """A weight that is cut over a mesh, in pieces of whole rows; every process must ask for all of them."""
-    mesh, parts = leaf.sharding.mesh, parts_of(leaf)
+    sharding: Any = leaf.sharding  # a NamedSharding, which its type does not say
+    mesh, parts = sharding.mesh, parts_of(leaf)
     rows, row = leaf.shape[0] // parts, tensor_file.row_size(leaf.shape)
     count = rows_at_once(leaf)
     for start in range(0, rows, count):
