@@ -92,14 +92,15 @@ def _fetch_nats(model: LanguageModel, tokens_BxS1: Windows) -> npt.NDArray[np.fl
     """Nats of each target, on every process."""
     mesh = jax.sharding.get_mesh()
     if mesh.empty:
-        return np.asarray(_token_nats(model, tokens_BxS1), np.float64)
+        return np.asarray(token_nats(model, tokens_BxS1), np.float64)
     places = NamedSharding(mesh, PartitionSpec(BATCH))
     placed_BxS1 = jax.make_array_from_callback(tokens_BxS1.shape, places, lambda index: tokens_BxS1[index])
     whole = partial(jax.sharding.reshard, out_shardings=NamedSharding(mesh, PartitionSpec()))
-    return np.asarray(whole(_token_nats(model, placed_BxS1)), np.float64)
+    return np.asarray(whole(token_nats(model, placed_BxS1)), np.float64)
 
 
 @jax.jit
-def _token_nats(model: LanguageModel, tokens_BxS1: jax.Array) -> jax.Array:
+def token_nats(model: LanguageModel, tokens_BxS1: jax.Array) -> jax.Array:
+    """Nats of each target, BxS, as they lie on the mesh."""
     x_TxD, targets_T = features_and_targets(model, tokens_BxS1, None)
     return token_cross_entropy(x_TxD, model.output_table, targets_T).reshape(len(tokens_BxS1), -1)

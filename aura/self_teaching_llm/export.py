@@ -6,21 +6,22 @@ vectors is exported as it is with the neutral one. Logits agree within float32 r
 """
 
 import shutil
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from safetensors.numpy import save as serialised
 
 from aura import files
 from aura.errors import UserError
-from aura.self_teaching_llm import weights
-from aura.self_teaching_llm.model import EPSILON, ROPE_BASE, LanguageModel
+from aura.self_teaching_llm import tensor_file, weights
+from aura.self_teaching_llm.model import EPSILON, ROPE_BASE, ModelConfig
+from aura.self_teaching_llm.tensor_file import Piece, Tensor
 from aura.tokenizer import hf_export
 from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
 
-Arrays = dict[str, npt.NDArray[np.float32]]
+Tensors = dict[str, Tensor]
 MATRICES = {  # ours (inputs first) -> Llama's (outputs first), and the number of axes that are inputs
     "query": ("self_attn.q_proj", 1),
     "key": ("self_attn.k_proj", 1),
@@ -33,7 +34,7 @@ MATRICES = {  # ours (inputs first) -> Llama's (outputs first), and the number o
 SCALES = {"attention_norm": "input_layernorm", "hidden_norm": "post_attention_layernorm"}
 
 
-def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos: bool) -> Arrays:
+def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos: bool) -> Tensors:
     """Write config.json, model.safetensors and the tokenizer's files into `output`; returns the tensors.
 
     Arguments:
@@ -45,21 +46,22 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
     Raises:
         UserError: the model was trained on another tokenizer than `tokenizer_folder` holds, or a file is missing there.
     """
-    model, record = weights.load(model_folder), weights.config(model_folder)
+    weights_file, record = weights.checked(model_folder), weights.config(model_folder)
+    config = ModelConfig(**record["model"])
     tokenizer = Tokenizer.load(tokenizer_folder / "spiece.model")
     if record["tokenizer"] != tokenizer.encoding_sha256:
         raise UserError(
             f"{model_folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_folder} holds "
             f"{tokenizer.encoding_sha256[:16]}…. Train on it: {weights.MADE_BY}"
         )
-    tensors = llama_tensors(model)
-    with files.replaced_folder(output) as partial:
+    tensors = llama_tensors(config, weights_file)
+    with files.replaced_folder(output) as unfinished:
         for file in sorted(tokenizer_folder.iterdir()):
-            shutil.copyfile(file, partial / file.name)
+            shutil.copyfile(file, unfinished / file.name)
         for name, content in _of_model(tokenizer_folder, add_bos, record["seq_len"]).items():
-            files.write_bytes(partial / name, content)
-        files.write_bytes(partial / "model.safetensors", serialised(tensors, metadata={"format": "pt"}))
-        files.write_json(partial / "config.json", llama_config(model, tokenizer, record["seq_len"]))
+            files.write_bytes(unfinished / name, content)
+        tensor_file.write(unfinished / "model.safetensors", tensors, {"format": "pt"})
+        files.write_json(unfinished / "config.json", llama_config(config, tokenizer, record["seq_len"]))
     return tensors
 
 
@@ -72,30 +74,42 @@ def _of_model(tokenizer_folder: Path, add_bos: bool, seq_len: int) -> dict[str, 
     return hf_export.for_model(exported, add_bos=add_bos, max_tokens=seq_len)
 
 
-def llama_tensors(model: LanguageModel) -> Arrays:
-    """The weights under Llama's names, in Llama's layout."""
-    root = np.float32(model.config.width**0.5)
-    embedding, final_norm = np.asarray(model.embedding[...]), np.asarray(model.final_norm[...])
-    tensors = {"model.embed_tokens.weight": (embedding * root).astype(np.float32)}
-    if model.config.tied_embeddings:
-        tensors["model.norm.weight"] = (final_norm / root).astype(np.float32)
+def llama_tensors(config: ModelConfig, weights_file: Path) -> Tensors:
+    """The weights under Llama's names, in Llama's layout; each is read from the file when it is written."""
+    root = np.float32(config.width**0.5)
+    stored = partial(tensor_file.stored, weights_file)
+    tensors = {"model.embed_tokens.weight": _scaled(stored("embedding"), root)}
+    if config.tied_embeddings:
+        tensors["model.norm.weight"] = Tensor.whole((stored("final_norm").read() / root).astype(np.float32))
     else:
-        tensors["model.norm.weight"] = final_norm
-        tensors["lm_head.weight"] = np.asarray(model.head[...])
-    for number in range(model.config.layers):
+        tensors["model.norm.weight"], tensors["lm_head.weight"] = stored("final_norm"), stored("head")
+    for number in range(config.layers):
         layer = f"model.layers.{number}"
         for ours, (theirs, inputs) in MATRICES.items():
-            weight = np.asarray(getattr(model.blocks, ours)[...][number])
-            inputs_size = int(np.prod(weight.shape[:inputs]))
-            tensors[f"{layer}.{theirs}.weight"] = np.ascontiguousarray(weight.reshape(inputs_size, -1).T)
+            tensors[f"{layer}.{theirs}.weight"] = _of_layer(weights_file, f"blocks.{ours}", number, inputs)
         for ours, theirs in SCALES.items():
-            tensors[f"{layer}.{theirs}.weight"] = np.asarray(getattr(model.blocks, ours)[...][number])
+            tensors[f"{layer}.{theirs}.weight"] = _of_layer(weights_file, f"blocks.{ours}", number, 0)
     return tensors
 
 
-def llama_config(model: LanguageModel, tokenizer: Tokenizer, seq_len: int) -> dict[str, Any]:
+def _scaled(tensor: Tensor, factor: np.float32) -> Tensor:
+    return Tensor(tensor.shape, lambda: ((place, piece * factor) for place, piece in tensor.pieces()))
+
+
+def _of_layer(weights_file: Path, name: str, number: int, inputs: int) -> Tensor:
+    """A layer's weight, of which the first `inputs` axes are inputs; outputs first, as Llama has matrices."""
+    shape = tensor_file.shapes(weights_file)[name][1:]
+    rows = int(np.prod(shape[:inputs], dtype=np.int64))
+
+    def pieces() -> Iterator[Piece]:
+        weight = tensor_file.row(weights_file, name, number)
+        yield 0, np.ascontiguousarray(weight.reshape(rows, -1).T) if inputs else weight
+
+    return Tensor((int(np.prod(shape, dtype=np.int64)) // rows, rows) if inputs else shape, pieces)
+
+
+def llama_config(config: ModelConfig, tokenizer: Tokenizer, seq_len: int) -> dict[str, Any]:
     """config.json as transformers 5 reads it, and 4 too (which looks for `rope_theta` and `torch_dtype`)."""
-    config = model.config
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

@@ -39,7 +39,7 @@ def arranged(fsdp: int, tensor: int, devices: Sequence[Any] | None = None) -> np
     slices = number_of_slices(devices)
     shape = mesh_shape(fsdp, tensor, len(devices) // slices, slices)
     by_slice = sorted(devices, key=_slice) if slices > 1 else list(devices)
-    return np.concatenate([_in_slice(shape, of_slice) for of_slice in np.split(np.array(by_slice), slices)])
+    return np.concatenate([_in_slice(shape, of_slice.tolist()) for of_slice in np.split(np.array(by_slice), slices)])
 
 
 def number_of_slices(devices: Sequence[Any]) -> int:

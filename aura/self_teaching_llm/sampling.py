@@ -21,7 +21,7 @@ TEMPERATURE = 0.8
 
 def sample_text(model: LanguageModel, shards: TokenShards, tokenizer: Tokenizer, options: Pretrain) -> str:
     """Prompts and their continuations, as text to read; prompts begin the first held-out documents long enough."""
-    length = min(PROMPT_TOKENS, options.seq_len // 2)
+    length, tokens = lengths(options)
     prompts: list[tuple[str, Ids]] = []
     for ids, row in shards.documents("held_out"):
         if len(ids) >= length:
@@ -32,13 +32,18 @@ def sample_text(model: LanguageModel, shards: TokenShards, tokenizer: Tokenizer,
         return f"No held-out document has the {length} tokens of a prompt.\n"
     prompts_BxP = np.stack([ids for _, ids in prompts]).astype(np.int32)
     key = jax.random.key(options.seed)
-    made_BxT = drawn(model, prompts_BxP, key, TEMPERATURE, tokens=min(SAMPLE_TOKENS, options.seq_len // 2))
+    made_BxT = drawn(model, prompts_BxP, key, TEMPERATURE, tokens=tokens)
     parts = []
     for (doc, prompt), made in zip(prompts, made_BxT, strict=True):
         decoder = tokenizer.incremental_decoder()  # a character that the prompt cuts belongs to what follows
         begun, continued = decoder.decode(prompt), decoder.decode(until_end(made, tokenizer))
         parts.append(f"=== {doc}\n{begun}\n--- continued by the model\n{continued}\n")
     return "\n".join(parts)
+
+
+def lengths(options: Pretrain) -> tuple[int, int]:
+    """Tokens of a prompt, and of its continuation."""
+    return min(PROMPT_TOKENS, options.seq_len // 2), min(SAMPLE_TOKENS, options.seq_len // 2)
 
 
 def drawn(

@@ -84,6 +84,13 @@ def stored(path: Path, name: str) -> Tensor:
     return Tensor(shape, pieces)
 
 
+def row(path: Path, name: str, number: int) -> npt.NDArray[np.float32]:
+    """One row of a file's tensor along its first axis: of stacked layers, the weight of one."""
+    with safe_open(path, framework="numpy") as opened:
+        found: npt.NDArray[np.float32] = opened.get_slice(name)[number : number + 1][0]
+        return found
+
+
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors of a file."""
     with safe_open(path, framework="numpy") as opened:

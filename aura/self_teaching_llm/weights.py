@@ -55,18 +55,24 @@ def config(folder: Path) -> dict[str, Any]:
 
 def load(folder: Path) -> LanguageModel:
     """The model in `folder`; an absent, foreign or misfitting one is a `UserError`."""
+    file = checked(folder)
     shapes = _shapes(ModelConfig(**config(folder)["model"]))
-    path = folder / "model.safetensors"
+    model: LanguageModel = jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.numpy.asarray(tensor_file.stored(file, leaf_name(path)).read()), shapes
+    )
+    return model
+
+
+def checked(folder: Path) -> Path:
+    """The file of weights in `folder`, which is not read; an absent, foreign or misfitting one is a `UserError`."""
+    file, shapes = folder / "model.safetensors", _shapes(ModelConfig(**config(folder)["model"]))
     expected = {leaf_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
-    came = tensor_file.shapes(path)
+    came = tensor_file.shapes(file)
     if came != expected:
         wrong = sorted(name for name in came.keys() | expected.keys() if came.get(name) != expected.get(name))
         told = "; ".join(f"{name}: {expected.get(name)} expected, {came.get(name)} found" for name in wrong[:5])
-        raise UserError(f"{folder}/model.safetensors does not fit its config.json: {told}. Run: {MADE_BY} --force")
-    model: LanguageModel = jax.tree_util.tree_map_with_path(
-        lambda place, _: jax.numpy.asarray(tensor_file.stored(path, leaf_name(place)).read()), shapes
-    )
-    return model
+        raise UserError(f"{file} does not fit its config.json: {told}. Run: {MADE_BY} --force")
+    return file
 
 
 def plain(shape: ModelConfig, model: LanguageModel) -> LanguageModel:
@@ -94,15 +100,22 @@ def _tensor(leaf: jax.Array) -> Tensor:
 
 def _gathered_pieces(leaf: jax.Array) -> Iterator[Piece]:
     """A weight that is cut over a mesh, in pieces of whole rows; every process must ask for all of them."""
-    mesh, parts = leaf.sharding.mesh, parts_of(leaf)
+    sharding: Any = leaf.sharding  # a NamedSharding, which its type does not say
+    mesh, parts = sharding.mesh, parts_of(leaf)
     rows, row = leaf.shape[0] // parts, tensor_file.row_size(leaf.shape)
-    count = min(rows, max(1, PIECE // (4 * row * parts)))
+    count = rows_at_once(leaf)
     for start in range(0, rows, count):
         begin = min(start, rows - count)  # the last one overlaps, so that one shape is compiled
         with jax.set_mesh(mesh):
             piece = gathered_rows(leaf, begin, count=count, parts=parts).block_until_ready()
         for part, of_part in enumerate(np.asarray(piece.addressable_data(0))):
             yield (part * rows + begin) * row, of_part
+
+
+def rows_at_once(leaf: Any) -> int:  # noqa: ANN401 - a jax.Array or a jax.ShapeDtypeStruct
+    """How many rows of each part of a weight are gathered at once."""
+    parts = parts_of(leaf)
+    return int(min(leaf.shape[0] // parts, max(1, PIECE // (4 * tensor_file.row_size(leaf.shape) * parts))))
 
 
 def parts_of(leaf: Any) -> int:  # noqa: ANN401 - a jax.Array or a jax.ShapeDtypeStruct

@@ -23,6 +23,7 @@ from aura.self_teaching_llm.mesh import abstract, make_mesh
 from aura.self_teaching_llm.model import Compute, ModelConfig
 from aura.self_teaching_llm.training import BatchLayout, State, initial_state, make_step, require_devices
 from aura.tpu import compiler
+from aura.tpu.afterwards import bytes_beside_steps
 from aura.tpu.collectives import Traffic, traffic
 from aura.tpu.topology import GIB, Accelerator
 
@@ -52,6 +53,7 @@ class Plan:
         traffic: what a device sends in one step.
         seconds: of one step, at best and at worst.
         compile_seconds: what the compilation took here, CPU time.
+        beside: bytes during evaluation, samples and saving, by name; empty if only the step was asked for.
     """
 
     accelerator: Accelerator
@@ -64,6 +66,7 @@ class Plan:
     traffic: list[Traffic]
     seconds: tuple[float, float]
     compile_seconds: float
+    beside: dict[str, int]
 
     @property
     def bytes(self) -> int:
@@ -76,14 +79,15 @@ class Plan:
         return self.options.batch_size * self.options.seq_len
 
 
-def plan(options: Pretrain, vocab_size: int, accelerator: Accelerator, *, fast: bool) -> Plan:
-    """Compile the training step for a pod.
+def plan(options: Pretrain, vocab_size: int, accelerator: Accelerator, *, fast: bool, whole: bool = True) -> Plan:
+    """Compile the training step for a pod, and what a run does beside its steps.
 
     Arguments:
         options: section pretrain of params.yaml.
         vocab_size: of the tokenizer.
         accelerator: the pod.
         fast: compile without optimisation: seconds instead of minutes, and up to twice the memory for activations.
+        whole: also compile evaluation, samples and saving.
 
     Raises:
         DoesNotFit: a device has too little memory.
@@ -98,6 +102,11 @@ def plan(options: Pretrain, vocab_size: int, accelerator: Accelerator, *, fast: 
     with compiler.effort(fast=fast), _worded(options, accelerator, state), jax.set_mesh(mesh):
         step: Any = make_step(options)  # jitted, which its type does not say
         compiled = step.lower(state, batch).compile()
+        beside = dict(bytes_beside_steps(options, config, mesh, state, _bytes)) if whole else {}
+    for name, needed in beside.items():
+        if needed > accelerator.generation.hbm_bytes:
+            told = f"RESOURCE_EXHAUSTED: {name} needs {needed / GIB:.2f} GiB, though a step fits."
+            raise DoesNotFit(_explain(options, accelerator, state, told))
     compile_seconds = time.process_time() - begun
     memory = compiled.memory_analysis()
     held = {"weights": _bytes(state["model"]), "optimiser": _bytes(state["optimizer"]), "batch": _bytes(batch)}
@@ -122,6 +131,7 @@ def plan(options: Pretrain, vocab_size: int, accelerator: Accelerator, *, fast: 
         traffic=sent,
         seconds=_seconds(flops / accelerator.chips / peak, sent, accelerator),
         compile_seconds=compile_seconds,
+        beside=beside,
     )
 
 
@@ -138,7 +148,13 @@ def largest_batch(options: Pretrain, vocab_size: int, accelerator: Accelerator, 
         if guess <= low or (high is not None and guess >= high):
             break
         try:
-            plan(options.model_copy(update={"batch_size": guess * holders}), vocab_size, accelerator, fast=True)
+            plan(
+                options.model_copy(update={"batch_size": guess * holders}),
+                vocab_size,
+                accelerator,
+                fast=True,
+                whole=False,
+            )
             low = guess
         except DoesNotFit:
             high = guess

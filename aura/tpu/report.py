@@ -19,6 +19,9 @@ def show(plan: Plan) -> None:
         markup=False,
     )
     console.out.print(memory_table(plan))
+    if plan.beside:
+        told = ", ".join(f"{name} {size / MIB:,.1f} MiB" for name, size in plan.beside.items())
+        console.out.print(f"beside the steps a device holds: {told}", markup=False)
     if plan.traffic:
         console.out.print(traffic_table(plan))
     best, worst = plan.seconds

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from safetensors.numpy import save as serialised
 
 from aura import files
 from aura.errors import UserError
@@ -108,3 +109,9 @@ def test_another_tokenizer_is_refused(made: MiniTokens, tmp_path: Path):
     files.write_json(tmp_path / "lm/config.json", config | {"tokenizer": "f" * 64})
     with pytest.raises(UserError, match="was trained on the tokenizer ffff"):
         export(tmp_path / "lm", made.spm, tmp_path / "hf", add_bos=True)
+
+
+def test_the_weights_are_written_in_the_bytes_of_the_library(made: MiniTokens, tmp_path: Path):
+    exported(made, tmp_path, tied_embeddings=False)
+    file = tmp_path / "hf/model.safetensors"
+    assert file.read_bytes() == serialised(load_file(file), metadata={"format": "pt"})

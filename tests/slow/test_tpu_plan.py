@@ -37,6 +37,24 @@ def test_a_small_model_fits_on_v4_and_on_v5e(planner: Project):
         assert float(held["optimiser"]) == pytest.approx(2 * float(held["weights"]), abs=0.2)
 
 
+def test_fsdp_may_be_a_part_of_a_slice_and_a_plan_covers_more_than_steps(planner: Project):
+    planner.edit_params(pretrain={"fsdp": 8})
+    told = planner.run("aura", "tpu", "plan", "--accelerator", "v6e-16", "--no-find-batch", *OPTIONS).stdout
+    assert "mesh data 2 x fsdp 8 x tensor 1: it fits" in told
+    assert re.search(
+        r"beside the steps a device holds: evaluation [0-9.]+ MiB, samples [0-9.]+ MiB, saving [0-9]", told
+    )
+
+
+def test_what_does_not_go_with_the_devices_is_one_line(planner: Project):
+    planner.edit_params(pretrain={"tensor": 4, "fsdp": 1})
+    arguments = ("--accelerator", "v6e-16", "--no-find-batch", "--batch-size", "6")
+    done = planner.run("aura", "tpu", "plan", *arguments, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "to be divisible by the 4 devices" in done.stderr
+
+
 def test_slices_lie_along_data(planner: Project):
     arguments = ("--accelerator", "v5e-4", "--slices", "2", "--no-find-batch", *OPTIONS)
     told = planner.run("aura", "tpu", "plan", *arguments).stdout
