@@ -35,8 +35,10 @@ from aura.ingestion import (
     corpus,
     document,
     fields,
+    impostors,
     input_files,
     json_files,
+    json_walk,
     nrc,
     parquet,
     readers,
@@ -214,5 +216,5 @@ def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
 # Every module with a say in what becomes of a file: a change in one is a miss. A test compares with dvc.yaml.
 TRANSFORMS = (
     *(accounts, affect, assembly, blocks, cleaning, compression, corpus, document, sys.modules[__name__], fields),
-    *(input_files, json_files, nrc, parquet, readers, rows, sample, shards, txt_files),
+    *(impostors, input_files, json_files, json_walk, nrc, parquet, readers, rows, sample, shards, txt_files),
 )

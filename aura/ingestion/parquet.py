@@ -19,6 +19,7 @@ from aura.ingestion.fields import first_text
 BATCH_ROWS, LEAST_ROWS = 256, 16
 BATCH_BYTES = 256_000_000  # of a batch if every row held all that its row group does, where that allows LEAST_ROWS
 DENSE = 16  # bytes of the file a row; a file with fewer holds large values in many rows, or small ones
+NO_COLUMN = "no text column"
 SHOWN_COLUMNS = 10  # of a file without a text column
 # What pyarrow raises on a damaged file, by where the damage is: errors of its own, of the system, and those that its
 # Python layer meets with names that are no UTF-8, that stand twice, or types that it cannot build.
@@ -50,7 +51,7 @@ def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | None]:  # n
     text_keys = _with_inner(schema, names, text_keys)
     wanted = _wanted(names, text_keys)
     if total and not any(_may_hold_text(schema, names, key) for key in text_keys):
-        raise Unreadable(f"no text column; there are {_shown(schema, names)}", total)
+        raise Unreadable(f"{NO_COLUMN}; there are {_shown(schema, names)}", total)
     group_bytes = _tried(lambda: _group_bytes(file))
     if group_bytes > most:
         raise Unreadable(_bomb(), total)
