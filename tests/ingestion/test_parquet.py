@@ -144,7 +144,8 @@ def test_a_damaged_file_is_a_counted_loss_wherever_the_damage_is():
 
 
 def test_a_few_bytes_that_stand_for_much_text_are_given_up_in_bounded_memory():
-    data = packed({"text": ["x" * 10**6] * 20_000}, compression="zstd")
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 10**6]))
+    data = packed({"text": column}, compression="zstd", store_schema=False)
     assert len(data) < 1000
     source = params.ParquetSource(kind="parquet", path="x")
     before, count, lost = pa.total_allocated_bytes(), 0, []
