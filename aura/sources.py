@@ -19,6 +19,7 @@ def add(
     documents: str | None,
     text_keys: list[str],
     *,
+    nested: bool = False,
     glob: str | None,
     pin: bool,
     only: bool,
@@ -36,6 +37,7 @@ def add(
     entry |= {"glob": glob} if glob else {}
     entry |= {"documents": documents} if documents else {}
     entry |= {"text_keys": text_keys} if text_keys else {}
+    entry |= {"nested": True} if nested else {}
     files = [] if kind == "sample" else source_folders.source_files(kind, Path(path), glob)
     if files and not pin:
         source_folders.refuse_unhashable(Path(path))
@@ -54,7 +56,15 @@ def add(
 
 
 def add_url(
-    name: str, url: str, kind: str | None, documents: str | None, text_keys: list[str], *, glob: str | None, only: bool
+    name: str,
+    url: str,
+    kind: str | None,
+    documents: str | None,
+    text_keys: list[str],
+    *,
+    nested: bool = False,
+    glob: str | None,
+    only: bool,
 ) -> tuple[str, list[str]]:
     """Add what lies behind a URL, pinned object by object in data/NAME.pin.json; returns what `add` does.
 
@@ -69,6 +79,7 @@ def add_url(
     entry: dict[str, Any] = {"kind": kind, "path": str(pin)} | ({"glob": glob} if glob else {})
     entry |= {"documents": documents} if documents else {}
     entry |= {"text_keys": text_keys} if text_keys else {}
+    entry |= {"nested": True} if nested else {}
     removed = list(params.load().extract.sources) if only else []
     source_entries.enter(name, entry, removed)
     bucket.write_pin(pin, url, objects)

@@ -37,6 +37,9 @@ def add_source(
         list[str] | None,
         typer.Option(help="In JSON and Parquet, the key that holds the text; dotted, may be repeated."),
     ] = None,
+    nested: Annotated[
+        bool, typer.Option(help="In JSON, read records inside a record that has a text, too; by default it is done.")
+    ] = False,
     glob: Annotated[
         str | None, typer.Option(help='Read the files that match, such as "**/*.rst"; by default those of the kind.')
     ] = None,
@@ -54,9 +57,9 @@ def add_source(
     """Add a folder, what lies behind a URL, or a Hugging Face dataset, to the corpus."""
     keys = text_key or []
     if kind == "dataset":
-        if pin or documents or glob:
+        if pin or documents or glob or nested:
             raise UserError(
-                "--pin, --glob and --documents do not go with --kind dataset: it is always pinned, a row a document"
+                "--pin, --glob, --nested and --documents do not go with --kind dataset: it is always pinned, a row a document"
             )
         found, taken_out = sources.add_dataset(
             name, path, config, split or "train", revision, max_documents, keys, only=only
@@ -67,9 +70,11 @@ def add_source(
         if bucket.is_url(path):
             if pin:
                 raise UserError("--pin is for folders: what lies behind a URL is always pinned")
-            found, taken_out = sources.add_url(name, path, kind, documents, keys, glob=glob, only=only)
+            found, taken_out = sources.add_url(name, path, kind, documents, keys, nested=nested, glob=glob, only=only)
         else:
-            found, taken_out = sources.add(name, path, kind, documents, keys, glob=glob, pin=pin, only=only)
+            found, taken_out = sources.add(
+                name, path, kind, documents, keys, nested=nested, glob=glob, pin=pin, only=only
+            )
     removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
     if "sample" in taken_out:

@@ -21,7 +21,9 @@ RECORD_BYTES = 100_000_000  # of a JSON record; a larger one ends the stream wit
 TABLE_ROWS = 1000
 
 
-def json_tables(text_keys: Sequence[str], title: str, files_iterables: Iterable[Iterable[str]], **_: Any) -> Iterator[Any]:  # noqa: ANN401
+def json_tables(
+    text_keys: Sequence[str], title: str, files_iterables: Iterable[Iterable[str]], **_: Any
+) -> Iterator[Any]:  # noqa: ANN401
     """Yield numbered tables of the text of each record in JSON files, null where one has none."""
     for number, files in enumerate(files_iterables):
         for file in files:

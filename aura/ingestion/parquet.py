@@ -90,7 +90,9 @@ def _with_inner(schema: pa.Schema, names: Sequence[str], text_keys: Sequence[str
     while new:
         kinds = {key: _type_of(schema, names, key) for key in new}
         structs = {key: kind for key, kind in kinds.items() if isinstance(kind, pa.StructType)}
-        new = [f"{key}.{inner}" for key, kind in structs.items() for inner in text_keys if kind.get_field_index(inner) >= 0]
+        new = [
+            f"{key}.{inner}" for key, kind in structs.items() for inner in text_keys if kind.get_field_index(inner) >= 0
+        ]
         found += new
     return found
 

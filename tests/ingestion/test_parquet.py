@@ -131,7 +131,12 @@ def test_of_two_columns_with_one_name_the_first_is_read():
 def test_a_damaged_file_is_a_counted_loss_wherever_the_damage_is():
     """Nothing that pyarrow raises may leave the reader: the whole source would stop."""
     random = Random(7)
-    table = {"text": ROWS, "messages": pa.array(CHAT), "body": pa.array(ROWS).dictionary_encode(), "note": [{"de": "x"}] * 10}
+    table = {
+        "text": ROWS,
+        "messages": pa.array(CHAT),
+        "body": pa.array(ROWS).dictionary_encode(),
+        "note": [{"de": "x"}] * 10,
+    }
     good = packed(table, compression="none", row_group_size=4)
     footer = len(good) - 8 - int.from_bytes(good[-8:-4], "little")
     for number in range(1500):
