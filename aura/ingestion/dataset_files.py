@@ -22,8 +22,8 @@ TABLE_ROWS = 1000
 
 
 def json_tables(
-    text_keys: Sequence[str], title: str, files_iterables: Iterable[Iterable[str]], **_: Any
-) -> Iterator[Any]:  # noqa: ANN401
+    text_keys: Sequence[str], title: str, files_iterables: Iterable[Iterable[str]], **_: object
+) -> Iterator[Any]:
     """Yield numbered tables of the text of each record in JSON files, null where one has none."""
     for number, files in enumerate(files_iterables):
         for file in files:

@@ -83,7 +83,7 @@ def resolve(dataset: str, revision: str | None = None) -> str:
     return found
 
 
-def open_rows(pin: DatasetPin, text_keys: Sequence[str] | None = None) -> Any:  # noqa: ANN401 - a datasets.IterableDataset; the library has no types
+def open_rows(pin: DatasetPin, text_keys: Sequence[str] | None = None) -> Any:  # noqa: ANN401 - an IterableDataset
     """The rows of a pinned dataset, as a stream that can tell and take up its state.
 
     With `text_keys`, rows of JSON and Parquet files have one column, `text`: what those keys lead to, or null.
@@ -115,7 +115,7 @@ def open_rows(pin: DatasetPin, text_keys: Sequence[str] | None = None) -> Any:  
 
 
 def _streamed(pin: DatasetPin, path: str, revision: str | None, text_keys: Sequence[str] | None) -> Any:  # noqa: ANN401
-    """Rows of JSON and Parquet files are read by the readers of those kinds of source, those of others by `datasets`."""
+    """Rows of JSON and Parquet files are read as sources of those kinds are, those of other files by `datasets`."""
     import datasets
     from datasets.packaged_modules.json.json import Json
     from datasets.packaged_modules.parquet.parquet import Parquet

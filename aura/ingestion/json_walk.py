@@ -329,7 +329,7 @@ class Walk:
         start = self.text.rfind("\n", 0, self.at) + 1
         if self.at - start > LONG:  # the indentation is kept, a long line before the position is not
             start = self.at
-        self.begins_inside = start > 0 and self.text[start - 1] != "\n" or (start == 0 and self.begins_inside)
+        self.begins_inside = self.text[start - 1] != "\n" if start else self.begins_inside
         self._line_at(start)
         held = [self.text[start:]]
         least, most = GROWTH

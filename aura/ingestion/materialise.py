@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from aura.console import track
-from aura.errors import UserError
 from aura.files import read_json, write_json
 from aura.ingestion import hub, pins
 from aura.ingestion.dataset_files import require_text

@@ -62,8 +62,8 @@ def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | None]:  # n
     at_once = max(LEAST_ROWS, min(BATCH_ROWS, BATCH_BYTES // max(group_bytes, 1)))
     rows = came = 0
     batches = _tried(lambda: reader.iter_batches(at_once, groups, column_indices=leaves, use_threads=False))
-    while (batch := _tried(lambda: next(batches, None), lambda: total - rows)) is not None:
-        for text in _batch_texts(batch, text_keys, lambda: total - rows):
+    while (batch := _tried(lambda: next(batches, None), total - rows)) is not None:
+        for text in _batch_texts(batch, text_keys, total - rows):
             came += len(text or b"")
             if came > most:
                 raise Unreadable(_bomb(), total - rows)
@@ -71,13 +71,13 @@ def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | None]:  # n
             yield text
 
 
-def _tried(call: Callable[[], T], lost: Callable[[], int] = lambda: 1) -> T:
+def _tried(call: Callable[[], T], lost: int = 1) -> T:
     """What pyarrow gives; what it raises makes the rest of the file a loss of so many rows."""
     try:
         return call()
     except ERRORS as error:
         encrypted = "crypt" in str(error).lower()
-        raise Unreadable("encrypted Parquet" if encrypted else "damaged Parquet", lost()) from None
+        raise Unreadable("encrypted Parquet" if encrypted else "damaged Parquet", lost) from None
 
 
 def _bomb() -> str:
@@ -178,16 +178,16 @@ def _shown(schema: pa.Schema, names: Sequence[str]) -> str:
     return (", ".join(shown) or "none") + more
 
 
-def _batch_texts(batch: pa.RecordBatch, text_keys: Sequence[str], lost: Callable[[], int]) -> Iterator[bytes | None]:
+def _batch_texts(batch: pa.RecordBatch, text_keys: Sequence[str], left: int) -> Iterator[bytes | None]:
     """The text of each row, one at a time: what many rows share must not be copied for all of them at once."""
     names = _tried(lambda: batch.schema.names)
-    columns = [column for key in text_keys if (column := _tried(lambda: _strings(batch, names, key), lost)) is not None]  # noqa: B023
+    columns = [column for key in text_keys if (column := _tried(lambda: _strings(batch, names, key), left)) is not None]  # noqa: B023
     others = [key for key in text_keys if _holds_lists(batch, names, key)]
     for row in range(len(batch)):
-        found = (_tried(lambda: column[row].as_py(), lost) for column in columns)  # noqa: B023
+        found = (_tried(lambda: column[row].as_py(), left - row) for column in columns)  # noqa: B023
         text = next((text for text in found if text is not None), None)
         if text is None and others:
-            text = _tried(lambda: _listed(batch, names, others, row), lost)  # noqa: B023
+            text = _tried(lambda: _listed(batch, names, others, row), left - row)  # noqa: B023
         yield text
 
 

@@ -23,14 +23,14 @@ def documents(source: Source, name: str, stream: Any, limit: int) -> Iterator[It
     bytes is cut. A file with nothing in it is lost as "empty".
     """
     nothing = True
-    for item in _items(source, name, stream, limit):
+    for item in _items(source, stream, limit):
         nothing = False
         yield item
     if nothing:
         yield Lost("empty")
 
 
-def _items(source: Source, name: str, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - as above
+def _items(source: Source, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - as above
     match source:
         case SampleSource():
             yield from _sample_documents(stream.read())

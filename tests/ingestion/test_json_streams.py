@@ -141,7 +141,7 @@ def test_a_malformed_line_loses_itself_alone(records, data):
     assert [value for value in found if not isinstance(value, Lost)] in (
         records,
         [1, *records],
-        records[:place] + [1] + records[place:],
+        [*records[:place], 1, *records[place:]],
     )
     assert Lost("malformed JSON") in found
 

@@ -130,7 +130,7 @@ def test_of_two_columns_with_one_name_the_first_is_read():
 
 def test_a_damaged_file_is_a_counted_loss_wherever_the_damage_is():
     """Nothing that pyarrow raises may leave the reader: the whole source would stop."""
-    random = Random(7)
+    random = Random(7)  # noqa: S311 - of damages
     table = {
         "text": ROWS,
         "messages": pa.array(CHAT),
