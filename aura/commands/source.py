@@ -37,9 +37,7 @@ def add_source(
         list[str] | None,
         typer.Option(help="In JSON and Parquet, the key that holds the text; dotted, may be repeated."),
     ] = None,
-    nested: Annotated[
-        bool, typer.Option(help="In JSON, read records inside a record that has a text, too; by default it is done.")
-    ] = False,
+    nested: Annotated[bool, typer.Option(help="In JSON, read records inside a record that has a text, too.")] = False,
     glob: Annotated[
         str | None, typer.Option(help='Read the files that match, such as "**/*.rst"; by default those of the kind.')
     ] = None,

@@ -52,7 +52,7 @@ LAYOUTS: dict[str, Callable[[list[object]], str]] = {
     "array": dump,
     "array indented": lambda records: dump(records, indent=2) + "\n",
     "array with an item on each line": lambda records: "[\n" + ",\n".join(map(dump, records)) + "\n]\n",
-    "arrays, one on each line": lambda records: "".join(dump(records[i : i + 2]) + "\n" for i in range(0, len(records), 2)),
+    "arrays, one on each line": lambda all_: "".join(dump(all_[i : i + 2]) + "\n" for i in range(0, len(all_), 2)),
     "behind separators": lambda records: "".join(f"\x1e{dump(record)}\n" for record in records),
     "indented behind separators": lambda records: "".join(f"\x1e{dump(record, indent=2)}\n" for record in records),
 }  # fmt: skip
