@@ -57,7 +57,8 @@ def add_source(
     if kind == "dataset":
         if pin or documents or glob or nested:
             raise UserError(
-                "--pin, --glob, --nested and --documents do not go with --kind dataset: it is always pinned, a row a document"
+                "--pin, --glob, --nested and --documents do not go with --kind dataset: "
+                "it is always pinned, a row a document"
             )
         found, taken_out = sources.add_dataset(
             name, path, config, split or "train", revision, max_documents, keys, only=only

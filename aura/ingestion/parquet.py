@@ -161,9 +161,9 @@ def _is_text(kind: pa.DataType | None) -> bool:
     """Whether values are strings, or bytes: strings without a mark that they are UTF-8, as old programs write them."""
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
-    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    checks += (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-    return kind is not None and any(check(kind) for check in checks)
+    strings = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    binaries = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return kind is not None and any(check(kind) for check in (*strings, *binaries))
 
 
 def _may_hold_text(schema: pa.Schema, names: Sequence[str], key: str) -> bool:
