@@ -16,10 +16,11 @@ from tests.ingestion.test_materialise import lines
 from tests.ingestion.test_readers import read
 
 CALL = {"function": {"name": "look", "arguments": '{"x": 1}'}, "type": "function"}
+PARTS = [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]
 CHATS = [
     {"messages": [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Yes."}]},
     {"conversations": [{"from": "human", "value": "Hello?"}, {"from": "gpt", "value": "Yes."}]},
-    {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]}]},
+    {"messages": [{"role": "user", "content": PARTS}]},
     {"messages": [{"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "content": "2"}]},
 ]  # fmt: skip
 EXPECTED = [
