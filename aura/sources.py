@@ -1,5 +1,7 @@
 """What `aura source` does: sources of every kind are looked at, pinned, entered, moved and removed."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,31 @@ from aura.ingestion.input_files import SUFFIXES, Links, chosen_by
 PIN_ADVISED = 3000  # files; above, DVC's own work for one changed file takes longer than extracting it
 
 
-def add(
-    name: str,
-    path: str,
-    kind: str | None,
-    documents: str | None,
-    text_keys: list[str],
-    *,
-    glob: str | None,
-    encoding: str | None = None,
-    links: Links = "inside",
-    pin: bool,
-    only: bool,
-) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class Reading:
+    """How a source's files are read, as its entry in params.yaml says; what is left out has the entry's default."""
+
+    glob: str | None = None
+    documents: str | None = None
+    text_keys: Sequence[str] = ()
+    nested: bool = False
+    encoding: str | None = None
+    links: Links = "inside"
+
+    def entry(self, kind: str, path: str) -> dict[str, Any]:
+        """The entry of a source that is read so."""
+        given = {
+            "glob": self.glob,
+            "documents": self.documents,
+            "text_keys": list(self.text_keys),
+            "nested": self.nested,
+            "encoding": self.encoding,
+            "links": None if self.links == "inside" else self.links,
+        }
+        return {"kind": kind, "path": path} | {key: value for key, value in given.items() if value}
+
+
+def add(name: str, path: str, kind: str | None, reading: Reading, *, pin: bool, only: bool) -> tuple[str, list[str]]:
     """Add a source to the pipeline; returns what was found in it, in words, and the sources taken out.
 
     `kind` is told by the files when not given. With `pin`, DVC tracks data/NAME.pin.json instead of the folder;
@@ -32,18 +46,13 @@ def add(
     the folder holds nothing readable or belongs to the pipeline, or an option does not fit.
     """
     source_entries.require_new(name)
-    path, glob = source_folders.split_pattern(path, glob)
+    path, glob = source_folders.split_pattern(path, reading.glob)
     if glob and Path(path).is_file():
         raise UserError(f"--glob chooses among the files of a folder, and {path} is a file. Leave it out")
     source_folders.refuse_outputs(path)
     kind = kind or source_folders.kind_of(path)
-    entry: dict[str, Any] = {"kind": kind, "path": path}
-    entry |= {"glob": glob} if glob else {}
-    entry |= {"encoding": encoding} if encoding else {}
-    entry |= {"links": links} if links != "inside" else {}
-    entry |= {"documents": documents} if documents else {}
-    entry |= {"text_keys": text_keys} if text_keys else {}
-    files = [] if kind == "sample" else source_folders.source_files(kind, Path(path), glob, links)
+    entry = replace(reading, glob=glob).entry(kind, path)
+    files = [] if kind == "sample" else source_folders.source_files(kind, Path(path), glob, reading.links)
     if files and not pin:
         source_folders.refuse_unhashable(Path(path))
     if pin:
@@ -61,31 +70,17 @@ def add(
     return f"{count:,} {kind} files{source_folders.left_aside(path, files)}{aside}{advice}", removed
 
 
-def add_url(
-    name: str,
-    url: str,
-    kind: str | None,
-    documents: str | None,
-    text_keys: list[str],
-    *,
-    glob: str | None,
-    encoding: str | None = None,
-    only: bool,
-) -> tuple[str, list[str]]:
+def add_url(name: str, url: str, kind: str | None, reading: Reading, *, only: bool) -> tuple[str, list[str]]:
     """Add what lies behind a URL, pinned object by object in data/NAME.pin.json; returns what `add` does.
 
     Raises `UserError` if the name is taken, or the URL cannot be listed or holds nothing to read.
     """
     source_entries.require_new(name)
     kind = kind or source_folders.kind_of_names(bucket.names(url), url)
-    objects = _objects(url, kind, glob)
+    objects = _objects(url, kind, reading.glob)
     pin = Path("data", name + pins.SUFFIX)
-    entry: dict[str, Any] = {"kind": kind, "path": str(pin)} | ({"glob": glob} if glob else {})
-    entry |= {"encoding": encoding} if encoding else {}
-    entry |= {"documents": documents} if documents else {}
-    entry |= {"text_keys": text_keys} if text_keys else {}
     removed = list(params.load().extract.sources) if only else []
-    source_entries.enter(name, entry, removed)
+    source_entries.enter(name, reading.entry(kind, str(pin)), removed)
     bucket.write_pin(pin, url, objects)
     return f"{len(objects):,} {kind} objects", removed
 

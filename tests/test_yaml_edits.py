@@ -156,7 +156,7 @@ def added(path: str, glob: str | None = None, kind: str | None = None, *, pin: b
     """The names of the files that a source reads once it is added."""
     from aura.ingestion.listing import list_files
 
-    sources.add("new", path, kind, None, [], glob=glob, pin=pin, only=False)
+    sources.add("new", path, kind, sources.Reading(glob=glob), pin=pin, only=False)
     return [file.name for file in list_files(params.load().extract.sources["new"])]
 
 

@@ -39,6 +39,7 @@ def add_source(
         list[str] | None,
         typer.Option(help="In JSON and Parquet, the key that holds the text; dotted, may be repeated."),
     ] = None,
+    nested: Annotated[bool, typer.Option(help="In JSON, read records inside a record that has a text, too.")] = False,
     glob: Annotated[
         str | None, typer.Option(help='Read the files that match, such as "**/*.rst"; by default those of the kind.')
     ] = None,
@@ -62,10 +63,10 @@ def add_source(
     """Add a folder, what lies behind a URL, or a Hugging Face dataset, to the corpus."""
     keys = text_key or []
     if kind == "dataset":
-        if pin or documents or glob or encoding or follow_links:
+        if pin or documents or glob or encoding or follow_links or nested:
             raise UserError(
-                "--pin, --glob, --encoding, --follow-links and --documents do not go with --kind dataset: it is always "
-                "pinned, a row a document"
+                "--pin, --glob, --encoding, --follow-links, --nested and --documents do not go with --kind dataset: it "
+                "is always pinned, a row a document"
             )
         found, taken_out = sources.add_dataset(
             name, path, config, split or "train", revision, max_documents, keys, only=only
@@ -73,19 +74,16 @@ def add_source(
     else:
         if config or split or revision or max_documents:
             raise UserError("--config, --split, --revision and --max-documents need --kind dataset")
+        links: Links = "anywhere" if follow_links else "inside"
+        reading = sources.Reading(glob, documents, keys, nested, encoding, links)
         if is_url(path):
             if pin:
                 raise UserError("--pin is for folders: what lies behind a URL is always pinned")
             if follow_links:
                 raise UserError("--follow-links is for folders: behind a URL are no links")
-            found, taken_out = sources.add_url(
-                name, path, kind, documents, keys, glob=glob, encoding=encoding, only=only
-            )
+            found, taken_out = sources.add_url(name, path, kind, reading, only=only)
         else:
-            links: Links = "anywhere" if follow_links else "inside"
-            found, taken_out = sources.add(
-                *(name, path, kind, documents, keys), glob=glob, encoding=encoding, links=links, pin=pin, only=only
-            )
+            found, taken_out = sources.add(name, path, kind, reading, pin=pin, only=only)
     removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
     if kind not in ("dataset", "sample") and not (pin or is_url(path)):

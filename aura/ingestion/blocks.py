@@ -23,6 +23,7 @@ from aura.ingestion import compression
 from aura.ingestion.accounts import FileAccount, table
 from aura.ingestion.compression import Damaged
 from aura.ingestion.document import Continued, Item, Lost
+from aura.ingestion.impostors import HEAD_BYTES, impostor
 from aura.ingestion.input_files import UNREADABLE, InputFile, changed_while_read
 from aura.ingestion.readers import documents
 from aura.ingestion.rows import Extracted, Recipe, extract_items
@@ -167,6 +168,11 @@ def _items(file: InputFile, account: FileAccount, source: Source, limit: int) ->
         return
     try:
         account.bytes_read = file.path.stat().st_size
+        with file.path.open("rb") as opened:
+            reason = impostor(source.kind, file.name, opened.read(HEAD_BYTES))
+        if reason:
+            yield Lost(reason)
+            return
         account.bytes_decompressed = compression.checked_size(file.name, file.path)
     except Damaged as error:
         yield Lost(str(error))

@@ -36,9 +36,11 @@ from aura.ingestion import (
     document,
     encodings,
     fields,
+    impostors,
     input_files,
     json_files,
     losses,
+    json_walk,
     nrc,
     parquet,
     readers,
@@ -223,7 +225,7 @@ def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
 # Every module with a say in what becomes of a file: a change in one is a miss. A test compares with dvc.yaml.
 TRANSFORMS = (
     *(accounts, affect, assembly, blocks, cleaning, compression, corpus, document, encodings),
-    *(sys.modules[__name__], fields),
-    *(input_files, json_files, nrc, parquet, readers, regular_files, rows, sample, shards),
+    *(sys.modules[__name__], fields, impostors),
+    *(input_files, json_files, json_walk, nrc, parquet, readers, regular_files, rows, sample, shards),
     *(txt_files, zstd_frames),
 )

@@ -96,7 +96,9 @@ def _call(call: dict[str, Value]) -> str:
 def _parts(value: list[Value]) -> str | None:
     """The text of a message in parts, each of which names its type; parts that hold no text are left out."""
     parts = [part for part in value if part is not None]
-    if not all(isinstance(part, str) or (isinstance(part, dict) and isinstance(part.get("type"), str)) for part in parts):
+    if not all(
+        isinstance(part, str) or (isinstance(part, dict) and isinstance(part.get("type"), str)) for part in parts
+    ):
         return None
     return "\n".join(filter(None, map(_part, parts))) or None
 

@@ -7,8 +7,9 @@ more, picks its readers by file suffix, and has none for pickles. It is imported
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from pydantic import Field
 
 from aura.errors import UserError
 from aura.files import read_json, write_json
-from aura.ingestion import pins
+from aura.ingestion import dataset_files, pins
 from aura.ingestion.input_files import hash_file
 from aura.section import Section
 
@@ -82,9 +83,10 @@ def resolve(dataset: str, revision: str | None = None) -> str:
     return found
 
 
-def open_rows(pin: DatasetPin) -> Any:  # noqa: ANN401 - a datasets.IterableDataset; the library has no types
+def open_rows(pin: DatasetPin, text_keys: Sequence[str] | None = None) -> Any:  # noqa: ANN401 - an IterableDataset
     """The rows of a pinned dataset, as a stream that can tell and take up its state.
 
+    With `text_keys`, rows of JSON and Parquet files have one column, `text`: what those keys lead to, or null.
     Raises `UserError` if they cannot be had, or if a local folder is not what its pin recorded.
     """
     folder = Path(pin.dataset)
@@ -106,12 +108,24 @@ def open_rows(pin: DatasetPin) -> Any:  # noqa: ANN401 - a datasets.IterableData
     huggingface_hub.logging.set_verbosity(logging.ERROR)
     with _explained(pin.title):
         if not pin.revision.startswith(LOCAL):
-            return datasets.load_dataset(
-                pin.dataset, pin.config, split=pin.split, revision=pin.revision, streaming=True
-            )
+            return _streamed(pin, pin.dataset, pin.revision, text_keys)
         if not _was_saved(folder):
-            return datasets.load_dataset(str(folder.resolve()), pin.config, split=pin.split, streaming=True)
+            return _streamed(pin, str(folder.resolve()), None, text_keys)
         return _saved(folder, pin).to_iterable_dataset()
+
+
+def _streamed(pin: DatasetPin, path: str, revision: str | None, text_keys: Sequence[str] | None) -> Any:  # noqa: ANN401
+    """Rows of JSON and Parquet files are read as sources of those kinds are, those of other files by `datasets`."""
+    import datasets
+    from datasets.packaged_modules.json.json import Json
+    from datasets.packaged_modules.parquet.parquet import Parquet
+
+    builder = datasets.load_dataset_builder(path, pin.config, revision=revision)
+    if text_keys and isinstance(builder, Json | Parquet):
+        builder.info.features = datasets.Features({"text": datasets.Value("large_string")})
+        read = dataset_files.json_tables if isinstance(builder, Json) else dataset_files.parquet_tables
+        builder._generate_tables = partial(read, text_keys, pin.title)
+    return builder.as_streaming_dataset(split=pin.split)
 
 
 def iterate(rows: Any, title: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a datasets.IterableDataset

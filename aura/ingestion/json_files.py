@@ -75,6 +75,8 @@ def json_records(stream: Any, limit: int, piece: int = PIECE_BYTES) -> Iterator[
             walk = Walk(line, number, lines, limit)
             yield from walk.records()
             number = walk.line - 1
+        elif not line.endswith(_ENDS):
+            number -= 1  # a piece of a line
 
 
 _ENDS = (b"\n", b"\r")
@@ -107,6 +109,7 @@ def _cut(line: bytes, piece: int) -> Iterator[bytes]:
     start = 0
     while len(line) - start > piece:
         end = cut_place(line, start, piece)
+        end -= line[end - 1 :] == b"\r\n"  # one line end is not two
         yield line[start:end]
         start = end
     yield line[start:]

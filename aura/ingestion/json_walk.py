@@ -14,6 +14,7 @@ _SKIPPED = re.compile(f"[ \t\n\r\x0b\x0c{SEPARATOR}\ufeff]*")
 _SPACES = re.compile("[ \t\r]*")
 _WHITE = re.compile("[ \t\n\r\x0b\x0c\ufeff]*")
 _IN_STRING, _OUTSIDE = re.compile(r'\\[^\n\x1e]|["\n\x1e]'), re.compile(r'["{}\[\]\n\x1e]')
+LONG = 1000  # characters: more than an indentation has
 _NEAR = 12  # characters: a value that is cut by the window's end may look faulty so near to it; the longest word has 9
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _Value = Any  # any JSON value
@@ -62,6 +63,7 @@ class Walk:
         self.text, self.at = _decoded(line), 0
         self.line, self.counted = number, 0  # the number of the line at a position
         self.ended = False
+        self.begins_inside = False  # whether the window begins inside a line
         self.broken: Lost | None = None  # why the file cannot be read on
         self.array: _Array | None = None
 
@@ -145,8 +147,8 @@ class Walk:
 
     def _without_comma(self, array: _Array) -> Iterator[Lost]:
         """An item that no comma precedes: on a line of its own it is read, elsewhere the line is lost from there."""
-        before = self.text[: self.at].rstrip(" \t")
-        if not before.endswith("\n"):
+        before = self._before()
+        if before is None or before.strip():
             yield self._recovered(_Fault("malformed JSON", self.at), array.unit, array.items + 1)
         elif not array.faulty:
             array.faulty = True
@@ -242,8 +244,13 @@ class Walk:
         is_bracket = self.text[self.at : end].rstrip() in ("{", "[") if end >= 0 else False
         if end < 0 or (not is_bracket and (fault.position <= end or self._is_whole_line(end + 1))):
             return None
-        before = self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at]
-        return before if not before.strip() else ""
+        before = self._before()
+        return "" if before is None or before.strip() else before
+
+    def _before(self) -> str | None:
+        """The line up to the window's position; `None` if it is too long to be there."""
+        start = self.text.rfind("\n", 0, self.at) + 1
+        return None if self.at - start > LONG or (start == 0 and self.begins_inside) else self.text[start : self.at]
 
     def _is_whole_line(self, start: int) -> bool:
         """Whether the line that begins there is a value: a record was cut short before it."""
@@ -320,8 +327,9 @@ class Walk:
     def _grow(self) -> bool:
         """Drop what was read and add what follows; returns whether anything does."""
         start = self.text.rfind("\n", 0, self.at) + 1
-        if self.at - start > 1000:  # the indentation is kept, a long line before the position is not
+        if self.at - start > LONG:  # the indentation is kept, a long line before the position is not
             start = self.at
+        self.begins_inside = self.text[start - 1] != "\n" if start else self.begins_inside
         self._line_at(start)
         held = [self.text[start:]]
         least, most = GROWTH

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from aura.console import track
-from aura.errors import UserError
 from aura.files import read_json, write_json
 from aura.ingestion import hub, pins
-from aura.ingestion.fields import field, first_text
+from aura.ingestion.dataset_files import require_text
+from aura.ingestion.fields import first_text
 from aura.ingestion.hub import DatasetPin
 
 SHARD_BYTES = 64_000_000
@@ -86,7 +86,7 @@ def write_shards(
 
 def _go_on(pin: DatasetPin, text_keys: Sequence[str], partial: Path, state: dict[str, Any], shard_bytes: int) -> None:
     """Write the shards behind those that `state` knows, and with each of them the record of where the stream is."""
-    rows = hub.open_rows(pin)
+    rows = hub.open_rows(pin, text_keys)
     if state["stream"]:
         rows.load_state_dict(state["stream"])
     partial.mkdir(parents=True, exist_ok=True)
@@ -134,28 +134,16 @@ def _lines(rows: Any, pin: DatasetPin, text_keys: Sequence[str], before: int) ->
     if pin.max_documents is not None and before >= pin.max_documents:
         return
     for number, row in enumerate(hub.iterate(rows, pin.title), start=before + 1):
-        if number == 1:
-            _require_text(row, pin, text_keys)
-        text = first_text(row, text_keys)
+        if list(row) == ["text"]:  # all that is read of JSON and Parquet files
+            text = row["text"]
+        else:
+            if number == 1:
+                require_text(row, pin.title, text_keys)
+            text = first_text(row, text_keys)
         # A lone surrogate is no text: it becomes invalid UTF-8, and is counted when it is read.
         yield json.dumps({"text": text}, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
         if number == pin.max_documents:
             return
-
-
-def _require_text(row: dict[str, Any], pin: DatasetPin, text_keys: Sequence[str]) -> None:
-    present = [key for key in text_keys if key in row or field(row, key) is not None]
-    if not present:
-        columns = ", ".join(row)
-        raise UserError(
-            f"{pin.title}: expected a column {' or '.join(text_keys)}, it has {columns}. "
-            "Name the one with the text, dotted where it is deeper: text_keys in params.yaml, or hf_stream --text_key."
-        )
-    if not any(field(row, key) is None or isinstance(field(row, key), str) for key in present):
-        kinds = ", ".join(f"{key} ({type(field(row, key)).__name__})" for key in present)
-        raise UserError(
-            f"{pin.title}: expected text, came {kinds}. Name a column of strings, dotted where it is deeper."
-        )
 
 
 def _write_shard(lines: Iterator[bytes], path: Path, limit: int) -> tuple[int, int] | None:

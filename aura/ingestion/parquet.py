@@ -16,7 +16,10 @@ import pyarrow.parquet as pq
 from aura.ingestion.compression import FREE_BYTES, MAX_RATIO, Damaged
 from aura.ingestion.fields import first_text
 
-BATCH_ROWS = 256
+BATCH_ROWS, LEAST_ROWS = 256, 16
+BATCH_BYTES = 256_000_000  # of a batch if every row held all that its row group does, where that allows LEAST_ROWS
+DENSE = 16  # bytes of the file a row; a file with fewer holds large values in many rows, or small ones
+NO_COLUMN = "no text column"
 SHOWN_COLUMNS = 10  # of a file without a text column
 # What pyarrow raises on a damaged file, by where the damage is: errors of its own, of the system, and those that its
 # Python layer meets with names that are no UTF-8, that stand twice, or types that it cannot build.
@@ -45,18 +48,22 @@ def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | None]:  # n
     total = _tried(lambda: file.metadata.num_rows)
     schema = _tried(lambda: file.schema_arrow)
     names = _tried(lambda: schema.names)
+    text_keys = _with_inner(schema, names, text_keys)
     wanted = _wanted(names, text_keys)
     if total and not any(_may_hold_text(schema, names, key) for key in text_keys):
-        raise Unreadable(f"no text column; there are {_shown(schema, names)}", total)
-    groups = range(_tried(lambda: file.metadata.num_row_groups))
-    columns, leaves = _leaves(schema, wanted)
-    if any(_tried(lambda group=group: _stated_size(file, group, leaves)) > most for group in groups):  # type: ignore[misc]
+        raise Unreadable(f"{NO_COLUMN}; there are {_shown(schema, names)}", total)
+    group_bytes = _tried(lambda: _group_bytes(file))
+    if group_bytes > most:
         raise Unreadable(_bomb(), total)
-    file = _tried(lambda: _with_dictionaries(stream, file, columns, leaves))
+    leaves = _leaves(schema, wanted)
+    if size < DENSE * total:
+        file = _tried(lambda: _with_dictionaries(stream, file, leaves))
+    reader, groups = file.reader, list(range(_tried(lambda: file.metadata.num_row_groups)))
+    at_once = max(LEAST_ROWS, min(BATCH_ROWS, BATCH_BYTES // max(group_bytes, 1)))
     rows = came = 0
-    batches = _tried(lambda: file.reader.iter_batches(BATCH_ROWS, list(groups), column_indices=leaves, use_threads=False))
-    while (batch := _tried(lambda: next(batches, None), lambda: total - rows)) is not None:
-        for text in _batch_texts(batch, text_keys, lambda: total - rows):
+    batches = _tried(lambda: reader.iter_batches(at_once, groups, column_indices=leaves, use_threads=False))
+    while (batch := _tried(lambda: next(batches, None), total - rows)) is not None:
+        for text in _batch_texts(batch, text_keys, total - rows):
             came += len(text or b"")
             if came > most:
                 raise Unreadable(_bomb(), total - rows)
@@ -64,17 +71,30 @@ def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | None]:  # n
             yield text
 
 
-def _tried(call: Callable[[], T], lost: Callable[[], int] = lambda: 1) -> T:
+def _tried(call: Callable[[], T], lost: int = 1) -> T:
     """What pyarrow gives; what it raises makes the rest of the file a loss of so many rows."""
     try:
         return call()
     except ERRORS as error:
         encrypted = "crypt" in str(error).lower()
-        raise Unreadable("encrypted Parquet" if encrypted else "damaged Parquet", lost()) from None
+        raise Unreadable("encrypted Parquet" if encrypted else "damaged Parquet", lost) from None
 
 
 def _bomb() -> str:
     return f"decompresses to more than {MAX_RATIO} times its size and {FREE_BYTES // 10**6} MB"
+
+
+def _with_inner(schema: pa.Schema, names: Sequence[str], text_keys: Sequence[str]) -> list[str]:
+    """The keys, and behind them the paths of the same keys inside the structs that they lead to."""
+    found, new = list(text_keys), list(text_keys)
+    while new:
+        kinds = {key: _type_of(schema, names, key) for key in new}
+        structs = {key: kind for key, kind in kinds.items() if isinstance(kind, pa.StructType)}
+        new = [
+            f"{key}.{inner}" for key, kind in structs.items() for inner in text_keys if kind.get_field_index(inner) >= 0
+        ]
+        found += new
+    return found
 
 
 def _wanted(names: Sequence[str], text_keys: Sequence[str]) -> list[int]:
@@ -86,11 +106,11 @@ def _wanted(names: Sequence[str], text_keys: Sequence[str]) -> list[int]:
     ]
 
 
-def _leaves(schema: pa.Schema, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Where the wanted columns begin among the file's leaf columns, and all their leaves."""
+def _leaves(schema: pa.Schema, wanted: Sequence[int]) -> list[int]:
+    """The wanted columns' places among the leaf columns of the file."""
     counts = [_leaf_count(kind) for kind in schema.types]
     starts = [sum(counts[:number]) for number in wanted]
-    return starts, [leaf for number, start in zip(wanted, starts, strict=True) for leaf in range(start, start + counts[number])]
+    return [leaf for number, start in zip(wanted, starts, strict=True) for leaf in range(start, start + counts[number])]
 
 
 def _leaf_count(kind: pa.DataType) -> int:
@@ -103,31 +123,21 @@ def _leaf_count(kind: pa.DataType) -> int:
     return _leaf_count(kind.value_type) if _is_list(kind) else 1
 
 
-def _stated_size(file: pq.ParquetFile, group: int, leaves: Sequence[int]) -> int:
-    """Bytes of a row group's pages in memory, as the file says: at most so much is taken for them."""
-    metadata = file.metadata.row_group(group)
-    return sum(metadata.column(leaf).total_uncompressed_size for leaf in leaves)
+def _group_bytes(file: pq.ParquetFile) -> int:
+    """Bytes of the largest row group's pages in memory, as the file says.
+
+    Only of whole groups: pyarrow ends the process where what a damaged file says of a column makes no sense.
+    """
+    groups = range(file.metadata.num_row_groups)
+    return max((file.metadata.row_group(group).total_byte_size for group in groups), default=0)
 
 
-def _with_dictionaries(stream: Any, file: pq.ParquetFile, columns: Sequence[int], leaves: Sequence[int]) -> pq.ParquetFile:  # noqa: ANN401
-    """The file opened so that strings that stand in a dictionary are held once."""
-    groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
-    held = [
-        leaf
-        for leaf in leaves
-        if file.schema.column(leaf).physical_type == "BYTE_ARRAY"
-        and any(_expands(group.column(leaf)) for group in groups)
-    ]
-    paths = [file.schema.column(leaf).path for leaf in held]
-    if not paths:
-        return file
+def _with_dictionaries(stream: Any, file: pq.ParquetFile, leaves: Sequence[int]) -> pq.ParquetFile:  # noqa: ANN401
+    """The file opened so that strings that stand in a dictionary are held once; this reads others half as fast."""
+    found = [file.schema.column(leaf) for leaf in leaves]
+    paths = [column.path for column in found if column.physical_type == "BYTE_ARRAY"]
     stream.seek(0)
     return pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=False, read_dictionary=paths)
-
-
-def _expands(chunk: Any) -> bool:  # noqa: ANN401 - pyarrow's ColumnChunkMetaData
-    """Whether few bytes may stand for many rows: less than 16 bytes a value, in a chunk with large ones."""
-    return chunk.total_uncompressed_size > 4096 and chunk.num_values * 16 > chunk.total_uncompressed_size
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -151,9 +161,9 @@ def _is_text(kind: pa.DataType | None) -> bool:
     """Whether values are strings, or bytes: strings without a mark that they are UTF-8, as old programs write them."""
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
-    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    checks += (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-    return kind is not None and any(check(kind) for check in checks)
+    strings = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    binaries = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return kind is not None and any(check(kind) for check in (*strings, *binaries))
 
 
 def _may_hold_text(schema: pa.Schema, names: Sequence[str], key: str) -> bool:
@@ -168,16 +178,16 @@ def _shown(schema: pa.Schema, names: Sequence[str]) -> str:
     return (", ".join(shown) or "none") + more
 
 
-def _batch_texts(batch: pa.RecordBatch, text_keys: Sequence[str], lost: Callable[[], int]) -> Iterator[bytes | None]:
+def _batch_texts(batch: pa.RecordBatch, text_keys: Sequence[str], left: int) -> Iterator[bytes | None]:
     """The text of each row, one at a time: what many rows share must not be copied for all of them at once."""
     names = _tried(lambda: batch.schema.names)
-    columns = [column for key in text_keys if (column := _tried(lambda: _strings(batch, names, key), lost)) is not None]  # noqa: B023
+    columns = [column for key in text_keys if (column := _tried(lambda: _strings(batch, names, key), left)) is not None]  # noqa: B023
     others = [key for key in text_keys if _holds_lists(batch, names, key)]
     for row in range(len(batch)):
-        found = (_tried(lambda: column[row].as_py(), lost) for column in columns)  # noqa: B023
+        found = (_tried(lambda: column[row].as_py(), left - row) for column in columns)  # noqa: B023
         text = next((text for text in found if text is not None), None)
         if text is None and others:
-            text = _tried(lambda: _listed(batch, names, others, row), lost)  # noqa: B023
+            text = _tried(lambda: _listed(batch, names, others, row), left - row)  # noqa: B023
         yield text
 
 

@@ -17,7 +17,7 @@ from aura.ingestion.txt_files import txt_documents
 from aura.params import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
 
 
-def documents(source: Source, name: str, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401
+def documents(source: Source, name: str, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401, ARG001 - names decide nothing now
     """Yield the documents of one file as UTF-8 (perhaps invalid: cleaning decides), and what was lost.
 
     `stream` is the file, opened and decompressed; Parquet needs one that can seek. A document of more than `limit`
@@ -26,14 +26,14 @@ def documents(source: Source, name: str, stream: Any, limit: int) -> Iterator[It
     nothing = True
     if isinstance(source, (TxtSource, JsonSource)) and source.encoding:
         stream = Decoded(stream, source.encoding)
-    for item in _items(source, name, stream, limit):
+    for item in _items(source, stream, limit):
         nothing = False
         yield item
     if nothing:
         yield Lost("empty")
 
 
-def _items(source: Source, name: str, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - as above
+def _items(source: Source, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - as above
     match source:
         case SampleSource():
             yield from _sample_documents(stream.read())

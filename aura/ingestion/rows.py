@@ -14,6 +14,7 @@ from aura.ingestion.cleaning import clean
 from aura.ingestion.compression import Damaged, decompressed
 from aura.ingestion.corpus import SCHEMA, text_hash
 from aura.ingestion.document import Continued, Item, Lost
+from aura.ingestion.impostors import HEAD_BYTES, impostor
 from aura.ingestion.input_files import InputFile, unreadable
 from aura.ingestion.readers import documents
 from aura.ingestion.regular_files import open_regular
@@ -110,6 +111,8 @@ def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Ite
         return [Lost(account.digest)]
     account.bytes_read = len(data)
     account.digest = xxhash.xxh3_128_hexdigest(data)
+    if reason := impostor(recipe.source.kind, file.name, data[:HEAD_BYTES]):
+        return [Lost(reason)]
     try:
         data = decompressed(file.name, data)
     except Damaged as error:

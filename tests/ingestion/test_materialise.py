@@ -108,12 +108,12 @@ def test_a_leftover_of_another_pin_is_not_gone_on_with(tmp_path):
 
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
-    pin = pin_of(saved(tmp_path / "saved", [{"id": 1, "data": {"note": "deeper"}, "turns": ["a"]}]))
+    pin = pin_of(saved(tmp_path / "saved", [{"id": 1, "data": {"note": "deeper"}, "turns": [1]}]))
     with pytest.raises(
         UserError, match=r"expected a column text or content.*, it has id, data, turns\. .*text_keys in params\.yaml"
     ):
         write_shards(pin, list(params.TEXT_KEYS), tmp_path / "out")
-    with pytest.raises(UserError, match=r"expected text, came turns \(list\)"):
+    with pytest.raises(UserError, match=r"expected text, got turns \(list\)"):
         write_shards(pin, ["turns"], tmp_path / "out")
     assert write_shards(pin, ["data.note"], tmp_path / "out").rows == 1
 

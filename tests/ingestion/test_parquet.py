@@ -2,6 +2,7 @@ import gzip
 import io
 import json
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -63,7 +64,8 @@ def test_bytes_that_a_file_wrongly_calls_text_reach_the_cleaning_as_they_are():
 
 def test_files_without_text_rows_or_sense_have_different_reasons():
     data = packed({"text": [LONG] * 10})
-    assert read(packed({"id": [1], "data": [{"text": "deeper"}]})) == [Lost("no text column")]
+    columns = "there are id (int64), data (struct<text: string>)"
+    assert read(packed({"id": [1], "data": [{"text": "deeper"}]})) == [Lost(f"no text column; {columns}")]
     assert read(packed({"text": pa.array([], "string")})) == [Lost("empty")]
     assert read(data[:-1]) == read(b"PAR1 and no more PAR1") == [Lost("damaged Parquet")]
 
@@ -92,3 +94,73 @@ def test_extraction_names_each_document_by_file_and_row(tmp_path: Path):
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert manifest["totals"]["lost"] == {"no text key": 2}
     assert [file["bytes_decompressed"] for file in manifest["files"]] == [len(data), len(data)]
+
+
+ROWS = [f"{LONG}{number}" for number in range(10)]
+CHAT = [[{"role": "user", "content": row}, {"role": "assistant", "content": "Yes."}] for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array([row.encode() for row in ROWS]), ROWS),
+        (pa.array([row.encode() for row in ROWS], pa.large_binary()).dictionary_encode(), ROWS),
+        (pa.array([[row, "more"] for row in ROWS]), [f"{row}\nmore" for row in ROWS]),
+        (pa.array([{"content": row, "id": 1} for row in ROWS]), ROWS),
+        (pa.array(CHAT), [f"user: {row}\n\nassistant: Yes." for row in ROWS]),
+    ],
+    ids=["binary", "dictionary of binary", "list", "struct", "chat"],
+)
+def test_text_is_found_in_columns_of_other_types(column, expected):
+    assert read(packed({"id": [1] * 10, "text": column})) == [text.encode() for text in expected]
+
+
+def test_rows_without_text_are_counted_one_by_one_whatever_the_reason():
+    assert read(packed({"text": pa.nulls(10)})) == [Lost("no text key")] * 10
+    [lost] = read(packed({"id": list(range(10))}))
+    assert (lost.reason, lost.count) == ("no text column; there are id (int64)", 10)
+
+
+def test_of_two_columns_with_one_name_the_first_is_read():
+    both = pa.Table.from_arrays([pa.array(ROWS), pa.array(["other"] * 10)], names=["text", "text"])
+    sink = pa.BufferOutputStream()
+    pq.write_table(both, sink)
+    assert read(sink.getvalue().to_pybytes()) == [row.encode() for row in ROWS]
+
+
+def test_a_damaged_file_is_a_counted_loss_wherever_the_damage_is():
+    """Nothing that pyarrow raises may leave the reader: the whole source would stop."""
+    random = Random(7)  # noqa: S311 - of damages
+    table = {
+        "text": ROWS,
+        "messages": pa.array(CHAT),
+        "body": pa.array(ROWS).dictionary_encode(),
+        "note": [{"de": "x"}] * 10,
+    }
+    good = packed(table, compression="none", row_group_size=4)
+    footer = len(good) - 8 - int.from_bytes(good[-8:-4], "little")
+    for number in range(1500):
+        data = bytearray(good)
+        for _ in range(random.randint(1, 4)):
+            place = random.randrange(footer, len(good)) if number % 3 else random.randrange(len(good))
+            data[place] = random.randrange(256) if number % 2 else data[place] ^ 1 << random.randrange(8)
+        for item in read(bytes(data), "text", "messages", "note.de"):
+            assert isinstance(item, bytes | Lost)
+
+
+def test_a_few_bytes_that_stand_for_much_text_are_given_up_in_bounded_memory():
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 10**6]))
+    data = packed({"text": column}, compression="zstd", store_schema=False)
+    assert len(data) < 1000
+    source = params.ParquetSource(kind="parquet", path="x")
+    before, count, lost = pa.total_allocated_bytes(), 0, []
+    for item in documents(source, "a.parquet", io.BytesIO(data), 16_000_000):
+        assert pa.total_allocated_bytes() - before < 20_000_000
+        count += isinstance(item, bytes)
+        lost += [item] if isinstance(item, Lost) else []
+    assert lost == [Lost("decompresses to more than 200 times its size and 64 MB")]
+    assert (count, count + lost[0].count) == (64, 20_000)
+
+
+def test_an_encrypted_file_is_called_so():
+    assert read(b"PARE" + bytes(100) + b"PARE") == [Lost("encrypted Parquet")]

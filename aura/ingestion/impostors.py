@@ -1,0 +1,20 @@
+"""Files that are not what their names say: what was saved in their place, told by how they begin."""
+
+from aura.ingestion.compression import is_compressed
+
+HEAD_BYTES = 1024  # of a file, as it lies there, that are enough to tell
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_PAGES = (b"<!doctype html", b"<html")
+
+
+def impostor(kind: str, name: str, head: bytes) -> str:
+    """Why a file of a source of this kind is none, from its first bytes (before decompression); empty if it may be."""
+    if head.startswith(_POINTER):
+        return "Git LFS pointer, not the file: run git lfs pull"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    expected = name.rpartition(".")[2] if is_compressed(name) else {"json": "JSON", "parquet": "Parquet"}.get(kind)
+    if expected and start[:20].lower().startswith(_PAGES):
+        return f"HTML page, not {expected}: download it again"
+    if expected and start.startswith(b"<?xml"):
+        return f"XML, not {expected}: download it again"
+    return ""
