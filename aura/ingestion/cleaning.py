@@ -9,7 +9,6 @@ from aura.ingestion.encodings import INVALID, evidence, seven_bit
 # White space that is no tab, newline or carriage return: each becomes a newline, so that it never glues two words.
 _ASCII_BREAKS = bytes.maketrans(b"\x0b\x0c\x1c\x1d\x1e\x1f", b"\n" * 6)
 _BREAK = re.compile("[\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
-_LINE_SEPARATORS = ("\u2028".encode(), "\u2029".encode())
 # The other control characters carry no text and upset many tools. More than a few are evidence (`encodings`).
 _ASCII_CONTROL = bytes([*range(0x09), *range(0x0E, 0x1C), 0x7F])
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
@@ -46,7 +45,7 @@ def clean(
         if "\x1b" in decoded or "\x08" in decoded:
             decoded = _FORMATTING.sub(b"", raw).decode("utf-8", errors="replace")
         decoded = _CONTROL.sub("", _BREAK.sub("\n", decoded))
-    elif any(separator in raw for separator in _LINE_SEPARATORS):
+    elif "\u2028" in decoded or "\u2029" in decoded:  # ten times as fast as to look for them with the others
         decoded = _BREAK.sub("\n", decoded)
     decoded = decoded.strip()
     return _long_enough(decoded.encode(), len(decoded), min_chars)

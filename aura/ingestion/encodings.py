@@ -34,6 +34,7 @@ _TAR = slice(257, 262)
 
 _ISO_2022 = re.compile(rb"\x1b\$(?:[@AB]|([()*+])[ -/]?([@-~]))")
 _HZ = re.compile(rb"~\{(?:[\x21-\x57][\x21-\x7e])+~\}")
+_NOT_ASCII = re.compile("[^\\x00-\\x7f]")
 _UTF7_START = re.compile(rb"\+(?:-|[A-Za-z0-9+/]{3})")
 # Of 65,536 UTF-16 units, those of these scripts are so few (in bits) that chance does not give them.
 _SCRIPT_BITS = ((0xA0, 0x17F, 8), (0x370, 0x5FF, 8), (0x600, 0x6FF, 8), (0x900, 0x1FFF, 4), (0x2010, 0x22FF, 6),
@@ -124,10 +125,10 @@ def _is_strange(char: str) -> bool:
 
 
 def _seven_bit(text: bytes) -> str:
-    if b"\x1b$" in text and (found := _ISO_2022.search(text)):
+    if b"\x1b" in text and (found := _ISO_2022.search(text)):
         place, final = found.groups()
         return "ISO-2022-KR" if final == b"C" else "ISO-2022-CN" if place and final in b"AEGH" else "ISO-2022-JP"
-    if b"~{" in text and text.isascii() and _HZ.search(text) and _decodes(text, "hz"):
+    if b"~" in text and b"~{" in text and text.isascii() and _HZ.search(text) and _decodes(text, "hz"):
         return "HZ"
     plus = text.find(b"+")
     if plus >= 0 and _UTF7_START.match(text, plus) and text.isascii() and _is_utf7(text):
@@ -145,9 +146,7 @@ def _decodes(text: bytes, codec: str) -> str:
 def _is_utf7(text: bytes) -> bool:
     """Whether each `+` begins a valid sequence, and together they give characters that chance would not give."""
     bits = 0.0
-    for char, count in Counter(_decodes(text, "utf-7")).items():
-        if char.isascii():
-            continue
+    for char, count in Counter(_NOT_ASCII.findall(_decodes(text, "utf-7"))).items():
         if unicodedata.category(char) in ("Cc", "Cn", "Co", "Cs"):
             return False
         bits += count * next((bits for first, last, bits in _SCRIPT_BITS if first <= ord(char) <= last), 0)

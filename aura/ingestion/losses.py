@@ -99,17 +99,19 @@ class Warnings:
 
 def warnings(files: pa.Table) -> Warnings:
     """What to warn of, by the account of each file of a source."""
-    found = [
-        (weight, row["file"], loss) for row in _with_losses(files) for loss, weight in [_of_file(row)] if loss.is_large
-    ]
-    worst = sorted(found, key=lambda one: (-one[0], one[1]))[:WORST]
+    count, worst = 0, list[tuple[float, str, Loss]]()
+    for row in _with_losses(files):
+        loss, weight = _of_file(row)
+        if loss.is_large:
+            count += 1
+            worst = sorted([*worst, (weight, row["file"], loss)], key=lambda one: (-one[0], one[1]))[:WORST]
     source = _of_source(files)
     reasons = Counter[str]()
     for loss in [*([source] if source.is_large else []), *(loss for _, _, loss in worst)]:
         reasons |= Counter(loss.reasons)
     remedies = [f"{reason}: {what}" for reason in _ordered(reasons) if (what := remedy(reason))][:WORST]
     shown = {file: loss for _, file, loss in worst}
-    return Warnings(source if source.is_large else None, shown, len(found), remedies)
+    return Warnings(source if source.is_large else None, shown, count, remedies)
 
 
 def remedy(reason: str) -> str:
