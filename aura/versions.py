@@ -176,6 +176,11 @@ def _project_at(tag: str, source: str, *, is_here: bool) -> Iterator[Repo]:
                 raise UserError(f"cannot read {without_password(source)}: {error}") from None
             there = ", ".join(entry.version for entry in listed(source, tag.partition("@")[0])) or "none"
             raise UserError(f"{without_password(source)} has no version {tag}. There are: {there}") from None
+        if not Path(clone, ".dvc").is_dir():
+            raise UserError(
+                f"{tag} of {without_password(source)}: expected a DVC project in the root of the repository, got none "
+                "there. A project in a subfolder cannot be fetched from; use: dvc get"
+            )
         with open_repo(Path(clone), config) as repo:
             yield repo
 
