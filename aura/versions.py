@@ -158,10 +158,10 @@ def _listed(folder: Path, name: str) -> list[Version]:
 
 def _precedence(version: str) -> tuple[Any, ...]:
     """The order of semantic versions: a pre-release before its release, numbers in it before words."""
-    found = _VERSION.fullmatch(version)
-    numbers, words = [int(number) for number in found.groups()[:3]], found[4]
+    release, _, words = version.removeprefix("v").partition("+")[0].partition("-")
+    numbers = [int(number) for number in release.split(".")]
     parts = [(0, int(word), "") if word.isdigit() else (1, 0, word) for word in words.split(".")] if words else []
-    return *numbers, words is None, parts
+    return *numbers, not words, parts
 
 
 @contextmanager
