@@ -72,8 +72,8 @@ def _records(folder: Path) -> Iterator[tuple[str, str]]:
         if (place / "index").exists():
             for line in git("ls-files", "--stage", "-z", folder=folder, place=place).split("\0"):
                 _note(blobs, line, "an index", prefix)
-    for blob, place in blobs.items():
-        yield git("cat-file", "blob", blob, folder=folder), place
+    for blob, where in blobs.items():
+        yield git("cat-file", "blob", blob, folder=folder), where
     for work in _worktrees(folder):
         yield from _files_of(work / prefix)
 

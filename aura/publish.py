@@ -54,6 +54,7 @@ def publish(version: str, made_by_hand: Path | None, licence: str | None) -> tup
     tag = versions.tag_of(version)
     if not tag.startswith(f"{versions.NAME}@"):
         raise UserError(f"expected a version of the {versions.NAME}, such as v1.2.0; came {version}")
+    _require_root()
     _require_clean_tree()
     candidate = _from_pipeline() if made_by_hand is None else _from_folder(made_by_hand)
     exists = _exists(tag, candidate)
@@ -76,6 +77,16 @@ def publish(version: str, made_by_hand: Path | None, licence: str | None) -> tup
     if has_remote():
         git("push", "--quiet", "origin", f"refs/tags/{tag}")
     return tag, not exists
+
+
+def _require_root() -> None:
+    """Refuse a project below the root of its git repository: a tag names no folder, so no one could fetch from it."""
+    if prefix := git("rev-parse", "--show-prefix").rstrip("/"):
+        raise UserError(
+            f"expected the project in the root of its git repository, got it in the folder {prefix}. A version is a "
+            "tag of the repository, and is looked for in its root: give it a repository of its own to publish. "
+            "aura push and pull, and dvc get, work from here"
+        )
 
 
 def _require_clean_tree() -> None:

@@ -158,10 +158,10 @@ def _listed(folder: Path, name: str) -> list[Version]:
 
 def _precedence(version: str) -> tuple[Any, ...]:
     """The order of semantic versions: a pre-release before its release, numbers in it before words."""
-    found = _VERSION.fullmatch(version)
-    numbers, words = [int(number) for number in found.groups()[:3]], found[4]
+    release, _, words = version.removeprefix("v").partition("+")[0].partition("-")
+    numbers = [int(number) for number in release.split(".")]
     parts = [(0, int(word), "") if word.isdigit() else (1, 0, word) for word in words.split(".")] if words else []
-    return *numbers, words is None, parts
+    return *numbers, not words, parts
 
 
 @contextmanager
@@ -176,6 +176,11 @@ def _project_at(tag: str, source: str, *, is_here: bool) -> Iterator[Repo]:
                 raise UserError(f"cannot read {without_password(source)}: {error}") from None
             there = ", ".join(entry.version for entry in listed(source, tag.partition("@")[0])) or "none"
             raise UserError(f"{without_password(source)} has no version {tag}. There are: {there}") from None
+        if not Path(clone, ".dvc").is_dir():
+            raise UserError(
+                f"{tag} of {without_password(source)}: expected a DVC project in the root of the repository, got none "
+                "there. A project in a subfolder cannot be fetched from; use: dvc get"
+            )
         with open_repo(Path(clone), config) as repo:
             yield repo
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
 from aura.errors import UserError
 
@@ -85,7 +85,7 @@ def without_item(text: str, path: Sequence[str], value: str) -> str:
     return _checked(text, _removed(text, path, sequence, spans, place), path, lambda values: values.remove(value))
 
 
-def _inserted(text: str, node: Node, ends: list[int], entry: str, place: int) -> str:
+def _inserted(text: str, node: CollectionNode, ends: list[int], entry: str, place: int) -> str:
     """`entry` as number `place` of a collection whose children end at `ends`."""
     if node.flow_style:
         start = ends[place - 1] if place else node.start_mark.index + 1
@@ -102,7 +102,7 @@ def _inserted(text: str, node: Node, ends: list[int], entry: str, place: int) ->
     return text[:start] + missing + lead + entry + end + text[start:]
 
 
-def _removed(text: str, path: Sequence[str], node: Node, spans: list[tuple[int, int]], place: int) -> str:
+def _removed(text: str, path: Sequence[str], node: CollectionNode, spans: list[tuple[int, int]], place: int) -> str:
     """The text without the child number `place` of the collection at `path`, whose children stand at `spans`."""
     start, end = spans[place]
     if node.flow_style:

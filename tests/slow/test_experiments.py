@@ -53,7 +53,7 @@ def test_an_experiment_aside_reads_a_pinned_folder_where_it_is(project: Project)
     assert "aside" in project.run("dvc", "exp", "list", "--name-only").stdout
     project.run("dvc", "exp", "apply", "aside")
     after = json.loads((project.folder / "data/extracted/pinned/manifest.json").read_text())
-    assert [file["name"] for file in after["files"]] == [file["name"] for file in before["files"]]
+    assert [file["file"] for file in after["files"]] == [file["file"] for file in before["files"]]
     assert after != before
 
 
