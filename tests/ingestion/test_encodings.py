@@ -2,8 +2,8 @@
 
 import gzip
 import io
-import re
 import json
+import re
 import struct
 
 import pytest
