@@ -86,6 +86,7 @@ def by_file(accounts: pa.Table, files: np.ndarray) -> pa.Table:
         for _, part in others:
             whole |= {name: whole[name] + part[name] for name in _SUMMED}
             whole["lost"] = _json(Counter(counts(whole["lost"])) + Counter(counts(part["lost"])))
+            whole["first_bad"] = whole["first_bad"] or part["first_bad"]
         rows.append(whole)
     return pa.Table.from_pylist(rows, SCHEMA)
 

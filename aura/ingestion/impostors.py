@@ -11,10 +11,10 @@ def impostor(kind: str, name: str, head: bytes) -> str:
     """Why a file of a source of this kind is none, from its first bytes (before decompression); empty if it may be."""
     if head.startswith(_POINTER):
         return "Git LFS pointer, not the file: run git lfs pull"
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     expected = name.rpartition(".")[2] if is_compressed(name) else {"json": "JSON", "parquet": "Parquet"}.get(kind)
-    if expected and start[:20].lower().startswith(_PAGES):
+    if not expected:
+        return ""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start[:20].lower().startswith(_PAGES):
         return f"HTML page, not {expected}: download it again"
-    if expected and start.startswith(b"<?xml"):
-        return f"XML, not {expected}: download it again"
-    return ""
+    return f"XML, not {expected}: download it again" if start.startswith(b"<?xml") else ""

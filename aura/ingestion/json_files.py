@@ -71,12 +71,10 @@ def json_records(stream: Any, limit: int, piece: int = PIECE_BYTES) -> Iterator[
             whole = False
         if whole and not isinstance(value, list):
             yield Record(value, "line", number)
-        elif line.strip():
+        elif line.strip() or not line.endswith(_ENDS):  # white space may be the first piece of a long line
             walk = Walk(line, number, lines, limit)
             yield from walk.records()
             number = walk.line - 1
-        elif not line.endswith(_ENDS):
-            number -= 1  # a piece of a line
 
 
 _ENDS = (b"\n", b"\r")

@@ -15,6 +15,7 @@ _SPACES = re.compile("[ \t\r]*")
 _WHITE = re.compile("[ \t\n\r\x0b\x0c\ufeff]*")
 _IN_STRING, _OUTSIDE = re.compile(r'\\[^\n\x1e]|["\n\x1e]'), re.compile(r'["{}\[\]\n\x1e]')
 LONG = 1000  # characters: more than an indentation has
+_TOO_LARGE = "too large"
 _NEAR = 12  # characters: a value that is cut by the window's end may look faulty so near to it; the longest word has 9
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _Value = Any  # any JSON value
@@ -193,16 +194,19 @@ class Walk:
             except ValueError:  # a number of more digits than Python reads
                 raise _Fault("malformed JSON", self.at) from None
             else:
-                if end < len(self.text) or not self._grow():
-                    return value, self.at, end
+                has_end, length = isinstance(value, dict | list | str), end - self.at
+                if has_end and length > self.limit:
+                    raise _Fault(_TOO_LARGE, end)
+                if end < len(self.text) - (0 if has_end else _NEAR) or not self._grow():
+                    return value, self.at, self.at + length
                 continue
-            if not is_cut and position < len(self.text) - _NEAR:
-                raise _Fault("malformed JSON", position)
-            if len(self.text) - self.at > self.limit + _NEAR:
-                raise _Fault("malformed JSON", len(self.text))
             ahead = position - self.at
-            if not self._grow():
-                raise _Fault("malformed JSON", self.at + ahead)
+            if is_cut or position >= len(self.text) - _NEAR:  # what follows may make it a value
+                if len(self.text) - self.at > self.limit + _NEAR:
+                    raise _Fault(_TOO_LARGE, position)
+                if self._grow():
+                    continue
+            raise _Fault(_TOO_LARGE if ahead > self.limit else "malformed JSON", self.at + ahead)
 
     def _past(self, spaces: "re.Pattern[str]", at: int) -> int:
         """The first position from `at` on that is none of `spaces`; the window grows until it is known."""
@@ -227,7 +231,7 @@ class Walk:
     def _recovered(self, fault: _Fault, unit: str, number: int) -> Lost:
         """Go to where reading can go on behind the faulty record at the window's position."""
         array = self.array
-        if fault.position - self.at > self.limit and fault.reason == "malformed JSON":
+        if fault.reason == _TOO_LARGE:
             ended = self._skip_value()
             if array:
                 array.expected = "comma or end" if ended else "anything"
@@ -240,9 +244,10 @@ class Walk:
 
     def _indentation(self, fault: _Fault) -> str | None:
         """Of the faulty record's first line, if it has several lines; `None` if reading can go on with the next."""
-        end = self.text.find("\n", self.at)
-        is_bracket = self.text[self.at : end].rstrip() in ("{", "[") if end >= 0 else False
-        if end < 0 or (not is_bracket and (fault.position <= end or self._is_whole_line(end + 1))):
+        ahead = fault.position - self.at
+        length = self._length_of_line(0)
+        is_bracket = length > 0 and self.text[self.at : self.at + length].rstrip() in ("{", "[")
+        if length < 0 or (not is_bracket and (ahead <= length or self._is_whole_line(length + 1))):
             return None
         before = self._before()
         return "" if before is None or before.strip() else before
@@ -252,16 +257,25 @@ class Walk:
         start = self.text.rfind("\n", 0, self.at) + 1
         return None if self.at - start > LONG or (start == 0 and self.begins_inside) else self.text[start : self.at]
 
-    def _is_whole_line(self, start: int) -> bool:
-        """Whether the line that begins there is a value: a record was cut short before it."""
-        ahead = start - self.at
+    def _length_of_line(self, ahead: int) -> int:
+        """How far behind the window's position the line ends that goes on `ahead` behind it; -1 if beyond the limit."""
         while self.text.find("\n", self.at + ahead) < 0 and len(self.text) - self.at <= self.limit and self._grow():
             pass
+        end = self.text.find("\n", self.at + ahead)
+        length = (len(self.text) if end < 0 else end) - self.at
+        return length if length <= self.limit else -1
+
+    def _is_whole_line(self, ahead: int) -> bool:
+        """Whether the line that begins there is a value: a record was cut short before it."""
+        length = self._length_of_line(ahead)
+        if length < 0:
+            return False
+        line = self.text[self.at + ahead : self.at + length]
         try:
-            _, end = _scan(self.text, self.at + ahead)
+            _, end = _scan(line, 0)
         except (StopIteration, ValueError, RecursionError):
             return False
-        rest = self.text[end:].partition("\n")[0].strip()
+        rest = line[end:].strip()
         return not rest or (rest == "," and self.array is not None)
 
     def _skip_lines(self, indentation: str | None) -> None:
@@ -282,7 +296,7 @@ class Walk:
                 return
 
     def _begins(self, indentation: str) -> bool:
-        while len(self.text) - self.at <= len(indentation) and self._grow():
+        while len(self.text) - self.at <= LONG and self._grow():
             pass
         if self.text.startswith((indentation + "{", indentation + "["), self.at):
             return True
@@ -290,7 +304,7 @@ class Walk:
             return False
         found = _SPACES.match(self.text, self.at)
         end = found.end() if found else self.at
-        return self.text.startswith("]", end) and (end - self.at < len(indentation) or not indentation)
+        return self.text.startswith("]", end) and end - self.at < (len(indentation) or LONG)
 
     def _skip_value(self) -> bool:
         """Go behind a value that is too large to hold, or to the next line where it has none; whether it ended."""
@@ -299,7 +313,7 @@ class Walk:
         while True:
             match = (_IN_STRING if in_string else _OUTSIDE).search(self.text, self.at)
             if match is None:
-                self.at = len(self.text) - (in_string and self.text.endswith("\\"))
+                self.at = len(self.text) - (in_string and self.text.endswith("\\", self.at))
                 if not self._grow():
                     self.at = len(self.text)
                     return False

@@ -17,7 +17,7 @@ from aura.ingestion.document import Continued, Item, Lost
 from aura.ingestion.impostors import HEAD_BYTES, impostor
 from aura.ingestion.input_files import InputFile, unreadable
 from aura.ingestion.readers import documents
-from aura.ingestion.regular_files import open_regular
+from aura.ingestion.regular_files import read_regular
 from aura.ingestion.txt_files import whole_file
 from aura.params import Extract, Source, encoding_of, one_document_per_file
 
@@ -104,8 +104,7 @@ def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Ite
         account.digest = file.problem
         return [Lost(file.problem)]
     try:
-        with open(open_regular(file.place), "rb", buffering=0) as opened:  # noqa: PTH123 - a descriptor
-            data = opened.read()
+        data = read_regular(file.place)
     except OSError as error:
         account.digest = unreadable(error)
         return [Lost(account.digest)]

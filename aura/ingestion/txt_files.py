@@ -128,7 +128,9 @@ def _split_paragraphs(data: bytes) -> list[bytes]:
 
 
 def _is_white(data: bytes) -> bool:
-    return data.isspace() or not data or (white.end() == len(data) if (white := _WHITE.match(data)) else False)
+    if b" " < data[:1] < b"\x80":  # most texts begin so
+        return False
+    return not data or data.isspace() or (white.end() == len(data) if (white := _WHITE.match(data)) else False)
 
 
 _SPLIT: dict[str, Callable[[bytes], list[bytes]]] = {

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from aura.ingestion import json_files, json_walk, txt_files
 from aura.ingestion.document import Lost
+from aura.ingestion.encodings import encoding_of
 from aura.ingestion.json_files import json_records
 from aura.ingestion.readers import documents
 from aura.params import JsonSource
@@ -146,14 +147,37 @@ def test_a_malformed_line_loses_itself_alone(records, data):
     assert Lost("malformed JSON") in found
 
 
-@given(st.binary(max_size=60) | st.text('[]{}",:\\\n 1a\x1e', max_size=40).map(str.encode), st.just(1000))
-@settings(max_examples=100, deadline=None)
+TOKENS = [
+    *'{}[],:\\"\t\n1a',
+    " ",
+    "\r\n",
+    "-12",
+    "1.5e3",
+    "true",
+    "é",
+    '"ab"',
+    '{"a":1}',
+    "[1,2]",
+    "\n  ",
+    "\x1e",
+    "y" * 20,
+]
+ANY_BYTES = (
+    st.lists(st.sampled_from(TOKENS), max_size=14).map(lambda tokens: "".join(tokens).encode())
+    # A first block that speaks against UTF-8 loses the file; here that has three bytes.
+    | st.binary(max_size=60).filter(lambda data: encoding_of(data) == encoding_of(data[:3]) == "utf-8")
+)
+
+
+@given(ANY_BYTES, st.integers(1, 50) | st.just(1000))
+@settings(max_examples=200, deadline=None)
 def test_any_bytes_are_read_to_the_end_and_blocks_decide_nothing(data, limit):
     expected = values(data, limit)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(txt_files, "BLOCK_BYTES", 3)
-        patch.setattr(json_walk, "GROWTH", (2, 4))
-        assert repr(values(data, limit, piece=4)) == repr(expected)
+    for least in (1, 2, 5):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(txt_files, "BLOCK_BYTES", 3)
+            patch.setattr(json_walk, "GROWTH", (least, 2 * least))
+            assert repr(values(data, limit, piece=4)) == repr(expected)
 
 
 def test_a_fault_in_an_indented_record_loses_that_record_alone():
