@@ -28,9 +28,9 @@ def differences(tokenizer: Tokenizer, path: Path) -> Iterator[str]:
     A file that `tokenizers` cannot load is a `UserError`.
     """
     other = _load(path)
-    yield from _vocabulary(tokenizer, other)
     yield from _as_text(tokenizer, other, texts_for(tokenizer))
     yield from _with_special(tokenizer, other, [*WITH_SPECIAL, *_names(tokenizer)])
+    yield from _vocabulary(tokenizer, other)
 
 
 def texts_for(tokenizer: Tokenizer) -> list[str]:
