@@ -173,7 +173,7 @@ class TrainTokenizer(Section):
     vocab_size: Annotated[int | str, PlainValidator(_vocabulary_size)]
     model_parameters: Annotated[int, Field(ge=1, le=10**13)] | None
     token_budget: Annotated[int, Field(ge=1, le=10**15)] | None
-    character_coverage: float = Field(ge=0.9, le=1)
+    character_coverage: float = Field(ge=0.98, le=1)  # SentencePiece's own range
     max_piece_chars: int = Field(ge=1, le=64)
     split_digits: bool
     split_by_script: bool

@@ -7,8 +7,6 @@ memory therefore ends the run before it becomes training data. The price is 1 to
 that the action cache kept was checked when it was made.
 """
 
-from functools import cached_property
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,7 +14,6 @@ import pyarrow as pa
 from aura.errors import UserError
 from aura.params import Encode
 from aura.tokenizer.model_file import Kind
-from aura.tokenizer.symbols import SPACE
 from aura.tokenizer.tokenizer import Ids, Tokenizer
 
 DOCUMENTS_OF_ONE = 200  # one document out of so many is decoded
@@ -80,26 +77,12 @@ class EncodingCheck:
         size = int(self._tokenizer.byte_lengths[ids].sum(dtype=np.int64))
         if size != len(content):
             raise _wrong(path, f"the ids of {name} stand for {size:,} bytes of text, expected {len(content):,}")
-        head, tail = self._spelt(ids[:ENDS]), self._spelt(ids[-ENDS:])
+        head, tail = self._tokenizer.decode_bytes(ids[:ENDS]), self._tokenizer.decode_bytes(ids[-ENDS:])
         for spelt, expected in ((head, content[: len(head)]), (tail, content[len(content) - len(tail) :])):
             if spelt != expected:
                 at = next(at for at in range(len(expected)) if spelt[at] != expected[at])
                 told = f"expected {expected[at : at + 20]!r}, got {spelt[at : at + 20]!r}"
                 raise _wrong(path, f"the ids of {name} stand for other text: {told}")
-
-    def _spelt(self, ids: Ids) -> bytes:
-        return b"".join(map(self._spellings.__getitem__, ids.tolist()))
-
-    @cached_property
-    def _spellings(self) -> list[bytes]:
-        """The bytes that each id stands for."""
-        return [_spelling(self._tokenizer.piece(token), kind) for token, kind in enumerate(self._tokenizer.kinds)]
-
-
-def _spelling(piece: str, kind: Kind) -> bytes:
-    if kind is Kind.SPECIAL:
-        return b""
-    return bytes.fromhex(piece[3:5]) if kind is Kind.BYTE else piece.replace(SPACE, " ").encode()
 
 
 def _sample(documents: int) -> list[int]:

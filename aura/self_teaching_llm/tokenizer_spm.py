@@ -51,7 +51,8 @@ class SPMTokenizer(Tokenizer):
             allowed_special: special tokens that `text` may hold as such, by name, or "all" of them.
         """
         ids = super().encode(text, allowed_special=allowed_special)
-        return [self.bos_id] * add_bos + ids + [self.eos_id] * add_eos
+        before, after = self._around(add_bos, add_eos)
+        return [*before, *ids, *after]
 
     def encode_batch(
         self,
@@ -78,15 +79,13 @@ class SPMTokenizer(Tokenizer):
             allowed_special: as in `encode`.
 
         Raises:
+            TypeError: a length is no whole number, or `add_bos` or `add_eos` is no truth value.
             ValueError: `max_len` has no room for <bos> and <eos>, or a length is below 0.
         """
-        before = np.array([self.bos_id] * add_bos, np.int32)
-        after = np.array([self.eos_id] * add_eos, np.int32)
+        before, after = (np.array(ids, np.int32) for ids in self._around(add_bos, add_eos))
         added = len(before) + len(after)
-        if max_len is not None and max_len < added:
-            raise ValueError(f"max_len: expected {added} or more, for <bos> and <eos>; got {max_len}")
-        if pad_to is not None and pad_to < 0:
-            raise ValueError(f"pad_to: expected 0 or more; got {pad_to}")
+        _check_length("max_len", max_len, added)
+        _check_length("pad_to", pad_to, 0)
         encoded = super().encode_batch(texts, threads, allowed_special=allowed_special)
         if max_len is not None:
             encoded = [ids[: max_len - added] for ids in encoded]
@@ -95,6 +94,13 @@ class SPMTokenizer(Tokenizer):
         if pad_to is not None:
             encoded = [np.append(ids, np.full(max(pad_to - len(ids), 0), self.pad_id, np.int32)) for ids in encoded]
         return encoded
+
+    def _around(self, add_bos: bool, add_eos: bool) -> tuple[list[int], list[int]]:
+        """The ids before and after each text."""
+        for name, value in (("add_bos", add_bos), ("add_eos", add_eos)):
+            if value not in (False, True):
+                raise TypeError(f"{name}: expected True or False, got {value!r}")
+        return [self.bos_id] if add_bos else [], [self.eos_id] if add_eos else []
 
     @classmethod
     def train_from_dir(
@@ -121,6 +127,16 @@ class SPMTokenizer(Tokenizer):
         prefix = Path(model_prefix)
         made.write(prefix.parent, prefix.name)
         return cls(prefix.parent / f"{prefix.name}.model")
+
+
+def _check_length(name: str, value: object, least: int) -> None:
+    """Refuse what is no number of ids, or one below `least`."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected a whole number of ids, or None; got {value!r}")
+    if value < least:
+        raise ValueError(f"{name}: expected {least} or more{', for <bos> and <eos>' * (least > 0)}; got {value}")
 
 
 def _read_texts(folder: Path) -> list[str]:

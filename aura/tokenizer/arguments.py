@@ -5,6 +5,7 @@ keys of a dictionary are its texts, 300.7 is cut to 300, and an iterator that wa
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -18,20 +19,27 @@ def checked_text(text: object) -> str:
 
 
 def checked_texts(texts: object) -> list[str]:
-    """The texts of any iterable, also of one that can be read only once, such as a generator."""
+    """The texts of any iterable in order, also of one that can be read only once, such as a generator."""
     if isinstance(texts, str | bytes | bytearray):
         raise TypeError(f"expected several texts, got one {_kind(texts)}. Pass a list of texts: [text].")
-    if isinstance(texts, Mapping) or getattr(texts, "ndim", 1) != 1 or not isinstance(texts, Iterable):
+    if getattr(texts, "ndim", 1) != 1 or not _is_ordered(texts):
         raise TypeError(f"expected several texts, got {_kind(texts)}. Pass a list of texts, or one column of them.")
-    found = list(texts)
-    for place, text in enumerate(found):
-        if not isinstance(text, str):
-            raise TypeError(f"expected texts (str), got {_kind(text)} at place {place}. Leave it out, or convert it.")
+    found = _listed(texts)
+    if not all(issubclass(kind, str) for kind in set(map(type, found))):  # a comparison for each text takes longer
+        place, text = next((place, text) for place, text in enumerate(found) if not isinstance(text, str))
+        raise TypeError(f"expected texts (str), got {_kind(text)} at place {place}. Leave it out, or convert it.")
     return found
 
 
+def checked_sequences(sequences: object) -> list[Any]:
+    """The items of any iterable in order, each of which must be a sequence of ids."""
+    if isinstance(sequences, str | bytes | bytearray) or not _is_ordered(sequences):
+        raise TypeError(f"expected several sequences of ids, got {_kind(sequences)}. Pass a list of them: [ids].")
+    return _listed(sequences)
+
+
 def checked_ids(ids: object) -> list[int]:
-    """The ids of any iterable of integers; arrays must have one dimension and an integer type."""
+    """The ids of any iterable of integers in order; arrays must have one dimension and an integer type."""
     if hasattr(ids, "__array__"):
         array = np.asarray(ids)
         if array.ndim == 1 and (array.dtype.kind in "iu" or not array.size):
@@ -41,7 +49,7 @@ def checked_ids(ids: object) -> list[int]:
             f"expected ids as an array of integers with one dimension, got {array.ndim} dimensions of {array.dtype}. "
             "For several texts there is decode_batch."
         )
-    if isinstance(ids, str | bytes | bytearray | Mapping) or not isinstance(ids, Iterable):
+    if isinstance(ids, str | bytes | bytearray) or not _is_ordered(ids):
         raise TypeError(f"expected ids as a list of integers, got {_kind(ids)}. {_ADVICE_FOR_IDS}")
     return [_checked_id(token) for token in ids]
 
@@ -55,6 +63,17 @@ def _checked_id(token: object) -> int:
         if array.ndim == 0 and array.dtype.kind in "iu":
             return int(array)
     raise TypeError(f"expected ids as integers, got {token!r} ({_kind(token)}). {_ADVICE_FOR_IDS}")
+
+
+def _is_ordered(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether a value can be read in an order that means something: sets have none, and mappings have two sides."""
+    return isinstance(value, Iterable) and not isinstance(value, Mapping | set | frozenset)
+
+
+def _listed(values: Iterable[Any]) -> list[Any]:
+    """The values as objects of Python, which Arrow's arrays do not give when they are iterated."""
+    to_python = getattr(values, "to_pylist", None)
+    return list(values) if to_python is None else list(to_python())
 
 
 def _kind(value: object) -> str:

@@ -30,15 +30,22 @@ _TEXT = (  # of one message: its content, or all parts of it
     "{% endmacro %}"
 )
 _WRONG_ROLE = _error(f"a role out of {_NAMES}", "message['role']")
-_TOOL_CALLS = _error("tool calls written as text of role action", "message['tool_calls']")
-_REFUSED = (
-    "{% if message['role'] is not string or message['role'] not in tokens %}" + _WRONG_ROLE + "{% endif %}"
-    "{% if message['tool_calls'] %}" + _TOOL_CALLS + "{% endif %}"
-)
+_ACTION, _THOUGHT = "tool calls written as text of role action", "thoughts written as text of role thought"
+_ELSEWHERE = {  # where the template has what other templates take from these keys of a message
+    **dict.fromkeys(("tool_calls", "function_call"), _ACTION),
+    **dict.fromkeys(("reasoning_content", "reasoning", "thinking"), _THOUGHT),
+}
+_REFUSED = "{% if message['role'] is not string or message['role'] not in tokens %}" + _WRONG_ROLE + "{% endif %}"
+for _key, _form in _ELSEWHERE.items():
+    _got = f"message['{_key}']"
+    _REFUSED += f"{{% if {_got} %}}{_error(_form, _got)}{{% endif %}}"
 CHAT_TEMPLATE = (
     f"{_TEXT}{{% set tokens = {{{_MAP}}} %}}"
     "{% if tools %}"
     "{{ raise_exception('this chat template has no form for tools: describe them in the system message') }}"
+    "{% endif %}"
+    "{% if documents %}"
+    "{{ raise_exception('this chat template has no form for documents: quote them in a message') }}"
     "{% endif %}"
     "{{ bos_token }}"
     "{% for message in messages %}{% set number = loop.index %}"

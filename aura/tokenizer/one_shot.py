@@ -69,6 +69,7 @@ def run(request: Request) -> Path:
     """
     if request.output.exists() and not request.output.is_dir():
         raise UserError(f"expected a folder for the tokenizer, {request.output} is a file. Name another --output.")
+    train.symbols_of(request.settings.train_tokenizer)  # refuses a wrong symbol before any text is read
     with _work_folder(request.work_dir, request.output) as work:
         documents = _documents(request, work)
         extracted = [work / "extracted" / name for name in request.sources]

@@ -4,6 +4,7 @@ Options have the guide's underscored names and take several values, which Typer 
 default of its own where params.yaml has a value: left out, it is what the pipeline uses.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -223,11 +224,16 @@ def sources_of(
     if documents not in ("file", "blank_line", "line"):
         raise UserError(f"--documents: expected file, blank_line or line; came {documents!r}")
     found: dict[str, Source] = {}
-    for number, path in enumerate(sorted({str(path) for path in txt}), start=1):
+    for number, path in enumerate(_distinct(txt), start=1):
         found[f"txt{number}"] = TxtSource.model_validate({"kind": "txt", "path": path, "documents": documents})
-    for number, path in enumerate(sorted({str(path) for path in json}), start=1):
+    for number, path in enumerate(_distinct(json), start=1):
         found[f"json{number}"] = JsonSource(kind="json", path=path, text_keys=list(text_keys))
     return found
+
+
+def _distinct(paths: Sequence[str | Path]) -> list[str]:
+    """Each folder or file once, in one spelling; addresses stay as they are."""
+    return sorted({str(path) if "://" in str(path) else os.path.normpath(path) for path in paths})
 
 
 def with_options(settings: Params, options: dict[str, object]) -> Params:

@@ -40,7 +40,7 @@ def seeds(segments: pa.Table, size: int, max_chars: int) -> Seeds:
     ties go by the text. The result does not depend on the order of `segments`' rows.
     """
     segments = segments.sort_by("text")
-    if not len(segments):
+    if not len(segments) or max_chars < 2:
         return []
     values, begins = counts.utf8(segments["text"].combine_chunks())
     codes = np.frombuffer(values.tobytes().decode().encode("utf-32-le"), np.uint32)

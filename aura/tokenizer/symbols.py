@@ -64,6 +64,11 @@ def symbols(
         _refuse_unmatchable(symbol)
         if symbol in special:
             notices.append(f"{symbol} is a special token already (id {special.index(symbol)}) and stays one.")
+        elif symbol in slots:  # a user symbol only from when its slot got a name would move ids
+            raise UserError(
+                f"the user symbol {symbol!r} cannot work: it is the number of a slot, which has the name "
+                f"{special[len(fixed) + slots.index(symbol)]!r}. Take it out of user_symbols."
+            )
         elif symbol in user:
             notices.append(f"the user symbol {symbol!r} is there already and is taken once.")
         else:

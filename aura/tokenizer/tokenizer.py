@@ -16,6 +16,8 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import filterfalse, repeat
+from operator import contains
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +28,7 @@ import sentencepiece
 from aura import files
 from aura.errors import UserError
 from aura.tokenizer import model_file, slots
-from aura.tokenizer.arguments import checked_ids, checked_text, checked_texts
+from aura.tokenizer.arguments import checked_ids, checked_sequences, checked_text, checked_texts
 from aura.tokenizer.decoding import Decoder, IncrementalDecoder
 from aura.tokenizer.model_file import SCORE_STEPS, Kind
 from aura.tokenizer.symbols import BOS, EOS, PAD, SPACE, UNK
@@ -116,9 +118,13 @@ class Tokenizer:
         """
         allowed = self._allowed(allowed_special)
         _refuse_surrogates([checked_text(text)])
-        ids: list[int] = (
-            self._encode_with_special(text, allowed).tolist() if allowed else self._encoded([text])[0].tolist()
-        )
+        ids: list[int]
+        if allowed:
+            ids = self._encode_with_special(text, allowed).tolist()
+        elif self._may_hold_fixed([text]):
+            ids = self._encoded([text])[0].tolist()
+        else:
+            ids = self.proc.Encode(text)  # which takes half the time of a list of one text
         return ids
 
     def encode_batch(
@@ -134,6 +140,8 @@ class Tokenizer:
 
         allowed = self._allowed(allowed_special)
         texts = checked_texts(texts)
+        if threads < 1:
+            raise ValueError(f"threads: expected 1 or more, got {threads}")
         _refuse_surrogates(texts)
         if allowed:
             return [self._encode_with_special(text, allowed) for text in texts]
@@ -169,7 +177,7 @@ class Tokenizer:
 
     def decode_batch(self, sequences: Iterable[Iterable[int]], *, keep_special: bool = False) -> list[str]:
         """The text of each sequence of ids, as `decode` gives it; an array of two dimensions is a sequence a row."""
-        return [self.decode(ids, keep_special=keep_special) for ids in sequences]
+        return [self.decode(ids, keep_special=keep_special) for ids in checked_sequences(sequences)]
 
     def decode_bytes(self, ids: Iterable[int], *, keep_special: bool = False) -> bytes:
         """The bytes that `ids` stand for, which are no UTF-8 where ids hold a part of a character; else as `decode`."""
@@ -226,15 +234,19 @@ class Tokenizer:
         return self.kinds[self._checked_id(token)] is Kind.SPECIAL
 
     def _allowed(self, allowed_special: AllowedSpecial) -> Collection[str]:
-        if allowed_special == "all":
-            return self._special_ids
-        unknown = [name for name in allowed_special if name not in self._special_ids]
-        if unknown or isinstance(allowed_special, str):
-            raise ValueError(
-                f'allowed_special: expected "all", or a set of names out of {" ".join(self._special_ids)}; '
-                f"came {allowed_special!r}"
-            )
-        return allowed_special
+        if isinstance(allowed_special, str) or not isinstance(allowed_special, Iterable):
+            if allowed_special == "all":
+                return self._special_ids
+            unknown: Collection[object] = [allowed_special]
+        else:
+            names = frozenset(allowed_special)
+            unknown = names.difference(self._special_ids)
+            if not unknown:
+                return names
+        raise ValueError(
+            f'allowed_special: expected "all", or a set of names out of {" ".join(self._special_ids)}; '
+            f"came {', '.join(map(repr, unknown))}"
+        )
 
     def _encode_with_special(self, text: str, allowed: Collection[str]) -> Ids:
         """Encode a text in which the special tokens `allowed` stand for themselves."""
@@ -244,7 +256,7 @@ class Tokenizer:
 
     def _encoded(self, texts: Sequence[str], threads: int = 1) -> list[Ids]:
         """Encode by SentencePiece what lies between user symbols and literal U+2581."""
-        if not any(map(self._may_hold_fixed, texts)):
+        if not self._may_hold_fixed(texts):
             ids: list[Ids] = self.proc.Encode(list(texts), return_type="numpy", num_threads=threads)
             return ids
         cut = [self._fixed.split(text) for text in texts]
@@ -252,12 +264,9 @@ class Tokenizer:
         encoded = iter(self.proc.Encode(between, return_type="numpy", num_threads=threads))
         return [_joined(parts, self._fixed_ids, encoded) for parts in cut]
 
-    def _may_hold_fixed(self, text: str) -> bool:
+    def _may_hold_fixed(self, texts: Sequence[str]) -> bool:
         """Whether `_fixed` must be searched for: to find that it need not be takes a tenth of the time."""
-        for begin in self._fixed_begin:  # noqa: SIM110 - a generator for any() takes as long as the search
-            if begin in text:
-                return True
-        return False
+        return any(any(map(contains, texts, repeat(begin))) for begin in self._fixed_begin)
 
 
 def _any_of(groups: Iterable[Collection[str]]) -> re.Pattern[str]:
@@ -277,7 +286,7 @@ def _joined(parts: Sequence[str], fixed: Mapping[str, Ids], encoded: Iterator[Id
 
 
 def _refuse_surrogates(texts: Sequence[str]) -> None:
-    for text in texts:
+    for text in filterfalse(str.isascii, texts):
         try:
             text.encode()
         except UnicodeEncodeError as error:

@@ -31,6 +31,7 @@ from aura.tokenizer.segments import Splitting
 
 SEEDS_PER_PIECE = 4  # unigram begins with so many: of 2, 3 and 4 the best at 32,000 pieces
 _TOO_SMALL = re.compile(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)")
+_NORMAL = model_pb2.ModelProto.SentencePiece.NORMAL
 _MEND = "Set vocab_size (train_tokenizer in params.yaml, or --vocab_size)"
 
 # Settings that are no knob: each is needed for the same bytes everywhere, or for exact round trips.
@@ -115,15 +116,31 @@ def vocabulary(model: bytes) -> str:
 
 def seeds_of(model: bytes) -> Seeds:
     """The learnt pieces of a unigram model as seeds of a smaller one, so weighted that it begins with their scores."""
-    kind = model_pb2.ModelProto.SentencePiece.NORMAL
-    pieces = [piece for piece in model_pb2.ModelProto.FromString(model).pieces if piece.type == kind]
+    pieces = [piece for piece in model_pb2.ModelProto.FromString(model).pieces if piece.type == _NORMAL]
     # SentencePiece begins with count times characters; 1e12 keeps nine digits of the rarest piece's share.
     weighted = [(piece.piece, math.ceil(1e12 * math.exp(piece.score) / len(piece.piece))) for piece in pieces]
     return sorted(weighted, key=lambda row: (-row[1] * len(row[0]), row[0]))
 
 
 def _train(segments: pa.Table, options: TrainTokenizer, size: int, begin_with: Seeds | None) -> Any:  # noqa: ANN401
-    """Train up to `size` pieces; returns a ModelProto."""
+    """Train up to `size` pieces; returns a ModelProto in which each character of a learnt piece has one of its own.
+
+    SentencePiece breaks that rule for characters beyond `character_coverage` in words that occur often enough. Bytes
+    for them are then not what other programs give, which look for a character without a piece before longer pieces.
+    """
+    if options.model_type == "unigram" and not begin_with:
+        begin_with = seeds.seeds(segments, SEEDS_PER_PIECE * size, options.max_piece_chars)
+    while True:
+        model = _train_once(segments, options, size, begin_with or [])
+        alone = {entry.piece for entry in model.pieces if len(entry.piece) == 1}
+        lacking = {character for entry in model.pieces if entry.type == _NORMAL for character in entry.piece} - alone
+        if not lacking:
+            return model
+        begin_with = [seed for seed in begin_with or [] if lacking.isdisjoint(seed[0])]
+
+
+def _train_once(segments: pa.Table, options: TrainTokenizer, size: int, begin_with: Seeds) -> Any:  # noqa: ANN401
+    """Train up to `size` pieces, unigram beginning with some; returns a ModelProto."""
     written = BytesIO()
     fixed_symbols = symbols_of(options)
     settings = FIXED | {
@@ -142,7 +159,6 @@ def _train(segments: pa.Table, options: TrainTokenizer, size: int, begin_with: S
     }
     with tempfile.TemporaryDirectory(prefix="aura-") as folder:
         if options.model_type == "unigram":
-            begin_with = begin_with or seeds.seeds(segments, SEEDS_PER_PIECE * size, options.max_piece_chars)
             path = Path(folder, "seeds.tsv")  # SentencePiece reads them from a file only
             path.write_text(seeds.tsv(begin_with), encoding="utf-8")
             settings |= {"seed_sentencepieces_file": str(path), "seed_sentencepiece_size": max(len(begin_with), 1000)}
@@ -185,7 +201,7 @@ def _clean(model: Any) -> bytes:  # noqa: ANN401 - a ModelProto
     """Round unigram scores, drop what tells of the machine, and serialise in one way only."""
     if model.trainer_spec.model_type == model_pb2.TrainerSpec.UNIGRAM:
         for piece in model.pieces:
-            if piece.type == model_pb2.ModelProto.SentencePiece.NORMAL:
+            if piece.type == _NORMAL:
                 piece.score = round(piece.score * SCORE_STEPS) / SCORE_STEPS
     for name in ("input", "model_prefix", "seed_sentencepieces_file", "num_threads"):
         model.trainer_spec.ClearField(name)

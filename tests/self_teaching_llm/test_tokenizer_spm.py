@@ -122,6 +122,21 @@ def test_lengths_that_cannot_be_are_refused(trained):
         trained.encode_batch(["Hello"], pad_to=-1)
 
 
+@pytest.mark.parametrize("flag", [2, "no", None, 0.5])
+def test_flags_that_are_no_truth_values_are_refused(trained, flag):
+    for call in (lambda: trained.encode("Hi", flag), lambda: trained.encode_batch(["Hi"], add_eos=flag)):
+        with pytest.raises(TypeError, match="expected True or False, got"):
+            call()
+    assert trained.encode("Hi", np.True_, 1) == [trained.bos_id, *trained.encode("Hi"), trained.eos_id]
+
+
+@pytest.mark.parametrize("length", [2.5, "3", True])
+def test_lengths_that_are_no_numbers_of_ids_are_refused(trained, length):
+    for name in ("max_len", "pad_to"):
+        with pytest.raises(TypeError, match=f"{name}: expected a whole number of ids"):
+            trained.encode_batch(["Hi"], **{name: length})
+
+
 def test_what_training_returns_is_a_tokenizer_and_a_path(folder, tmp_path):
     made = SPMTokenizer.train_from_dir(folder, tmp_path / "spm/spiece", vocab_size=325)
     path = tmp_path / "spm/spiece.model"

@@ -20,6 +20,8 @@ ONE_PASS = {
     "keys": lambda texts: dict.fromkeys(texts).keys(),
     "array": lambda texts: np.array(texts, object),
     "column": lambda texts: pd.Series(texts, index=range(7, 7 + len(texts))),
+    "arrow": pa.array,
+    "arrow in parts": lambda texts: pa.chunked_array([texts[:1], texts[1:]]),
 }
 
 
@@ -75,7 +77,8 @@ def test_training_and_measuring_take_what_can_be_read_only_once(tokenizers, docu
 
 
 @pytest.mark.parametrize(
-    "texts", ["Hi", b"Hi", {"a": "Hi"}, pd.DataFrame({"a": ["Hi"]}), [["Hi"]], ["Hi", None], ["Hi", b"Hi"], None, 3]
+    "texts",
+    ["Hi", b"Hi", {"a": "Hi"}, pd.DataFrame({"a": ["Hi"]}), [["Hi"]], ["Hi", None], ["Hi", b"Hi"], None, 3, {"a", "b"}],
 )
 def test_what_is_no_series_of_texts_is_refused_with_a_sentence(tokenizer, options, tmp_path, texts):
     ours = foreign.from_ours(tokenizer, "ours")
@@ -101,7 +104,22 @@ def test_what_is_no_text_is_refused_with_a_sentence(tokenizer, tmp_path, text):
 @pytest.mark.parametrize(
     "ids",
     [
-        *("300", b"300", 300, None, {5: 6}, [300.7], ["300"], [True], [np.bool_(True)], [None], [[300]], [5, 6.0]),
+        *(
+            "300",
+            b"300",
+            300,
+            None,
+            {5: 6},
+            {5, 6},
+            frozenset([5]),
+            [300.7],
+            ["300"],
+            [True],
+            [np.bool_(True)],
+            [None],
+            [[300]],
+            [5, 6.0],
+        ),
         *(np.array([5.5]), np.array([[5]]), np.array(5), np.array([True]), np.array(["5"]), pd.Series([1.0])),
         *([np.array([5])], pa.array([5, None])),
     ],
@@ -113,6 +131,35 @@ def test_what_are_no_ids_is_refused_with_a_sentence(tokenizer, ids):
             call(ids)
     with pytest.raises(TypeError, match="expected ids as"):
         tokenizer.decode_batch([ids])
+
+
+@pytest.mark.parametrize("sequences", [None, 5, "300", {0: [5]}, {(5, 6)}])
+def test_what_are_no_sequences_of_ids_is_refused_with_a_sentence(tokenizer, sequences):
+    with pytest.raises(TypeError, match=r"expected several sequences of ids, got .*\. Pass a list"):
+        tokenizer.decode_batch(sequences)
+
+
+def test_sequences_of_ids_come_in_any_table(tokenizer):
+    rows = [tokenizer.encode("Hello there"), tokenizer.encode("Hi 🙂")]
+    for given in (rows, iter(rows), pd.Series(rows), pa.array(rows)):
+        assert tokenizer.decode_batch(given) == ["Hello there", "Hi 🙂"]
+
+
+def test_allowed_special_tokens_come_in_any_iterable(tokenizer):
+    expected = [tokenizer.eos_id, *tokenizer.encode("<bos>")]
+    for given in (["<eos>"], {"<eos>": 1}, (name for name in ["<eos>"]), np.array(["<eos>"]), pd.Series(["<eos>"])):
+        assert tokenizer.encode("<eos><bos>", allowed_special=given) == expected
+    [ids] = tokenizer.encode_batch(["<eos><bos>"], allowed_special=(name for name in ["<eos>"]))
+    assert ids.tolist() == expected
+    for wrong in (None, 5, "<eos>", ["<none>"], ["<0x0A>"]):
+        with pytest.raises(ValueError, match='allowed_special: expected "all", or a set of names'):
+            tokenizer.encode("<eos>", allowed_special=wrong)
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_are_one_or_more(tokenizer, threads):
+    with pytest.raises(ValueError, match="threads: expected 1 or more"):
+        tokenizer.encode_batch(["x" * 300_000], threads)
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.int64, np.uint64])

@@ -197,6 +197,20 @@ def test_an_export_with_lost_special_tokens(tmp_path, good, held_out):
     assert "with special tokens" in said or "makes the special token" in said
 
 
+def test_an_export_with_one_token_more(tmp_path, good, held_out):
+    token = {"id": 9999, "content": "<|never seen|>", "single_word": False, "lstrip": False, "rstrip": False}
+    token |= {"normalized": False, "special": True}
+    said = judged_export(tmp_path, good, held_out, lambda exported: exported["added_tokens"].append(token))
+    assert "other_export" in said
+    assert "for '<|never seen|>', and the model None" in said
+
+
+def test_an_export_that_fails_on_a_text(tmp_path, good, held_out):
+    said = judged_export(tmp_path, good, held_out, lambda exported: exported["model"].pop("unk_id"))
+    assert "other_export" in said
+    assert "`unk_id` is missing" in said
+
+
 def test_an_export_that_nothing_loads(tmp_path, good, held_out):
     said = judge(tmp_path, good | {"tokenizer.json": b"{}"}, held_out)
     assert "tokenizer.json: expected a file that Hugging Face's tokenizers loads" in said

@@ -62,6 +62,9 @@ def test_the_mask_has_what_the_assistant_said_and_its_end(other: Any):
         ({"content": "x"}, "expected a role out of system, user"),
         ({"role": "assistant", "content": None, "tool_calls": [{"name": "f"}]}, "expected tool calls written as text"),
         ({"role": "assistant", "content": "x", "tool_calls": [{"name": "f"}]}, "expected tool calls written as text"),
+        ({"role": "assistant", "content": "", "function_call": {"name": "f"}}, "expected tool calls written as text"),
+        ({"role": "assistant", "content": "x", "reasoning_content": "So"}, "role thought, got So"),
+        ({"role": "assistant", "content": "x", "thinking": "So"}, "role thought, got So"),
     ],
 )
 def test_what_has_no_form_is_named(other: Any, message: dict[str, Any], said: str):
@@ -72,3 +75,5 @@ def test_what_has_no_form_is_named(other: Any, message: dict[str, Any], said: st
 def test_tools_are_refused_and_not_left_out(other: Any):
     with pytest.raises(Exception, match="no form for tools: describe them in the system message"):
         other.apply_chat_template(CHAT, tools=[{"type": "function", "function": {"name": "f"}}], tokenize=False)
+    with pytest.raises(Exception, match="no form for documents"):
+        other.apply_chat_template(CHAT, documents=[{"title": "T", "text": "x"}], tokenize=False)

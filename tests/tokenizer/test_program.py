@@ -151,6 +151,10 @@ def test_every_option_reaches_what_it_names(mini: Project, tmp_path: Path):
     assert not any(role in (tmp_path / "out/spiece.vocab").read_text() for role in ROLES)
 
 
+def test_a_folder_named_twice_is_read_once():
+    assert [*program.sources_of(["a", "./a", "a/", Path("a"), "b/../a"], ["a", "a/"], "file")] == ["txt1", "json1"]
+
+
 def test_several_values_after_one_option_become_repeated_options():
     assert program.expanded(["--txt_dirs", "a", "b", "--output", "o", "--json_dirs=c", "d"]) == (
         ["--txt_dirs", "a", "--txt_dirs", "b", "--output", "o", "--json_dirs=c", "--json_dirs", "d"]
@@ -259,6 +263,7 @@ def test_a_single_document_trains_and_says_why_it_is_not_judged(mini: Project, t
             "--txt_dirs data/posts --output out",
             "No .txt or .md files found in data/posts: it holds only files with .js",
         ),
+        ("--txt_dirs nowhere --output out --extra_special_tokens x", "a name has two or more characters"),
         ("--txt_dirs data/books --output out --vocab_size many", "or one of tiny (2,000), small (8,000)"),
         ("--txt_dirs data/books --output out --vocab_size 40000", "the largest possible for this corpus"),
         ("--txt_dirs data/books --output out --model_type wordpiece", "model_type: expected 'unigram' or 'bpe'"),

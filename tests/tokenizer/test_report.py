@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from aura.params import Validate
-from aura.tokenizer import report
+from aura.tokenizer import artifact, report
+from aura.tokenizer.tokenizer import Tokenizer
 from aura.tokenizer.validation import validate
 from tests.tokenizer.browser import CHROMIUM, visit
 from tests.tokenizer.test_validation import EASY
@@ -89,6 +90,21 @@ def test_the_playground_cuts_at_user_symbols_as_the_tokenizer_does(build, tmp_pa
         ["node", tmp_path / "run.js", source], input=given, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == [tokenizer.encode(text) for text in texts]
+
+
+@pytest.mark.skipif(NODE is None, reason="no node on PATH; apt-get install nodejs")
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_the_playground_breaks_ties_as_the_tokenizer_does(options, tmp_path: Path, model_type: str):
+    chosen = options(model_type=model_type, vocab_size="auto", user_symbols=["b"])
+    tokenizer = Tokenizer.from_bytes(artifact.build_from_texts(["a" * 400 + "  \n  \t    " * 50], chosen).model)
+    runs = [before + letter * number for before in ("\n", "\t\n", "ab") for letter in "a " for number in range(90)]
+    (tmp_path / "run.js").write_text(UNDER_NODE)
+    given = json.dumps({"model": report._playground(tokenizer), "texts": runs})
+    source = Path(report.__file__).with_name("playground.js")
+    done = subprocess.run(
+        ["node", tmp_path / "run.js", source], input=given, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == [tokenizer.encode(text) for text in runs]
 
 
 def test_the_page_stands_alone_and_escapes_what_documents_hold(tmp_path, page):

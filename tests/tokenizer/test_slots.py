@@ -141,3 +141,5 @@ def test_names_need_slots_and_are_no_user_symbols():
         symbols(special_tokens=True, reserved_tokens=1, user_symbols=[], extra_special_tokens=["<a>", "<b>"])
     with pytest.raises(UserError, match="'<a>' is among both extra_special_tokens"):
         symbols(special_tokens=True, reserved_tokens=4, user_symbols=["<a>"], extra_special_tokens=["<a>"])
+    with pytest.raises(UserError, match=r"'<reserved_0>' cannot work: it is the number of a slot, .* '<a>'"):
+        symbols(special_tokens=True, reserved_tokens=4, user_symbols=["<reserved_0>"], extra_special_tokens=["<a>"])

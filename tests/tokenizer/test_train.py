@@ -48,6 +48,39 @@ def test_no_words_at_all_is_one_message(options):
         artifact.build_from_texts(["\n\n", ""], options())
 
 
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+@pytest.mark.parametrize("coverage", [1.0, 0.98])
+@pytest.mark.parametrize(
+    "corpus",
+    [
+        "我们在这里学习语言模型的分词器。" * 3
+        + "中文没有空格,标点是全角的。日本語のテキスト、カタカナとひらがな。" * 4,
+        "עברית ושָׁלוֹם, العربية مُشَكَّلَة. מה שלומך היום אני בסדר גמור" * 4,
+        "a few common words, and QXZJVK " * 20,
+    ],
+)
+def test_each_character_of_a_piece_has_one_of_its_own(options, corpus, coverage, model_type):
+    chosen = options(vocab_size="auto", character_coverage=coverage, model_type=model_type)
+    lines = artifact.build_from_texts([corpus], chosen).vocabulary.splitlines()
+    learnt = {line.split("\t")[0] for line in lines if not line.startswith(("<", "\\"))}
+    assert {character for piece in learnt for character in piece} <= learnt
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_pieces_of_one_character_alone(options, model_type):
+    made = artifact.build_from_texts(
+        ["some words " * 9], options(vocab_size="auto", max_piece_chars=1, model_type=model_type)
+    )
+    learnt = [line.split("\t")[0] for line in made.vocabulary.splitlines()]
+    assert {piece for piece in learnt if not piece.startswith(("<", "\\"))} == {*"somewrd\u2581"}
+
+
+@pytest.mark.parametrize("coverage", [0.9799, 1.01, float("nan")])
+def test_a_coverage_that_sentencepiece_does_not_take_is_refused_at_once(options, coverage):
+    with pytest.raises(UserError, match="character_coverage: expected"):
+        options(character_coverage=coverage)
+
+
 def test_vocabulary_has_one_line_per_piece(tokenizer):
     written = train.vocabulary(tokenizer.proc.serialized_model_proto())
     lines = written.split("\n")

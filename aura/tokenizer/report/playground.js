@@ -20,11 +20,10 @@ model.pieces.forEach((piece, id) => {
   if (kind === "L") learntScores.push(model.scores[id]);
 });
 userSymbols.sort((one, other) => other.length - one.length);
-const highest = learntScores.reduce((one, other) => Math.max(one, other), -Infinity);
 const lowest = learntScores.reduce((one, other) => Math.min(one, other), Infinity);
 const utf8 = new TextEncoder();
-// What text is cut at: the leftmost, and there the longest, user symbol of several characters; and a literal U+2581.
-const cutAt = [...userSymbols.filter((symbol) => [...symbol].length > 1), SPACE];
+// What text is cut at: the leftmost, and there the longest, user symbol; and a literal U+2581.
+const cutAt = [...userSymbols, SPACE];
 const cuts = new RegExp(`(${cutAt.map((text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("|")})`, "u");
 
 function encode(text) {
@@ -44,8 +43,8 @@ function toBytes(text) {
   return [...utf8.encode(text)].map((byte) => byteIds[byte]);
 }
 
-// Unigram: the segmentation with the highest sum of scores (Viterbi). SentencePiece keeps sums in 32 bits, prefers the
-// earlier start among equals, and rates a user symbol, of which only those of one character come here, by its length.
+// Unigram: the segmentation with the highest sum of scores (Viterbi). SentencePiece keeps sums in 32 bits and prefers
+// the earlier start among equals.
 function bestPath(characters) {
   const unknown = Math.fround(lowest - 10);
   const best = new Array(characters.length + 1).fill(null);
@@ -59,9 +58,8 @@ function bestPath(characters) {
     for (let end = start + 1; end <= Math.min(characters.length, start + longest); end++) {
       piece += characters[end - 1];
       if (!ids.has(piece)) continue;
-      const id = ids.get(piece);
       single = single || end === start + 1;
-      reach(end, model.kinds[id] === "U" ? Math.fround(utf8.encode(piece).length * highest) - 0.1 : model.scores[id]);
+      reach(end, model.scores[ids.get(piece)]);
     }
     if (!single) reach(start + 1, unknown);
   }
@@ -74,18 +72,11 @@ function bestPath(characters) {
 
 // BPE: again and again the best-rated pair of neighbours becomes one piece, the leftmost among equals.
 function mergePairs(characters) {
-  const symbols = [];
-  for (let place = 0; place < characters.length; ) {
-    const ahead = characters.slice(place, place + longest).join("");
-    const symbol = userSymbols.find((candidate) => ahead.startsWith(candidate));
-    const text = symbol ?? characters[place];
-    symbols.push({ text, frozen: symbol !== undefined, previous: symbols.length - 1, next: symbols.length + 1 });
-    place += [...text].length;
-  }
+  const symbols = characters.map((text, place) => ({ text, previous: place - 1, next: place + 1 }));
   const heap = [];
   const before = (one, other) => one.score > other.score || (one.score === other.score && one.left < other.left);
   const consider = (left, right) => {
-    if (left < 0 || right >= symbols.length || symbols[left].frozen || symbols[right].frozen) return;
+    if (left < 0 || right >= symbols.length) return;
     const text = symbols[left].text + symbols[right].text;
     if (ids.has(text)) push(heap, { left, right, text, score: model.scores[ids.get(text)] }, before);
   };
