@@ -155,14 +155,8 @@ class Address:
         return bool(name) and not name.endswith("/") and not (self._is_web() and ("?" in name or "#" in name))
 
     def _name(self, name: str) -> str:
-        """What an object is called here; raises `UserError` for a name that no file can have."""
-        if self._is_web():
-            name = posixpath.normpath(unquote(name))
-        if PurePosixPath(name).as_posix() != name or ".." in PurePosixPath(name).parts or "\0" in name:
-            raise UserError(
-                f"{self.url}: the object {name!r} has a name that no file can have. Rename it in the bucket."
-            )
-        return name
+        """What an object is called here."""
+        return posixpath.normpath(unquote(name)) if self._is_web() else name
 
     def _own_name(self) -> str:
         path = urlsplit(self.root).path if self._is_web() else self.root
