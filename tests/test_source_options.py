@@ -69,9 +69,9 @@ def test_the_kind_is_that_of_the_files_a_pattern_chooses(project: Path):
     (project / "data/txt/b.txt").write_text("a text")
     found, _ = sources.add("mine", "data/txt/*.jsonl", None, Reading(), pin=False, only=False)
     assert found.startswith("1 json files")
+    (project / "data/txt").rename(project / "texts").joinpath("deep").mkdir()
+    (project / "texts/b.txt").rename(project / "texts/deep/b.txt")
     with pytest.raises(UserError, match=re.escape('write --glob "**/b.*"')):
-        (project / "data/txt").rename(project / "texts").joinpath("deep").mkdir()
-        (project / "texts/b.txt").rename(project / "texts/deep/b.txt")
         sources.add("other", "texts", "txt", Reading(glob="b.*"), pin=False, only=False)
 
 

@@ -321,9 +321,8 @@ def test_an_encoding_is_for_all_files(tmp_path: Path, monkeypatch: pytest.Monkey
     arguments = ["--encoding", "cp1252", "--output", str(tmp_path)]
     program.app([*arguments, "--txt_dirs", "a", "--json_dirs", "b"], standalone_mode=False)
     train_tokenizer_enhanced("a", tmp_path, encoding="cp1252")
-    assert [[source.encoding for source in request.sources.values()] for request in asked] == [["cp1252"] * 2] + [
-        ["cp1252"]
-    ]
+    encodings = [[source.encoding for source in request.sources.values()] for request in asked]
+    assert encodings == [["cp1252", "cp1252"], ["cp1252"]]
     with pytest.raises(UserError, match="--encoding is for the folders"):
         program.app(arguments, standalone_mode=False)
     with pytest.raises(UserError, match="--encoding: an encoding that Python knows"):
