@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import pydantic
 import typer
 
 from aura import console, params
@@ -79,6 +80,10 @@ def train_tokenizer(
         list[str] | None,
         typer.Option("--text_key", help=f"Where records have their text, as in data.note [{' '.join(TEXT_KEYS)}]."),
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option("--encoding", help="Of all files, if they are not UTF-8: cp1252, gb18030, shift_jis, … [utf-8]"),
+    ] = None,
     work_dir: Annotated[
         Path | None, typer.Option("--work_dir", help="Keep the extracted text, the corpus and the reports here.")
     ] = None,
@@ -93,6 +98,7 @@ def train_tokenizer(
     """
     _refuse_idle({"--documents": documents}, txt_dirs, "--txt_dirs")
     _refuse_idle({"--text_key": text_key}, json_dirs, "--json_dirs")
+    _refuse_idle({"--encoding": encoding}, [*(txt_dirs or []), *(json_dirs or [])], "--txt_dirs or --json_dirs")
     options: dict[str, object] = {
         "vocab_size": vocab_size or "auto",
         "model_parameters": model_parameters,
@@ -110,7 +116,7 @@ def train_tokenizer(
         settings = _replaced(settings, extract=settings.extract.model_copy(update={"min_chars": min_length}))
     sources = settings.extract.sources
     if txt_dirs or json_dirs:
-        sources = sources_of(txt_dirs or [], json_dirs or [], documents or "file", text_key or TEXT_KEYS)
+        sources = sources_of(txt_dirs or [], json_dirs or [], documents or "file", text_key or TEXT_KEYS, encoding)
         # Caps name sources of params.yaml, which are not read now.
         settings = _replaced(settings, select=settings.select.model_copy(update={"caps": {}}))
     one_shot.run(
@@ -133,6 +139,7 @@ def train_tokenizer_enhanced(
     *,
     skip_validation: bool = False,
     text_keys: Sequence[str] = TEXT_KEYS,
+    encoding: str | None = None,
     **options: object,
 ) -> Path:
     """Train a tokenizer as the command line does, and return the path of its spiece.model.
@@ -145,6 +152,7 @@ def train_tokenizer_enhanced(
         model_type: "unigram" or "bpe"; left out, like every other option, as in params.yaml.
         skip_validation: do not judge the tokenizer on held-out documents.
         text_keys: for records of JSON: dotted paths to their text, the first one present counts.
+        encoding: of files that are not UTF-8, such as "cp1252".
         options: any other key of the train_tokenizer section of params.yaml.
 
     Raises:
@@ -161,6 +169,7 @@ def train_tokenizer_enhanced(
             [path] if is_json else [],
             "blank_line" if path.is_file() else "file",
             text_keys,
+            encoding,
         ),
         output=Path(output_dir),
         judge=not skip_validation,
@@ -218,16 +227,25 @@ def _note(text: str) -> None:
 
 
 def sources_of(
-    txt: Sequence[str | Path], json: Sequence[str | Path], documents: str, text_keys: Sequence[str] = TEXT_KEYS
+    txt: Sequence[str | Path],
+    json: Sequence[str | Path],
+    documents: str,
+    text_keys: Sequence[str] = TEXT_KEYS,
+    encoding: str | None = None,
 ) -> dict[str, Source]:
     """A named source for each folder or file; the order in which they are given does not matter."""
     if documents not in ("file", "blank_line", "line"):
         raise UserError(f"--documents: expected file, blank_line or line; came {documents!r}")
     found: dict[str, Source] = {}
-    for number, path in enumerate(_distinct(txt), start=1):
-        found[f"txt{number}"] = TxtSource.model_validate({"kind": "txt", "path": path, "documents": documents})
-    for number, path in enumerate(_distinct(json), start=1):
-        found[f"json{number}"] = JsonSource(kind="json", path=path, text_keys=list(text_keys))
+    try:
+        for number, path in enumerate(_distinct(txt), start=1):
+            entry = {"kind": "txt", "path": path, "documents": documents, "encoding": encoding}
+            found[f"txt{number}"] = TxtSource.model_validate(entry)
+        for number, path in enumerate(_distinct(json), start=1):
+            found[f"json{number}"] = JsonSource(kind="json", path=path, text_keys=list(text_keys), encoding=encoding)
+    except pydantic.ValidationError as error:
+        [mistake, *_] = error.errors()
+        raise UserError(f"--{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}, got {mistake['input']!r}") from None
     return found
 
 

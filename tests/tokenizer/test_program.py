@@ -317,3 +317,18 @@ def test_the_function_works_in_a_script_without_a_main_guard(mini: Project, tmp_
 def test_the_function_refuses_an_unknown_option(tmp_path: Path):
     with pytest.raises(UserError, match="vocabsize"):
         train_tokenizer_enhanced("data/books", tmp_path, vocabsize=600)
+
+
+def test_an_encoding_is_for_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The option reaches the source of every folder; without folders, and for what is none, it is refused."""
+    asked: list[one_shot.Request] = []
+    monkeypatch.setattr(one_shot, "run", asked.append)
+    arguments = ["--encoding", "cp1252", "--output", str(tmp_path)]
+    program.app([*arguments, "--txt_dirs", "a", "--json_dirs", "b"], standalone_mode=False)
+    train_tokenizer_enhanced("a", tmp_path, encoding="cp1252")
+    encodings = [[source.encoding for source in request.sources.values()] for request in asked]
+    assert encodings == [["cp1252", "cp1252"], ["cp1252"]]
+    with pytest.raises(UserError, match="--encoding is for the folders"):
+        program.app(arguments, standalone_mode=False)
+    with pytest.raises(UserError, match="--encoding: an encoding that Python knows"):
+        program.sources_of(["a"], [], "file", encoding="base64")
