@@ -35,7 +35,7 @@ def test_checkpoints_that_would_be_lost_with_the_pod_are_refused(settings: Setti
     ("changes", "pieces", "told"),
     [
         ({"pretrain.tensor": 2}, 50_257, "to divide the vocabulary"),
-        ({"pretrain.fsdp": 3}, 50_000, "to divide the number of devices"),
+        ({"pretrain.fsdp": 16}, 50_000, "to divide the number of devices"),
         ({"pretrain.batch_size": 12}, 50_000, "divisible by the 8 devices"),
     ],
 )
