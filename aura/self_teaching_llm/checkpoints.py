@@ -12,7 +12,7 @@ hash of, and the history of every step (`history.py`).
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from aura.self_teaching_llm.identity import decisive, differences, run_key
 from aura.store import prepare_gcsfs
 
 KEPT = 2  # newest checkpoints, beside the best one and the one at which a decay began
+RECORD = "record/metadata"  # the file that Orbax writes a step's row to, in the folder of a checkpoint
 SAVE_TIMEOUT = 600  # seconds for which processes wait for each other at a save
 UNREADABLE = (OSError, ValueError, KeyError, TypeError)  # what Orbax raises for a damaged file
 
@@ -48,6 +49,40 @@ class Restored:
     row: Row | None
 
 
+@dataclass(frozen=True)
+class Best:
+    """A policy for Orbax: keep the checkpoint of fewest held-out bits per byte; the later one of two that are equal.
+
+    Orbax itself would forget what a checkpoint measured when the run is resumed.
+
+    Arguments:
+        bits: held-out bits per byte of each checkpoint that was evaluated, by its step.
+    """
+
+    bits: dict[int, float]
+
+    @classmethod
+    def of(cls, folder: str) -> "Best":
+        """Of the checkpoints that are in a run's folder, by their records."""
+        found, best = side_files.place(folder), cls({})
+        for path in found.iterdir() if found.exists() else []:
+            if path.name.isdigit() and (row := Row.from_record(side_files.read_object(path / RECORD))):
+                best.add(row)
+        return best
+
+    def add(self, row: Row) -> None:
+        """Note what the checkpoint of a step measured, if it was evaluated."""
+        if row.bits_per_byte is not None:
+            self.bits[row.step] = row.bits_per_byte
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: object) -> list[bool]:
+        """Whether to keep each checkpoint; as Orbax asks it."""
+        del context
+        measured = [(self.bits[one.step], -one.step) for one in checkpoints if one.step in self.bits]
+        best = -min(measured)[1] if measured else None
+        return [one.step == best for one in checkpoints]
+
+
 class Checkpoints:
     """The checkpoints of one run.
 
@@ -64,6 +99,7 @@ class Checkpoints:
         self._root = options.checkpoint_folder.rstrip("/")
         self.folder = f"{self._root}/{self._key}-{options.steps}"
         self._manager: Any = None
+        self._best = Best({})
         self._saving: int | None = None
         self._described = self._resumed = False
         if "://" in self.folder:
@@ -110,14 +146,15 @@ class Checkpoints:
 
         self.check()
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(row.to_record()))
-        metrics = {"bits_per_byte": row.bits_per_byte} if row.bits_per_byte is not None else None
         self._saving = row.step
         with self._writing():
             if distributed.is_first() and not self._described:
                 described = json.dumps({"steps": self._options.steps, "decides": self._decisive}, indent=2)
                 side_files.write(side_files.place(self.folder) / "run.json", described)
                 self._described = True
-            self._open().save(row.step, args=items, metrics=metrics, force=True)
+            manager = self._open()
+            self._best.add(row)
+            manager.save(row.step, args=items, force=True)
 
     def check(self) -> None:
         """Raise a `UserError` if a save in the background has failed."""
@@ -138,16 +175,8 @@ class Checkpoints:
 
             policies = ocp.checkpoint_managers
             decay = optimizer.steps_before_decay(self._options)
-            kept = [
-                policies.LatestN(KEPT),
-                policies.BestN(
-                    get_metric_fn=lambda metrics: metrics["bits_per_byte"],
-                    reverse=True,
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                ),
-                policies.CustomSteps([decay]),
-            ]
+            self._best = Best.of(self.folder)
+            kept = [policies.LatestN(KEPT), self._best, policies.CustomSteps([decay])]
             options = ocp.CheckpointManagerOptions(
                 create=True,
                 preservation_policy=policies.AnyPreservationPolicy(kept),

@@ -116,12 +116,14 @@ def begin(pod: Pod, job: Job, settings: Settings, *, plan: bool) -> None:
     """Have the run on the pod: attach to it where it is, else bring up what it needs, and launch it.
 
     Raises:
-        UserError: with `plan`, the run would not fit; nothing is created then.
+        UserError: the run does not go with the pod's devices, or, with `plan`, would not fit; nothing is created then.
     """
     if attach(pod, job):
         return
     if plan:
         require_fit(pod, settings)
+    else:
+        require_even(pod, settings)
     bring_up(pod, settings)
     launch(pod, job, settings)
 
@@ -200,6 +202,14 @@ def require_fit(pod: Pod, settings: Settings) -> None:
 
     console.err.print(f"compiling the training step for {pod.accelerator}", markup=False)
     report.show(plan.plan(settings.values.pretrain, settings.vocab_size, pod.accelerator, fast=False))
+
+
+def require_even(pod: Pod, settings: Settings) -> None:
+    """Make the check of a run before anything is created: `UserError` if the pod's devices cannot share it evenly."""
+    from aura.self_teaching_llm.training import require_devices  # JAX, as above
+
+    shape = pod.accelerator
+    require_devices(settings.values.pretrain, settings.vocab_size, shape.chips_per_slice, shape.slices)
 
 
 def refuse_another(pod: Pod, job: Job, running: list[str | None]) -> None:

@@ -31,6 +31,7 @@ PYTHON = "python3.11"
 GIVE_UP = 5  # deaths in a row, each of them early
 EARLY = 600.0  # seconds of life after which a death counts as new trouble, not as the same again
 PAUSE = 2.0  # seconds before a job that died is started again: its peers need to notice, too
+TERMINATED = 128 + signal.SIGTERM  # exit status of a job that was told to end, and has saved: no death
 NOTICE = 40.0  # seconds that a job has to end after SIGTERM: it saves a checkpoint
 POLL = 0.1  # seconds between two looks at a process
 READ_AT_ONCE = 1 << 16  # bytes of a log in one reply
@@ -187,7 +188,8 @@ def supervise() -> None:
     """Run the job until it ends well, or has died GIVE_UP times in a row soon after its start.
 
     On SIGTERM the job gets it, too, and NOTICE seconds to end. No state is written then: whoever asked for it knows,
-    and after a restart of the machine the launcher starts the job again.
+    and after a restart of the machine the launcher starts the job again. A job that ends with TERMINATED without that
+    did so because a peer was told to: all of them have saved, and go on together.
     """
     lock = (RUN / "lock").open("w")  # released by the system whenever this process ends
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -206,6 +208,10 @@ def supervise() -> None:
         if exit_status == 0:
             _write(RUN / "state.json", {"state": "done", "deaths": deaths})
             return
+        if exit_status == TERMINATED:
+            print("the job was ended by SIGTERM, after it saved; it is started again", flush=True)
+            time.sleep(PAUSE)
+            continue
         deaths += 1
         in_a_row = in_a_row + 1 if time.monotonic() - begun < EARLY else 1
         last = _tail(RUN / "log.txt")

@@ -103,6 +103,16 @@ def test_the_newest_two_the_best_and_the_beginning_of_the_decay_are_kept(made: M
     assert kept == {10, 12, 7, best}
 
 
+def test_the_best_one_is_kept_by_a_resumed_run_too(tmp_path: Path):
+    """Also by one that was killed after each save, and where a step was not evaluated."""
+    options, state = tiny(steps=12, checkpoint_folder=str(tmp_path), checkpoint_every=1), {"weights": np.zeros(3)}
+    for step, bits in enumerate([3.0, 1.0, 2.0, None, 1.5, 2.0, 1.2, 1.1, 1.0 + 1e-9], start=1):
+        saves = Checkpoints(options, "tokens")
+        saves.save(Row(step, 2.0, 1.0, 0.1, bits), state)
+        saves.close()
+    assert {int(path.name) for path in tmp_path.glob("*/*") if path.name.isdigit()} == {2, 7, 8, 9}  # 7: the decay
+
+
 def test_an_unfinished_checkpoint_is_left_out(made: MiniTokens, tmp_path: Path, capsys):
     """As a copy of a folder leaves it that was still being written: its name is right, its mark is missing."""
     first = run(made, tmp_path)

@@ -1,9 +1,5 @@
-"""Weights are written in pieces, in the bytes of the library that takes them whole, from whatever mesh."""
+"""Weights are written in pieces, in the bytes of the library that takes them whole."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +8,6 @@ from safetensors.numpy import load_file, save
 
 from aura.self_teaching_llm import tensor_file
 from aura.self_teaching_llm.tensor_file import Tensor
-from tests.conftest import REPOSITORY
 
 ARRAYS = {
     f"{name}.é": np.random.default_rng(number).normal(size=shape).astype(np.float32)
@@ -36,56 +31,6 @@ def test_what_is_read_in_pieces_is_written_in_the_same_bytes(tmp_path: Path, mon
         np.testing.assert_array_equal(stored[name].read(), array)
     tensor_file.write(tmp_path / "copy", stored)
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "file").read_bytes()
-
-
-# Prints, for each mesh, whether the file is that of one device, the samples too, and the largest array that was whole.
-PROGRAM = """
-import json, sys
-from pathlib import Path
-import jax, numpy as np
-jax.config.update("jax_disable_most_optimizations", True)
-from contextlib import nullcontext
-from safetensors.numpy import save as serialised
-from aura.self_teaching_llm import weights
-from aura.self_teaching_llm.mesh import make_mesh
-from aura.self_teaching_llm.model import Compute, LanguageModel, ModelConfig
-from aura.self_teaching_llm.optimizer import leaf_name
-from aura.self_teaching_llm.sampling import drawn
-
-folder, said = Path(sys.argv[1]), {}
-weights.PIECE = 3000
-whole, gathered = [], weights.gathered_rows
-weights.gathered_rows = lambda *given, **named: (whole.append(gathered(*given, **named)), whole[-1])[1]
-prompts, key = np.arange(24, dtype=np.int32).reshape(4, 6), jax.random.key(3)
-config, expected = ModelConfig(40, 3, 32, 4, 2, 64, False), None
-for fsdp, tensor, devices in ((1, 1, 1), (2, 2, 8)):
-    mesh = make_mesh(fsdp, tensor, jax.devices()[:devices])
-    with jax.set_mesh(mesh):
-        model = jax.jit(LanguageModel, static_argnums=(0, 1, 2))(config, 0, Compute())
-    weights.save(folder / "cut", model, {})
-    leaves = {leaf_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(model)}
-    plain = weights.plain(config, model)
-    with jax.set_mesh(mesh) if devices > 1 else nullcontext():
-        made = drawn(plain, prompts, key, 0.8, tokens=8)
-    expected = made if expected is None else expected
-    said[f"{fsdp} {tensor} {devices}"] = {
-        "same file": (folder / "cut/model.safetensors").read_bytes() == serialised(leaves),
-        "same samples": bool((made == expected).all()),
-        "largest": max((array.nbytes for array in whole), default=0),
-    }
-print(json.dumps(said))
-"""
-
-
-def test_a_model_that_is_cut_is_saved_and_sampled_as_a_whole_one_is_and_is_never_whole(tmp_path: Path):
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    for mesh, of_mesh in json.loads(done.stdout.splitlines()[-1]).items():
-        assert of_mesh["same file"], mesh
-        assert of_mesh["same samples"], mesh
-        assert of_mesh["largest"] <= 4 * 32 * 64, mesh  # one layer's largest matrix
 
 
 def test_a_file_that_the_library_wrote_can_be_loaded_by_it_again(tmp_path: Path):

@@ -102,11 +102,11 @@ def test_a_single_process_that_is_told_has_all_save_and_all_start_again(mesh_pro
 
 
 BEFORE_THE_FIRST_STEP = """
-import os, signal, threading, time
+import hashlib, os, signal, threading
 from aura.self_teaching_llm.termination import Termination
 with Termination():
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
-    sum(range(10**10))  # no line of Python runs in between, as while XLA compiles
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes without a line of Python, as while XLA compiles
 """
 
 

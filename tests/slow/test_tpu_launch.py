@@ -208,6 +208,7 @@ def test_a_pod_that_is_taken_away_is_had_again_and_the_run_with_it(
     standin.preempt("pod")
     (shared / "end").touch()
     monkeypatch.setattr(Job, "of", lambda _: job)  # not the stage, which trains
+    monkeypatch.setattr(Settings, "vocab_size", 512)  # of a tokenizer that is none
     launch.run(replace(settings, place=settings.place.model_copy(update={"plan": False})), tmp_path / "results")
     assert len(started(shared, 0)) == len(started(shared, 1)) == 2
     assert (tmp_path / "results/models/lm/result").read_text() == "0"

@@ -31,7 +31,7 @@ def launcher(project: Project, cloud: Cloud, tmp_path: Path) -> Project:
     """The mini project, set to train on four devices of a pod, long enough to be disturbed."""
     project.environment |= cloud.environment()
     project.environment |= {"NAME": "pod", "ZONE": "us-central2-b", "ACCELERATOR": "v4-32", "PLAN": "false"}
-    run = {"steps": STEPS, "batch_size": 4, "fsdp": 2, "eval_every": 100, "checkpoint_every": 10}
+    run = {"steps": STEPS, "batch_size": 16, "fsdp": 2, "eval_every": 100, "checkpoint_every": 10}
     project.edit_params(pretrain=run | {"where": "tpu", "checkpoint_folder": str(tmp_path / "checkpoints")})
     return project
 

@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,9 +47,11 @@ class Cloud:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "bin").mkdir(parents=True)
-        self.program("gcloud", f'#!/bin/sh\nexec {sys.executable} {REPOSITORY / "tests/tpu/gcloud.py"} "$@"\n')
+        standin = REPOSITORY / "tests/tpu/gcloud.py"
+        self.gcloud = f'#!/bin/sh\nexec {sys.executable} -I -S {standin} "$@"\n'
+        self.program("gcloud", self.gcloud)
         self.program("python3.11", PYTHON.replace("{python}", sys.executable))
-        self.program("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        self.program("python3", f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # of a worker: with no package
 
     def program(self, name: str, text: str) -> None:
         path = self.folder / "bin" / name
@@ -65,6 +70,11 @@ class Cloud:
         """Which process of a run each worker becomes, whatever the launcher numbers it."""
         (self.folder / "order.json").write_text(json.dumps(numbers))
 
+    def has_gcloud(self) -> bool:
+        """Whether the program that would be found as `gcloud` is the stand-in."""
+        found = shutil.which("gcloud")
+        return found is not None and Path(found).read_text() == self.gcloud
+
     def calls(self) -> list[str]:
         return (self.folder / "calls.jsonl").read_text().splitlines()
 
@@ -74,19 +84,26 @@ class Cloud:
 
 @pytest.fixture
 def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """An empty cloud that this process, too, finds as `gcloud`."""
-    made = Cloud(tmp_path / "cloud")
+    """An empty cloud that this process, too, finds as `gcloud`; it answers here, not in a process of its own."""
+    from tests.tpu import gcloud as standin
+
+    made, run = Cloud(tmp_path / "cloud"), subprocess.run
+    standin.CLOUD = made.folder
+
+    def answered(command: list[str], **options: Any) -> "subprocess.CompletedProcess[Any]":
+        return standin.answer(command[1:]) if command[0] == "gcloud" and made.has_gcloud() else run(command, **options)
+
+    monkeypatch.setattr("aura.tpu.gcloud.subprocess.run", answered)
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
     return made
 
 
 @pytest.fixture
-def pod(cloud: Cloud):
+def pod(cloud: Cloud):  # noqa: ARG001 - a fixture can ask for another one in no other way
     """A pod that does not exist yet: two workers, and no patience."""
     from tests.tpu import gcloud as standin
 
-    standin.CLOUD = cloud.folder
     made = Pod(Gcloud("us-central2-b", "test-project", pause=0.02), "pod", accelerator("v4-16"), spot=True)
     yield made
     standin.remove("pod")  # no process outlives a test

@@ -15,6 +15,8 @@ writing `trouble.json`, numbers being how often:
     {"unavailable": 3}           fails the next three calls of any kind, as an overloaded service does
     {"garbage": 3}               answers the next three descriptions with something else
     {"mumble": 3}                answers the next three verbs of a worker with something else
+
+It is a program, and `answer` is the same without a process of its own, which would take longer than all else.
 """
 
 import argparse
@@ -25,13 +27,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from functools import cache
 from pathlib import Path
 
 CLOUD = Path(os.environ.get("STANDIN_CLOUD", "/nonexistent"))
 HOSTS = {"v4-8": 1, "v4-16": 2, "v4-32": 4, "v5litepod-8": 1, "v5litepod-16": 4}
 READY_AFTER = 2  # looks at a request until it is ACTIVE
+ANSWER = threading.local()  # `told`, what was written to both streams, while `answer` runs in a thread
 
 
+@cache
 def parser() -> argparse.ArgumentParser:
     """The flags of docs.cloud.google.com/sdk/gcloud/reference/compute/tpus that a launcher could want."""
     top = argparse.ArgumentParser(prog="gcloud", allow_abbrev=False, exit_on_error=True)
@@ -122,7 +128,7 @@ def made(given) -> dict:
 def describe_request(given) -> None:
     told = read(given, given.request)
     if trouble("garbage"):
-        print('{"name": "cut off')
+        say('{"name": "cut off')
         return
     told["looks"] += 1
     if told["looks"] > (wanted("cancelled") or 10**9):
@@ -142,7 +148,7 @@ def describe_request(given) -> None:
         spec["multisliceParams"] = {"nodeCount": len(told["nodes"])}
     state = told.get("fate", {"state": told["state"]})
     described = {"name": given.request, "state": state, "tpu": {"nodeSpec": [spec]}}
-    print(json.dumps(described | ({"spot": {}} if told["spot"] else {})))
+    say(json.dumps(described | ({"spot": {}} if told["spot"] else {})))
 
 
 def delete_request(given) -> None:
@@ -161,18 +167,21 @@ def describe_node(given) -> None:
     endpoints = [{"ipAddress": address(given.node, i)} for i in range(hosts)]
     for endpoint in endpoints[hosts - (wanted("half_made") or 0) :]:
         del endpoint["ipAddress"]
-    print(json.dumps({"state": state, "networkEndpoints": endpoints}))
+    say(json.dumps({"state": state, "networkEndpoints": endpoints}))
 
 
 def run_command(given) -> None:
     folder = connect(given, given.node)
     if trouble("mumble"):
-        print("Welcome to Ubuntu\naura-worker-reply [null")
+        say("Welcome to Ubuntu\naura-worker-reply [null")
         return
     system = CLOUD / "system"  # the programs of a bare machine, if a test has such machines
     path = f"{CLOUD / 'bin'}{os.pathsep}{system if system.exists() else os.environ['PATH']}"
     environment = {**os.environ, "HOME": str(folder), "PATH": path}
-    done = subprocess.run(["bash", "-c", given.command], cwd=folder, env=environment, check=False)
+    command = ["bash", "-c", given.command]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    say(done.stdout.removesuffix("\n"))
+    say(done.stderr.removesuffix("\n"), sys.stderr)
     sys.exit(done.returncode)
 
 
@@ -196,7 +205,7 @@ def connect(given, node: str) -> Path:
     way = given.internal_ip or getattr(given, "tunnel_through_iap", False)
     inside = not told["made"].get("networkConfig", {}).get("enableExternalIps")
     if trouble("ssh") or told["state"] != "ACTIVE" or (inside and not way):
-        print("ssh: connect to host 10.0.0.2 port 22: Connection timed out", file=sys.stderr)
+        say("ssh: connect to host 10.0.0.2 port 22: Connection timed out", sys.stderr)
         sys.exit(255)
     return home(node, int(given.worker))
 
@@ -287,14 +296,34 @@ def address(node: str, index: int) -> str:
 
 
 def fail(given, message: str):
-    print(f"ERROR: ({given.verb}) {message}", file=sys.stderr)
+    say(f"ERROR: ({given.verb}) {message}", sys.stderr)
     sys.exit(1)
 
 
-def main() -> None:
-    given = parser().parse_args()
+def say(text: str, stream=None) -> None:
+    """Write to standard output or to `stream`, or to the answer under way in this thread."""
+    told = getattr(ANSWER, "told", None)
+    if told is None:
+        print(text, file=stream or sys.stdout)
+    else:
+        told[stream is sys.stderr] += f"{text}\n"
+
+
+def answer(arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+    """What the program would answer to right arguments; several threads may ask at once."""
+    ANSWER.told, status = ["", ""], 0
+    try:
+        main(arguments)
+    except SystemExit as ended:
+        status = ended.code
+    told, ANSWER.told = ANSWER.told, None
+    return subprocess.CompletedProcess(["gcloud", *arguments], status or 0, *told)
+
+
+def main(arguments: list[str]) -> None:
+    given = parser().parse_args(arguments)
     with (CLOUD / "calls.jsonl").open("a") as calls:
-        calls.write(json.dumps(sys.argv[1:]) + "\n")
+        calls.write(json.dumps(arguments) + "\n")
     if not given.zone:
         fail(given, "argument --zone: Must be specified.")
     if trouble("unavailable"):
@@ -303,4 +332,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

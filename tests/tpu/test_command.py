@@ -1,12 +1,15 @@
 """`aura tpu` and the guide's script as a user meets them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from aura import cli
 from tests.conftest import REPOSITORY
 from tests.tpu.conftest import Cloud
 
@@ -26,11 +29,21 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ("tail", "end of a worker's log"),
     ],
 )
-def test_the_guides_script_forwards(verb: str, told: str):
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = run("bash", "stages/gcloud_tpu_multihost_optimized.sh", verb, "--help", PATH=path)
+def test_the_guides_script_forwards(verb: str, told: str, tmp_path: Path):
+    """To a command that does what the verb says; the rest of the line goes through as it is."""
+    for folder in ("stages", "bin"):
+        (tmp_path / folder).mkdir()
+    script = shutil.copy(REPOSITORY / "stages/gcloud_tpu_multihost_optimized.sh", tmp_path / "stages")
+    (tmp_path / "bin/python").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    (tmp_path / "bin/python").chmod(0o755)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = run("bash", script, verb, "--name", "two words", PATH=path)
     assert done.returncode == 0, done.stderr
-    assert told in done.stdout
+    *command, option, value = done.stdout.splitlines()
+    assert (command[:3], option, value) == (["-m", "aura", "tpu"], "--name", "two words")
+    helped = CliRunner().invoke(cli.app, [*command[2:], "--help"])
+    assert helped.exit_code == 0
+    assert told in helped.stdout
 
 
 def test_a_pod_is_created_looked_at_and_deleted_by_its_name_alone(cloud: Cloud):

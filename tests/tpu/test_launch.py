@@ -6,8 +6,11 @@ import pytest
 
 from aura import params
 from aura.errors import UserError
+from aura.tpu import launch
 from aura.tpu.launch import Job
+from aura.tpu.pod import Pod
 from aura.tpu.settings import Settings
+from tests.tpu.conftest import Cloud
 
 
 def test_the_key_of_a_run_follows_all_that_decides_it_and_nothing_else(settings: Settings):
@@ -26,3 +29,21 @@ def test_checkpoints_that_would_be_lost_with_the_pod_are_refused(settings: Setti
     values = params.changed(settings.values, {"pretrain.checkpoint_folder": ".aura/checkpoints"})
     with pytest.raises(UserError, match="expected gs://"):
         Job.of(replace(settings, values=values))
+
+
+@pytest.mark.parametrize(
+    ("changes", "pieces", "told"),
+    [
+        ({"pretrain.tensor": 2}, 50_257, "to divide the vocabulary"),
+        ({"pretrain.fsdp": 16}, 50_000, "to divide the number of devices"),
+        ({"pretrain.batch_size": 12}, 50_000, "divisible by the 8 devices"),
+    ],
+)
+def test_a_run_that_devices_cannot_share_rents_nothing_even_without_a_plan(
+    pod: Pod, settings: Settings, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, changes, pieces: int, told: str
+):
+    monkeypatch.setattr(Settings, "vocab_size", pieces)
+    asked = replace(settings, values=params.changed(settings.values, changes))
+    with pytest.raises(UserError, match=told):
+        launch.begin(pod, Job.of(asked), asked, plan=False)
+    assert not any('"create"' in call for call in cloud.calls())

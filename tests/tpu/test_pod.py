@@ -1,6 +1,7 @@
 """A pod's life against the stand-in gcloud, and what happens when the cloud says no."""
 
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 
@@ -87,6 +88,7 @@ def test_what_a_worker_is_told_is_never_read_by_its_shell(cloud: Cloud, pod: Pod
     ],
 )
 def test_the_stand_in_refuses_what_gcloud_would(arguments: list[str], told: str):
-    done = subprocess.run(["gcloud", "compute", "tpus", *arguments], capture_output=True, text=True, check=False)
+    program = [shutil.which("gcloud"), "compute", "tpus", *arguments]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode
     assert told in done.stderr

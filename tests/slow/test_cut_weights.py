@@ -1,0 +1,62 @@
+"""Weights that are cut over a mesh of devices are saved, and sampled, as those of one device are."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+# Prints, for each mesh, whether the file is that of one device, the samples too, and the largest array that was whole.
+PROGRAM = """
+import json, sys
+from pathlib import Path
+import jax, numpy as np
+jax.config.update("jax_disable_most_optimizations", True)
+from contextlib import nullcontext
+from safetensors.numpy import save as serialised
+from aura.self_teaching_llm import weights
+from aura.self_teaching_llm.mesh import make_mesh
+from aura.self_teaching_llm.model import Compute, LanguageModel, ModelConfig
+from aura.self_teaching_llm.optimizer import leaf_name
+from aura.self_teaching_llm.sampling import drawn
+
+folder, said = Path(sys.argv[1]), {}
+weights.PIECE = 3000
+whole, gathered = [], weights.gathered_rows
+weights.gathered_rows = lambda *given, **named: (whole.append(gathered(*given, **named)), whole[-1])[1]
+prompts, key = np.arange(24, dtype=np.int32).reshape(4, 6), jax.random.key(3)
+config, expected = ModelConfig(40, 3, 32, 4, 2, 64, False), None
+for fsdp, tensor, devices in ((1, 1, 1), (2, 2, 8)):
+    mesh = make_mesh(fsdp, tensor, jax.devices()[:devices])
+    with jax.set_mesh(mesh):
+        model = jax.jit(LanguageModel, static_argnums=(0, 1, 2))(config, 0, Compute())
+    weights.save(folder / "cut", model, {})
+    leaves = {leaf_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(model)}
+    plain = weights.plain(config, model)
+    with jax.set_mesh(mesh) if devices > 1 else nullcontext():
+        made = drawn(plain, prompts, key, 0.8, tokens=8)
+    expected = made if expected is None else expected
+    said[f"{fsdp} {tensor} {devices}"] = {
+        "same file": (folder / "cut/model.safetensors").read_bytes() == serialised(leaves),
+        "same samples": bool((made == expected).all()),
+        "largest": max((array.nbytes for array in whole), default=0),
+    }
+print(json.dumps(said))
+"""
+
+
+def test_a_model_that_is_cut_is_saved_and_sampled_as_a_whole_one_is_and_is_never_whole(tmp_path: Path):
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for mesh, of_mesh in json.loads(done.stdout.splitlines()[-1]).items():
+        assert of_mesh["same file"], mesh
+        assert of_mesh["same samples"], mesh
+        assert of_mesh["largest"] <= 4 * 32 * 64, mesh  # one layer's largest matrix
