@@ -7,14 +7,12 @@ the pipeline, a tokenizer's folder becomes another folder.
 
 import hashlib
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
-from ruamel.yaml import YAML
 
-from aura import files, params
+from aura import files, params, yaml_edits
 from aura.errors import UserError
 from aura.remote import open_repo
 from aura.tokenizer import artifact, slots, train
@@ -54,7 +52,7 @@ def in_pipeline(names: Sequence[str]) -> tuple[dict[str, int], bool]:
     made = _renamed(OUTPUT, names) if _is_as_locked() else None
     if made is not None and [*_named_slots(made)] != wanted:
         made = None  # params.yaml was edited since
-    _write_params(wanted)
+    _write_params(len(options.extra_special_tokens), names)
     if made is None:
         return {}, False
     with files.replaced_folder(OUTPUT) as partial:
@@ -81,16 +79,13 @@ def _named_slots(made: Artifact) -> dict[str, int]:
     return {name: special[name] for name in made.config["options"][KEY]}
 
 
-def _write_params(names: Sequence[str]) -> None:
-    yaml, text = YAML(), StringIO()
-    yaml.preserve_quotes, yaml.width = True, 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    values = yaml.load(params.PARAMS_FILE.read_text(encoding="utf-8"))
-    listed = values[STAGE][KEY]
-    listed[:] = names  # the list itself stays, and so do its comment and its place on one line
-    yaml.dump(values, text)
-    params.parse(text.getvalue(), params.PARAMS_FILE)
-    files.write_bytes(params.PARAMS_FILE, text.getvalue().encode())
+def _write_params(there: int, names: Sequence[str]) -> None:
+    """Put `names` behind the `there` that params.yaml has; every other byte stays."""
+    text = params.PARAMS_FILE.read_bytes().decode()  # line ends as they are
+    for place, name in enumerate(names, there):
+        text = yaml_edits.with_item(text, (STAGE, KEY), name, place)
+    params.parse(text, params.PARAMS_FILE)
+    files.write_bytes(params.PARAMS_FILE, text.encode())
 
 
 def _is_as_locked() -> bool:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import tokenizers as hf
 
-from aura import naming
+from aura import naming, params
 from aura.data import token_shards
 from aura.data.token_shards import TokenShards
 from aura.errors import UserError
 from aura.tokenizer import artifact, integrity, slots
 from aura.tokenizer.symbols import BASIC, ROLES, symbols
 from aura.tokenizer.tokenizer import Tokenizer
+from tests.conftest import REPOSITORY
 
 NAMES = ["<|im_start|>", "<|im_end|>", "<tool>", "[FIM]", "</s>"]
 TEXT = "".join(NAMES) + " <USER> <reserved_0> <|im_start|>user\nHi 🙂<|im_end|>"
@@ -141,3 +142,21 @@ def test_names_need_slots_and_are_no_user_symbols():
         symbols(special_tokens=True, reserved_tokens=1, user_symbols=[], extra_special_tokens=["<a>", "<b>"])
     with pytest.raises(UserError, match="'<a>' is among both extra_special_tokens"):
         symbols(special_tokens=True, reserved_tokens=4, user_symbols=["<a>"], extra_special_tokens=["<a>"])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("listed", ["[]      ", "['<old>']"])
+def test_names_change_one_line_of_params(tmp_path, monkeypatch, end, listed):
+    text = (REPOSITORY / "params.yaml").read_bytes().decode().replace("extra_special_tokens: []", "KEY: " + listed)
+    before = text.replace("KEY", "extra_special_tokens").replace("\n", end) + f"# {end}"
+    (tmp_path / "params.yaml").write_bytes(before.encode())
+    monkeypatch.chdir(tmp_path)
+    assert naming.in_pipeline(NAMES[:2]) == ({}, False), "no tokenizer is there"
+    after = (tmp_path / "params.yaml").read_bytes().decode()
+    changed = [
+        line[1]
+        for line in zip(before.splitlines(keepends=True), after.splitlines(keepends=True), strict=True)
+        if line[0] != line[1]
+    ]
+    assert len(changed) == 1
+    assert params.load().train_tokenizer.extra_special_tokens == ["<old>"] * ("old" in listed) + NAMES[:2]
