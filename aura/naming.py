@@ -1,8 +1,8 @@
-"""Naming reserved slots of a finished tokenizer: a new version of it, with which all that was made before still works.
+"""Changes of a finished tokenizer that need no training: names for its reserved slots, and its export written again.
 
-In the pipeline the name goes into params.yaml, from where training takes it ever after, and into models/spm and
-dvc.lock, just as training would put it there. So the tokenizer is not trained again, also where it is frozen. Beside
-the pipeline, a tokenizer's folder becomes another folder.
+All that was made before still works with the new version. In the pipeline a name goes into params.yaml, from where
+training takes it ever after. It goes into models/spm and dvc.lock, too, just as training would put it there. So the
+tokenizer is not trained again, also where it is frozen. Beside the pipeline, a tokenizer's folder becomes another folder.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from dvc.exceptions import DvcException
 from aura import files, params, yaml_edits
 from aura.errors import UserError
 from aura.remote import open_repo
-from aura.tokenizer import artifact, slots, train
+from aura.tokenizer import artifact, hf_export, slots, train
 from aura.tokenizer.artifact import Artifact
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.tokenizer import COPY, Tokenizer
 
 OUTPUT, STAGE, KEY = Path("models/spm"), "train_tokenizer", "extra_special_tokens"
 
@@ -62,6 +62,27 @@ def in_pipeline(names: Sequence[str]) -> tuple[dict[str, int], bool]:
     return _named_slots(made), True
 
 
+def export_again(folder: Path = OUTPUT) -> tuple[list[str], bool]:
+    """Write again, from the spiece.model of a folder, the files that other programs read; its other files stay.
+
+    Returns the names of these files, and whether dvc.lock has them now: it gets those of models/spm, if that folder
+    was as dvc.lock has it before.
+
+    Raises:
+        UserError: the folder holds no tokenizer of ours, or DVC cannot take the files in.
+    """
+    Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
+    made = hf_export.export((folder / "spiece.model").read_bytes())
+    is_recorded = folder.resolve() == OUTPUT.resolve() and _is_as_locked()
+    for name, content in made.items():
+        files.write_bytes(folder / name, content)
+    if COPY not in made:
+        (folder / COPY).unlink(missing_ok=True)
+    if is_recorded:
+        _record()
+    return [*made], is_recorded
+
+
 def _renamed(folder: Path, names: Sequence[str]) -> Artifact:
     """The tokenizer of a folder with more names, as training with them would have made it."""
     tokenizer = Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
@@ -97,8 +118,8 @@ def _is_as_locked() -> bool:
         return all(out.hash_info and not out.status() for out in stage.outs)
 
 
-def _record(names: Sequence[str]) -> None:
-    """Put models/spm as it is now, and the names, into dvc.lock and DVC's cache; nothing else of the stage."""
+def _record(names: Sequence[str] | None = None) -> None:
+    """Put models/spm as it is now, and the names if given, into dvc.lock and DVC's cache; nothing else of the stage."""
     with open_repo() as repo, repo.lock:
         stage = repo.stage.load_one(name=STAGE)
         try:
@@ -108,6 +129,6 @@ def _record(names: Sequence[str]) -> None:
         except DvcException as error:
             raise UserError(f"DVC could not take {OUTPUT} in ({error}). Run: dvc repro {STAGE}") from None
         for dep in stage.deps:
-            if isinstance(dep, ParamsDependency) and f"{STAGE}.{KEY}" in dep.params:
+            if names is not None and isinstance(dep, ParamsDependency) and f"{STAGE}.{KEY}" in dep.params:
                 dep.hash_info.value[f"{STAGE}.{KEY}"] = list(names)
         stage.dump(update_pipeline=False)

@@ -1,6 +1,7 @@
 """Special tokens of one's own: named at training or after it, with the same bytes, and never out of text."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from aura import naming, params
 from aura.data import token_shards
 from aura.data.token_shards import TokenShards
 from aura.errors import UserError
-from aura.tokenizer import artifact, integrity, slots
+from aura.tokenizer import artifact, gates, integrity, slots
 from aura.tokenizer.symbols import BASIC, ROLES, symbols
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
 from tests.conftest import REPOSITORY
 
 NAMES = ["<|im_start|>", "<|im_end|>", "<tool>", "[FIM]", "</s>"]
@@ -160,3 +161,24 @@ def test_names_change_one_line_of_params(tmp_path, monkeypatch, end, listed):
     ]
     assert len(changed) == 1
     assert params.load().train_tokenizer.extra_special_tokens == ["<old>"] * ("old" in listed) + NAMES[:2]
+
+
+def test_an_export_of_before_is_written_again_without_training(made, tmp_path):
+    made[True].write(tmp_path)
+    expected = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in (EXPORTED, "tokenizer_config.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match=f"aura export-tokenizer {tmp_path}"):
+        integrity.faults(Tokenizer(tmp_path / "spiece.model"), tmp_path)
+    (tmp_path / "spiece.vocab").write_text("evidence of another fault, which stays")
+    assert naming.export_again(tmp_path)[1] is False
+    changed = expected | {"spiece.vocab": (tmp_path / "spiece.vocab").read_bytes()}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == changed
+
+
+def test_a_gate_on_the_export_names_the_way_to_write_it_again(tmp_path):
+    (tmp_path / EXPORTED).write_text("{}")
+    faults = [integrity.Fault("other_export", "tokenizer.json makes a special token")]
+    [gate] = [gate for gate in gates._files(SimpleNamespace(faults=faults), tmp_path) if gate.measure == "other_export"]
+    assert not gate.holds
+    assert f"aura export-tokenizer {tmp_path}" in gate.look
