@@ -19,7 +19,7 @@ from aura.commands import (
     vocabulary,
     why,
 )
-from aura.commands.naming import name_special
+from aura.commands.naming import export_tokenizer, name_special
 from aura.commands.sample import sample
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command("publish")(versions.publish)
 app.command("versions")(versions.versions)
 app.command("fetch")(versions.fetch)
 app.command("name-special")(name_special)
+app.command("export-tokenizer")(export_tokenizer)
 app.command("why")(why.why)
 app.command("gc")(gc.gc)
 app.command("sample")(sample)

@@ -1,25 +1,23 @@
-"""Naming reserved slots of a finished tokenizer: a new version of it, with which all that was made before still works.
+"""Changes of a finished tokenizer that need no training: names for its reserved slots, and its export written again.
 
-In the pipeline the name goes into params.yaml, from where training takes it ever after, and into models/spm and
-dvc.lock, just as training would put it there. So the tokenizer is not trained again, also where it is frozen. Beside
-the pipeline, a tokenizer's folder becomes another folder.
+All that was made before still works with the new version. In the pipeline a name goes into params.yaml, from where
+training takes it ever after. It goes into models/spm and dvc.lock, too, just as training would put it there. So the
+tokenizer is not trained again, also where it is frozen. Beside the pipeline, a tokenizer's folder becomes another folder.
 """
 
 import hashlib
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
-from ruamel.yaml import YAML
 
-from aura import files, params
+from aura import files, params, yaml_edits
 from aura.errors import UserError
 from aura.remote import open_repo
-from aura.tokenizer import artifact, slots, train
+from aura.tokenizer import artifact, hf_export, slots, train
 from aura.tokenizer.artifact import Artifact
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.tokenizer import COPY, Tokenizer
 
 OUTPUT, STAGE, KEY = Path("models/spm"), "train_tokenizer", "extra_special_tokens"
 
@@ -54,7 +52,7 @@ def in_pipeline(names: Sequence[str]) -> tuple[dict[str, int], bool]:
     made = _renamed(OUTPUT, names) if _is_as_locked() else None
     if made is not None and [*_named_slots(made)] != wanted:
         made = None  # params.yaml was edited since
-    _write_params(wanted)
+    _write_params(len(options.extra_special_tokens), names)
     if made is None:
         return {}, False
     with files.replaced_folder(OUTPUT) as partial:
@@ -62,6 +60,27 @@ def in_pipeline(names: Sequence[str]) -> tuple[dict[str, int], bool]:
             (partial / name).write_bytes(content)
     _record(wanted)
     return _named_slots(made), True
+
+
+def export_again(folder: Path = OUTPUT) -> tuple[list[str], bool]:
+    """Write again, from the spiece.model of a folder, the files that other programs read; its other files stay.
+
+    Returns the names of these files, and whether dvc.lock has them now: it gets those of models/spm, if that folder
+    was as dvc.lock has it before.
+
+    Raises:
+        UserError: the folder holds no tokenizer of ours, or DVC cannot take the files in.
+    """
+    Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
+    made = hf_export.export((folder / "spiece.model").read_bytes())
+    is_recorded = folder.resolve() == OUTPUT.resolve() and _is_as_locked()
+    for name, content in made.items():
+        files.write_bytes(folder / name, content)
+    if COPY not in made:
+        (folder / COPY).unlink(missing_ok=True)
+    if is_recorded:
+        _record()
+    return [*made], is_recorded
 
 
 def _renamed(folder: Path, names: Sequence[str]) -> Artifact:
@@ -81,16 +100,13 @@ def _named_slots(made: Artifact) -> dict[str, int]:
     return {name: special[name] for name in made.config["options"][KEY]}
 
 
-def _write_params(names: Sequence[str]) -> None:
-    yaml, text = YAML(), StringIO()
-    yaml.preserve_quotes, yaml.width = True, 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    values = yaml.load(params.PARAMS_FILE.read_text(encoding="utf-8"))
-    listed = values[STAGE][KEY]
-    listed[:] = names  # the list itself stays, and so do its comment and its place on one line
-    yaml.dump(values, text)
-    params.parse(text.getvalue(), params.PARAMS_FILE)
-    files.write_bytes(params.PARAMS_FILE, text.getvalue().encode())
+def _write_params(there: int, names: Sequence[str]) -> None:
+    """Put `names` behind the `there` that params.yaml has; every other byte stays."""
+    text = params.PARAMS_FILE.read_bytes().decode()  # line ends as they are
+    for place, name in enumerate(names, there):
+        text = yaml_edits.with_item(text, (STAGE, KEY), name, place)
+    params.parse(text, params.PARAMS_FILE)
+    files.write_bytes(params.PARAMS_FILE, text.encode())
 
 
 def _is_as_locked() -> bool:
@@ -102,8 +118,8 @@ def _is_as_locked() -> bool:
         return all(out.hash_info and not out.status() for out in stage.outs)
 
 
-def _record(names: Sequence[str]) -> None:
-    """Put models/spm as it is now, and the names, into dvc.lock and DVC's cache; nothing else of the stage."""
+def _record(names: Sequence[str] | None = None) -> None:
+    """Put models/spm as it is now, and the names if given, into dvc.lock and DVC's cache; nothing else of the stage."""
     with open_repo() as repo, repo.lock:
         stage = repo.stage.load_one(name=STAGE)
         try:
@@ -113,6 +129,6 @@ def _record(names: Sequence[str]) -> None:
         except DvcException as error:
             raise UserError(f"DVC could not take {OUTPUT} in ({error}). Run: dvc repro {STAGE}") from None
         for dep in stage.deps:
-            if isinstance(dep, ParamsDependency) and f"{STAGE}.{KEY}" in dep.params:
+            if names is not None and isinstance(dep, ParamsDependency) and f"{STAGE}.{KEY}" in dep.params:
                 dep.hash_info.value[f"{STAGE}.{KEY}"] = list(names)
         stage.dump(update_pipeline=False)

@@ -1,4 +1,4 @@
-"""`aura name-special`: names for reserved slots of a tokenizer."""
+"""`aura name-special` and `aura export-tokenizer`: changes of a finished tokenizer that need no training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,3 +33,17 @@ def name_special(
         console.out.print("params.yaml, models/spm and dvc.lock have the names. Next: dvc repro", markup=False)
     else:
         console.out.print("params.yaml has the names. Next, to make the tokenizer with them: dvc repro", markup=False)
+
+
+def export_tokenizer(
+    folder: Annotated[
+        Path, typer.Argument(help="With a spiece.model; models/spm is recorded in dvc.lock, too.")
+    ] = Path("models/spm"),
+) -> None:
+    """Write tokenizer.json, and what else other programs read, again from spiece.model. Nothing is trained."""
+    from aura import naming  # DVC takes 1 s to import
+
+    names, is_recorded = naming.export_again(folder)
+    console.out.print(f"written in {folder}: {', '.join(names)}", markup=False)
+    if is_recorded:
+        console.out.print("dvc.lock has them. Next: dvc repro", markup=False)

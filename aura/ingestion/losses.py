@@ -14,33 +14,52 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aura.ingestion import parquet
 from aura.ingestion.accounts import HARMLESS, TOO_SHORT, counts
+from aura.ingestion.compression import FORMATS
+from aura.ingestion.zstd_frames import behind_end
 
 SHARE = 0.1  # of the records, or of the bytes, above which a loss is worth a warning
 WORST = 5  # files that are named
 REASONS = 3  # that a line gives
-_REMEDIES = {  # by how a reason begins
-    "invalid UTF-8": "name the encoding of these files: encoding: cp1252 (or gb18030, shift_jis, …)",
+_AGAIN = "fetch these files again; test them with the program of their format"
+_METHODS = sorted({method for method, _ in FORMATS.values()})
+
+
+def _encoding(name: str) -> str:
+    return f"encoding: {name} in params.yaml, or --encoding {name}"
+
+
+_KEYS = "text_keys in params.yaml, or --text_key"
+_REMEDIES = {  # by how a reason begins; of two that fit, the first counts, so the longer one stands before the shorter
+    "invalid UTF-8": f"name the encoding of these files: {_encoding('cp1252')} (or gb18030, shift_jis, …)",
     "invalid UTF-": "the files end within a character, or are binary; look at one with: file NAME",
     "invalid ": "look whether the source's encoding is the right one",
-    "ISO-2022-JP": "name it: encoding: iso2022_jp",
-    "ISO-2022-KR": "name it: encoding: iso2022_kr",
+    "ISO-2022-JP": f"name it: {_encoding('iso2022_jp')}",
+    "ISO-2022-KR": f"name it: {_encoding('iso2022_kr')}",
     "ISO-2022-CN": "turn it into UTF-8 with: iconv -f ISO-2022-CN-EXT",
-    "HZ": "name it: encoding: hz",
-    "UTF-7": "name it: encoding: utf-7 (if it is none: encoding: utf-8)",
+    "HZ": f"name it: {_encoding('hz')}",
+    "UTF-7": f"name it: {_encoding('utf-7')} (if it is none: {_encoding('utf-8')})",
     "binary": "take such files out of the folder, or turn them into text",
-    "truncated": "fetch these files again; test them with the program of their format (gzip -t, zstd -t, xz -t)",
-    "damaged": "fetch these files again; test them with the program of their format (gzip -t, zstd -t, xz -t)",
-    "decompresses to more": "decompress these files yourself: plain ones may have any size",
+    parquet.ENCRYPTED: "write these files again without encryption, with a program that has the key",
+    parquet.DAMAGED: "fetch these files again, or write them again from what they were made of",
+    "truncated": f"{_AGAIN} (gzip -t, zstd -t, xz -t)",
+    "damaged": f"{_AGAIN} (gzip -t, zstd -t, xz -t)",
+    "decompresses to more": "decompress these files yourself: plain ones may have any size (Parquet: write it "
+    "again without compression and dictionaries)",
     "zstd that needs": "decompress them yourself: zstd -d -D DICTIONARY",
     "zstd with a window": "decompress them yourself: zstd -d --long=31",
+    "zstd of a version": "decompress them yourself with that version of zstd, and compress them again",
+    **{behind_end(method): f"{_AGAIN}; or cut off what is not {method}" for method in _METHODS},
     "malformed JSON": "look at the place that extract.on_bad_file: fail names",
     "JSON record of more": "raise extract.max_document_bytes",
-    "no text key": "name the key that holds the text: text_keys",
-    "no text column": "name the column that holds the text: text_keys",
-    TOO_SHORT: "lower extract.min_chars, or say otherwise what a document is (documents: blank_line, file)",
+    "no text key": f"name the key that holds the text: {_KEYS}",
+    parquet.NO_COLUMN: f"name the column that holds the text: {_KEYS}",
+    TOO_SHORT: "lower extract.min_chars (--min_length), or say otherwise what a document is (documents: blank_line, "
+    "file)",
     "unreadable": "check the permissions, and links that lead nowhere",
-    "link out of the source": "put the files into the folder, or allow it: links: anywhere",
+    "link out of the source": "put the files into the folder, or allow it: links: anywhere in params.yaml, or "
+    "--follow_links",
     "linked folder": "add the folder it leads to as a source of its own",
 }
 

@@ -19,7 +19,7 @@ from aura.ingestion.fields import first_text
 BATCH_ROWS, LEAST_ROWS = 256, 16
 BATCH_BYTES = 256_000_000  # of a batch if every row held all that its row group does, where that allows LEAST_ROWS
 DENSE = 16  # bytes of the file a row; a file with fewer holds large values in many rows, or small ones
-NO_COLUMN = "no text column"
+NO_COLUMN, ENCRYPTED, DAMAGED = "no text column", "encrypted Parquet", "damaged Parquet"
 SHOWN_COLUMNS = 10  # of a file without a text column
 # What pyarrow raises on a damaged file, by where the damage is: errors of its own, of the system, and those that its
 # Python layer meets with names that are no UTF-8, that stand twice, or types that it cannot build.
@@ -77,7 +77,7 @@ def _tried(call: Callable[[], T], lost: int = 1) -> T:
         return call()
     except ERRORS as error:
         encrypted = "crypt" in str(error).lower()
-        raise Unreadable("encrypted Parquet" if encrypted else "damaged Parquet", lost) from None
+        raise Unreadable(ENCRYPTED if encrypted else DAMAGED, lost) from None
 
 
 def _bomb() -> str:

@@ -85,7 +85,8 @@ def extract_files(files: Iterable[InputFile], recipe: Recipe) -> Extracted:
     rows, found = _Rows(recipe), []
     for file in files:
         account = FileAccount(file.name)
-        rows.add(account, _read(file, recipe, account))
+        limit = recipe.settings.max_document_bytes
+        rows.add(account, documents_of(file, recipe.source, limit, account))
         file.require(account.digest)
         found.append(account)
     return Extracted(rows.table(), accounts.table(found))
@@ -98,8 +99,8 @@ def extract_items(file: str, first: int, items: list[Item], digest: str, recipe:
     return Extracted(rows.table(), accounts.table([account]))
 
 
-def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Item]:
-    """The documents of a file, with what was read of it entered in its account."""
+def documents_of(file: InputFile, source: Source, limit: int, account: FileAccount) -> Iterable[Item]:
+    """The documents of a file, raw and cut at `limit` bytes; enters in its account the bytes that it read."""
     if file.problem:
         account.digest = file.problem
         return [Lost(file.problem)]
@@ -110,14 +111,13 @@ def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Ite
         return [Lost(account.digest)]
     account.bytes_read = len(data)
     account.digest = xxhash.xxh3_128_hexdigest(data)
-    if reason := impostor(recipe.source.kind, file.name, data[:HEAD_BYTES]):
+    if reason := impostor(source.kind, file.name, data[:HEAD_BYTES]):
         return [Lost(reason)]
     try:
         data = decompressed(file.name, data)
     except Damaged as error:
         return [Lost(str(error))]
     account.bytes_decompressed = len(data)
-    source, limit = recipe.source, recipe.settings.max_document_bytes
     plain = source.kind == "txt" and source.documents == "file" and not source.encoding
     if plain and (whole := whole_file(data, limit)):
         return [whole]  # as `documents` would, in a tenth of the time: most corpora are such files

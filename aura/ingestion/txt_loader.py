@@ -4,48 +4,81 @@ The same readers, cleaning and lexicon as the pipeline's `extract`, without shar
 held in memory. Documents that cannot be used are left out, as `extract` does with its default parameters.
 """
 
-import io
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from aura.ingestion.accounts import FileAccount
 from aura.ingestion.affect import affect_vectors, read_lexicon
 from aura.ingestion.cleaning import clean
-from aura.ingestion.compression import Damaged, decompressed
 from aura.ingestion.corpus import EMOTIONS
 from aura.ingestion.document import Lost
-from aura.ingestion.input_files import InputFile
+from aura.ingestion.input_files import InputFile, Links
 from aura.ingestion.listing import list_files
-from aura.ingestion.readers import documents
-from aura.ingestion.regular_files import open_regular
+from aura.ingestion.rows import documents_of
 from aura.params import TEXT_KEYS, JsonSource, Source, TxtSource, encoding_of
+from aura.section import checked
 
 Item = tuple[str, npt.NDArray[np.float32]]
+LINKS: dict[bool, Links] = {False: "inside", True: "anywhere"}  # by whether they are followed
 BUILT_IN_LEXICON = Path(__file__).with_name("lexicon.tsv")
 
 
-def load_text_corpus(folder: str | Path, documents: str = "file", lexicon: str | Path = BUILT_IN_LEXICON) -> list[Item]:
+def load_text_corpus(
+    folder: str | Path,
+    documents: str = "file",
+    lexicon: str | Path = BUILT_IN_LEXICON,
+    *,
+    encoding: str | None = None,
+    follow_links: bool = False,
+) -> list[Item]:
     """Documents of the .txt and .md files below `folder`, each with its affect vector of shape (8,).
 
-    `documents` says what a document is: a "file" (default), or what stands between one "blank_line" or
-    "line" and the next. Raises `UserError` if the folder is missing or holds no such file.
+    Arguments:
+        folder: or one file, whatever its name.
+        documents: a document is a "file", or what stands between one "blank_line" or "line" and the next.
+        lexicon: words with their affects.
+        encoding: of the files that are not UTF-8, such as "cp1252".
+        follow_links: also read links to files outside of the folder.
+
+    Raises:
+        UserError: the folder is missing or holds no such file, or an argument has another value.
     """
-    source = TxtSource.model_validate({"kind": "txt", "path": str(folder), "documents": documents})
-    return _load(source, Path(lexicon))
+    values: dict[str, Any] = {
+        "path": str(folder),
+        "documents": documents,
+        "encoding": encoding,
+        "links": LINKS[follow_links],
+    }
+    return _load(checked(TxtSource, {"kind": "txt", **values}, "load_text_corpus"), Path(lexicon))
 
 
 def load_json_corpus(
     folder: str | Path,
     text_keys: tuple[str, ...] = TEXT_KEYS,
     lexicon: str | Path = BUILT_IN_LEXICON,
+    *,
+    nested: bool = False,
+    encoding: str | None = None,
+    follow_links: bool = False,
 ) -> list[Item]:
     """Documents of the .json and .jsonl files below `folder`, like `load_text_corpus`.
 
-    `text_keys` are dotted paths; the first one that an object has gives its text.
+    Arguments:
+        folder: or one file, whatever its name.
+        text_keys: dotted paths; the first one that an object has gives its text.
+        lexicon: words with their affects.
+        nested: also read the records inside a record that has a text.
+        encoding: of the files that are not UTF-8, such as "cp1252".
+        follow_links: also read links to files outside of the folder.
     """
-    return _load(JsonSource(kind="json", path=str(folder), text_keys=list(text_keys)), Path(lexicon))
+    values: dict[str, Any] = {"path": str(folder), "text_keys": list(text_keys), "nested": nested, "encoding": encoding}
+    values["links"] = LINKS[follow_links]
+    return _load(checked(JsonSource, {"kind": "json", **values}, "load_json_corpus"), Path(lexicon))
 
 
 def load_text_corpus_all(
@@ -58,22 +91,9 @@ def load_text_corpus_all(
 def read_documents(source: Source) -> Iterator[tuple[InputFile, str | Lost]]:
     """Every document of a source, cleaned (invalid UTF-8 drops it), or why it cannot be used, with its file."""
     for file in list_files(source):
-        for item in _raw_documents(file, source):
+        for item in documents_of(file, source, sys.maxsize, FileAccount(file.name)):  # held whole, so nothing is cut
             text = item if isinstance(item, Lost) else clean(item, "drop", 1, encoding_of(source))
             yield file, text if isinstance(text, Lost) else text.decode()
-
-
-def _raw_documents(file: InputFile, source: Source) -> Iterator[bytes | Lost]:
-    if file.problem:
-        yield Lost(file.problem)
-        return
-    try:
-        with open(open_regular(file.place), "rb") as opened:  # noqa: PTH123 - a descriptor
-            data = decompressed(file.name, opened.read())
-    except (Damaged, OSError) as error:
-        yield Lost(str(error))
-        return
-    yield from documents(source, file.name, io.BytesIO(data), max(len(data), 1))  # held whole, so nothing is cut
 
 
 def _load(source: Source, lexicon: Path) -> list[Item]:

@@ -10,8 +10,11 @@ import numpy as np
 
 from aura import params
 from aura.errors import UserError
+from aura.ingestion.accounts import HARMLESS
+from aura.ingestion.losses import remedy
 from aura.ingestion.txt_loader import read_documents
 from aura.params import TxtSource
+from aura.section import checked
 from aura.tokenizer import artifact
 from aura.tokenizer.tokenizer import AllowedSpecial, Ids, Tokenizer
 
@@ -32,7 +35,10 @@ class SPMTokenizer(Tokenizer):
     def __fspath__(self) -> str:
         """The path of the model; a tokenizer that was made from bytes has none, which is a `TypeError`."""
         if self.path is None:
-            raise TypeError("expected a tokenizer that was loaded from a file, got one that was made from bytes")
+            raise TypeError(
+                "expected a tokenizer that was loaded from a file, got one that was made from bytes. Write "
+                "its bytes to a file, and load that: SPMTokenizer(PATH)"
+            )
         return str(self.path)
 
     def __str__(self) -> str:
@@ -108,6 +114,8 @@ class SPMTokenizer(Tokenizer):
         input_dir: str | Path,
         model_prefix: str | Path,
         vocab_size: int | None = None,
+        *,
+        encoding: str | None = None,
         **options: object,
     ) -> "SPMTokenizer":
         """Train on every .txt and .md file below a folder, each a document, and load the result.
@@ -115,12 +123,14 @@ class SPMTokenizer(Tokenizer):
         The result is the tokenizer, and may be used as the path of PREFIX.model.
 
         Args:
-            input_dir: folder of text files; none at all, or one that is no UTF-8, is a `UserError`.
+            input_dir: folder of text files, or one file. A folder without any, or a file that cannot be read, is a
+                `UserError`. Empty and hidden files are left out.
             model_prefix: writes PREFIX.model, PREFIX.vocab and PREFIX_config.json.
             vocab_size: pieces; left out, it comes from params.yaml like every other option.
+            encoding: of the files that are not UTF-8, such as "cp1252"; left out, UTF-8.
             options: any other key of the train_tokenizer section of params.yaml.
         """
-        texts = _read_texts(Path(input_dir))
+        texts = _read_texts(Path(input_dir), encoding)
         changes = options if vocab_size is None else options | {"vocab_size": vocab_size}
         chosen = artifact.with_changes(params.load().train_tokenizer, **changes)
         made = artifact.build_from_texts(texts, chosen)
@@ -139,12 +149,15 @@ def _check_length(name: str, value: object, least: int) -> None:
         raise ValueError(f"{name}: expected {least} or more{', for <bos> and <eos>' * (least > 0)}; got {value}")
 
 
-def _read_texts(folder: Path) -> list[str]:
+def _read_texts(folder: Path, encoding: str | None) -> list[str]:
     """The documents of a folder; read in this process, as scripts without a main guard call this."""
+    source = checked(TxtSource, {"kind": "txt", "path": str(folder), "encoding": encoding}, "train_from_dir")
     texts = []
-    for file, text in read_documents(TxtSource(kind="txt", path=str(folder))):
+    for file, text in read_documents(source):
         if isinstance(text, str):
             texts.append(text)
-        elif text.reason != "empty":
-            raise UserError(f"{file.path}: {text.reason}. Convert the file to UTF-8, or take it out of the folder.")
+        elif text.reason not in HARMLESS:
+            advice = remedy(text.reason)
+            also = f"To fix it: {advice}. Otherwise take" if advice else "Take"
+            raise UserError(f"{file.path}: {text.reason}. {also} it out of the folder.")
     return texts

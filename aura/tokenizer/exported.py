@@ -6,6 +6,7 @@ texts made of this very vocabulary: its characters, its pieces, and every name t
 """
 
 import random
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def differences(tokenizer: Tokenizer, path: Path) -> Iterator[str]:
     yield from _as_text(tokenizer, other, texts_for(tokenizer))
     yield from _with_special(tokenizer, other, [*WITH_SPECIAL, *_names(tokenizer)])
     yield from _vocabulary(tokenizer, other)
+
+
+def remedy(folder: Path) -> str:
+    """What to do about a wrong export in a folder: also right where training would give another tokenizer."""
+    return f"Write it again from spiece.model: aura export-tokenizer {shlex.quote(str(folder))}"
 
 
 def texts_for(tokenizer: Tokenizer) -> list[str]:
@@ -66,7 +72,7 @@ def _load(path: Path) -> tokenizers.Tokenizer:
     except Exception as error:  # noqa: BLE001 - tokenizers raises no class of its own
         raise UserError(
             f"{path}: expected a file that Hugging Face's tokenizers loads, got one that it refuses ({error}). "
-            "Make it again: dvc repro -f train_tokenizer"
+            f"{remedy(path.parent)}"
         ) from None
 
 

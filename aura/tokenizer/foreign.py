@@ -22,7 +22,7 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 from aura.errors import UserError
 from aura.tokenizer.arguments import checked_ids, checked_texts
 from aura.tokenizer.decoding import piece_bytes
-from aura.tokenizer.model_file import Kind
+from aura.tokenizer.model_file import Kind, checked_pieces
 from aura.tokenizer.tokenizer import Ids, Tokenizer
 
 FORMATS = "spiece.model, tokenizer.json, tekken.json, .tiktoken, or a folder with one of the first three"
@@ -87,7 +87,9 @@ def load(path: Path, name: str) -> Foreign:
 
 
 def from_model(content: bytes, name: str) -> Foreign:
-    """A SentencePiece model, whoever trained it; bytes that are none are a `UserError`."""
+    """A SentencePiece model, whoever trained it: one of ours as `from_ours`; bytes that are none are a `UserError`."""
+    if _is_ours(content):
+        return from_ours(Tokenizer.from_bytes(content), name)
     processor = sentencepiece.SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(content)
@@ -122,10 +124,18 @@ def _decode_by_sentencepiece(processor: Any, unk_id: int, ids: list[int]) -> str
 
 
 def from_ours(tokenizer: Tokenizer, name: str) -> Foreign:
-    """One of our own, which encodes U+2581 better than its bare model does."""
+    """One of our own, which cuts at U+2581 and user symbols; its bare model does not, and gives other ids."""
     kinds = tuple(tokenizer.kinds)
     pieces = tuple(piece_bytes(tokenizer.piece(token), kind) for token, kind in enumerate(kinds))
     return Foreign(name, pieces, kinds, tokenizer.unk_id, " ", tokenizer.encode_batch, tokenizer.decode)
+
+
+def _is_ours(content: bytes) -> bool:
+    try:
+        checked_pieces(content, "")
+    except UserError:
+        return False
+    return True
 
 
 def _sentencepiece_kind(processor: Any, token: int) -> Kind:  # noqa: ANN401 - a SentencePieceProcessor

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aura.params import Validate
-from aura.tokenizer import integrity
+from aura.tokenizer import exported, integrity
 from aura.tokenizer.integrity import Fault
 from aura.tokenizer.measures import Measures
 
@@ -78,6 +78,8 @@ def _files(results: Results, folder: Path) -> Iterator[Gate]:
     for name, file in integrity.checks(folder).items():
         found = [fault.found for fault in results.faults if fault.check == name]
         look = f"{file}: {'; '.join(found[:3])}" if found else file
+        if found and name in integrity.EXPORTS:
+            look += f". {exported.remedy(folder)}"
         yield Gate(name, "0", str(len(found)), not found, look)
 
 

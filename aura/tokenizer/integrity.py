@@ -18,6 +18,7 @@ from aura.tokenizer.symbols import BASIC, symbols
 from aura.tokenizer.tokenizer import COPY, EXPORTED, Tokenizer
 
 MADE_AGAIN = "dvc repro -f train_tokenizer"
+EXPORTS = ("other_copy", "other_export")  # checks of files that are made of spiece.model alone
 _UNESCAPED = {"\\\\": "\\", "\\n": "\n", "\\t": "\t", "\\r": "\r"}
 
 

@@ -17,9 +17,9 @@ import xxhash
 from aura import checklist, console
 from aura.cache import Cache
 from aura.errors import UserError
-from aura.ingestion import corpus, pins
+from aura.ingestion import corpus
 from aura.ingestion.extract import extract
-from aura.ingestion.input_files import LEADS_OUT, SUFFIXES, has_suffix, input_file
+from aura.ingestion.input_files import HIDDEN, LEADS_OUT
 from aura.ingestion.listing import list_files
 from aura.ingestion.select import select
 from aura.params import DatasetSource, JsonSource, Params, SampleSource, Source
@@ -136,20 +136,15 @@ def _documents(request: Request, work: Path) -> Documents:
 
 
 def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:
-    """`source`, checked; where not all of a folder is meant, reduced to `folder`, which gets links to the files."""
-    path = Path(source.path)
+    """`source`, checked; with more than `max_files` files, reduced to `folder`, which gets links to the chosen ones."""
     if isinstance(source, SampleSource):
         if max_files is not None:
             raise UserError("--max_files works with folders. Name them: --txt_dirs FOLDER or --json_dirs FOLDER")
         return source
-    if path.is_file() and not pins.is_pin(path):
-        suffixes = SUFFIXES[source.kind]
-        chosen = [input_file(path.name + ("" if has_suffix(path.name, suffixes) else suffixes[0]), str(path))]
-    else:
-        chosen = list_files(source)
-        if max_files is None:
-            return source
-    chosen = [file for file in chosen if file.problem != LEADS_OUT]  # all are reached by links now
+    # Links that lead out of the source are not followed, and hidden files are not read: neither is chosen.
+    chosen = [file for file in list_files(source) if file.problem not in (LEADS_OUT, HIDDEN)]
+    if max_files is None or len(chosen) <= max_files:
+        return source
     for file in sorted(chosen, key=lambda file: xxhash.xxh3_64_intdigest(file.name.encode()))[:max_files]:
         link = folder / file.name
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,8 @@ from aura import source_folders
 from aura.errors import UserError
 from aura.ingestion.input_files import HIDDEN, LEADS_OUT
 from aura.ingestion.listing import list_files
-from aura.ingestion.txt_loader import load_json_corpus
+from aura.ingestion.losses import remedy
+from aura.ingestion.txt_loader import load_json_corpus, load_text_corpus, read_documents
 from aura.params import JsonSource, TxtSource
 from tests.ingestion.program import Program
 
@@ -163,3 +164,48 @@ def test_one_large_document_among_many_small_ones_is_a_loss_of_bytes(tmp_path):
     put(program.data, "a.txt", data=TEXT * 100 + b"x" * 9000 + b"\xff\n")
     said = program.run().stderr
     assert "source mine lost 1% of its records, 65% of its bytes: 1 invalid UTF-8" in said
+
+
+def test_what_is_read_into_memory_is_refused_for_the_reasons_of_extraction(tmp_path):
+    put(tmp_path, "a.json", data=b"<!DOCTYPE html><html>")
+    put(tmp_path, "b.json", data=b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (tmp_path / "c.json").symlink_to("nowhere.json")
+    source = JsonSource(kind="json", path=str(tmp_path))
+    found = [lost.reason for _, lost in read_documents(source) if not isinstance(lost, str)]
+    assert found == [
+        "HTML page, not JSON: download it again",
+        "Git LFS pointer, not the file: run git lfs pull",
+        "unreadable: No such file or directory",
+    ]
+
+
+def test_what_warnings_advise_can_be_given_to_the_loaders_too(tmp_path):
+    outside = put(tmp_path / "outside", "a.txt", data=b"caf\xe9")
+    inside = put(tmp_path / "inside", "b.txt")
+    (inside / "a.txt").symlink_to(outside / "a.txt")
+    assert len(load_text_corpus(inside)) == 1
+    assert load_text_corpus(inside, encoding="cp1252", follow_links=True)[0][0] == "café"
+    with pytest.raises(UserError, match="encoding"):
+        load_text_corpus(inside, encoding="no such")
+    put(inside, "a.json", data=b'{"text": "caf\xe9", "more": {"text": "inner"}}')
+    texts = [text for text, _ in load_json_corpus(inside, nested=True, encoding="cp1252")]
+    assert texts == ["café", "inner"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("damaged Parquet", "write them again from what"),
+        ("encrypted Parquet", "without encryption"),
+        ("decompresses to more than 200 times its size and 64 MB", "Parquet: write it again"),
+        ("gzip with other bytes behind its end", "cut off what is not gzip"),
+        ("zstd with other bytes behind its end", "cut off what is not zstd"),
+        ("zstd of a version before 0.8", "that version of zstd"),
+        ("damaged gzip", "gzip -t"),
+        ("invalid UTF-8", "--encoding cp1252"),
+        (LEADS_OUT, "--follow_links"),
+        ("no text key", "--text_key"),
+    ],
+)
+def test_a_remedy_is_that_of_its_own_reason(reason, advice):
+    assert advice in remedy(reason)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aura.errors import UserError
-from aura.self_teaching_llm.tokenizer_spm import SPMTokenizer
+from aura.self_teaching_llm.tokenizer_spm import SPMTokenizer, _read_texts
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +154,23 @@ def test_a_tokenizer_without_a_file_is_no_path(trained):
     assert "SPMTokenizer" in str(made)
     with pytest.raises(TypeError, match="made from bytes"):
         os.fspath(made)
+
+
+def test_files_that_are_left_out_for_no_fault_stop_nothing(tmp_path):
+    for name in (".git/x.txt", "._a.txt", ".ipynb_checkpoints/a.txt", "empty.txt", "a.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("" if name == "empty.txt" else "Some words.")
+    assert _read_texts(tmp_path, None) == ["Some words."]
+
+
+def test_advice_on_a_file_is_by_what_is_wrong_with_it(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(UserError, match=r"a\.txt: invalid UTF-8\. To fix it: name the encoding"):
+        _read_texts(tmp_path, None)
+    assert _read_texts(tmp_path, "cp1252") == ["café"]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a.txt").unlink()
+    (tmp_path / "b.txt").write_text("x")
+    (tmp_path / "linked").symlink_to(tmp_path / "folder")
+    with pytest.raises(UserError, match=r"linked folder, not followed\. To fix it: add the folder"):
+        _read_texts(tmp_path, None)

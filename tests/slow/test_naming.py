@@ -74,3 +74,21 @@ def test_without_a_tokenizer_the_names_wait_for_one(project: Project):
     assert "Next, to make the tokenizer with them: dvc repro" in said
     project.run("dvc", "repro", "-q", "train_tokenizer")
     assert NAMES[0] in (project.folder / "models/spm/spiece.vocab").read_text()
+
+
+def test_the_export_of_a_frozen_tokenizer_is_written_again(project: Project):
+    """As after an update of aura that writes another tokenizer.json: the old one in models/spm, cache and dvc.lock."""
+    project.run("dvc", "freeze", "train_tokenizer")
+    right = contents(project.folder / "models/spm")
+    old = project.folder / "models/spm/tokenizer.json"
+    old.unlink()  # perhaps a link into DVC's cache
+    old.write_text("{}")
+    project.run("dvc", "commit", "-f", "train_tokenizer")
+    assert "aura export-tokenizer models/spm" in project.run("dvc", "repro", "validate", check=False).stderr
+    assert "dvc.lock has them" in project.run("aura", "export-tokenizer").stdout
+    assert contents(project.folder / "models/spm") == right
+    assert "train_tokenizer:" not in project.run("dvc", "status").stdout
+    project.run("dvc", "repro", "-q", "validate")
+    project.run("rm", "-r", "models/spm")
+    project.run("dvc", "checkout", "models/spm")
+    assert contents(project.folder / "models/spm") == right

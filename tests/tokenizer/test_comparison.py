@@ -12,7 +12,8 @@ import typer.testing
 
 from aura.cli import app
 from aura.errors import UserError
-from aura.tokenizer import comparison, foreign, named
+from aura.tokenizer import artifact, comparison, foreign, named
+from aura.tokenizer.tokenizer import Tokenizer
 from tests.conftest import Project
 
 DATA = Path(mistral_common.__file__).parent / "data"
@@ -180,3 +181,14 @@ def test_the_parity_command(tmp_path):
     assert done.exit_code == 0
     premiums = {row.split("│")[1].strip(): row.split("│")[2].strip() for row in done.output.splitlines() if "│" in row}
     assert premiums["en"] == "1.00"
+
+
+def test_a_model_of_ours_encodes_as_our_tokenizer_does(tmp_path, documents, options):
+    made = artifact.build_from_texts(documents[:10], options(vocab_size=500, user_symbols=["ab", "<A>"]))
+    made.write(tmp_path)
+    ours = Tokenizer(tmp_path / "spiece.model")
+    texts = ["\u2581\u2581 a\u2581b", "cabbage <A> about", "a  \u2581<A>ab\u2581"]
+    expected = [ours.encode(text) for text in texts]
+    for loaded in (foreign.load(tmp_path, "folder"), foreign.from_model(made.model, "revision")):
+        assert [ids.tolist() for ids in loaded.encode_batch(texts)] == expected
+        assert [loaded.decode(ids) for ids in expected] == texts

@@ -11,6 +11,7 @@ import pytest
 from aura import params
 from aura.errors import UserError
 from aura.ingestion import corpus
+from aura.params import TxtSource
 from aura.tokenizer import one_shot, program
 from aura.tokenizer.symbols import ROLES
 from aura.tokenizer.tokenizer import Tokenizer
@@ -332,3 +333,20 @@ def test_an_encoding_is_for_all_files(tmp_path: Path, monkeypatch: pytest.Monkey
         program.app(arguments, standalone_mode=False)
     with pytest.raises(UserError, match="--encoding: an encoding that Python knows"):
         program.sources_of(["a"], [], "file", encoding="base64")
+
+
+def test_files_are_chosen_among_those_that_are_read(tmp_path: Path):
+    data = tmp_path / "data"
+    for name in (".git/x.txt", "._a.txt", *(f"{number}.txt" for number in range(3))):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text("text")
+    source = TxtSource(kind="txt", path=str(data))
+    for number in (1, 2):
+        chosen = one_shot._as_folder(source, number, tmp_path / f"links-{number}")
+        names = {path.name for path in Path(chosen.path).iterdir()}
+        assert len(names) == number
+        assert names < {"0.txt", "1.txt", "2.txt"}
+    assert one_shot._as_folder(source, 3, tmp_path / "links") is source
+    odd = TxtSource(kind="txt", path=str(data / "corpus.text"))
+    Path(odd.path).write_text("text")
+    assert one_shot._as_folder(odd, 1, tmp_path / "links") is odd

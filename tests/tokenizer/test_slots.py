@@ -1,18 +1,20 @@
 """Special tokens of one's own: named at training or after it, with the same bytes, and never out of text."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tokenizers as hf
 
-from aura import naming
+from aura import naming, params
 from aura.data import token_shards
 from aura.data.token_shards import TokenShards
 from aura.errors import UserError
-from aura.tokenizer import artifact, integrity, slots
+from aura.tokenizer import artifact, gates, integrity, slots
 from aura.tokenizer.symbols import BASIC, ROLES, symbols
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
+from tests.conftest import REPOSITORY
 
 NAMES = ["<|im_start|>", "<|im_end|>", "<tool>", "[FIM]", "</s>"]
 TEXT = "".join(NAMES) + " <USER> <reserved_0> <|im_start|>user\nHi 🙂<|im_end|>"
@@ -143,3 +145,42 @@ def test_names_need_slots_and_are_no_user_symbols():
         symbols(special_tokens=True, reserved_tokens=4, user_symbols=["<a>"], extra_special_tokens=["<a>"])
     with pytest.raises(UserError, match=r"'<reserved_0>' cannot work: it is the number of a slot, .* '<a>'"):
         symbols(special_tokens=True, reserved_tokens=4, user_symbols=["<reserved_0>"], extra_special_tokens=["<a>"])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("listed", ["[]      ", "['<old>']"])
+def test_names_change_one_line_of_params(tmp_path, monkeypatch, end, listed):
+    text = (REPOSITORY / "params.yaml").read_bytes().decode().replace("extra_special_tokens: []", "KEY: " + listed)
+    before = text.replace("KEY", "extra_special_tokens").replace("\n", end) + f"# {end}"
+    (tmp_path / "params.yaml").write_bytes(before.encode())
+    monkeypatch.chdir(tmp_path)
+    assert naming.in_pipeline(NAMES[:2]) == ({}, False), "no tokenizer is there"
+    after = (tmp_path / "params.yaml").read_bytes().decode()
+    changed = [
+        line[1]
+        for line in zip(before.splitlines(keepends=True), after.splitlines(keepends=True), strict=True)
+        if line[0] != line[1]
+    ]
+    assert len(changed) == 1
+    assert params.load().train_tokenizer.extra_special_tokens == ["<old>"] * ("old" in listed) + NAMES[:2]
+
+
+def test_an_export_of_before_is_written_again_without_training(made, tmp_path):
+    made[True].write(tmp_path)
+    expected = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in (EXPORTED, "tokenizer_config.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match=f"aura export-tokenizer {tmp_path}"):
+        integrity.faults(Tokenizer(tmp_path / "spiece.model"), tmp_path)
+    (tmp_path / "spiece.vocab").write_text("evidence of another fault, which stays")
+    assert naming.export_again(tmp_path)[1] is False
+    changed = expected | {"spiece.vocab": (tmp_path / "spiece.vocab").read_bytes()}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == changed
+
+
+def test_a_gate_on_the_export_names_the_way_to_write_it_again(tmp_path):
+    (tmp_path / EXPORTED).write_text("{}")
+    faults = [integrity.Fault("other_export", "tokenizer.json makes a special token")]
+    [gate] = [gate for gate in gates._files(SimpleNamespace(faults=faults), tmp_path) if gate.measure == "other_export"]
+    assert not gate.holds
+    assert f"aura export-tokenizer {tmp_path}" in gate.look
