@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aura.ingestion.document import Item, Lost, cut, cut_place
-from aura.ingestion.fields import texts
+from aura.ingestion.fields import TooDeep, texts
 from aura.ingestion.json_walk import Record, Walk
 from aura.ingestion.txt_files import utf8_blocks
 
@@ -46,9 +46,13 @@ def json_documents(stream: Any, wanted: Wanted) -> Iterator[Item]:  # noqa: ANN4
             yield from cut(as_bytes(text), limit)
             continue
         found = False
-        for text in texts(value, keys, nested=wanted.nested):
+        try:
+            for text in texts(value, keys, nested=wanted.nested):
+                found = True
+                yield from cut(as_bytes(text), limit)
+        except TooDeep as error:
             found = True
-            yield from cut(as_bytes(text), limit)
+            yield Lost(str(error), record.place)
         if not found:
             yield Lost("no text key", record.place)
 

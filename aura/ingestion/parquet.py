@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aura.ingestion.compression import FREE_BYTES, MAX_RATIO, Damaged
-from aura.ingestion.fields import first_text
+from aura.ingestion.document import Lost
+from aura.ingestion.fields import TooDeep, first_text
+from aura.ingestion.json_files import as_bytes
 
 BATCH_ROWS, LEAST_ROWS = 256, 16
 BATCH_BYTES = 256_000_000  # of a batch if every row held all that its row group does, where that allows LEAST_ROWS
@@ -28,17 +30,20 @@ T = TypeVar("T")
 
 
 class Unreadable(Damaged):
-    """The rows from here on cannot be used; the message is the reason, and `rows` says how many there are."""
+    """The rows from here on cannot be used; the message is the reason, and `rows` says how many there are.
 
-    def __init__(self, reason: str, rows: int = 1) -> None:
+    `columns` names those of a file without a text column.
+    """
+
+    def __init__(self, reason: str, rows: int = 1, columns: str = "") -> None:
         super().__init__(reason)
-        self.rows = max(rows, 1)
+        self.rows, self.columns = max(rows, 1), columns
 
 
-def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | None]:  # noqa: ANN401
+def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | Lost | None]:  # noqa: ANN401
     """Yield each row's text as it lies in the file (an open one that can seek), `None` for a row without one.
 
-    Of `text_keys`, column names or dotted paths into struct columns, the first that holds a string counts; where none
+    A row of which only the text cannot be used is a `Lost`. Of `text_keys`, column names or dotted paths into struct columns, the first that holds a string counts; where none
     does, the first that holds a chat or a list of strings. Raises `Unreadable` if the file, or the rest of it, cannot
     be read, has none of these columns, or holds more text than a file of its size should.
     """
@@ -51,7 +56,7 @@ def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | None]:  # n
     text_keys = _with_inner(schema, names, text_keys)
     wanted = _wanted(names, text_keys)
     if total and not any(_may_hold_text(schema, names, key) for key in text_keys):
-        raise Unreadable(f"{NO_COLUMN}; there are {_shown(schema, names)}", total)
+        raise Unreadable(NO_COLUMN, total, _shown(schema, names))
     group_bytes = _tried(lambda: _group_bytes(file))
     if group_bytes > most:
         raise Unreadable(_bomb(), total)
@@ -64,7 +69,7 @@ def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | None]:  # n
     batches = _tried(lambda: reader.iter_batches(at_once, groups, column_indices=leaves, use_threads=False))
     while (batch := _tried(lambda: next(batches, None), total - rows)) is not None:
         for text in _batch_texts(batch, text_keys, total - rows):
-            came += len(text or b"")
+            came += len(text) if isinstance(text, bytes) else 0
             if came > most:
                 raise Unreadable(_bomb(), total - rows)
             rows += 1
@@ -178,7 +183,7 @@ def _shown(schema: pa.Schema, names: Sequence[str]) -> str:
     return (", ".join(shown) or "none") + more
 
 
-def _batch_texts(batch: pa.RecordBatch, text_keys: Sequence[str], left: int) -> Iterator[bytes | None]:
+def _batch_texts(batch: pa.RecordBatch, text_keys: Sequence[str], left: int) -> Iterator[bytes | Lost | None]:
     """The text of each row, one at a time: what many rows share must not be copied for all of them at once."""
     names = _tried(lambda: batch.schema.names)
     columns = [column for key in text_keys if (column := _tried(lambda: _strings(batch, names, key), left)) is not None]  # noqa: B023
@@ -187,7 +192,7 @@ def _batch_texts(batch: pa.RecordBatch, text_keys: Sequence[str], left: int) -> 
         found = (_tried(lambda: column[row].as_py(), left - row) for column in columns)  # noqa: B023
         text = next((text for text in found if text is not None), None)
         if text is None and others:
-            text = _tried(lambda: _listed(batch, names, others, row), left - row)  # noqa: B023
+            text = _listed(batch, names, others, row)
         yield text
 
 
@@ -210,9 +215,28 @@ def _holds_lists(batch: pa.RecordBatch, names: Sequence[str], key: str) -> bool:
     return kind is not None and _is_list(kind)
 
 
-def _listed(batch: pa.RecordBatch, names: Sequence[str], keys: Sequence[str], row: int) -> bytes | None:
+def _listed(batch: pa.RecordBatch, names: Sequence[str], keys: Sequence[str], row: int) -> bytes | Lost | None:
     """The text of a row whose chat or list of strings lies under one of `keys`."""
     tops = {key if key in names else key.split(".")[0] for key in keys}
-    record = {name: batch.column(names.index(name))[row].as_py() for name in sorted(tops)}
-    text = first_text(record, keys)
-    return None if text is None else text.encode("utf-8", "surrogatepass")
+    try:
+        record = {name: _value(batch.column(names.index(name))[row]) for name in sorted(tops)}
+        text = first_text(record, keys)
+    except TooDeep as error:
+        return Lost(str(error))
+    except ERRORS:  # the batch is decoded, so the fault is in this row alone
+        return Lost("damaged Parquet")
+    return None if text is None else as_bytes(text)
+
+
+def _value(found: pa.Scalar) -> Any:  # noqa: ANN401 - as Python holds it
+    """A value in Python; what a file wrongly calls text keeps its bytes, as `as_bytes` undoes."""
+    try:
+        return found.as_py()
+    except UnicodeDecodeError:
+        if isinstance(found, pa.StructScalar):
+            return {name: _value(inner) for name, inner in found.items()}
+        if isinstance(found, pa.ListScalar):  # and those of the other kinds of lists
+            return [_value(inner) for inner in found]
+        if isinstance(found, pa.DictionaryScalar | pa.ExtensionScalar):
+            return _value(found.value)
+        return found.as_buffer().to_pybytes().decode("utf-8", "surrogateescape")

@@ -62,7 +62,10 @@ def _parquet_documents(source: ParquetSource, stream: Any, limit: int) -> Iterat
         for row, text in enumerate(parquet.texts(stream, source.text_keys), start=1):
             if text is None:
                 yield Lost("no text key", f"row {row}")
+            elif isinstance(text, Lost):
+                yield Lost(text.reason, f"row {row}")
             else:
                 yield from cut(text, limit)
     except parquet.Unreadable as error:
-        yield Lost(str(error), f"after row {row}", error.rows)
+        place = f"columns: {error.columns}" if error.columns else f"after row {row}"
+        yield Lost(str(error), place, error.rows)

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from aura.ingestion.fields import first_text
+from aura.ingestion.document import Lost
+from aura.ingestion.fields import TooDeep, first_text
 from aura.ingestion.materialise import write_shards
 from aura.params import TEXT_KEYS, JsonSource, ParquetSource
 from tests.ingestion.test_hub import pin_of
@@ -49,6 +50,26 @@ def test_a_record_with_a_text_is_no_chat_and_what_only_looks_like_one_is_taken_a
     assert first_text({"messages": CHATS[0]["messages"], "text": "this"}, TEXT_KEYS) == "this"
     export = {"messages": [{"from": "Alice", "text": "one"}, {"from": "Bob", "text": "two"}]}
     assert read(JsonSource(kind="json", path="x"), json.dumps(export).encode()) == [b"one", b"two"]
+
+
+def deep(levels: int, **more: object) -> list[object]:
+    value: list[object] = []
+    for _ in range(levels):
+        value = [{"type": "x", **more, "content": value}]
+    return value
+
+
+def test_what_is_nested_too_deeply_is_one_counted_loss():
+    chats = [deep(300), [{"role": "user", "content": deep(90, role="user")}], [{"role": "user", "content": "last"}]]
+    data = b"".join(json.dumps({"messages": chat}).encode() + b"\n" for chat in chats)
+    found = read(JsonSource(kind="json", path="x"), data)
+    assert found == [Lost("JSON nested too deeply"), Lost("no text key"), b"user: last"]
+    arguments: object = 1
+    for _ in range(100_000):
+        arguments = [arguments]
+    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "look", "arguments": arguments}]}
+    with pytest.raises(TooDeep):
+        first_text({"messages": [call]}, TEXT_KEYS)
 
 
 def test_columns_that_differ_from_file_to_file_stop_no_dataset(tmp_path: Path):

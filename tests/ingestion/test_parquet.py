@@ -62,10 +62,23 @@ def test_bytes_that_a_file_wrongly_calls_text_reach_the_cleaning_as_they_are():
     assert read(packed({"text": column})) == [b"good", b"ab\xff"]
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.large_list(pa.large_string()), pa.list_(pa.string(), 1)])
+def test_a_row_of_a_list_or_a_chat_that_is_no_text_loses_itself_alone(kind):
+    values = pa.array([b"good", b"ab\xff", b"last"]).view(pa.string())
+    offsets = [0, 1, 2, 3]
+    lists = pa.FixedSizeListArray.from_arrays(values, 1) if kind.__class__ is pa.FixedSizeListType else None
+    column = lists or pa.ListArray.from_arrays(offsets, values).cast(kind)
+    assert read(packed({"text": column})) == [b"good", b"ab\xff", b"last"]
+    turns = pa.StructArray.from_arrays([pa.array(["user"] * 3), values], ["role", "content"])
+    chats = pa.ListArray.from_arrays(offsets, turns)
+    assert read(packed({"messages": chats})) == [b"user: good", b"user: ab\xff", b"user: last"]
+
+
 def test_files_without_text_rows_or_sense_have_different_reasons():
     data = packed({"text": [LONG] * 10})
-    columns = "there are id (int64), data (struct<text: string>)"
-    assert read(packed({"id": [1], "data": [{"text": "deeper"}]})) == [Lost(f"no text column; {columns}")]
+    [lost] = read(packed({"id": [1], "data": [{"text": "deeper"}]}))
+    assert isinstance(lost, Lost)
+    assert (lost.reason, lost.place) == ("no text column", "columns: id (int64), data (struct<text: string>)")
     assert read(packed({"text": pa.array([], "string")})) == [Lost("empty")]
     assert read(data[:-1]) == read(b"PAR1 and no more PAR1") == [Lost("damaged Parquet")]
 
@@ -118,7 +131,7 @@ def test_text_is_found_in_columns_of_other_types(column, expected):
 def test_rows_without_text_are_counted_one_by_one_whatever_the_reason():
     assert read(packed({"text": pa.nulls(10)})) == [Lost("no text key")] * 10
     [lost] = read(packed({"id": list(range(10))}))
-    assert (lost.reason, lost.count) == ("no text column; there are id (int64)", 10)
+    assert (lost.reason, lost.count) == ("no text column", 10)
 
 
 def test_of_two_columns_with_one_name_the_first_is_read():
