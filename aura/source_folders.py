@@ -26,7 +26,9 @@ def kind_of(path: str, glob: str | None = None) -> str:
     """The kind of source that a folder's files (those of `glob`, if any) say it is: that of most of them."""
     if pins.source_name(Path(path)) == "sample":
         return "sample"
-    present = files_at(Path(path), bool, hidden=names_hidden(glob)) if _is_there(Path(path)) else []
+    if not _is_there(Path(path)):
+        raise UserError(f"expected a folder or a file at {path}, found none: {_instead(Path(path))}")
+    present = files_at(Path(path), bool, hidden=names_hidden(glob))
     names = [file.name for file in present if not file.problem]
     meant = list(filter(chosen_by("txt", glob), names)) if glob else names
     known = any(chosen_by(kind, None)(name) for kind in SUFFIXES for name in meant)
@@ -91,7 +93,7 @@ def source_files(kind: str, folder: Path, glob: str | None, links: Links = "insi
 
 
 def _instead(folder: Path) -> str:
-    return found_instead(folder) if folder.is_dir() else f"there is no such folder. Look with: ls -la {folder}"
+    return found_instead(folder) if folder.is_dir() else f"there is no such folder or file. Look with: ls -la {folder.parent}"
 
 
 def require_kind(kind: str) -> None:

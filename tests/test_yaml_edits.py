@@ -192,10 +192,10 @@ def test_a_file_is_what_its_user_says():
 @pytest.mark.parametrize(
     ("path", "glob", "words"),
     [
-        ("data/txt/records", None, "found none: it holds 1 with no suffix. Say what they are with --kind"),
+        ("data/txt/records", None, "no suffix: name the kind and the files: --kind json"),
         ("data/txt/a.txt", "*.txt", "--glob chooses among the files of a folder"),
         ("data/txt/*.txt", "*.txt", "expected one pattern, got two"),
-        ("data/nothing/a.txt", None, "found none: it holds nothing"),
+        ("data/nothing/a.txt", None, "found none: there is no such folder or file"),
     ],
 )
 def test_what_does_not_fit_is_said(path: str, glob: str | None, words: str):
