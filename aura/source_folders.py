@@ -25,16 +25,17 @@ def kind_of(path: str) -> str:
     if pins.source_name(Path(path)) == "sample":
         return "sample"
     present = files_at(Path(path), bool) if _is_there(Path(path)) else []
-    return kind_of_names([file.name for file in present if not file.problem], path)
+    hidden = sum(file.problem == HIDDEN for file in present)
+    return kind_of_names([file.name for file in present if not file.problem], path, hidden)
 
 
-def kind_of_names(names: list[str], place: str) -> str:
-    """The same by the names alone of the files or objects at `place`."""
+def kind_of_names(names: list[str], place: str, hidden: int = 0) -> str:
+    """The same by the names alone of the files or objects at `place`, where so many more are hidden."""
     counts = {kind: sum(map(chosen_by(kind, None), names)) for kind in SUFFIXES}
     if any(counts.values()):
         return max(counts, key=lambda kind: counts[kind])
     wanted = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-    raise UserError(f"expected a folder with {wanted} files at {place}, found none: {instead_of(names)}")
+    raise UserError(f"expected a folder with {wanted} files at {place}, found none: {instead_of(names, hidden)}")
 
 
 def _is_there(path: Path) -> bool:

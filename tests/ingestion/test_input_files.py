@@ -10,6 +10,7 @@ from aura import source_folders
 from aura.errors import UserError
 from aura.ingestion.input_files import HIDDEN, LEADS_OUT
 from aura.ingestion.listing import list_files
+from aura.ingestion.regular_files import read_regular
 from aura.ingestion.txt_loader import load_json_corpus
 from aura.params import JsonSource, TxtSource
 from tests.ingestion.program import Program
@@ -163,3 +164,12 @@ def test_one_large_document_among_many_small_ones_is_a_loss_of_bytes(tmp_path):
     put(program.data, "a.txt", data=TEXT * 100 + b"x" * 9000 + b"\xff\n")
     said = program.run().stderr
     assert "source mine lost 1% of its records, 65% of its bytes: 1 invalid UTF-8" in said
+
+
+def test_a_whole_file_is_read_whatever_its_size_is_said_to_be(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 3_000_001)
+    (tmp_path / "empty").touch()
+    for place in (tmp_path / "a", tmp_path / "empty", Path("/proc/version")):  # the last says that it has no bytes
+        assert read_regular(place) == place.read_bytes()
+    with pytest.raises(OSError, match="folder"):
+        read_regular(tmp_path)
