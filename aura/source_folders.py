@@ -93,7 +93,11 @@ def source_files(kind: str, folder: Path, glob: str | None, links: Links = "insi
 
 
 def _instead(folder: Path) -> str:
-    return found_instead(folder) if folder.is_dir() else f"there is no such folder or file. Look with: ls -la {folder.parent}"
+    return (
+        found_instead(folder)
+        if folder.is_dir()
+        else f"there is no such folder or file. Look with: ls -la {folder.parent}"
+    )
 
 
 def require_kind(kind: str) -> None:

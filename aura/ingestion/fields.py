@@ -8,6 +8,9 @@ Value = Any  # any value of JSON, or what a row of Parquet or of a dataset becom
 
 _TURNS = (("role", "content"), ("from", "value"))  # the keys of a turn: who says it, and what
 _LEVELS = 100  # of lists in messages in lists, three calls of functions each; Python allows a thousand calls
+# Who speaks in a chat that stands under no key. Others may be the authors of records that have nothing in common.
+_SPEAKERS = {"system", "developer", "user", "human", "assistant", "gpt", "chatgpt", "bot", "model", "ai"}
+_SPEAKERS |= {"tool", "function", "observation", "ipython"}
 
 
 class TooDeep(ValueError):
@@ -91,6 +94,12 @@ def chat(value: Value, level: int = 0) -> str | None:
                 text = "\n\n".join(f"{role}: {content}" for role, content in said if content)
                 return text or ("" if what == "content" else None)
     return None
+
+
+def is_turn(value: Value) -> bool:
+    """Whether a value is a turn of a chat that can be told without a key above it, by who speaks."""
+    speakers = (value.get(who) for who, what in _TURNS if what in value) if isinstance(value, dict) else ()
+    return any(isinstance(speaker, str) and speaker.lower() in _SPEAKERS for speaker in speakers)
 
 
 def _said(turn: dict[str, Value], what: str, level: int) -> str:

@@ -1,9 +1,9 @@
 """JSON as a stream of values, taken off wherever they end: the same records give the same documents in every layout.
 
 JSON lines, several values on a line, indented objects, arrays (one for the whole file, or one a line), and records
-behind the separator 0x1E are all streams of values; an array stands for its items. A line that is one whole value,
-as nearly all are, goes to the parser as it is. Anything else goes through `_Walk`, over a window of the text that
-grows only while a value has not ended.
+behind the separator 0x1E are all streams of values; an array stands for its items, unless it is a chat. A line that is
+one whole value, as nearly all are, goes to the parser as it is. Anything else goes through `Walk`, over a window of the
+text that grows only while a value has not ended.
 
 A fault loses the record that it is in. Reading goes on with the next line, or, where a record stands on several lines,
 with the next line that begins as the record's first one did. A record of more than twice `max_document_bytes` is
@@ -36,7 +36,7 @@ def json_documents(stream: Any, wanted: Wanted) -> Iterator[Item]:  # noqa: ANN4
     """Yield the texts of a file's JSON values, and what was lost."""
     keys, limit = wanted.text_keys, wanted.limit
     first_key = keys[0]
-    for record in json_records(stream, 2 * limit):
+    for record in json_records(stream, 2 * limit, chats="messages" in keys):
         if isinstance(record, Lost):
             yield record
             continue
@@ -57,8 +57,17 @@ def json_documents(stream: Any, wanted: Wanted) -> Iterator[Item]:  # noqa: ANN4
             yield Lost("no text key", record.place)
 
 
-def json_records(stream: Any, limit: int, piece: int = PIECE_BYTES) -> Iterator[Record | Lost]:  # noqa: ANN401
-    """Yield the records of a stream of JSON values, and what was lost; a record has up to `limit` bytes."""
+def json_records(  # a stream is anything with `read`
+    stream: Any,  # noqa: ANN401
+    limit: int,
+    piece: int = PIECE_BYTES,
+    *,
+    chats: bool = False,
+) -> Iterator[Record | Lost]:
+    """Yield the records of a stream of JSON values, and what was lost; a record has up to `limit` bytes.
+
+    With `chats`, an array of a chat's turns is one record; otherwise each turn is.
+    """
     decode = json.JSONDecoder().decode
     lines = _lines(utf8_blocks(stream), piece)
     number = 0
@@ -76,7 +85,7 @@ def json_records(stream: Any, limit: int, piece: int = PIECE_BYTES) -> Iterator[
         if whole and not isinstance(value, list):
             yield Record(value, "line", number)
         elif line.strip() or not line.endswith(_ENDS):  # white space may be the first piece of a long line
-            walk = Walk(line, number, lines, limit)
+            walk = Walk(line, number, lines, limit, chats=chats)
             yield from walk.records()
             number = walk.line - 1
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from aura.ingestion.document import Item, Lost
+from aura.ingestion.fields import chat, is_turn
 
 GROWTH = 64_000, 4_000_000  # characters: a window grows by its own length, but by at least and at most so many
 SEPARATOR = "\x1e"  # begins a record in JSON text sequences (RFC 7464); never part of a value
 _SKIPPED = re.compile(f"[ \t\n\r\x0b\x0c{SEPARATOR}\ufeff]*")
 _SPACES = re.compile("[ \t\r]*")
+_OPENING = re.compile("\\[[ \t\r\n]*")
 _WHITE = re.compile("[ \t\n\r\x0b\x0c\ufeff]*")
 _IN_STRING, _OUTSIDE = re.compile(r'\\[^\n\x1e]|["\n\x1e]'), re.compile(r'["{}\[\]\n\x1e]')
 LONG = 1000  # characters: more than an indentation has
@@ -57,10 +59,13 @@ class _Fault(Exception):
 
 
 class Walk:
-    """A walk over `line` and, as far as values need them, over the `lines` behind it."""
+    """A walk over `line` and, as far as values need them, over the `lines` behind it.
 
-    def __init__(self, line: bytes, number: int, lines: Iterator[Item], limit: int) -> None:
-        self.lines, self.limit = lines, limit
+    An array stands for its items; with `chats`, one whose items are the turns of a chat is a value of its own.
+    """
+
+    def __init__(self, line: bytes, number: int, lines: Iterator[Item], limit: int, *, chats: bool = False) -> None:
+        self.lines, self.limit, self.chats = lines, limit, chats
         self.text, self.at = _decoded(line), 0
         self.line, self.counted = number, 0  # the number of the line at a position
         self.ended = False
@@ -83,8 +88,13 @@ class Walk:
             elif self.array:
                 yield from self._array_step(self.array)
             elif self.text[self.at] == "[":
-                self.array = _Array(self._line_at(self.at))
-                self.at += 1
+                line = self._line_at(self.at)
+                found = self._chat() if self.chats else None
+                if found is None:
+                    self.array = _Array(line)
+                    self.at += 1
+                else:
+                    yield Record(found, "line", line)
             else:
                 yield from self._top_value()
         self._line_at(self.at)
@@ -123,6 +133,26 @@ class Walk:
             return
         self.at = end
         yield Record(value, "line", line)
+
+    def _chat(self) -> _Value | None:
+        """The array at the window's position, which is then passed, if it is a chat of up to `limit` bytes."""
+        while (found := _OPENING.match(self.text, self.at)) and found.end() == len(self.text):
+            if len(self.text) - self.at > LONG or not self._grow():
+                return None
+        try:
+            ahead = found.end() - self.at if found else 0
+            if self.text[self.at + ahead] != "{" or not is_turn(self._value(ahead)[0]):
+                return None
+            value, start, end = self._value()
+        except _Fault:
+            return None
+        if self._is_too_large(start, end) or not all(map(is_turn, value)) or chat(value) is None:
+            return None
+        end = self._past(_SPACES, end)
+        if not self._may_follow(end):
+            return None
+        self.at = end
+        return value
 
     def _may_follow(self, at: int) -> bool:
         """Whether a whole value may end before `at`: at a line's end, before another value, but not inside another."""
@@ -179,12 +209,12 @@ class Walk:
         self.at = end
         yield self._too_large(array.unit, number) if too_large else Record(value, array.unit, number)
 
-    def _value(self) -> tuple[_Value, int, int]:
-        """The value at the window's position, with its start and end in the window, which may have moved."""
+    def _value(self, ahead: int = 0) -> tuple[_Value, int, int]:
+        """The value `ahead` behind the window's position, with that and its end in the window, which may have moved."""
         while True:
             position = len(self.text)
             try:
-                value, end = _scan(self.text, self.at)
+                value, end = _scan(self.text, self.at + ahead)
             except StopIteration as error:
                 position, is_cut = error.value, False
             except json.JSONDecodeError as error:
@@ -200,13 +230,13 @@ class Walk:
                 if end < len(self.text) - (0 if has_end else _NEAR) or not self._grow():
                     return value, self.at, self.at + length
                 continue
-            ahead = position - self.at
+            distance = position - self.at
             if is_cut or position >= len(self.text) - _NEAR:  # what follows may make it a value
                 if len(self.text) - self.at > self.limit + _NEAR:
                     raise _Fault(_TOO_LARGE, position)
                 if self._grow():
                     continue
-            raise _Fault(_TOO_LARGE if ahead > self.limit else "malformed JSON", self.at + ahead)
+            raise _Fault(_TOO_LARGE if distance > self.limit else "malformed JSON", self.at + distance)
 
     def _past(self, spaces: "re.Pattern[str]", at: int) -> int:
         """The first position from `at` on that is none of `spaces`; the window grows until it is known."""

@@ -46,6 +46,33 @@ def test_a_chat_is_one_document_in_all_kinds(tmp_path: Path, number: int):
     assert lines(tmp_path / "out") == [expected.decode()]
 
 
+@pytest.mark.parametrize("number", range(len(CHATS)))
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("limit", [400, 16_000_000])  # bytes; the turns of a chat that is too large come one by one
+def test_a_chat_by_itself_is_one_document_wherever_it_stands(number: int, indent: int | None, limit: int):
+    (turns,), expected = CHATS[number].values(), EXPECTED[number].encode()
+    line, record = json.dumps(turns, indent=indent), json.dumps({"text": "between"})
+    for data in (line, f"{line}\n{line}\n", f"{record}\n{line}\n{record}\n{line}", f"{line} {line}", f"\x1e{line}\n"):
+        read_values = [expected] * data.count(line)
+        if record in data:
+            read_values = [b"between", expected] * 2
+        assert read(JsonSource(kind="json", path="x"), data.encode(), limit=limit) == read_values
+    long = [{**turn, "note": "x" * 900} for turn in turns]
+    found = read(JsonSource(kind="json", path="x"), json.dumps(long).encode(), limit=400)
+    assert all(isinstance(one, Lost) or one != expected for one in found)
+
+
+def test_an_array_of_records_is_no_chat_and_a_text_key_that_is_named_decides():
+    records = [{"role": "editor", "content": "one"}, {"role": "author", "content": "two"}]
+    assert read(JsonSource(kind="json", path="x"), json.dumps(records).encode()) == [b"one", b"two"]
+    mixed = [{"role": "user", "content": "one"}, {"content": "two"}]
+    assert read(JsonSource(kind="json", path="x"), json.dumps(mixed).encode()) == [b"one", b"two"]
+    turns = json.dumps(CHATS[0]["messages"]).encode()
+    assert read(JsonSource(kind="json", path="x", text_keys=["content"]), turns) == [b"Hello?", b"Yes."]
+    broken = turns[:-1] + b', {"role": oops}]'
+    assert read(JsonSource(kind="json", path="x"), broken) == [b"Hello?", b"Yes.", Lost("malformed JSON")]
+
+
 def test_a_record_with_a_text_is_no_chat_and_what_only_looks_like_one_is_taken_apart():
     assert first_text({"messages": CHATS[0]["messages"], "text": "this"}, TEXT_KEYS) == "this"
     export = {"messages": [{"from": "Alice", "text": "one"}, {"from": "Bob", "text": "two"}]}

@@ -11,6 +11,7 @@ from aura.errors import UserError
 from aura.ingestion.input_files import HIDDEN, LEADS_OUT
 from aura.ingestion.listing import list_files
 from aura.ingestion.losses import remedy
+from aura.ingestion.regular_files import read_regular
 from aura.ingestion.txt_loader import load_json_corpus, load_text_corpus, read_documents
 from aura.params import JsonSource, TxtSource
 from tests.ingestion.program import Program
@@ -209,3 +210,12 @@ def test_what_warnings_advise_can_be_given_to_the_loaders_too(tmp_path):
 )
 def test_a_remedy_is_that_of_its_own_reason(reason, advice):
     assert advice in remedy(reason)
+
+
+def test_a_whole_file_is_read_whatever_its_size_is_said_to_be(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 3_000_001)
+    (tmp_path / "empty").touch()
+    for place in (tmp_path / "a", tmp_path / "empty", Path("/proc/version")):  # the last says that it has no bytes
+        assert read_regular(place) == place.read_bytes()
+    with pytest.raises(OSError, match="folder"):
+        read_regular(tmp_path)

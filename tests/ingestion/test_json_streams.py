@@ -162,6 +162,7 @@ TOKENS = [
     "\x1e",
     "y" * 20,
 ]
+TOKENS += ['{"role":"user","content":"x"}', '[{"from":"gpt","value":"y"}]']
 ANY_BYTES = (
     st.lists(st.sampled_from(TOKENS), max_size=14).map(lambda tokens: "".join(tokens).encode())
     # A first block that speaks against UTF-8 loses the file; here that has three bytes.
@@ -172,12 +173,12 @@ ANY_BYTES = (
 @given(ANY_BYTES, st.integers(1, 50) | st.just(1000))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_are_read_to_the_end_and_blocks_decide_nothing(data, limit):
-    expected = values(data, limit)
+    expected = values(data, limit, chats=True)
     for least in (1, 2, 5):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(txt_files, "BLOCK_BYTES", 3)
             patch.setattr(json_walk, "GROWTH", (least, 2 * least))
-            assert repr(values(data, limit, piece=4)) == repr(expected)
+            assert repr(values(data, limit, piece=4, chats=True)) == repr(expected)
 
 
 def test_a_fault_in_an_indented_record_loses_that_record_alone():
