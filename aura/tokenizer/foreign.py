@@ -88,6 +88,10 @@ def load(path: Path, name: str) -> Foreign:
 
 def from_model(content: bytes, name: str) -> Foreign:
     """A SentencePiece model, whoever trained it; bytes that are none are a `UserError`."""
+    try:
+        return from_ours(Tokenizer.from_bytes(content), name)
+    except UserError:  # trained elsewhere
+        pass
     processor = sentencepiece.SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(content)
@@ -122,7 +126,7 @@ def _decode_by_sentencepiece(processor: Any, unk_id: int, ids: list[int]) -> str
 
 
 def from_ours(tokenizer: Tokenizer, name: str) -> Foreign:
-    """One of our own, which encodes U+2581 better than its bare model does."""
+    """One of our own, which cuts text at U+2581 and at user symbols, as its bare model does not."""
     kinds = tuple(tokenizer.kinds)
     pieces = tuple(piece_bytes(tokenizer.piece(token), kind) for token, kind in enumerate(kinds))
     return Foreign(name, pieces, kinds, tokenizer.unk_id, " ", tokenizer.encode_batch, tokenizer.decode)

@@ -11,6 +11,7 @@ import tokenizers as hf
 import typer.testing
 
 from aura.cli import app
+from aura.commands import compare
 from aura.errors import UserError
 from aura.tokenizer import comparison, foreign, named
 from tests.conftest import Project
@@ -180,3 +181,19 @@ def test_the_parity_command(tmp_path):
     assert done.exit_code == 0
     premiums = {row.split("│")[1].strip(): row.split("│")[2].strip() for row in done.output.splitlines() if "│" in row}
     assert premiums["en"] == "1.00"
+
+
+def test_a_model_of_ours_is_measured_as_it_encodes(tmp_path, build, documents):
+    tokenizer = build(user_symbols=["##", "###", "USER"])
+    texts = ["#" * 13, "a " + "#" * 14, "\u2581 a\u2581b", "<USER>", *documents[:3]]
+    (tmp_path / "spiece.model").write_bytes(tokenizer.proc.serialized_model_proto())
+    for loaded in (foreign.load(tmp_path, "ours"), foreign.load(tmp_path / "spiece.model", "ours")):
+        assert [ids.tolist() for ids in loaded.encode_batch(texts)] == [tokenizer.encode(text) for text in texts]
+        assert comparison.measured(loaded, texts)["round_trip_failures"] == 0
+        assert loaded.kinds == tokenizer.kinds
+
+
+@pytest.mark.parametrize("entries", [["en"], ["en="], ["en=a", "en=b"]])
+def test_parallel_text_has_a_name_and_a_path_each(entries):
+    with pytest.raises(UserError, match="--text: expected NAME=PATH, each name once; got"):
+        compare.parity([], entries, "en")
