@@ -51,7 +51,12 @@ def parity(
     reference: Annotated[str, typer.Option(help="The language that others are compared with.")] = "en",
 ) -> None:
     """Over parallel text, how many tokens each language costs for one of the reference language."""
-    paths = {name: Path(path) for name, _, path in (entry.partition("=") for entry in text)}
+    paths: dict[str, Path] = {}
+    for entry in text:
+        name, _, path = entry.partition("=")
+        if not path or name in paths:
+            raise UserError(f"--text: expected NAME=PATH, each name once; got {entry!r}")
+        paths[name] = Path(path)
     if reference not in paths:
         raise UserError(f"expected --text {reference}=PATH, came {', '.join(paths)}. Or name another --reference")
     texts = comparison.aligned(paths)

@@ -41,6 +41,8 @@ AllowedSpecial = Literal["all"] | Collection[str]
 GOLDEN, GOLDEN_FORMAT = "golden.json", 1  # beside spiece.model, by aura.tokenizer.golden
 EXPORTED, COPY = "tokenizer.json", "tokenizer.model"  # there, too, by aura.tokenizer.hf_export
 
+FEW_BEGINS = 16  # of user symbols, for which to look takes less time than to search for the symbols themselves
+
 
 class Tokenizer:
     """A tokenizer made by the train_tokenizer stage.
@@ -100,7 +102,7 @@ class Tokenizer:
         self._special_ids = {piece.text: ids[piece.text] for piece in pieces if piece.kind is Kind.SPECIAL}
         symbols = [piece.text for piece in pieces if piece.kind is Kind.USER and len(piece.text) > 1]
         self._fixed_ids = {SPACE: self._space_ids} | {text: np.array([ids[text]], np.int32) for text in symbols}
-        self._fixed = _any_of([[SPACE], symbols])
+        self._fixed = _any_of(self._fixed_ids)
         self._fixed_begin = (SPACE, *sorted({text[:2] for text in symbols}))  # one is in each text that holds any
 
     @property
@@ -250,7 +252,7 @@ class Tokenizer:
 
     def _encode_with_special(self, text: str, allowed: Collection[str]) -> Ids:
         """Encode a text in which the special tokens `allowed` stand for themselves."""
-        parts = _any_of([allowed]).split(text)
+        parts = _any_of(allowed).split(text)
         special = {name: np.array([self._special_ids[name]], np.int32) for name in allowed}
         return _joined(parts, special, iter(self._encoded(parts[::2])))
 
@@ -266,16 +268,27 @@ class Tokenizer:
 
     def _may_hold_fixed(self, texts: Sequence[str]) -> bool:
         """Whether `_fixed` must be searched for: to find that it need not be takes a tenth of the time."""
-        return any(any(map(contains, texts, repeat(begin))) for begin in self._fixed_begin)
+        begins = self._fixed_begin
+        return len(begins) > FEW_BEGINS or any(any(map(contains, texts, repeat(begin))) for begin in begins)
 
 
-def _any_of(groups: Iterable[Collection[str]]) -> re.Pattern[str]:
-    """Matches one of the strings, the longest that begins at a place; what `split` gives has it at every odd place.
+def _any_of(strings: Iterable[str]) -> re.Pattern[str]:
+    """Matches one of the strings, the longest that begins at a place; what `split` gives has it at every odd place."""
+    return re.compile(f"({_alternatives(strings, 2)})")
 
-    Strings of one group may share their beginning, which is then compared once.
+
+def _alternatives(strings: Iterable[str], shared: int) -> str:
+    """A pattern of strings, the longest first; of those that share so many characters at their begin, these once.
+
+    Python tries one alternative after the other: a thousand of them at each place of a text would take a second a MB.
     """
-    longest_first = (sorted(group, key=len, reverse=True) for group in groups if group)
-    return re.compile("(" + "|".join(f"(?:{'|'.join(map(re.escape, group))})" for group in longest_first) + ")")
+    if not shared:
+        return "|".join(map(re.escape, sorted(strings, key=len, reverse=True)))
+    begins: dict[str, list[str]] = {}
+    for string in strings:
+        begins.setdefault(string[:1], []).append(string[1:])
+    longest_first = sorted(begins.items(), reverse=True)  # only one that has ended begins with no character
+    return "|".join(f"{re.escape(begin)}(?:{_alternatives(rest, shared - 1)})" for begin, rest in longest_first)
 
 
 def _joined(parts: Sequence[str], fixed: Mapping[str, Ids], encoded: Iterator[Ids]) -> Ids:

@@ -11,6 +11,7 @@ import tokenizers as hf
 import typer.testing
 
 from aura.cli import app
+from aura.commands import compare
 from aura.errors import UserError
 from aura.tokenizer import artifact, comparison, foreign, named
 from aura.tokenizer.tokenizer import Tokenizer
@@ -192,3 +193,9 @@ def test_a_model_of_ours_encodes_as_our_tokenizer_does(tmp_path, documents, opti
     for loaded in (foreign.load(tmp_path, "folder"), foreign.from_model(made.model, "revision")):
         assert [ids.tolist() for ids in loaded.encode_batch(texts)] == expected
         assert [loaded.decode(ids) for ids in expected] == texts
+
+
+@pytest.mark.parametrize("entries", [["en"], ["en="], ["en=a", "en=b"]])
+def test_parallel_text_has_a_name_and_a_path_each(entries):
+    with pytest.raises(UserError, match="--text: expected NAME=PATH, each name once; got"):
+        compare.parity([], entries, "en")
