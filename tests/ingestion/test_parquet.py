@@ -10,6 +10,7 @@ import pytest
 
 from aura import params
 from aura.cache import Cache
+from aura.ingestion import parquet
 from aura.ingestion.document import Lost
 from aura.ingestion.extract import extract
 from aura.ingestion.impostors import impostor
