@@ -29,7 +29,8 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 @pytest.fixture
 def launcher(project: Project, cloud: Cloud, tmp_path: Path) -> Project:
     """The mini project, set to train on four devices of a pod, long enough to be disturbed."""
-    project.environment |= cloud.environment()
+    path = f"{cloud.folder / 'bin'}{os.pathsep}{project.environment['PATH']}"
+    project.environment |= cloud.environment() | {"PATH": path}
     project.environment |= {"NAME": "pod", "ZONE": "us-central2-b", "ACCELERATOR": "v4-32", "PLAN": "false"}
     run = {"steps": STEPS, "batch_size": 16, "fsdp": 2, "eval_every": 100, "checkpoint_every": 10}
     project.edit_params(pretrain=run | {"where": "tpu", "checkpoint_folder": str(tmp_path / "checkpoints")})
