@@ -19,13 +19,16 @@ from tests.tpu.conftest import Cloud
 
 pytestmark = pytest.mark.slow
 
-# Says where it is and its number, as a process of JAX does, and ends well when the shared folder has a file `end`.
+# Says where it is and its number, as a process of JAX does, and ends well when the shared folder has a file `end`; as
+# with JAX, none ends before process 0 has told its number.
 PROGRAM = """
 import json, os, pathlib, sys, time
 shared = pathlib.Path(sys.argv[1])
 me = os.environ["AURA_PROCESS"]
-(shared / f"started-{me}-{os.getpid()}").touch()
 pathlib.Path(os.environ["AURA_PROCESS_FILE"]).write_text(json.dumps({"process": int(me)}))
+(shared / f"started-{me}-{os.getpid()}").touch()
+while not any(os.path.exists("/proc/" + path.name.rpartition("-")[2]) for path in shared.glob("started-0-*")):
+    time.sleep(0.05)
 print("process", me, "of", os.environ["AURA_PROCESSES"], "at", os.environ["AURA_COORDINATOR"], flush=True)
 while not (shared / "end").exists():
     time.sleep(0.05)

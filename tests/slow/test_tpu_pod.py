@@ -15,7 +15,7 @@ from tests.tpu import gcloud as standin
 from tests.tpu.conftest import Cloud
 
 pytestmark = pytest.mark.slow
-STEPS = 200
+STEPS, BATCH = 200, 16
 
 
 @pytest.fixture
@@ -29,9 +29,10 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 @pytest.fixture
 def launcher(project: Project, cloud: Cloud, tmp_path: Path) -> Project:
     """The mini project, set to train on four devices of a pod, long enough to be disturbed."""
-    project.environment |= cloud.environment()
+    path = f"{cloud.folder / 'bin'}{os.pathsep}{project.environment['PATH']}"
+    project.environment |= cloud.environment() | {"PATH": path}
     project.environment |= {"NAME": "pod", "ZONE": "us-central2-b", "ACCELERATOR": "v4-32", "PLAN": "false"}
-    run = {"steps": STEPS, "batch_size": 16, "fsdp": 2, "eval_every": 100, "checkpoint_every": 10}
+    run = {"steps": STEPS, "batch_size": BATCH, "fsdp": 2, "eval_every": 100, "checkpoint_every": 10}
     project.edit_params(pretrain=run | {"where": "tpu", "checkpoint_folder": str(tmp_path / "checkpoints")})
     return project
 
@@ -91,7 +92,7 @@ def test_a_pod_trains_through_a_kill_a_preemption_and_a_killed_launch(launcher: 
     assert "was taken away; requesting it again" in told
     assert "It costs 16 chips" in told
     metrics = json.loads((launcher.folder / "reports/pretrain/metrics.json").read_text())
-    assert metrics["tokens"] == STEPS * 4 * 32
+    assert metrics["tokens"] == STEPS * BATCH * 32
     losses = (launcher.folder / "reports/pretrain/plots/metrics/loss.tsv").read_text().splitlines()[1:]
     assert [int(line.split("\t")[0]) for line in losses] == list(range(1, STEPS + 1))
     account = json.loads((launcher.folder / "models/lm/checkpoint.json").read_text())

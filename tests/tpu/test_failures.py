@@ -121,6 +121,7 @@ def test_an_overloaded_service_and_a_broken_answer_are_asked_again(cloud: Cloud,
 
 def test_answers_that_stay_broken_are_one_error(cloud: Cloud, pod: Pod):
     pod.create()
+    pod = replace(pod, gcloud=replace(pod.gcloud, pause=0.002))
     cloud.trouble(json.dumps({"garbage": 1000}))
     with pytest.raises(Unreachable, match=r"expected the JSON .* got .*cut off.*components update"):
         pod.state()

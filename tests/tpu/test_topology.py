@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aura.errors import UserError
@@ -56,6 +56,7 @@ def test_a_mistyped_name_is_told_the_nearest(name: str, told: str):
         accelerator(name)
 
 
+@settings(deadline=None)
 @given(
     family=st.sampled_from(["v1", "v2", "v3", "v4", "v5", "v5e", "v5p", "v5x", "v6", "v6e", "v6p", "v8", "v9", "v10e"]),
     number=st.one_of(st.integers(0, 600), st.integers(0, 10**12)),
