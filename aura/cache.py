@@ -11,9 +11,13 @@ A part that is a file (an output's shard) lies beside its entry as a hard link, 
 nothing is copied. The price: whoever alters an output in place alters what is kept of it, which is then found to be
 damaged.
 
+Where entries cannot be written, because the folder is another account's or read-only, a spare folder beside the
+project's own takes them: large files are taken apart into the cache, so a run needs one.
+
 The price of all is disk: up to `cache.max_gb` between runs, and during a run what the run itself adds.
 """
 
+import errno
 import json
 import os
 import platform
@@ -24,13 +28,15 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import xxhash
+
+from aura import console
 
 FOLDER = Path(".aura/cache")
 VARIABLE = "AURA_CACHE"  # names another folder, so that worktrees and experiments share one cache
@@ -111,6 +117,7 @@ class Cache:
     """A folder of entries; any number of processes may use it at once."""
 
     folder: Path
+    spare: Path | None = field(default=None, kw_only=True)  # of this account alone, for what `folder` does not take
 
     @property
     def address(self) -> str:
@@ -122,14 +129,26 @@ class Cache:
         try:
             entry = self._read_header(key)
             self._mark_used(key)
-        except (FileNotFoundError, PermissionError):  # another account's, whose umask let no one read it
-            return None
-        if entry is None:
-            self.remove(key)
-        return entry
+        except OSError:  # not there; or another account's, whose umask let no one read it
+            entry = None
+        else:
+            if entry is None:
+                self.remove(key)
+        return self._spare.get(key) if entry is None and self._spare else entry
 
     def put(self, key: str, record: Any, parts: Mapping[str, bytes | Path]) -> None:  # noqa: ANN401 - JSON
-        """Keep a record (JSON) and parts under `key`, in the place of what was there; a path's file is linked."""
+        """Keep a record (JSON) and parts under `key`, in the place of what was there; a path's file is linked.
+
+        What the folder does not take (it belongs to another account, or is read-only) goes to the spare folder.
+        """
+        try:
+            self._put(key, record, parts)
+        except OSError as error:
+            if self.spare is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._spare_made(error).put(key, record, parts)
+
+    def _put(self, key: str, record: Any, parts: Mapping[str, bytes | Path]) -> None:  # noqa: ANN401 - JSON
         described = {name: _described(part) for name, part in parts.items()}
         with _new_file(self._writing_folder(key)) as file:
             try:
@@ -140,6 +159,23 @@ class Cache:
                 self._publish(Path(file.name), key)
             finally:
                 Path(file.name).unlink(missing_ok=True)
+
+    @property
+    def _spare(self) -> "Cache | None":
+        return Cache(self.spare) if self.spare and self.spare.exists() else None
+
+    def _spare_made(self, error: OSError) -> "Cache":
+        """The spare cache; whoever makes its folder says so, and nobody else."""
+        if self.spare is None:
+            raise error
+        with suppress(FileExistsError):
+            self.spare.mkdir(parents=True)
+            console.err.print(
+                f"note: the cache {self.folder} takes no entry here ({error.strerror}), so they go to {self.spare}. "
+                f"Check its owner and permissions, or name another folder: {VARIABLE}=FOLDER",
+                markup=False,
+            )
+        return Cache(self.spare)
 
     def read_range(self, key: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end` of an entry's file; fewer if it is shorter."""
@@ -170,6 +206,8 @@ class Cache:
             gone.append(key)
             freed += size
         self.remove(*gone)
+        if self._spare:
+            self._spare.prune(max_bytes)
         return Stats(len(gone), freed)
 
     def file(self, key: str, name: str) -> Path:
@@ -256,7 +294,7 @@ class Cache:
 
 def project_cache() -> Cache:
     """The cache of the project in the current folder, or the one that AURA_CACHE names."""
-    return Cache(Path(os.environ.get(VARIABLE) or FOLDER))
+    return Cache(Path(os.environ.get(VARIABLE) or FOLDER), spare=FOLDER.with_name(f"cache-of-{os.geteuid()}"))
 
 
 @contextmanager

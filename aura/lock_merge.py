@@ -61,8 +61,11 @@ def resolve() -> list[str]:
     versions = {
         line.split()[2]: line.split()[1] for line in git("ls-files", "--unmerged", "--", str(LOCK)).splitlines()
     }
-    if not versions:
-        raise UserError(f"{LOCK} has no conflict. See: git status")
+    if not versions:  # the driver merged it, but what stages make may be in conflict
+        present = stages_of(LOCK.read_text(encoding="utf-8")) if LOCK.exists() else {}
+        if not _settle_generated([present], present):
+            raise UserError(f"neither {LOCK} nor anything that stages make has a conflict. See: git status")
+        return []
     texts = (git("cat-file", "blob", versions[side]) if side in versions else "" for side in "123")
     sides = [stages_of(text) for text in texts]
     merged, conflicts = merge(*sides)
@@ -72,8 +75,9 @@ def resolve() -> list[str]:
     return conflicts
 
 
-def _settle_generated(sides: list[Stages], merged: Stages) -> None:
-    """Take one side of every file in conflict that a stage makes, and stage it."""
+def _settle_generated(sides: list[Stages], merged: Stages) -> int:
+    """Take one side of every file in conflict that a stage makes, and stage it; returns how many there were."""
+    settled = 0
     generated = {out["path"] for stages in sides for entry in stages.values() for out in entry.get("outs", [])}
     kept = {out["path"]: out.get("md5") for entry in merged.values() for out in entry.get("outs", [])}
     prefix = git("rev-parse", "--show-prefix")
@@ -87,6 +91,8 @@ def _settle_generated(sides: list[Stages], merged: Stages) -> None:
             if _md5(Path(name)) == kept.get(name):
                 break
         git("add", "--", name)
+        settled += 1
+    return settled
 
 
 def _md5(path: Path) -> str:

@@ -7,7 +7,6 @@ to. Every such name passes through this module, and nowhere else does one become
 import re
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
 from aura.errors import UserError
 
@@ -32,7 +31,12 @@ def relative_name(name: object, origin: str) -> str:
 def relative_names(names: Iterable[object], origin: str) -> list[str]:
     """Names of files below one folder: each as in `relative_name`, none of them twice or the folder of another."""
     checked = [relative_name(name, origin) for name in names]
-    folders = {parent.as_posix() for name in checked for parent in PurePosixPath(name).parents}
+    folders = set[str]()
+    for name in checked:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
     for name, times in Counter(checked).items():
         if times > 1 or name in folders:
             raise UserError(f"{origin} names {name!r} twice, or as a file and as a folder. Nothing was written.")

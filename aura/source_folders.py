@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from aura.errors import UserError
@@ -16,25 +17,29 @@ from aura.ingestion.input_files import (
     chosen_by,
     files_at,
     names_hidden,
+    suffix_glob,
 )
 from aura.ingestion.other_suffixes import found_instead, instead_of, suffix_of
 
 
-def kind_of(path: str) -> str:
-    """The kind of source that a folder's files say it is: that of most of them."""
+def kind_of(path: str, glob: str | None = None) -> str:
+    """The kind of source that a folder's files (those of `glob`, if any) say it is: that of most of them."""
     if pins.source_name(Path(path)) == "sample":
         return "sample"
-    present = files_at(Path(path), bool) if _is_there(Path(path)) else []
-    return kind_of_names([file.name for file in present if not file.problem], path)
+    present = files_at(Path(path), bool, hidden=names_hidden(glob)) if _is_there(Path(path)) else []
+    names = [file.name for file in present if not file.problem]
+    meant = list(filter(chosen_by("txt", glob), names)) if glob else names
+    known = any(chosen_by(kind, None)(name) for kind in SUFFIXES for name in meant)
+    return kind_of_names(meant if known else names, path, sum(file.problem == HIDDEN for file in present))
 
 
-def kind_of_names(names: list[str], place: str) -> str:
-    """The same by the names alone of the files or objects at `place`."""
+def kind_of_names(names: list[str], place: str, hidden: int = 0) -> str:
+    """The same by the names alone of the files or objects at `place`, where so many more are hidden."""
     counts = {kind: sum(map(chosen_by(kind, None), names)) for kind in SUFFIXES}
     if any(counts.values()):
         return max(counts, key=lambda kind: counts[kind])
     wanted = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-    raise UserError(f"expected a folder with {wanted} files at {place}, found none: {instead_of(names)}")
+    raise UserError(f"expected a folder with {wanted} files at {place}, found none: {instead_of(names, hidden)}")
 
 
 def _is_there(path: Path) -> bool:
@@ -55,6 +60,22 @@ def split_pattern(path: str, glob: str | None) -> tuple[str, str | None]:
     return folder, "/".join(parts[first:])
 
 
+def with_folders(kind: str, folder: Path, glob: str) -> str:
+    """A glob that takes in what lies below the folders that `glob` matches: the files of the kind, as behind a URL.
+
+    Where it matches no folder with such files, `glob` itself.
+    """
+    deep = matching_folders(glob) + suffix_glob(kind)
+    itself, below = chosen_by(kind, glob), chosen_by(kind, deep)
+    found = files_at(folder, lambda name: below(name) and not itself(name), hidden=names_hidden(glob))
+    return deep if any(not file.problem for file in found) else glob
+
+
+def matching_folders(glob: str) -> str:
+    """The glob for the files that `glob` matches, and for all below the folders that it does."""
+    return f"{glob}{{,/**/*}}"
+
+
 def source_files(kind: str, folder: Path, glob: str | None, links: Links = "inside") -> list[InputFile]:
     """The files that a source of this kind reads; none that can be opened is a `UserError`."""
     require_kind(kind)
@@ -62,6 +83,9 @@ def source_files(kind: str, folder: Path, glob: str | None, links: Links = "insi
     if _is_there(folder):
         files = files_at(folder, chosen_by(kind, glob), hidden=names_hidden(glob), links=links)
     if all(file.problem for file in files):
+        deeper = f"**/{glob}"
+        if glob and _is_there(folder) and files_at(folder, chosen_by(kind, deeper), hidden=names_hidden(glob)):
+            raise UserError(f'No file in {folder} matches {glob}, some in its folders do: write --glob "{deeper}"')
         raise UserError(f"No {glob or ' or '.join(SUFFIXES[kind])} files found in {folder}: {_instead(folder)}")
     return files
 
@@ -79,12 +103,15 @@ def require_kind(kind: str) -> None:
 def left_aside(path: str, files: list[InputFile]) -> str:
     """Which files of the folder the source does not read, in words."""
     read = {file.place for file in files if file.problem not in (HIDDEN, LEADS_OUT)}
-    others = Counter(
+    return not_read(
         file.problem or suffix_of(file.name) for file in files_at(Path(path), bool) if file.place not in read
     )
-    return (
-        f" (not read: {', '.join(f'{count:,} {suffix}' for suffix, count in others.most_common(5))})" if others else ""
-    )
+
+
+def not_read(kinds: Iterable[str]) -> str:
+    """What a source leaves, in words, from what to call each file: the commonest five."""
+    counts = Counter(kinds).most_common(5)
+    return f" (not read: {', '.join(f'{count:,} {kind}' for kind, count in counts)})" if counts else ""
 
 
 def refuse_outputs(path: str) -> None:

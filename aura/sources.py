@@ -9,7 +9,8 @@ from aura import params, source_entries, source_folders
 from aura.cache import project_cache
 from aura.errors import UserError
 from aura.ingestion import bucket, hub, pins
-from aura.ingestion.input_files import SUFFIXES, Links, chosen_by
+from aura.ingestion.input_files import HIDDEN, SUFFIXES, Links, chosen_by, is_hidden, names_hidden
+from aura.ingestion.other_suffixes import instead_of, suffix_of
 
 PIN_ADVISED = 3000  # files; above, DVC's own work for one changed file takes longer than extracting it
 
@@ -50,7 +51,10 @@ def add(name: str, path: str, kind: str | None, reading: Reading, *, pin: bool, 
     if glob and Path(path).is_file():
         raise UserError(f"--glob chooses among the files of a folder, and {path} is a file. Leave it out")
     source_folders.refuse_outputs(path)
-    kind = kind or source_folders.kind_of(path)
+    is_pattern = glob is not None and reading.glob is None
+    kind = kind or source_folders.kind_of(path, source_folders.matching_folders(glob) if is_pattern and glob else glob)
+    if is_pattern and glob and kind in SUFFIXES:
+        glob = source_folders.with_folders(kind, Path(path), glob)
     entry = replace(reading, glob=glob).entry(kind, path)
     files = [] if kind == "sample" else source_folders.source_files(kind, Path(path), glob, reading.links)
     if files and not pin:
@@ -76,21 +80,37 @@ def add_url(name: str, url: str, kind: str | None, reading: Reading, *, only: bo
     Raises `UserError` if the name is taken, or the URL cannot be listed or holds nothing to read.
     """
     source_entries.require_new(name)
-    kind = kind or source_folders.kind_of_names(bucket.names(url), url)
-    objects = _objects(url, kind, reading.glob)
+    kind = kind or _kind_of_objects(url)
+    objects, aside = _objects(url, kind, reading.glob)
     pin = Path("data", name + pins.SUFFIX)
     removed = list(params.load().extract.sources) if only else []
     source_entries.enter(name, reading.entry(kind, str(pin)), removed)
     bucket.write_pin(pin, url, objects)
-    return f"{len(objects):,} {kind} objects", removed
+    return f"{len(objects):,} {kind} objects{aside}", removed
 
 
-def _objects(url: str, kind: str, glob: str | None) -> bucket.Objects:
+def _kind_of_objects(url: str) -> str:
+    names = bucket.names(url)
+    return source_folders.kind_of_names([name for name in names if not is_hidden(name)] or names, url)
+
+
+def _objects(url: str, kind: str, glob: str | None) -> tuple[bucket.Objects, str]:
+    """The objects that a source reads, and in words those that it leaves; none to read is a `UserError`."""
     source_folders.require_kind(kind)
-    objects = bucket.look(url, chosen_by(kind, glob))
-    if not objects:
-        raise UserError(f"No {glob or ' or '.join(SUFFIXES[kind])} objects found at {url}. Check the address.")
-    return objects
+    chosen, all_levels, left = chosen_by(kind, glob), names_hidden(glob), list[str]()
+
+    def is_read(name: str) -> bool:
+        read = chosen(name) and (all_levels or not is_hidden(name))
+        left.extend([] if read else [name])
+        return read
+
+    if objects := bucket.look(url, is_read):
+        return objects, source_folders.not_read(HIDDEN if is_hidden(name) else suffix_of(name) for name in left)
+    seen = [name for name in left if not is_hidden(name)]
+    raise UserError(
+        f"No {glob or ' or '.join(SUFFIXES[kind])} objects found at {url}: {instead_of(seen, len(left) - len(seen))} "
+        "Check the address, --kind and --glob."
+    )
 
 
 def add_dataset(
@@ -145,9 +165,9 @@ def scan(name: str) -> str:
     if source.kind == "sample" or not pins.is_pin(pin):
         raise UserError(f"the source {name} has no pin: DVC looks at {source.path} itself, so there is nothing to scan")
     if url := bucket.url_of(pin):
-        objects = _objects(url, source.kind, source.glob)
+        objects, aside = _objects(url, source.kind, source.glob)
         bucket.write_pin(pin, url, objects)
-        return f"{len(objects):,} objects"
+        return f"{len(objects):,} objects{aside}"
     folder = pins.folder_of(pin)
     files = source_folders.source_files(source.kind, folder, source.glob, source.links)
     files = pins.with_digests(files, project_cache())

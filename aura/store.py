@@ -18,6 +18,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -209,11 +210,23 @@ def explained(url: str, *, absence: bool = False) -> Iterator[None]:
             f"{url}: access refused ({without_secrets(str(error))}). "
             "Log in (gcloud auth application-default login) and check your rights."
         ) from None
-    except (BucketError, ClientError, OSError, ValueError, *others) as error:
+    except UserError:
+        raise
+    except (BucketError, ClientError, OSError, ValueError, EOFError, RuntimeError, *others, *_libraries_own()) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         said = " ".join(without_secrets(str(error)).split())[:300] or type(error).__name__
         raise UserError(f"{url}: {said}. Check the address and the network, then run the same command again.") from None
+
+
+def _libraries_own() -> tuple[type[Exception], ...]:
+    """The exceptions that loaded libraries define: each file system of fsspec has its own (ftplib, botocore, paramiko).
+
+    Those of Python itself and of aura are left out, because they speak of mistakes in the program.
+    """
+    python = sys.stdlib_module_names - {"ftplib", "http", "lzma", "_lzma", "tarfile", "zipfile", "zlib"}
+    found = [kind for kind in Exception.__subclasses__() if kind.__module__.partition(".")[0] not in {*python, "aura"}]
+    return tuple(found)
 
 
 def without_secrets(text: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from aura.cache import Cache
 from tests.conftest import REPOSITORY
+from tests.ingestion.program import Program
 
 KEY = "ab" + "0" * 30
 GROUP = 54321
@@ -83,3 +84,32 @@ def test_an_entry_has_the_mode_that_the_umask_gives(tmp_path: Path, umask: int, 
         os.umask(before)
     assert Cache(tmp_path).path(KEY).stat().st_mode & 0o777 == mode
     assert list((tmp_path / "partial").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_a_miss_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A folder below a file can be made by nobody, root included."""
+    (tmp_path / "file").touch()
+    cache = Cache(tmp_path / "file/cache", spare=tmp_path / "spare")
+    assert cache.get(KEY) is None
+    cache.put(KEY, {"n": 1}, {"data": b"bytes", "shard": tmp_path / "file"})
+    cache.put("cd" * 16, {}, {})
+    entry = cache.get(KEY)
+    assert (entry.record, entry.read("data"), entry.file("shard").read_bytes()) == ({"n": 1}, b"bytes", b"")
+    assert capsys.readouterr().err.count("takes no entry here (Not a directory)") == 1
+    cache.prune(0)
+    assert cache.get(KEY) is None
+    with pytest.raises(NotADirectoryError):
+        Cache(tmp_path / "file/cache").put(KEY, {}, {})
+
+
+def test_extraction_ends_well_where_its_cache_cannot_be_written(tmp_path: Path):
+    """Large files are taken apart into the cache, so the run needs one all the same."""
+    program = Program(tmp_path, {"kind": "txt", "documents": "line"}, max_document_bytes=2000)
+    (program.data / "large.txt").write_text("".join(f"line number {n} is long enough to be kept\n" for n in range(200)))
+    (program.data / "small.txt").write_text("a short text that is long enough to be kept")
+    for _ in range(2):
+        done = program.run(AURA_CACHE=str(program.data / "small.txt/cache"))
+        assert done.returncode == 0, done.stderr
+        assert program.manifest()["totals"]["documents"] == 201
+    assert "2 cached" in done.stdout
+    assert "takes no entry" not in done.stderr, "it was said by the first run"

@@ -99,7 +99,7 @@ def test_a_stage_that_both_changed_stops_the_merge_and_resolve_names_it(project:
 def test_without_a_conflict_resolve_says_so(project: Project):
     done = project.run(sys.executable, "-m", "aura", "lock", "resolve", check=False)
     assert done.returncode == 1
-    assert "dvc.lock has no conflict" in done.stderr
+    assert "neither dvc.lock nor anything that stages make has a conflict" in done.stderr
 
 
 REPORT = "reports/validate/metrics.json"
@@ -139,4 +139,18 @@ def test_reports_in_conflict_are_settled_with_their_stage(project: Project, *, d
     assert (project.folder / "reports/pretrain/metrics.json").read_text() == "theirs\n"
     assert (project.folder / REPORT).read_text() == "ours\n"
     project.run("git", "add", "notes.txt")
+    project.run("git", "commit", "-qm", "merged")
+
+
+def test_reports_alone_in_conflict_are_settled(project: Project):
+    """Both sides ended with one dvc.lock, and a report differs: one was edited by hand."""
+    commit(project, with_report(project, LOCK, "validate", "base\n"))
+    project.run("git", "checkout", "-qb", "theirs")
+    commit(project, made := with_report(project, LOCK, "validate", "theirs\n"))
+    project.run("git", "checkout", "-q", "main")
+    (project.folder / REPORT).write_text("stray\n")
+    commit(project, made)
+    assert project.run("git", "merge", "-q", "theirs", check=False).returncode
+    project.run(sys.executable, "-m", "aura", "lock", "resolve")
+    assert (project.folder / REPORT).read_text() == "theirs\n"
     project.run("git", "commit", "-qm", "merged")

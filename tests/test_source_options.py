@@ -1,5 +1,7 @@
 """`aura source add` with what says how files are read: --encoding and --follow-links."""
 
+import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,10 @@ from ruamel.yaml import YAML
 
 from aura import params, sources
 from aura.errors import UserError
+from aura.ingestion import bucket
+from aura.ingestion.listing import list_files
+from aura.params import TxtSource
+from aura.sources import Reading
 from tests.conftest import REPOSITORY
 
 
@@ -23,7 +29,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_encoding_and_links_are_written_down_and_hidden_files_named(project: Path):
     found, _ = sources.add(
-        *("mine", "data/txt", None, None, []), glob=None, encoding="cp1252", links="anywhere", pin=False, only=False
+        "mine", "data/txt", None, Reading(encoding="cp1252", links="anywhere"), pin=False, only=False
     )
     assert found == "1 txt files (not read: 1 hidden, left out)"
     entry = YAML(typ="safe").load(project / "params.yaml")["extract"]["sources"]["mine"]
@@ -33,7 +39,7 @@ def test_encoding_and_links_are_written_down_and_hidden_files_named(project: Pat
 def test_an_encoding_that_is_none_changes_nothing(project: Path):
     before = (project / "params.yaml").read_bytes()
     with pytest.raises(UserError, match="an encoding that Python knows"):
-        sources.add(*("mine", "data/txt", "txt", None, []), glob=None, encoding="base64", pin=False, only=False)
+        sources.add("mine", "data/txt", "txt", Reading(encoding="base64"), pin=False, only=False)
     assert (project / "params.yaml").read_bytes() == before
     assert "mine" not in params.load().extract.sources
 
@@ -42,4 +48,48 @@ def test_a_folder_of_other_files_says_what_to_do(project: Path):
     (project / "data/other").mkdir()
     (project / "data/other/table.csv").write_bytes(b"a,b")
     with pytest.raises(UserError, match="turn tables into Parquet"):
-        sources.add(*("mine", "data/other", None, None, []), glob=None, pin=False, only=False)
+        sources.add("mine", "data/other", None, Reading(), pin=False, only=False)
+
+
+@pytest.mark.parametrize(("place", "root"), [("{}", "{}"), ("file://{}", None)])
+def test_a_pattern_of_folders_stands_for_their_files_here_and_behind_a_url(project: Path, place: str, root: str | None):
+    for name in ("2024-01/a.txt", "2024-02/deep/b.md", "2024-02/c.csv", "2023-12/d.txt", "2024-top.jsonl"):
+        path = project / "days" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a text")
+    pattern = place.format(project / "days/2024-*")
+    add = sources.add_url if root is None else partial(sources.add, pin=False)
+    add("mine", pattern, None, Reading(), only=False)
+    files = list_files(params.load().extract.sources["mine"])
+    assert [file.name for file in files] == ["2024-01/a.txt", "2024-02/deep/b.md"]
+
+
+def test_the_kind_is_that_of_the_files_a_pattern_chooses(project: Path):
+    (project / "data/txt/a.jsonl").write_text('{"text": "a text"}')
+    (project / "data/txt/b.txt").write_text("a text")
+    found, _ = sources.add("mine", "data/txt/*.jsonl", None, Reading(), pin=False, only=False)
+    assert found.startswith("1 json files")
+    (project / "data/txt").rename(project / "texts").joinpath("deep").mkdir()
+    (project / "texts/b.txt").rename(project / "texts/deep/b.txt")
+    with pytest.raises(UserError, match=re.escape('write --glob "**/b.*"')):
+        sources.add("other", "texts", "txt", Reading(glob="b.*"), pin=False, only=False)
+
+
+def test_hidden_objects_are_left_out_and_counted_unless_a_glob_names_them(project: Path):
+    folder = f"file://{project}/data/txt"
+    found, _ = sources.add_url("mine", folder, None, Reading(), only=False)
+    assert found == "1 txt objects (not read: 1 hidden, left out)"
+    sources.add_url("asked", folder, "txt", Reading(glob="**/.hid*"), only=False)
+    sources.add_url("one", f"{folder}/.hidden.txt", None, Reading(), only=False)
+    entries = params.load().extract.sources
+    read = {name: [file.name for file in list_files(entries[name]) if not file.problem] for name in ("asked", "one")}
+    assert read == {"asked": [".hidden.txt"], "one": [".hidden.txt"]}
+    with pytest.raises(UserError, match=r"it holds only files with \.txt\. \.txt: name the kind: --kind txt"):
+        sources.add_url("none", folder, "json", Reading(), only=False)
+
+
+def test_a_pin_from_elsewhere_names_nothing_outside_of_its_folder(project: Path):
+    pin = project / "data/far.pin.json"
+    bucket.write_pin(pin, f"file://{project}/data/txt", {"../../params.yaml": (1, "sha256:0")})
+    with pytest.raises(UserError, match="no path below a folder"):
+        list_files(TxtSource(kind="txt", path=str(pin)))

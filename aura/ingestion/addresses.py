@@ -14,6 +14,7 @@ import re
 import tempfile
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -83,12 +84,13 @@ class Address:
         """Place and what the listing says of each object, by its name below the folder (or its own, of an object)."""
         found = self.system.find(self.root, detail=True)
         if not found and self._is_pattern():
-            found = self._matches()
-            base = self._fixed()
+            found, base = self._matches(), self._fixed()
         elif list(found) == [self.root] and not self.url.endswith("/"):
             return {self._own_name(): (self.root, found[self.root])}
         else:
             base = self._folder()
+        if not found:
+            self._require_listing(base)
         named = ((place, place.removeprefix(base).lstrip("/"), info) for place, info in sorted(found.items()))
         places = {self._name(name): (place, info) for place, name, info in named if self._is_object(name)}
         if self.is_one(places):
@@ -96,6 +98,11 @@ class Address:
                 f"{self.url} is a folder that holds an object of its own name. Write it with a / at its end."
             )
         return places
+
+    def _require_listing(self, folder: str) -> None:
+        """Raise what listing a folder raises: a search finds nothing where a server does not answer."""
+        with suppress(FileNotFoundError):
+            self.system.ls(folder, detail=False)
 
     def place(self, name: str, names: Collection[str]) -> str:
         """Where the object `name` lies, which is one of `names` that `places` gave."""
@@ -155,14 +162,8 @@ class Address:
         return bool(name) and not name.endswith("/") and not (self._is_web() and ("?" in name or "#" in name))
 
     def _name(self, name: str) -> str:
-        """What an object is called here; raises `UserError` for a name that no file can have."""
-        if self._is_web():
-            name = posixpath.normpath(unquote(name))
-        if PurePosixPath(name).as_posix() != name or ".." in PurePosixPath(name).parts or "\0" in name:
-            raise UserError(
-                f"{self.url}: the object {name!r} has a name that no file can have. Rename it in the bucket."
-            )
-        return name
+        """What an object is called here."""
+        return posixpath.normpath(unquote(name)) if self._is_web() else name
 
     def _own_name(self) -> str:
         path = urlsplit(self.root).path if self._is_web() else self.root
@@ -213,7 +214,12 @@ def opened(url: str) -> Address:
     if url.startswith(BUCKETS):  # aiohttp would undo an object's own compression, and change its hash
         plain = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
         options = {"session_kwargs": plain}
-    system, root = url_to_fs(url, **options)
+    try:
+        system, root = url_to_fs(url, **options)
+    except (TypeError, AttributeError) as error:  # raised by a file system that its URL alone does not describe
+        raise UserError(
+            f"{url}: fsspec cannot open it by its address alone ({error}). Copy the files into a folder."
+        ) from None
     system.invalidate_cache()
     return Address(url, system, str(root).rstrip("/"))
 

@@ -13,8 +13,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 from aura import parallel
 from aura.console import track
@@ -23,6 +22,7 @@ from aura.files import read_json, write_records
 from aura.ingestion.addresses import Address, opened
 from aura.ingestion.input_files import InputFile, files_below
 from aura.ingestion.materialise import partial_folder, raw_folder
+from aura.outside_names import relative_names
 from aura.store import explained
 
 RECORD = "objects.record"  # in the folder: the pin that it was fetched for
@@ -51,14 +51,8 @@ def look(url: str, chosen: Callable[[str], bool]) -> Objects:
         found = address.places()
         if not address.is_one(found):
             found = {name: state for name, state in found.items() if chosen(name)}
-        _refuse_files_that_are_folders(url, found)
+        relative_names(found, url)
         return address.all_described(found)
-
-
-def _refuse_files_that_are_folders(url: str, names: Any) -> None:  # noqa: ANN401 - a collection of names
-    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
-    if both := sorted(folders.intersection(names)):
-        raise UserError(f"{url}: {both[0]} is an object and a folder of others, which no disk can hold. Rename one.")
 
 
 def write_pin(pin: Path, url: str, objects: Objects) -> None:
@@ -66,12 +60,15 @@ def write_pin(pin: Path, url: str, objects: Objects) -> None:
     write_records(pin, {"url": url}, "objects", ([name, *state] for name, state in objects.items()))
 
 
-def files(pin: Path, chosen: Callable[[str], bool]) -> list[InputFile]:
-    """The files that a pin names and that are `chosen` by their names, fetched now unless they are there already."""
+def files(pin: Path, chosen: Callable[[str], bool], *, hidden: bool = False) -> list[InputFile]:
+    """The files that a pin names and that are `chosen` by their names, fetched now unless they are there already.
+
+    Hidden ones are given as such and not read, unless `hidden`, or the URL names just one.
+    """
     folder = materialise(pin)
     url, objects = _read(pin)
     one = Address(url, None, url.rstrip("/")).is_one(objects)
-    return files_below(folder, lambda name: name != RECORD and (one or chosen(name)))
+    return files_below(folder, lambda name: name != RECORD and (one or chosen(name)), hidden=hidden or one)
 
 
 def materialise(pin: Path) -> Path:
@@ -101,7 +98,9 @@ def materialise(pin: Path) -> Path:
 
 def _read(path: Path) -> tuple[str, Objects]:
     values = read_json(path, made_by="aura source add NAME URL")
-    return values["url"], {name: (size, version) for name, size, version in values["objects"]}
+    objects = {name: (size, version) for name, size, version in values["objects"]}
+    relative_names(objects, str(path))
+    return values["url"], objects
 
 
 def _unpacked_sizes(folder: Path) -> dict[str, int]:

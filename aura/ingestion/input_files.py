@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import xxhash
 
 from aura.errors import UserError
-from aura.ingestion.compression import plain_name
+from aura.ingestion.compression import FORMATS, plain_name
 from aura.ingestion.regular_files import kind_of, of_the_system, open_regular
 
 SUFFIXES = {
@@ -137,9 +137,19 @@ def chosen_by(kind: str, glob: str | None) -> Callable[[str], bool]:
     return lambda name: matches(name) is not None
 
 
+def suffix_glob(kind: str) -> str:
+    """The end of a glob for the files of a kind, compressed or not."""
+    return f"{{{','.join(SUFFIXES[kind])}}}{{,{','.join(FORMATS)}}}"
+
+
 def names_hidden(glob: str | None) -> bool:
     """Whether a glob asks for hidden files itself, as in `.config/*.txt`."""
-    return glob is not None and any(part.startswith(_HIDDEN_STARTS) for part in glob.split("/"))
+    return glob is not None and is_hidden(glob)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a relative name, or a folder in it, is hidden."""
+    return any(part.startswith(_HIDDEN_STARTS) for part in name.split("/"))
 
 
 def alternatives(glob: str) -> list[str]:

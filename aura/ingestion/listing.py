@@ -32,7 +32,8 @@ def list_files(source: Source, cache: Cache | None = None) -> list[InputFile]:
     if isinstance(source, SampleSource):
         return [input_file(name, str(path)) for name, path in sample_files(Path(source.path))]
     if pins.is_pin(Path(source.path)) and bucket.url_of(Path(source.path)):
-        return bucket.files(Path(source.path), chosen_by(source.kind, source.glob))
+        chosen, hidden = chosen_by(source.kind, source.glob), names_hidden(source.glob)
+        return bucket.files(Path(source.path), chosen, hidden=hidden)
     folder = pins.folder_of(Path(source.path))
     wanted = [source.glob] if source.glob else list(SUFFIXES[source.kind])
     if not folder.exists():

@@ -3,8 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from aura.ingestion.compression import plain_name
-from aura.ingestion.input_files import HIDDEN, LINKED_FOLDER, files_below
+from aura.ingestion.compression import FORMATS, plain_name
+from aura.ingestion.input_files import HIDDEN, LINKED_FOLDER, SUFFIXES, files_below
 
 NO_SUFFIX = "no suffix"
 _SHOWN = 5  # suffixes that a message names
@@ -22,6 +22,7 @@ _ADVICE = {
     (".tar", ".tgz", ".tbz2", ".txz"): _UNPACK.format("tar -xf"),
     (".7z", ".rar"): "unpack them with: 7z x",
     (".lz4", ".br", ".lz", ".z", ".lzo"): _DECOMPRESS,
+    tuple(FORMATS): "these are compressed twice, or named so: decompress them once",
     (".html", ".htm", ".xhtml"): _CONVERT.format("trafilatura or pandoc"),
     (".pdf", ".ps", ".djvu"): _CONVERT.format("pdftotext, ps2ascii or djvutxt"),
     (".docx", ".doc", ".odt", ".rtf", ".epub", ".pptx", ".mobi"): _CONVERT.format("pandoc or libreoffice --convert-to"),
@@ -42,10 +43,13 @@ def advice(suffixes: list[str]) -> str:
     """What to do to read files with these suffixes, the commonest first; a sentence or two."""
     found: dict[str, list[str]] = {}
     for suffix in suffixes:
-        found.setdefault(_BY_SUFFIX.get(suffix, f'to read them as text: --kind txt --glob "**/*{suffix}"'), []).append(
-            suffix
-        )
+        found.setdefault(_BY_SUFFIX.get(suffix) or _to_read(suffix), []).append(suffix)
     return " ".join(f"{', '.join(which)}: {what}." for what, which in list(found.items())[:2])
+
+
+def _to_read(suffix: str) -> str:
+    kind = next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes), None)
+    return f"name the kind: --kind {kind}" if kind else f'to read them as text: --kind txt --glob "**/*{suffix}"'
 
 
 def found_instead(folder: Path) -> str:

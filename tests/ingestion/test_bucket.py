@@ -1,5 +1,9 @@
 """Sources behind a URL, against a real object store on this machine."""
 
+import ftplib
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +13,7 @@ from aura.errors import UserError
 from aura.ingestion import bucket
 from aura.ingestion.listing import list_files
 from aura.params import TxtSource
+from aura.store import explained
 from tests.bucket import Bucket, client_environment
 
 URL = "gs://texts/books"
@@ -102,8 +107,40 @@ def test_any_fsspec_url_will_do(tmp_path):
         ("gs://no-such-bucket/x", "not found"),
         ("nothing://x/y", "Protocol not known"),
         ("s3://x/y", "Install that package"),
+        ("http://127.0.0.1:1/texts/", "Cannot connect"),
+        ("ftp://127.0.0.1:1/texts", "refused"),
+        ("reference://x", "by its address alone"),
+        ("data:text/plain,x", "NotImplementedError"),
     ],
 )
 def test_what_cannot_be_had_is_one_message(url, words):
     with pytest.raises(UserError, match=words):
         bucket.look(url, txt)
+
+
+class LibrarysOwn(Exception):
+    """As paramiko, botocore and others define them: no OSError."""
+
+
+@pytest.mark.parametrize("error", [LibrarysOwn, ftplib.error_perm, zipfile.BadZipFile, tarfile.ReadError, zlib.error])
+def test_what_libraries_raise_is_one_message_and_a_mistake_of_the_program_is_not(error: type[Exception]):
+    with pytest.raises(UserError, match=r"far://x: the reason"), explained("far://x"):
+        raise error("the reason")
+    with pytest.raises(KeyError), explained("far://x"):
+        raise KeyError("a mistake")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "encrypted"])
+def test_a_damaged_archive_is_one_message(tmp_path: Path, damage: str):
+    archive = tmp_path / "texts.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.txt", "a text")
+    data = bytearray(archive.read_bytes())
+    if damage == "encrypted":
+        data[6] |= 1
+        data[data.index(b"PK\x01\x02") + 8] |= 1
+    else:
+        data[36] ^= 1
+    archive.write_bytes(data[:50] if damage == "cut" else data)
+    with pytest.raises(UserError, match=r"not a zip file|Bad CRC|encrypted"):
+        bucket.look(f"zip://::{archive}", txt)
