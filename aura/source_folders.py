@@ -22,24 +22,27 @@ from aura.ingestion.input_files import (
 from aura.ingestion.other_suffixes import found_instead, instead_of, suffix_of
 
 
-def kind_of(path: str, glob: str | None = None) -> str:
+def kind_of(path: str, glob: str | None = None, links: Links = "inside") -> str:
     """The kind of source that a folder's files (those of `glob`, if any) say it is: that of most of them."""
     if pins.source_name(Path(path)) == "sample":
         return "sample"
-    present = files_at(Path(path), bool, hidden=names_hidden(glob)) if _is_there(Path(path)) else []
-    names = [file.name for file in present if not file.problem]
+    if not _is_there(Path(path)):
+        return kind_of_names([], path, _instead(Path(path)))
+    names = [
+        file.name for file in files_at(Path(path), bool, hidden=names_hidden(glob), links=links) if not file.problem
+    ]
     meant = list(filter(chosen_by("txt", glob), names)) if glob else names
     known = any(chosen_by(kind, None)(name) for kind in SUFFIXES for name in meant)
-    return kind_of_names(meant if known else names, path, sum(file.problem == HIDDEN for file in present))
+    return kind_of_names(meant if known else names, path, "" if names else _instead(Path(path)))
 
 
-def kind_of_names(names: list[str], place: str, hidden: int = 0) -> str:
-    """The same by the names alone of the files or objects at `place`, where so many more are hidden."""
+def kind_of_names(names: list[str], place: str, instead: str = "") -> str:
+    """The same by the names alone of the files or objects at `place`; `instead` says what there is if it is known."""
     counts = {kind: sum(map(chosen_by(kind, None), names)) for kind in SUFFIXES}
     if any(counts.values()):
         return max(counts, key=lambda kind: counts[kind])
     wanted = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-    raise UserError(f"expected a folder with {wanted} files at {place}, found none: {instead_of(names, hidden)}")
+    raise UserError(f"expected a folder with {wanted} files at {place}, found none: {instead or instead_of(names)}")
 
 
 def _is_there(path: Path) -> bool:
@@ -90,8 +93,13 @@ def source_files(kind: str, folder: Path, glob: str | None, links: Links = "insi
     return files
 
 
-def _instead(folder: Path) -> str:
-    return found_instead(folder) if folder.is_dir() else f"there is no such folder. Look with: ls -la {folder}"
+def _instead(path: Path) -> str:
+    if path.is_dir():
+        return found_instead(path)
+    if path.exists():
+        return "it is neither a file nor a folder, but a FIFO, a socket or a device."
+    there = "it is a link that leads nowhere" if path.is_symlink() else "there is no such folder"
+    return f"{there}. Look with: ls -la {path}"
 
 
 def require_kind(kind: str) -> None:

@@ -52,7 +52,8 @@ def add(name: str, path: str, kind: str | None, reading: Reading, *, pin: bool, 
         raise UserError(f"--glob chooses among the files of a folder, and {path} is a file. Leave it out")
     source_folders.refuse_outputs(path)
     is_pattern = glob is not None and reading.glob is None
-    kind = kind or source_folders.kind_of(path, source_folders.matching_folders(glob) if is_pattern and glob else glob)
+    meant = source_folders.matching_folders(glob) if is_pattern and glob else glob
+    kind = kind or source_folders.kind_of(path, meant, reading.links)
     if is_pattern and glob and kind in SUFFIXES:
         glob = source_folders.with_folders(kind, Path(path), glob)
     entry = replace(reading, glob=glob).entry(kind, path)

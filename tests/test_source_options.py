@@ -1,5 +1,6 @@
 """`aura source add` with what says how files are read: --encoding and --follow-links."""
 
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -93,3 +94,35 @@ def test_a_pin_from_elsewhere_names_nothing_outside_of_its_folder(project: Path)
     bucket.write_pin(pin, f"file://{project}/data/txt", {"../../params.yaml": (1, "sha256:0")})
     with pytest.raises(UserError, match="no path below a folder"):
         list_files(TxtSource(kind="txt", path=str(pin)))
+
+
+@pytest.mark.parametrize("kind", [None, "json"])
+def test_a_snapshot_of_links_says_to_follow_them(project: Path, kind: str | None):
+    """The cache of the Hub is such a folder: each file is a link to a blob outside of it."""
+    (project / "blobs").mkdir()
+    (project / "blobs/deadbeef").write_text('{"text": "a text"}')
+    (project / "snapshots/abc").mkdir(parents=True)
+    (project / "snapshots/abc/train.jsonl").symlink_to("../../blobs/deadbeef")
+    with pytest.raises(UserError, match=r"1 links that lead out of it.*--follow-links"):
+        sources.add("mine", "snapshots/abc", kind, Reading(), pin=True, only=False)
+    found, _ = sources.add("mine", "snapshots/abc", kind, Reading(links="anywhere"), pin=False, only=False)
+    assert found == "1 json files"
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [("fifo", "a FIFO"), ("link.txt", "leads nowhere"), ("no", "no such folder")]
+)
+def test_what_is_neither_file_nor_folder_is_not_called_empty(project: Path, place: str, words: str):
+    os.mkfifo(project / "fifo")
+    (project / "link.txt").symlink_to("nowhere")
+    with pytest.raises(UserError, match=words):
+        sources.add("mine", place, None, Reading(), pin=False, only=False)
+
+
+def test_what_spark_writes_for_itself_is_left_out_and_counted(project: Path):
+    for name in ("part-0.json", "_temporary/0/part-1.json", "_delta_log/0.json", "_notes.json", "_SUCCESS"):
+        path = project / "table" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"text": "a text"}')
+    found, _ = sources.add("mine", "table", None, Reading(), pin=False, only=False)
+    assert found == "2 json files (not read: 2 hidden, left out, 1 no suffix)"

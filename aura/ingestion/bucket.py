@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import xxhash
+
 from aura import parallel
 from aura.console import track
 from aura.errors import UserError
@@ -141,7 +143,7 @@ def _fetch(name: str, *, address: Address, objects: Objects, folder: Path) -> in
     """Fetch one object, compare it with the pin, and only then put it in its place; returns its size if unpacked."""
     size, version = objects[name]
     target, place = folder / name, address.place(name, objects)
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{xxhash.xxh3_64_hexdigest(name.encode())}.part")  # a name may be as long as names can be
     target.parent.mkdir(parents=True, exist_ok=True)
     address.get(place, part)
     found = address.state_now(place, part, version)

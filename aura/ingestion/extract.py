@@ -215,10 +215,12 @@ class _Job:
 
 def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in totals["lost"].items())
+    worst = sorted(totals["lost"], key=totals["lost"].__getitem__, reverse=True)
+    remedy = next((f" {reason}: {what}." for reason in worst if (what := losses.remedy(reason))), "")
     return (
         f"No readable text in source {name} ({source.path}): {totals['files']} files, no document kept ({reasons}). "
         "Look at the files, their encoding and extract.min_chars; for JSON, name the text's key: text_keys of a "
-        "source, --text_key of the one-shot program."
+        f"source, --text_key of the one-shot program.{remedy}"
     )
 
 

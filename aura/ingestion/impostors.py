@@ -5,6 +5,14 @@ from aura.ingestion.compression import is_compressed
 HEAD_BYTES = 1024  # of a file, as it lies there, that are enough to tell
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _PAGES = (b"<!doctype html", b"<html")
+_OTHERS = {
+    b"\x1f\x8b": "gzip",
+    b"(\xb5/\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+    b"ARROW1": "Arrow",
+    b"ORC": "ORC",
+    b"Obj\x01": "Avro",
+}
 
 
 def impostor(kind: str, name: str, head: bytes) -> str:
@@ -17,4 +25,8 @@ def impostor(kind: str, name: str, head: bytes) -> str:
         return f"HTML page, not {expected}: download it again"
     if expected and start.startswith(b"<?xml"):
         return f"XML, not {expected}: download it again"
+    if expected == "Parquet" and (
+        other := next((name for magic, name in _OTHERS.items() if head.startswith(magic)), "")
+    ):
+        return f"{other}, not Parquet: rename or convert it"
     return ""

@@ -32,6 +32,7 @@ _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _BLOCK = 1 << 20  # bytes hashed at a time
 _COARSEST_CLOCK = 2_000_000_000  # ns; how far a file system's clock may lag behind, or be rounded
 _HIDDEN_STARTS = (".", "~$")  # of names: .git, .ipynb_checkpoints, ._x of macOS, ~$x of Office
+_HIDDEN_FOLDERS = {"_temporary", "_delta_log", "_spark_metadata"}  # Spark's own: unfinished output, and logs
 
 
 class InputFile(NamedTuple):
@@ -149,7 +150,7 @@ def names_hidden(glob: str | None) -> bool:
 
 def is_hidden(name: str) -> bool:
     """Whether a relative name, or a folder in it, is hidden."""
-    return any(part.startswith(_HIDDEN_STARTS) for part in name.split("/"))
+    return any(part.startswith(_HIDDEN_STARTS) or part in _HIDDEN_FOLDERS for part in name.split("/"))
 
 
 def alternatives(glob: str) -> list[str]:
@@ -203,7 +204,7 @@ def _below(folder: str, chosen: Callable[[str], bool], *, hidden: bool, links: L
         try:
             for entry in _entries(descriptor):
                 name, is_folder = prefix + entry.name, entry.is_dir(follow_symlinks=False)
-                if entry.name.startswith(_HIDDEN_STARTS) and not hidden:
+                if not hidden and (entry.name.startswith(_HIDDEN_STARTS) or entry.name in _HIDDEN_FOLDERS):
                     if is_folder or chosen(name):
                         yield _not_read(folder, name, HIDDEN)
                 elif is_folder:

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from aura.ingestion.compression import FORMATS, plain_name
-from aura.ingestion.input_files import HIDDEN, LINKED_FOLDER, SUFFIXES, files_below
+from aura.ingestion.input_files import HIDDEN, LEADS_OUT, LINKED_FOLDER, SUFFIXES, files_below
 
 NO_SUFFIX = "no suffix"
 _SHOWN = 5  # suffixes that a message names
@@ -55,8 +55,16 @@ def _to_read(suffix: str) -> str:
 def found_instead(folder: Path) -> str:
     """What a folder holds in the place of what was sought, and what to do with it; one sentence or more."""
     files = files_below(folder, bool)
-    hidden = sum(file.problem == HIDDEN for file in files)
-    return instead_of([file.name for file in files if file.problem not in (HIDDEN, LINKED_FOLDER)], hidden)
+    left = Counter(file.problem for file in files)
+    out = left[LEADS_OUT]
+    names = [file.name for file in files if file.problem not in (HIDDEN, LEADS_OUT, LINKED_FOLDER)]
+    if out and not names:
+        return (
+            f"it holds {out:,} links that lead out of it. To read what they lead to: --follow-links (links: anywhere)."
+        )
+    if left[LINKED_FOLDER] and not names:
+        return f"it holds {left[LINKED_FOLDER]:,} links to folders. Name the folders that they lead to."
+    return instead_of(names, left[HIDDEN])
 
 
 def instead_of(names: list[str], hidden: int = 0) -> str:

@@ -162,7 +162,7 @@ def _is_text(kind: pa.DataType | None) -> bool:
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
     strings = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    binaries = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    binaries = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
     return kind is not None and any(check(kind) for check in (*strings, *binaries))
 
 

@@ -144,3 +144,12 @@ def test_a_damaged_archive_is_one_message(tmp_path: Path, damage: str):
     archive.write_bytes(data[:50] if damage == "cut" else data)
     with pytest.raises(UserError, match=r"not a zip file|Bad CRC|encrypted"):
         bucket.look(f"zip://::{archive}", txt)
+
+
+def test_a_name_as_long_as_names_can_be_is_fetched(tmp_path: Path):
+    name = f"{'x' * 251}.txt"
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / name).write_text("a text")
+    pin = tmp_path / "mine.pin.json"
+    bucket.write_pin(pin, f"file://{tmp_path}/far", bucket.look(f"file://{tmp_path}/far", txt))
+    assert [file.name for file in list_files(TxtSource(kind="txt", path=str(pin)))] == [name]

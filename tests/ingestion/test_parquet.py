@@ -10,8 +10,10 @@ import pytest
 
 from aura import params
 from aura.cache import Cache
+from aura.ingestion import parquet
 from aura.ingestion.document import Lost
 from aura.ingestion.extract import extract
+from aura.ingestion.impostors import impostor
 from aura.ingestion.readers import documents
 from tests.conftest import REPOSITORY
 
@@ -164,3 +166,20 @@ def test_a_few_bytes_that_stand_for_much_text_are_given_up_in_bounded_memory():
 
 def test_an_encrypted_file_is_called_so():
     assert read(b"PARE" + bytes(100) + b"PARE") == [Lost("encrypted Parquet")]
+
+
+def test_text_in_binary_of_one_size_is_read(tmp_path):
+    texts = [f"text number {number}".encode() for number in range(3)]
+    table = pa.table({"text": pa.array(texts, pa.binary(len(texts[0])))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with (tmp_path / "a.parquet").open("rb") as stream:
+        assert list(parquet.texts(stream, ["text"])) == texts
+
+
+@pytest.mark.parametrize(
+    ("start", "name"), [(b"\x1f\x8b\x08", "gzip"), (b"ARROW1\0\0", "Arrow"), (b"PK\x03\x04", "zip"), (b"ORC", "ORC")]
+)
+def test_another_format_named_parquet_is_named_and_not_called_damaged(start: bytes, name: str):
+    assert impostor("parquet", "a.parquet", start + bytes(100)) == f"{name}, not Parquet: rename or convert it"
+    assert impostor("parquet", "a.parquet.gz", start + bytes(100)) == ""
+    assert impostor("parquet", "a.parquet", b"PAR1" + bytes(100)) == ""
