@@ -2,7 +2,7 @@
 
 All that was made before still works with the new version. In the pipeline a name goes into params.yaml, from where
 training takes it ever after. It goes into models/spm and dvc.lock, too, just as training would put it there. So the
-tokenizer is not trained again, also where it is frozen. Beside the pipeline, a tokenizer's folder becomes another one.
+tokenizer is not trained again, also where it is frozen. Beside the pipeline, the names go into a new folder.
 """
 
 import hashlib

@@ -1,4 +1,8 @@
-"""`aura gc`: removes what no commit at a branch or tag needs."""
+"""`aura gc`: removes what nothing needs that git keeps.
+
+Git keeps the commits of branches, tags, experiments, stashes, reflogs and worktrees, and of an unfinished rebase, merge
+or bisection; also what stands in an index or a worktree. `aura/kept.py` finds the outputs of all these.
+"""
 
 from typing import Annotated
 

@@ -5,6 +5,7 @@ weights they are the output weights too, and the final norm's scale gives the fa
 vectors is exported as it is with the neutral one. Logits agree within float32 rounding (tests/slow/test_llama.py).
 """
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -67,11 +68,11 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
 
 def _of_model(tokenizer_folder: Path, add_bos: bool, seq_len: int) -> dict[str, bytes]:
     """What Hugging Face's libraries read of the tokenizer, with what is true only beside this model."""
-    exported = {}
-    for name in (EXPORTED, hf_export.CONFIG):
-        files.read_json(tokenizer_folder / name, made_by="dvc repro -f train_tokenizer")
-        exported[name] = (tokenizer_folder / name).read_bytes()
-    return hf_export.for_model(exported, add_bos=add_bos, max_tokens=seq_len)
+    tokenizer, config = (
+        files.read_json(tokenizer_folder / name, made_by=f"aura export-tokenizer {shlex.quote(str(tokenizer_folder))}")
+        for name in (EXPORTED, hf_export.CONFIG)
+    )
+    return hf_export.for_model(tokenizer, config, add_bos=add_bos, max_tokens=seq_len)
 
 
 def llama_tensors(config: ModelConfig, weights_file: Path) -> Tensors:

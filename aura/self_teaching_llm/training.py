@@ -100,7 +100,7 @@ def require_devices(options: Pretrain, vocab_size: int, per_slice: int, slices: 
     """
     if vocab_size % options.tensor:
         raise UserError(
-            f"expected pretrain.tensor ({options.tensor}) to divide the vocabulary, came {vocab_size} "
+            f"expected pretrain.tensor ({options.tensor}) to divide the vocabulary, got {vocab_size} "
             "pieces. Change it, or train_tokenizer.vocab_size."
         )
     data, fsdp, _ = mesh_shape(options.fsdp, options.tensor, per_slice, slices)

@@ -63,6 +63,12 @@ def build(counts: Counts, corpus_hash: str, options: TrainTokenizer) -> Artifact
     symbols = train.symbols_of(options)
     for notice in symbols.notices:
         console.err.print(f"note: {notice}", markup=False)
+    for name in slots.learnable(options.extra_special_tokens, counts.table["text"], options.max_piece_chars):
+        console.err.print(
+            f"note: the text holds the special token {name!r}. If it is learnt as a piece, training ends with an "
+            "error. To be sure, stop now and choose a name that no text has, such as one with <| and |> around it",
+            markup=False,
+        )
     choice, model = _trained(counts, options)
     model = slots.named(model, options.extra_special_tokens)
     account = counts.account

@@ -23,7 +23,7 @@ elsewhere, pass `split_special_tokens=True`.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
@@ -46,15 +46,15 @@ def export(content: bytes) -> dict[str, bytes]:
     return exported | ({COPY: content} if _is_bpe(model) else {})
 
 
-def for_model(exported: Mapping[str, bytes], *, add_bos: bool, max_tokens: int) -> dict[str, bytes]:
+def for_model(tokenizer: dict[str, Any], config: dict[str, Any], *, add_bos: bool, max_tokens: int) -> dict[str, bytes]:
     """tokenizer.json and tokenizer_config.json of `export` as they belong beside a trained model.
 
     Arguments:
-        exported: these two files.
+        tokenizer: the JSON of the first; it gets the changes.
+        config: that of the second, as well.
         add_bos: <bos> begins each text, as it began each document that the model was trained on.
         max_tokens: the model's context, in tokens; `truncation=True` cuts there.
     """
-    tokenizer, config = (json.loads(exported[name]) for name in (EXPORTED, CONFIG))
     if add_bos:
         [bos] = [token["id"] for token in tokenizer["added_tokens"] if token["content"] == BOS]
         tokenizer["post_processor"] = _bos_first(bos)

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.errors import UserError
@@ -42,6 +44,16 @@ def named(content: bytes, names: Sequence[str]) -> bytes:
             "tokenizer that is trained again can have more: reserved_tokens in params.yaml"
         )
     return _renamed(model, dict(zip(free, names, strict=False))) if names else content
+
+
+def learnable(names: Sequence[str], segments: pa.Array | pa.ChunkedArray, longest: int) -> list[str]:
+    """Of these names, those that training may learn as a piece of at most `longest` characters from `segments`.
+
+    Training does not know the names, or a name would change the tokenizer. So it cannot be kept from such a piece, and
+    `named` refuses the name then.
+    """
+    held = [pc.any(pc.match_substring(segments, name)).as_py() for name in names]
+    return [name for name, found in zip(names, held, strict=True) if found and len(name) <= longest]
 
 
 def encoding_hash(content: bytes) -> str:

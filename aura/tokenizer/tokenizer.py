@@ -202,7 +202,9 @@ class Tokenizer:
         checked = checked_ids(ids)
         if checked and not 0 <= min(checked) <= max(checked) < self.vocab_size:
             outside = next(token for token in checked if not 0 <= token < self.vocab_size)
-            raise ValueError(f"expected ids from 0 to {self.vocab_size - 1}, came {outside}")
+            raise ValueError(
+                f"expected ids from 0 to {self.vocab_size - 1}, got {outside}. Load the tokenizer that made these ids"
+            )
         return checked
 
     def __getstate__(self) -> dict[str, Any]:

@@ -243,7 +243,7 @@ class Pod:
 def connected(place: Place) -> Gcloud:
     """gcloud for the zone of a pod; `UserError` if none is given."""
     if place.zone is None:
-        raise UserError("expected a zone, came none. Set ZONE=us-central2-b (or yours), or give --zone.")
+        raise UserError("expected a zone, got none. Set ZONE=us-central2-b (or yours), or give --zone.")
     return Gcloud(place.zone, place.project, access=place.access)
 
 

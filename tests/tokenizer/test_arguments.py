@@ -181,7 +181,7 @@ def test_ids_outside_of_the_vocabulary_are_refused_everywhere(tokenizer, token):
         lambda: tokenizer.piece(token),
         lambda: tokenizer.is_special(token),
     ):
-        with pytest.raises(ValueError, match=f"expected ids from 0 to 999, came {token}"):
+        with pytest.raises(ValueError, match=f"expected ids from 0 to 999, got {token}. Load the tokenizer"):
             call()
 
 

@@ -16,7 +16,7 @@ from aura.tokenizer import one_shot, program
 from aura.tokenizer.symbols import ROLES
 from aura.tokenizer.tokenizer import Tokenizer
 from stages.train_tokenizer import train_tokenizer_enhanced
-from tests.conftest import Project, new_project, stdlib_texts
+from tests.conftest import REPOSITORY, Project, new_project, stdlib_texts
 
 FILES = [
     *("golden.json", "spiece.model", "spiece.vocab", "spiece_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -320,21 +320,6 @@ def test_the_function_refuses_an_unknown_option(tmp_path: Path):
         train_tokenizer_enhanced("data/books", tmp_path, vocabsize=600)
 
 
-def test_an_encoding_is_for_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The option reaches the source of every folder; without folders, and for what is none, it is refused."""
-    asked: list[one_shot.Request] = []
-    monkeypatch.setattr(one_shot, "run", asked.append)
-    arguments = ["--encoding", "cp1252", "--output", str(tmp_path)]
-    program.app([*arguments, "--txt_dirs", "a", "--json_dirs", "b"], standalone_mode=False)
-    train_tokenizer_enhanced("a", tmp_path, encoding="cp1252")
-    encodings = [[source.encoding for source in request.sources.values()] for request in asked]
-    assert encodings == [["cp1252", "cp1252"], ["cp1252"]]
-    with pytest.raises(UserError, match="--encoding is for the folders"):
-        program.app(arguments, standalone_mode=False)
-    with pytest.raises(UserError, match="--encoding: an encoding that Python knows"):
-        program.sources_of(["a"], [], "file", encoding="base64")
-
-
 def test_files_are_chosen_among_those_that_are_read(tmp_path: Path):
     data = tmp_path / "data"
     for name in (".git/x.txt", "._a.txt", *(f"{number}.txt" for number in range(3))):
@@ -350,3 +335,23 @@ def test_files_are_chosen_among_those_that_are_read(tmp_path: Path):
     odd = TxtSource(kind="txt", path=str(data / "corpus.text"))
     Path(odd.path).write_text("text")
     assert one_shot._as_folder(odd, 1, tmp_path / "links") is odd
+
+
+def test_how_files_are_read_reaches_the_source_of_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[one_shot.Request] = []
+    monkeypatch.setattr(one_shot, "run", asked.append)
+    monkeypatch.chdir(REPOSITORY)
+    options = ["--encoding", "cp1252", "--follow_links", "--nested", "--output", str(tmp_path)]
+    program.app([*options, "--txt_dirs", "a", "--json_dirs", "b"], standalone_mode=False)
+    reading = {"encoding": "cp1252", "follow_links": True, "nested": True}
+    train_tokenizer_enhanced("a", tmp_path, **reading)
+    train_tokenizer_enhanced("b.json", tmp_path, **reading)
+    for sources in (asked[0].sources, asked[1].sources | asked[2].sources):
+        assert sorted(sources) == ["json1", "txt1"]
+        assert all((source.encoding, source.links) == ("cp1252", "anywhere") for source in sources.values())
+        assert sources["json1"].nested
+    for option in ("--encoding", "--follow_links", "--nested"):
+        with pytest.raises(UserError, match=f"{option} is for the folders"):
+            program.app([option, *["cp1252"] * (option == "--encoding")], standalone_mode=False)
+    with pytest.raises(UserError, match="a: encoding: expected an encoding that Python knows"):
+        program.sources_of(["a"], [], program.Reading(encoding="base64"))

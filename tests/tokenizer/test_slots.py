@@ -138,6 +138,20 @@ def test_a_name_that_is_a_piece_already_is_refused(made):
             slots.named(made[True].model, [taken])
 
 
+def test_a_name_that_training_may_learn_is_told_before_it(made, documents, options, capsys, monkeypatch):
+    pieces = [line.partition("\t")[0] for line in made[False].vocabulary.split("\n")[400:]]
+    learnt = next(piece for piece in pieces if len(piece) > 1 and piece.isalpha())
+    monkeypatch.setattr(artifact, "_trained", lambda *_: pytest.fail("training began"))
+    names = [*NAMES, learnt, "averyverylongword"]
+    with pytest.raises(pytest.fail.Exception):
+        artifact.build_from_texts(
+            [*documents[:20], "averyverylongword"], options(extra_special_tokens=names, max_piece_chars=16)
+        )
+    told = capsys.readouterr().err
+    assert f"the text holds the special token {learnt!r}" in told
+    assert told.count("the text holds the special token") == 1
+
+
 def test_names_need_slots_and_are_no_user_symbols():
     with pytest.raises(UserError, match=r"at most 1 extra_special_tokens.* got 2\. Raise reserved_tokens to 2"):
         symbols(special_tokens=True, reserved_tokens=1, user_symbols=[], extra_special_tokens=["<a>", "<b>"])
