@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from aura import parallel
 from aura.errors import UserError
+from aura.ingestion.compression import GZIP
 from aura.store import prepare_gcsfs
 
 CONNECTIONS = 8
@@ -32,7 +33,6 @@ _SECRET = re.compile(
     r"(^|[-_])(sig|signature|secret|password|passwd|pwd|credentials?|auth|\w*token|(aws)?(api|access)?key(id)?)$",
     re.IGNORECASE,
 )
-_GZIP = b"\x1f\x8b"
 
 
 def is_url(path: str) -> bool:
@@ -141,7 +141,7 @@ class Address:
     def is_encoded(self, place: str, file: Path) -> bool:
         """Whether what was fetched is gzip around the object's content (Content-Encoding), and not the content."""
         with file.open("rb") as content:
-            starts_so = content.read(2) == _GZIP
+            starts_so = content.read(len(GZIP)) == GZIP
         return starts_so and self._is_bucket() and self.system.info(place).get("contentEncoding") == "gzip"
 
     def _version(self, info: dict[str, Any]) -> tuple[int, str] | None:
