@@ -122,4 +122,4 @@ def _read(file: InputFile, recipe: Recipe, account: FileAccount) -> Iterable[Ite
     plain = source.kind == "txt" and source.documents == "file" and not source.encoding
     if plain and (whole := whole_file(data, limit)):
         return [whole]  # as `documents` would, in a tenth of the time: most corpora are such files
-    return documents(source, file.name, io.BytesIO(data), limit)
+    return documents(source, io.BytesIO(data), limit)

@@ -73,7 +73,7 @@ def _raw_documents(file: InputFile, source: Source) -> Iterator[bytes | Lost]:
     except (Damaged, OSError) as error:
         yield Lost(str(error))
         return
-    yield from documents(source, file.name, io.BytesIO(data), max(len(data), 1))  # held whole, so nothing is cut
+    yield from documents(source, io.BytesIO(data), max(len(data), 1))  # held whole, so nothing is cut
 
 
 def _load(source: Source, lexicon: Path) -> list[Item]:
