@@ -6,7 +6,7 @@ import json
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aura import params
@@ -137,6 +137,7 @@ def test_paragraphs_are_the_same_wherever_blocks_end(paragraphs, data):
     st.text(max_size=60),
     st.integers(1, 9),
 )  # fmt: skip
+@example("utf-16", "\0", 1)  # with its mark, it begins as UTF-32 does
 def test_a_named_encoding_gives_what_python_gives_in_blocks_of_any_size(codec, text, block):
     raw = text.encode(codec, "ignore")
     stream = encodings.Decoded(io.BytesIO(raw), codec)
