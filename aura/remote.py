@@ -27,6 +27,7 @@ prepare_gcsfs()
 import aiohttp  # noqa: E402 - gcsfs reads a variable when it is imported, by whomever
 from dvc.config import ConfigError, NoRemoteError, RemoteConfigError  # noqa: E402
 from dvc.exceptions import NotDvcRepoError  # noqa: E402
+from dvc.fs import get_cloud_fs  # noqa: E402
 from dvc.repo import Repo  # noqa: E402
 from dvc_objects.fs import generic  # noqa: E402
 from dvc_objects.fs.base import FileSystem  # noqa: E402
@@ -35,6 +36,10 @@ from dvc_objects.fs.local import localfs  # noqa: E402
 NAME = "store"  # what `aura remote set` calls the remote
 ABSENT = "is not in the bucket"
 _LIBRARIES = ("gcsfs", "dvc", "dvc_data", "dvc_objects", "google.auth", "asyncio")
+
+
+class AccessRefused(UserError):
+    """The bucket wants to know who asks, or does not let the one who asks."""
 
 
 class TransferError(Exception):
@@ -78,7 +83,19 @@ class Store:
             raise UserError("no remote is set. Set one: aura remote set gs://BUCKET/PREFIX") from None
         except (RemoteConfigError, ConfigError) as error:
             raise UserError(f".dvc/config: {error}") from None
-        self.fs, self.root = remote.fs, remote.path.rstrip("/")
+        self._set(remote.fs, remote.path)
+
+    @classmethod
+    def at(cls, url: str, *, anonymous: bool) -> "Store":
+        """What lies at a URL or in a folder, by nobody's configuration; `anonymous` sends no credentials."""
+        is_bucket = url.startswith("gs://")
+        kind, options, path = get_cloud_fs({}, url=url, **({"allow_anonymous_login": anonymous} if is_bucket else {}))
+        store = cls.__new__(cls)
+        store._set(kind(**options), path)
+        return store
+
+    def _set(self, system: FileSystem, path: str) -> None:
+        self.fs, self.root = system, path.rstrip("/")
         self.url: str = self.fs.unstrip_protocol(self.root)
 
     def held(self, names: Iterable[str] | None = None, below: str = "") -> dict[str, str]:
@@ -149,12 +166,12 @@ class Store:
         code, text = getattr(error, "code", None), str(error)
         bucket = f"gs://{self.root.partition('/')[0]}"
         if code == 401 or type(error).__name__ in ("DefaultCredentialsError", "RefreshError"):
-            return UserError(
+            return AccessRefused(
                 f"{bucket} does not know you (401). Log in: gcloud auth application-default login; or name a service "
                 "account's key: dvc remote modify --local store credentialpath KEY.json"
             )
         if code == 403 or text.startswith("Forbidden"):
-            return UserError(
+            return AccessRefused(
                 f"{bucket} does not let you do this (403). Ask its owner for the role roles/storage.objectUser on it"
             )
         if code == 404 or (isinstance(error, FileNotFoundError) and self.fs.protocol == "gs"):

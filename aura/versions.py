@@ -17,16 +17,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from aura import files
 from aura.delivery import CHECKED, Item, download
 from aura.errors import UserError
+from aura.foreign_repository import ForeignRepository, Release, bounded_yaml
 from aura.git import GitFailed, git, without_password
-from aura.remote import Store, open_repo
+from aura.remote import AccessRefused, Store, open_repo
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.transfer import expand
 
@@ -36,6 +34,7 @@ _NUMBER, _WORD = r"(?:0|[1-9]\d*)", r"(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)"
 _VERSION = re.compile(
     rf"v({_NUMBER})\.({_NUMBER})\.({_NUMBER})(?:-({_WORD}(?:\.{_WORD})*))?(?:\+[0-9A-Za-z.-]+)?", re.ASCII
 )
+FORMAT = 2  # of the record of what was fetched
 VARIABLE = "AURA_VERSIONS"  # environment variable: the folder of what was fetched
 
 
@@ -71,7 +70,11 @@ def load_tokenizer(version: str, repo: str = ".") -> Tokenizer:
     Raises:
         UserError: there is no such version, or its files cannot be fetched whole; it says what to do.
     """
-    return Tokenizer.load(fetched(tag_of(version), repo)["spiece.model"])
+    tag = tag_of(version)
+    found = fetched(tag, repo)
+    if "spiece.model" not in found:
+        raise UserError(f"{tag} holds no spiece.model, so it is no tokenizer. It holds: {', '.join(found)[:500]}")
+    return Tokenizer.load(found["spiece.model"])
 
 
 def fetch(version: str, repo: str, output: Path | None) -> Path:
@@ -101,13 +104,17 @@ def fetched(tag: str, repo: str) -> dict[str, Path]:
     source = str(Path(repo).resolve()) if is_here else repo
     record = folder / "versions" / hashlib.sha256(source.encode()).hexdigest()[:32] / f"{tag}.json"
     if record.exists() and not is_here:
-        items = [Item(**entry) for entry in files.read_json(record, made_by="aura fetch")]
-        if all(_is_whole(folder / item.name, item) for item in items):
-            return _by_name(folder, items)
-    with _project_at(tag, source, is_here=is_here) as project:
-        items = _download(project, tag, folder)
-    files.write_json(record, [vars(item) for item in items])
-    return _by_name(folder, items)
+        known = files.read_json(record, made_by="aura fetch")
+        if known.get("format") == FORMAT:
+            items = [Item(**entry) for entry in known["files"]]
+            if all(_is_whole(folder / item.name, item) for item in items):
+                return _with_sha256(_by_name(folder, items), known["sha256"], tag)
+    with _cloned(tag, source, is_here=is_here) as clone:
+        items = _download(clone, tag, source, folder)
+        sha256 = card_of(tag, clone).get("sha256", {})
+    found = _with_sha256(_by_name(folder, items), sha256, tag)
+    files.write_json(record, {"format": FORMAT, "files": [vars(item) for item in items], "sha256": sha256})
+    return found
 
 
 def listed(repo: str, name: str = NAME) -> list[Version]:
@@ -122,10 +129,7 @@ def listed(repo: str, name: str = NAME) -> list[Version]:
 def card_of(tag: str, folder: Path | None = None) -> dict[str, Any]:
     """The model card in a tag's message; empty where `aura publish` did not write one."""
     message = git("for-each-ref", "--format=%(contents:body)", f"refs/tags/{tag}", folder=folder)
-    try:
-        card = YAML(typ="safe").load(message)
-    except YAMLError:
-        return {}
+    card = bounded_yaml(message)
     return card if isinstance(card, dict) else {}
 
 
@@ -165,9 +169,8 @@ def _precedence(version: str) -> tuple[Any, ...]:
 
 
 @contextmanager
-def _project_at(tag: str, source: str, *, is_here: bool) -> Iterator[Repo]:
-    """The DVC project as of a tag, in a clone that lasts as long as it is used."""
-    config = _remote_config(Path(source)) if is_here else None
+def _cloned(tag: str, source: str, *, is_here: bool) -> Iterator[Path]:
+    """A bare clone of the repository as of a tag, which lasts as long as it is used."""
     with tempfile.TemporaryDirectory() as clone:
         try:
             _clone(tag, source, clone, is_here=is_here)
@@ -176,18 +179,12 @@ def _project_at(tag: str, source: str, *, is_here: bool) -> Iterator[Repo]:
                 raise UserError(f"cannot read {without_password(source)}: {error}") from None
             there = ", ".join(entry.version for entry in listed(source, tag.partition("@")[0])) or "none"
             raise UserError(f"{without_password(source)} has no version {tag}. There are: {there}") from None
-        if not Path(clone, ".dvc").is_dir():
-            raise UserError(
-                f"{tag} of {without_password(source)}: expected a DVC project in the root of the repository, got none "
-                "there. A project in a subfolder cannot be fetched from; use: dvc get"
-            )
-        with open_repo(Path(clone), config) as repo:
-            yield repo
+        yield Path(clone)
 
 
 def _clone(tag: str, source: str, target: str, *, is_here: bool) -> None:
     address = f"file://{source}" if is_here else source
-    clone = ("clone", "--quiet", "--depth", "1", "--branch", tag, "--", address, target)
+    clone = ("clone", "--quiet", "--bare", "--depth", "1", "--branch", tag, "--", address, target)
     try:
         git(*clone)
     except GitFailed:
@@ -197,27 +194,42 @@ def _clone(tag: str, source: str, target: str, *, is_here: bool) -> None:
         git(*clone)
 
 
-def _remote_config(folder: Path) -> dict[str, Any]:
-    """The remote of a project on this machine, with what .dvc/config.local adds: a clone would not have it."""
-    with open_repo(folder) as repo:
-        name = repo.config["core"].get("remote")
-        return {"core": {"remote": name}, "remote": {name: repo.config["remote"][name]}} if name else {}
-
-
-def _download(project: Repo, tag: str, folder: Path) -> list[Item]:
+def _download(clone: Path, tag: str, source: str, folder: Path) -> list[Item]:
     """Bring the objects of an artifact to `folder`, and return its files, labelled with their names."""
-    name = tag.partition("@")[0]
-    try:
-        path = project.artifacts.get_path(name)
-        out = project.find_outs_by_path(str(Path(project.root_dir, path)))[0]
-    except DvcException as error:
-        raise UserError(f"{tag} names a commit without the artifact {name}: {error}") from None
-    listing = [(out.hash_info.value, path)]
-    items = expand(Store(project), folder, listing)
+    repository = ForeignRepository(clone, without_password(source), tag)
+    release = repository.release(tag.partition("@")[0])
+    if Path(source) in (Path.cwd(), *Path.cwd().parents):  # our own project, with what .dvc/config.local adds
+        with open_repo(Path(source)) as repo:
+            items = _brought(Store(repo), folder, release)
+    else:
+        try:
+            items = _brought(Store.at(release.url, anonymous=True), folder, release)
+        except AccessRefused:
+            items = _brought(Store.at(release.url, anonymous=False), folder, release)
+    if not items:
+        raise UserError(f"{tag} of {without_password(source)}: expected a folder at {release.path}, got a single file")
+    return items
+
+
+def _brought(store: Store, folder: Path, release: Release) -> list[Item]:
+    items = expand(store, folder, [(release.hash, release.path)])
     for item in items:
         _is_whole(folder / item.name, item)  # damage in the cache is removed, and then fetched again
-    download(Store(project), folder, items)
-    return [Item(item.name, item.md5, item.label.removeprefix(f"{path}/")) for item in items if item.label != path]
+    download(store, folder, items)
+    prefix = f"{release.path}/"
+    return [Item(item.name, item.md5, item.label.removeprefix(prefix)) for item in items if item.label != release.path]
+
+
+def _with_sha256(found: dict[str, Path], expected: object, tag: str) -> dict[str, Path]:
+    """The files, if they have the SHA-256 of the model card: MD5, by which DVC knows objects, can be forged."""
+    for name, digest in expected.items() if isinstance(expected, dict) else ():
+        got = files.sha256_file(found[name]) if name in found else "no such file"
+        if got != digest:
+            raise UserError(
+                f"{tag}: expected {name} with the SHA-256 {str(digest)[:64]} of its model card, got {got}. "
+                "Somebody changed the version or its bytes: ask who published it"
+            )
+    return found
 
 
 def _is_whole(path: Path, item: Item) -> bool:

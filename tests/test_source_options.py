@@ -22,9 +22,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_encoding_and_links_are_written_down_and_hidden_files_named(project: Path):
-    found, _ = sources.add(
-        *("mine", "data/txt", None, None, []), glob=None, encoding="cp1252", links="anywhere", pin=False, only=False
-    )
+    reading = sources.Reading(encoding="cp1252", links="anywhere")
+    found, _ = sources.add("mine", "data/txt", None, reading, pin=False, only=False)
     assert found == "1 txt files (not read: 1 hidden, left out)"
     entry = YAML(typ="safe").load(project / "params.yaml")["extract"]["sources"]["mine"]
     assert entry == {"kind": "txt", "path": "data/txt", "encoding": "cp1252", "links": "anywhere"}
@@ -33,7 +32,7 @@ def test_encoding_and_links_are_written_down_and_hidden_files_named(project: Pat
 def test_an_encoding_that_is_none_changes_nothing(project: Path):
     before = (project / "params.yaml").read_bytes()
     with pytest.raises(UserError, match="an encoding that Python knows"):
-        sources.add(*("mine", "data/txt", "txt", None, []), glob=None, encoding="base64", pin=False, only=False)
+        sources.add("mine", "data/txt", "txt", sources.Reading(encoding="base64"), pin=False, only=False)
     assert (project / "params.yaml").read_bytes() == before
     assert "mine" not in params.load().extract.sources
 
@@ -42,4 +41,4 @@ def test_a_folder_of_other_files_says_what_to_do(project: Path):
     (project / "data/other").mkdir()
     (project / "data/other/table.csv").write_bytes(b"a,b")
     with pytest.raises(UserError, match="turn tables into Parquet"):
-        sources.add(*("mine", "data/other", None, None, []), glob=None, pin=False, only=False)
+        sources.add("mine", "data/other", None, sources.Reading(), pin=False, only=False)

@@ -14,7 +14,7 @@ _MARKS = tuple(MARKS)
 _BREAK = rb"(?:\r\n?|[\n\x0b\x0c\x1c-\x1f]|\xc2\x85|\xe2\x80[\xa8\xa9])"
 _SPACE = rb"(?:[ \t]|\xc2\xa0|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xaf]|\xe2\x81\x9f|\xe3\x80\x80)"
 _FIRST = rb"(?=[\n\r\x0b\x0c\x1c-\x1f\xc2\xe2])"  # what a break begins with: most of a text is passed over quickly
-_LINE_END = re.compile(_FIRST + _BREAK)
+_LINE_END = re.compile(rb"\r\n?|\n")
 _BLANK_LINES = re.compile(_FIRST + _BREAK + _SPACE + rb"*+(?:" + _BREAK + _SPACE + rb"*+)++")
 _WHITE = re.compile(rb"(?:" + _BREAK + rb"|" + _SPACE + rb")*+")
 _UNDECIDED = 3  # bytes before the end of a block that may be the start of a break or space, or of its second half
@@ -109,8 +109,11 @@ def split_lines(data: bytes) -> list[bytes]:
 
 
 def _split_text_lines(data: bytes) -> list[bytes]:
-    """Lines of text, which end with any line break of Unicode; the last is the one that has not ended yet."""
-    return _LINE_END.split(data)
+    r"""Lines of text, which end at `\n`, `\r\n` or, as in files of old systems, `\r`; the last has not ended yet.
+
+    The other line breaks of Unicode stand inside of a line, as everywhere where data is read by lines.
+    """
+    return _LINE_END.split(data) if b"\r" in data else data.split(b"\n")
 
 
 def _split_paragraphs(data: bytes) -> list[bytes]:

@@ -146,12 +146,12 @@ def test_a_second_run_in_one_folder_is_told_as_that(tmp_path: Path):
     options = tiny(checkpoint_folder=str(tmp_path), checkpoint_every=1)
     one, two = Checkpoints(options, "tokens"), Checkpoints(options, "tokens")
     state = {"step": jax.numpy.zeros(())}
-    one.save(1, state, {}, None)
+    one.save(Row(1, 2.0, 1.0, 0.1), state)
     one.close()
-    two.save(2, state, {}, None)
+    two.save(Row(2, 2.0, 1.0, 0.1), state)
     two.close()
     with pytest.raises(UserError, match=r"Another run writes to this folder.*pretrain\.checkpoint_folder") as raised:
-        Checkpoints(options, "tokens").save(2, state, {}, None)
+        Checkpoints(options, "tokens").save(Row(2, 2.0, 1.0, 0.1), state)
     assert "Make room" not in str(raised.value)
 
 
@@ -166,7 +166,7 @@ def test_a_failed_save_says_what_helps(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(saves, "_open", fail)
     with pytest.raises(UserError, match=told):
-        saves.save(1, {"step": jax.numpy.zeros(())}, {}, None)
+        saves.save(Row(1, 2.0, 1.0, 0.1), {"step": jax.numpy.zeros(())})
 
 
 def test_a_short_run_saves_nothing(made: MiniTokens, tmp_path: Path):
