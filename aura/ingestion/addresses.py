@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from aura import parallel
 from aura.errors import UserError
 from aura.ingestion.compression import GZIP
-from aura.store import prepare_gcsfs
+from aura.store import prepare_gcsfs, without_secrets
 
 CONNECTIONS = 8
 BUCKETS = ("gs://", "gcs://")
@@ -42,7 +42,7 @@ def is_url(path: str) -> bool:
 
 def shown(url: str) -> str:
     """A URL as it may be printed: without user, password and query."""
-    return re.sub(r"\?[^\s:'\"]*", "", re.sub(r"://[^/\s]*@", "://", url)) if _holds_secret(url) else url
+    return without_secrets(url) if _holds_secret(url) else url
 
 
 def require_no_secret(url: str) -> None:

@@ -253,6 +253,8 @@ def test_one_object_and_a_pattern_of_a_bucket(store: Bucket, tmp_path: Path):
         "s3://AKIA:hunter2@bucket/texts",
         "ftp://me:hunter2@example.org/texts",
         "zip://*.txt::https://me:hunter2@example.org/texts.zip",
+        "https://me:a@hunter2@example.org/texts",
+        "simplecache::https://example.org/a.txt?sig=a:hunter2&x=hunter2",
     ],
 )
 def test_a_secret_in_an_address_is_neither_written_nor_shown(url: str):
