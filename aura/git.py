@@ -1,11 +1,11 @@
 """git, run as a program: it knows the user's credentials and settings, which no library does."""
 
 import os
-import re
 import subprocess
 from pathlib import Path
 
 from aura.errors import UserError
+from aura.store import without_secrets
 
 
 class GitFailed(UserError):
@@ -46,13 +46,8 @@ def git(
     )
     if done.returncode:
         said = done.stderr.strip() or f"git {arguments[0]} ended with {done.returncode}"
-        raise GitFailed(without_password(said))
+        raise GitFailed(without_secrets(said))
     return done.stdout.removesuffix("\n")
-
-
-def without_password(text: str) -> str:
-    """`text` with the user and password of every address in it left out."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def has_remote(name: str = "origin") -> bool:

@@ -230,8 +230,12 @@ def _libraries_own() -> tuple[type[Exception], ...]:
 
 
 def without_secrets(text: str) -> str:
-    """`text` with user, password and query left out of every address: a redirect's holds a signature."""
-    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", re.sub(r"://[^/@\s]+@", "://", text))
+    """`text` with user, password and query left out of every address: a redirect's holds a signature.
+
+    A password may hold an @, and a query ends where another address is chained to it (`zip://a::https://…`).
+    """
+    without_users = re.sub(r"://[^/\s'\"]*@", "://", text)
+    return re.sub(r"(://[^\s?'\"]*)\?(?:(?!::)[^\s'\"])*", r"\1", without_users)
 
 
 def prepare_gcsfs() -> None:

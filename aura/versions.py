@@ -23,8 +23,9 @@ from aura import files
 from aura.delivery import CHECKED, Item, download
 from aura.errors import UserError
 from aura.foreign_repository import ForeignRepository, Release, bounded_yaml
-from aura.git import GitFailed, git, without_password
+from aura.git import GitFailed, git
 from aura.remote import AccessRefused, Store, open_repo
+from aura.store import without_secrets
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.transfer import expand
 
@@ -176,9 +177,9 @@ def _cloned(tag: str, source: str, *, is_here: bool) -> Iterator[Path]:
             _clone(tag, source, clone, is_here=is_here)
         except GitFailed as error:
             if "not found in upstream" not in str(error):
-                raise UserError(f"cannot read {without_password(source)}: {error}") from None
+                raise UserError(f"cannot read {without_secrets(source)}: {error}") from None
             there = ", ".join(entry.version for entry in listed(source, tag.partition("@")[0])) or "none"
-            raise UserError(f"{without_password(source)} has no version {tag}. There are: {there}") from None
+            raise UserError(f"{without_secrets(source)} has no version {tag}. There are: {there}") from None
         yield Path(clone)
 
 
@@ -196,7 +197,7 @@ def _clone(tag: str, source: str, target: str, *, is_here: bool) -> None:
 
 def _download(clone: Path, tag: str, source: str, folder: Path) -> list[Item]:
     """Bring the objects of an artifact to `folder`, and return its files, labelled with their names."""
-    repository = ForeignRepository(clone, without_password(source), tag)
+    repository = ForeignRepository(clone, without_secrets(source), tag)
     release = repository.release(tag.partition("@")[0])
     if Path(source) in (Path.cwd(), *Path.cwd().parents):  # our own project, with what .dvc/config.local adds
         with open_repo(Path(source)) as repo:
@@ -207,7 +208,7 @@ def _download(clone: Path, tag: str, source: str, folder: Path) -> list[Item]:
         except AccessRefused:
             items = _brought(Store.at(release.url, anonymous=False), folder, release)
     if not items:
-        raise UserError(f"{tag} of {without_password(source)}: expected a folder at {release.path}, got a single file")
+        raise UserError(f"{tag} of {without_secrets(source)}: expected a folder at {release.path}, got a single file")
     return items
 
 

@@ -86,10 +86,13 @@ def add_source(
         found, taken_out = _add_files(name, path, kind, reading, pin=pin, only=only)
     removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
-    if kind not in ("dataset", "sample") and not (pin or is_url(path)):
+    entered = params.load().extract.sources[name]
+    if entered.kind not in ("dataset", "sample") and not pins.is_pin(Path(entered.path)):
         console.out.print(
-            f"experiments aside (dvc exp run --temp or --queue) get only what is tracked: dvc add {path}; or use --pin",
+            "experiments aside (dvc exp run --temp or --queue) get only what is tracked: "
+            f"dvc add {entered.path}; or use --pin",
             markup=False,
+            soft_wrap=True,
         )
     if "sample" in taken_out:
         console.out.print("the sample comes back with: aura source add sample data/sample.pin.json", markup=False)

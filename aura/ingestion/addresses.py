@@ -23,7 +23,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from aura import parallel
 from aura.errors import UserError
-from aura.store import prepare_gcsfs
+from aura.ingestion.compression import GZIP
+from aura.store import prepare_gcsfs, without_secrets
 
 CONNECTIONS = 8
 BUCKETS = ("gs://", "gcs://")
@@ -33,7 +34,6 @@ _SECRET = re.compile(
     r"(^|[-_])(sig|signature|secret|password|passwd|pwd|credentials?|auth|\w*token|(aws)?(api|access)?key(id)?)$",
     re.IGNORECASE,
 )
-_GZIP = b"\x1f\x8b"
 
 
 def is_url(path: str) -> bool:
@@ -43,7 +43,7 @@ def is_url(path: str) -> bool:
 
 def shown(url: str) -> str:
     """A URL as it may be printed: without user, password and query."""
-    return re.sub(r"\?[^\s:'\"]*", "", re.sub(r"://[^/\s]*@", "://", url)) if _holds_secret(url) else url
+    return without_secrets(url) if _holds_secret(url) else url
 
 
 def require_no_secret(url: str) -> None:
@@ -148,7 +148,7 @@ class Address:
     def is_encoded(self, place: str, file: Path) -> bool:
         """Whether what was fetched is gzip around the object's content (Content-Encoding), and not the content."""
         with file.open("rb") as content:
-            starts_so = content.read(2) == _GZIP
+            starts_so = content.read(len(GZIP)) == GZIP
         return starts_so and self._is_bucket() and self.system.info(place).get("contentEncoding") == "gzip"
 
     def _version(self, info: dict[str, Any]) -> tuple[int, str] | None:

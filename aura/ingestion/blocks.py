@@ -182,9 +182,9 @@ def _items(file: InputFile, account: FileAccount, source: Source, limit: int) ->
             with tempfile.TemporaryFile() as whole:  # Parquet is read from its end
                 shutil.copyfileobj(stream, whole)
                 whole.seek(0)
-                yield from documents(source, file.name, whole, limit)
+                yield from documents(source, whole, limit)
         else:
-            yield from documents(source, file.name, stream, limit)
+            yield from documents(source, stream, limit)
 
 
 def _portions(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

@@ -8,7 +8,6 @@ An object that its bucket hands out decompressed (Content-Encoding: gzip) is ver
 its content.
 """
 
-import gzip
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from aura.console import track
 from aura.errors import UserError
 from aura.files import read_json, write_records
 from aura.ingestion.addresses import Address, opened
+from aura.ingestion.compression import GZIP, Damaged, blocks
 from aura.ingestion.input_files import InputFile, files_below
 from aura.ingestion.materialise import partial_folder, raw_folder
 from aura.outside_names import relative_names
@@ -153,21 +153,30 @@ def _fetch(name: str, *, address: Address, objects: Objects, folder: Path) -> in
             f"{place} is not what was pinned: expected {size} bytes ({version}), got {found[0]} ({found[1]}). "
             "If it was changed on purpose, take the change in with: aura source scan NAME"
         )
-    unpacked = _unpack(part, name) if address.is_encoded(place, part) else None
+    unpacked = _unpack(part, name, place) if address.is_encoded(place, part) else None
     part.rename(target)
     return unpacked
 
 
-def _unpack(part: Path, name: str) -> int | None:
+def _unpack(part: Path, name: str, place: str) -> int | None:
     """Put an object's content in the place of its stored bytes, if the name does not say that these are its content.
 
-    A file that was compressed before it was uploaded (`posts.jsonl.gz`) often has the header, too, by mistake.
+    A file that was compressed before it was uploaded (`posts.jsonl.gz`) often has the header, too, by mistake. Raises
+    `UserError` if the stored bytes are damaged, or a decompression bomb.
     """
     plain = part.with_name(f"{part.name}.plain")
-    with gzip.open(part) as packed, plain.open("wb") as content:
-        shutil.copyfileobj(packed, content)
+    try:
+        with plain.open("wb") as content:
+            content.writelines(blocks(".gz", part))
+    except Damaged as error:
+        plain.unlink()
+        part.unlink()
+        raise UserError(
+            f"{place} is stored with Content-Encoding: gzip, and cannot be decompressed: {error}. Store it again, then "
+            "run: aura source scan NAME; or leave it out of the source with a glob"
+        ) from None
     with plain.open("rb") as content:
-        is_packed_still = content.read(2) == b"\x1f\x8b"
+        is_packed_still = content.read(len(GZIP)) == GZIP
     if name.lower().endswith(".gz") and not is_packed_still:
         plain.unlink()
         return None

@@ -59,7 +59,8 @@ FORMATS: dict[str, tuple[str, Callable[[BinaryIO], io.BufferedIOBase]]] = {
     ".zst": ("zstd", _zstd),
     ".zstd": ("zstd", _zstd),
 }
-_MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz", zstd_frames.MAGIC: ".zst"}
+GZIP = b"\x1f\x8b"  # how it begins
+_MAGIC = {GZIP: ".gz", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz", zstd_frames.MAGIC: ".zst"}
 _MAGIC_OF = {FORMATS[suffix][0]: magic for magic, suffix in _MAGIC.items()}
 
 _SUFFIXES = tuple(FORMATS)
@@ -86,13 +87,18 @@ def decompressed(name: str, data: bytes) -> bytes:
     return content.getvalue()
 
 
+def blocks(name: str, path: Path) -> Iterator[bytes]:
+    """What a compressed file of any size holds, block by block; raises as `decompressed`, perhaps at the last one."""
+    with open(open_regular(path), "rb") as file:  # noqa: PTH123 - a descriptor
+        yield from _blocks(name, file, path.stat().st_size)
+
+
 def checked_size(name: str, path: Path) -> int:
     """Bytes that a file of any size holds, decompressed once to the end for its checksum; raises as `decompressed`."""
     size = path.stat().st_size
     if not is_compressed(name) or not size:
         return size
-    with open(open_regular(path), "rb") as file:  # noqa: PTH123 - a descriptor
-        return sum(len(block) for block in _blocks(name, file, size))
+    return sum(map(len, blocks(name, path)))
 
 
 @contextmanager
@@ -108,7 +114,7 @@ def opened(name: str, path: Path) -> Iterator[Any]:
 
 def _blocks(name: str, file: BinaryIO, size: int) -> Iterator[bytes]:
     method, opener = _format(name, file)
-    begins_well = file.read(2) == _MAGIC_OF["gzip"]
+    begins_well = file.read(len(GZIP)) == GZIP
     file.seek(0)
     limit, came = max(FREE_BYTES, MAX_RATIO * size), 0
     try:

@@ -174,11 +174,16 @@ class Decoded:
             if self._decoder is None:
                 while len(block) < len(codecs.BOM_UTF32_LE) and (more := self._stream.read(size)):
                     block += more
-                codec = next((codec for mark, codec in MARKS.items() if block.startswith(mark)), self._encoding)
-                self._decoder = codecs.getincrementaldecoder(codec)(_ERRORS)
+                self._decoder = codecs.getincrementaldecoder(self._codec(block))(_ERRORS)
             decoded = self._decoder.decode(block, final=self._ended)
             text = decoded.removeprefix("\ufeff" if start else "").encode("utf-8", "surrogatepass")
         return text
+
+    def _codec(self, start: bytes) -> str:
+        """The codec of a file that begins so: in UTF-16, a mark and a NUL are no mark of UTF-32."""
+        found = [codec for mark, codec in MARKS.items() if start.startswith(mark)]
+        named = codecs.lookup(self._encoding).name
+        return named if named in found or not found else found[0]
 
 
 def _mark_invalid(error: UnicodeError) -> tuple[str, int]:

@@ -9,9 +9,8 @@ more, picks its readers by file suffix, and has none for pickles. It is imported
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import pyarrow as pa
 import pydantic
@@ -20,7 +19,8 @@ from pydantic import Field
 
 from aura.errors import UserError
 from aura.files import read_json, write_json
-from aura.ingestion import dataset_files, pins
+from aura.ingestion import pins
+from aura.ingestion.dataset_files import Tables
 from aura.ingestion.input_files import hash_file
 from aura.section import Section
 
@@ -44,6 +44,13 @@ class DatasetPin(Section):
     def title(self) -> str:
         """What messages call it."""
         return f"dataset {self.dataset} (config {self.config or 'default'}, split {self.split})"
+
+
+class Rows(NamedTuple):
+    """The rows of a dataset as a `datasets.IterableDataset`, and whether they are texts: bytes or null, in `text`."""
+
+    stream: Any
+    are_texts: bool
 
 
 def read_pin(path: Path) -> DatasetPin:
@@ -83,10 +90,10 @@ def resolve(dataset: str, revision: str | None = None) -> str:
     return found
 
 
-def open_rows(pin: DatasetPin, text_keys: Sequence[str] | None = None) -> Any:  # noqa: ANN401 - an IterableDataset
-    """The rows of a pinned dataset, as a stream that can tell and take up its state.
+def open_rows(pin: DatasetPin, text_keys: Sequence[str] | None = None, *, begun: bool = False) -> Rows:
+    """The rows of a pinned dataset, as a stream that can tell and take up its state, or has `begun` elsewhere.
 
-    With `text_keys`, rows of JSON and Parquet files have one column, `text`: what those keys lead to, or null.
+    With `text_keys`, rows of JSON and Parquet files are texts: what those keys lead to, or null.
     Raises `UserError` if they cannot be had, or if a local folder is not what its pin recorded.
     """
     folder = Path(pin.dataset)
@@ -108,29 +115,30 @@ def open_rows(pin: DatasetPin, text_keys: Sequence[str] | None = None) -> Any:  
     huggingface_hub.logging.set_verbosity(logging.ERROR)
     with _explained(pin.title):
         if not pin.revision.startswith(LOCAL):
-            return _streamed(pin, pin.dataset, pin.revision, text_keys)
+            return _streamed(pin, pin.dataset, pin.revision, text_keys, begun)
         if not _was_saved(folder):
-            return _streamed(pin, str(folder.resolve()), None, text_keys)
-        return _saved(folder, pin).to_iterable_dataset()
+            return _streamed(pin, str(folder.resolve()), None, text_keys, begun)
+        return Rows(_saved(folder, pin).to_iterable_dataset(), are_texts=False)
 
 
-def _streamed(pin: DatasetPin, path: str, revision: str | None, text_keys: Sequence[str] | None) -> Any:  # noqa: ANN401
+def _streamed(pin: DatasetPin, path: str, revision: str | None, text_keys: Sequence[str] | None, begun: bool) -> Rows:
     """Rows of JSON and Parquet files are read as sources of those kinds are, those of other files by `datasets`."""
     import datasets
     from datasets.packaged_modules.json.json import Json
     from datasets.packaged_modules.parquet.parquet import Parquet
 
     builder = datasets.load_dataset_builder(path, pin.config, revision=revision)
-    if text_keys and isinstance(builder, Json | Parquet):
-        builder.info.features = datasets.Features({"text": datasets.Value("large_string")})
-        read = dataset_files.json_tables if isinstance(builder, Json) else dataset_files.parquet_tables
-        builder._generate_tables = partial(read, text_keys, pin.title)
-    return builder.as_streaming_dataset(split=pin.split)
+    are_texts = bool(text_keys) and isinstance(builder, Json | Parquet)
+    if are_texts:
+        tables = Tables(text_keys or [], pin.title, begun)
+        builder.info.features = datasets.Features({"text": datasets.Value("large_binary")})
+        builder._generate_tables = tables.of_json if isinstance(builder, Json) else tables.of_parquet
+    return Rows(builder.as_streaming_dataset(split=pin.split), are_texts)
 
 
-def iterate(rows: Any, title: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a datasets.IterableDataset
+def iterate(rows: Rows, title: str) -> Iterator[dict[str, Any]]:
     """Yield rows; what goes wrong with the network or the dataset's files on the way is a `UserError`."""
-    iterator = iter(rows)
+    iterator = iter(rows.stream)
     while True:
         with _explained(title):
             row = next(iterator, None)

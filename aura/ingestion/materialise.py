@@ -16,9 +16,9 @@ from typing import IO, Any
 from aura.console import track
 from aura.files import read_json, write_json
 from aura.ingestion import hub, pins
-from aura.ingestion.dataset_files import require_text
-from aura.ingestion.fields import first_text
-from aura.ingestion.hub import DatasetPin
+from aura.ingestion.dataset_files import require_text, text_of
+from aura.ingestion.hub import DatasetPin, Rows
+from aura.ingestion.json_files import as_bytes
 
 SHARD_BYTES = 64_000_000
 RECORD = "dataset.record"  # JSON; not called so, because what ends in .json is read as text
@@ -86,9 +86,9 @@ def write_shards(
 
 def _go_on(pin: DatasetPin, text_keys: Sequence[str], partial: Path, state: dict[str, Any], shard_bytes: int) -> None:
     """Write the shards behind those that `state` knows, and with each of them the record of where the stream is."""
-    rows = hub.open_rows(pin, text_keys)
+    rows = hub.open_rows(pin, text_keys, begun=state["rows"] > 0)
     if state["stream"]:
-        rows.load_state_dict(state["stream"])
+        rows.stream.load_state_dict(state["stream"])
     partial.mkdir(parents=True, exist_ok=True)
     before = state["rows"]
     lines = track(_lines(rows, pin, text_keys, before), f"read {pin.dataset}", total=_total(rows, pin, before))
@@ -96,7 +96,7 @@ def _go_on(pin: DatasetPin, text_keys: Sequence[str], partial: Path, state: dict
         count, size = written
         state["shards"][_shard_name(state)] = size
         state["rows"] += count
-        state["stream"] = rows.state_dict()
+        state["stream"] = rows.stream.state_dict()
         write_json(partial / RECORD, state)
     if not state["rows"]:
         raise hub.no_rows(pin)
@@ -121,27 +121,27 @@ def _progress(folder: Path, pin: DatasetPin, text_keys: Sequence[str]) -> dict[s
     return state if {key: state.get(key) for key in identity} == identity else None
 
 
-def _total(rows: Any, pin: DatasetPin, before: int) -> int | None:  # noqa: ANN401 - a datasets.IterableDataset
+def _total(rows: Rows, pin: DatasetPin, before: int) -> int | None:
     """How many rows there are to come, where the dataset says so."""
-    splits = rows.info.splits or {}
+    splits = rows.stream.info.splits or {}
     known = splits[pin.split].num_examples if pin.split in splits else None
     counts = [count for count in (known, pin.max_documents) if count]
     return min(counts) - before if counts else None
 
 
-def _lines(rows: Any, pin: DatasetPin, text_keys: Sequence[str], before: int) -> Iterator[bytes]:  # noqa: ANN401
+def _lines(rows: Rows, pin: DatasetPin, text_keys: Sequence[str], before: int) -> Iterator[bytes]:
     """A line of JSON for each row after the first `before`, up to the pin's limit."""
     if pin.max_documents is not None and before >= pin.max_documents:
         return
     for number, row in enumerate(hub.iterate(rows, pin.title), start=before + 1):
-        if list(row) == ["text"]:  # all that is read of JSON and Parquet files
-            text = row["text"]
+        if rows.are_texts:
+            text = row["text"] and row["text"].decode("utf-8", "surrogateescape")
         else:
             if number == 1:
                 require_text(row, pin.title, text_keys)
-            text = first_text(row, text_keys)
-        # A lone surrogate is no text: it becomes invalid UTF-8, and is counted when it is read.
-        yield json.dumps({"text": text}, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+            text = text_of(row, text_keys)
+        # What is no UTF-8 stays so, and is counted when it is read.
+        yield as_bytes(json.dumps({"text": text}, ensure_ascii=False)) + b"\n"
         if number == pin.max_documents:
             return
 

@@ -43,9 +43,10 @@ class Unreadable(Damaged):
 def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | Lost | None]:  # noqa: ANN401
     """Yield each row's text as it lies in the file (an open one that can seek), `None` for a row without one.
 
-    A row of which only the text cannot be used is a `Lost`. Of `text_keys`, column names or dotted paths into struct columns, the first that holds a string counts; where none
-    does, the first that holds a chat or a list of strings. Raises `Unreadable` if the file, or the rest of it, cannot
-    be read, has none of these columns, or holds more text than a file of its size should.
+    A row of which only the text cannot be used is a `Lost`. Of `text_keys`, column names or dotted paths into struct
+    columns, the first that holds a string counts; where none does, the first that holds a chat or a list of strings.
+    Raises `Unreadable` if the file, or the rest of it, cannot be read, has none of these columns, or holds more text
+    than a file of its size should.
     """
     size = stream.seek(0, 2)
     most = max(FREE_BYTES, MAX_RATIO * size)

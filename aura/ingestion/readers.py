@@ -17,7 +17,7 @@ from aura.ingestion.txt_files import txt_documents
 from aura.params import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
 
 
-def documents(source: Source, name: str, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401, ARG001 - names decide nothing now
+def documents(source: Source, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - anything with `read`
     """Yield the documents of one file as UTF-8 (perhaps invalid: cleaning decides), and what was lost.
 
     `stream` is the file, opened and decompressed; Parquet needs one that can seek. A document of more than `limit`

@@ -16,6 +16,7 @@ _KINDS = {
 _OF_THE_SYSTEM = ("/proc/", "/sys/", "/dev/")  # what is a file there by its mode may wait for ever, or never end
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK = 1 << 20
+_IN_MEMORY = "/dev/shm/"  # noqa: S108 - a plain file system, where fast corpora lie
 
 
 def kind_of(mode: int) -> str:
@@ -25,7 +26,7 @@ def kind_of(mode: int) -> str:
 
 def of_the_system(place: str) -> str:
     """Why what a link leads to must not be opened, told by its real path; empty if nothing speaks against it."""
-    root = next((root for root in _OF_THE_SYSTEM if place.startswith(root)), "")
+    root = next((root for root in _OF_THE_SYSTEM if place.startswith(root) and not place.startswith(_IN_MEMORY)), "")
     return f"{NOT_A_FILE}{root.rstrip('/')}" if root else ""
 
 

@@ -121,4 +121,4 @@ def documents_of(file: InputFile, source: Source, limit: int, account: FileAccou
     plain = source.kind == "txt" and source.documents == "file" and not source.encoding
     if plain and (whole := whole_file(data, limit)):
         return [whole]  # as `documents` would, in a tenth of the time: most corpora are such files
-    return documents(source, file.name, io.BytesIO(data), limit)
+    return documents(source, io.BytesIO(data), limit)

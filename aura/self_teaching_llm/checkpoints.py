@@ -12,6 +12,7 @@ hash of, and the history of every step (`history.py`).
 
 import errno
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,7 +120,8 @@ class Checkpoints:
         runs = self._runs()
         if not runs:
             return None
-        lengths = {name: int(name.removeprefix(f"{self._key}-")) for name in runs if name.startswith(f"{self._key}-")}
+        named = {name: re.fullmatch(rf"{re.escape(self._key)}-([0-9]+)", name) for name in runs}
+        lengths = {name: int(found[1]) for name, found in named.items() if found}
         found = [
             (step, f"{self._root}/{name}")
             for name, steps in lengths.items()
@@ -197,7 +199,7 @@ class Checkpoints:
         """Steps of the complete checkpoints in a run's folder; an incomplete one of this run is removed."""
         steps = []
         for path in side_files.place(folder).iterdir():
-            if not path.name.isdigit():
+            if not re.fullmatch(r"[0-9]+", path.name):
                 continue
             if _completed(path):
                 steps.append(int(path.name))

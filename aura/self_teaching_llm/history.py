@@ -90,9 +90,9 @@ class History:
         self._rows.append(row)
         self.step = row.step
 
-    def save(self) -> None:
-        """Write the rows in memory to their files; then only those of the last file stay in memory."""
-        for block in sorted({_block_of(row.step) for row in self._rows}):
+    def save(self, *, write: bool = True) -> None:
+        """Write the rows in memory to their files (one process does); then only those of the last file stay there."""
+        for block in sorted({_block_of(row.step) for row in self._rows}) if write else ():
             self._write(block, [row for row in self._rows if _block_of(row.step) == block])
         self._rows = [row for row in self._rows if _block_of(row.step) == _block_of(self.step)]
 

@@ -200,7 +200,7 @@ class Run:
                         self.checkpoints.close()
                         termination.end(f"step {step:,} of {last:,} is saved. Run the same command again to go on.")
                     watch.lap("log_and_save")
-        self.checkpoints.close()
+                self.checkpoints.close()
         watch.lap("log_and_save")
         if termination.asked:  # since the last step
             termination.end(f"step {last:,} of {last:,} is saved. Run the same command again to go on.")
@@ -254,8 +254,7 @@ class Run:
     def _save(self, *, due: bool) -> None:
         self.checkpoints.check()
         if due:
-            if distributed.is_first():
-                self.history.save()
+            self.history.save(write=distributed.is_first())
             self.checkpoints.save(self._last_row, self.state)
 
     def metrics(self) -> Metrics:

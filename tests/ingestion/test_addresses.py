@@ -216,6 +216,25 @@ def test_an_object_that_its_bucket_decompresses_is_pinned_as_stored_and_read_as_
         read()
 
 
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (gzip.compress(b"a text" * 400)[:-9], "truncated gzip"),
+        (gzip.compress(b"a text" * 400)[:10] + b"\xff" * 50, "damaged gzip"),
+        (gzip.compress(bytes(70_000_000), 1), "decompresses to more than 200 times its size"),
+    ],
+    ids=["truncated", "damaged", "bomb"],
+)
+def test_an_encoded_object_that_cannot_be_decompressed_is_named(
+    store: Bucket, tmp_path: Path, stored: bytes, words: str
+):
+    upload(store, "broken/a.txt", stored, "gzip")
+    pin = tmp_path / "mine.pin.json"
+    bucket.write_pin(pin, "gs://texts/broken", bucket.look("gs://texts/broken", bool))
+    with pytest.raises(UserError, match=rf"texts/broken/a\.txt is stored with Content-Encoding: gzip.*{words}"):
+        bucket.materialise(pin)
+
+
 def test_one_object_and_a_pattern_of_a_bucket(store: Bucket, tmp_path: Path):
     for name in ("a.jsonl", "b.jsonl", "c.txt"):
         upload(store, f"forms/{name}", b'{"text": "a text"}', None)
@@ -234,6 +253,8 @@ def test_one_object_and_a_pattern_of_a_bucket(store: Bucket, tmp_path: Path):
         "s3://AKIA:hunter2@bucket/texts",
         "ftp://me:hunter2@example.org/texts",
         "zip://*.txt::https://me:hunter2@example.org/texts.zip",
+        "https://me:a@hunter2@example.org/texts",
+        "simplecache::https://example.org/a.txt?sig=a:hunter2&x=hunter2",
     ],
 )
 def test_a_secret_in_an_address_is_neither_written_nor_shown(url: str):

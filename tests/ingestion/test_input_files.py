@@ -11,7 +11,7 @@ from aura.errors import UserError
 from aura.ingestion.input_files import HIDDEN, LEADS_OUT
 from aura.ingestion.listing import list_files
 from aura.ingestion.losses import remedy
-from aura.ingestion.regular_files import read_regular
+from aura.ingestion.regular_files import of_the_system, read_regular
 from aura.ingestion.txt_loader import load_json_corpus, load_text_corpus, read_documents
 from aura.params import JsonSource, TxtSource
 from tests.ingestion.program import Program
@@ -82,6 +82,11 @@ def test_hidden_files_and_folders_are_left_out_and_counted(tmp_path):
     assert source_folders.count(source_folders.source_files("txt", program.data, None)) == 1
     listed = source_folders.source_files("txt", program.data, None)
     assert source_folders.left_aside(str(program.data), listed) == f" (not read: 6 {HIDDEN})"
+
+
+def test_a_file_in_memory_is_a_file():
+    assert of_the_system("/dev/shm/corpus/a.txt") == ""  # noqa: S108 - a path in words
+    assert of_the_system("/dev/shm") == of_the_system("/dev/mem") == "not a file: /dev"  # noqa: S108
 
 
 def test_links_that_leave_the_source_are_not_followed_unless_allowed(tmp_path):

@@ -6,16 +6,20 @@ import sys
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from aura import params
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import hub, materialise
+from aura.ingestion.document import Lost
 from aura.ingestion.extract import extract
 from aura.ingestion.materialise import RECORD, is_complete, write_shards
 from tests.conftest import REPOSITORY
 from tests.ingestion.test_hub import pin_of, repository
+from tests.ingestion.test_readers import read
 
 
 def lines(folder: Path) -> list[str]:
@@ -48,6 +52,33 @@ def test_a_row_without_text_keeps_its_line(tmp_path):
     pin = pin_of(saved(tmp_path / "saved", rows))
     write_shards(pin, ["text", "note"], tmp_path / "out")
     assert lines(tmp_path / "out") == ["one", "two", None]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_what_is_no_text_is_counted_and_stops_no_dataset(tmp_path, kind):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    texts = [b"first", b"ab\xff", None, b"last"]
+    if kind == "parquet":
+        for number, text in enumerate(texts):
+            column = pa.array([text], pa.binary()).view(pa.string())
+            pq.write_table(pa.table({"text": column} if text else {"id": [1]}), folder / f"train-{number}.parquet")
+    else:
+        (folder / "train-0.jsonl").write_bytes(b'{"text": "first"}\n{"text": "ab\xff"}\n')
+        (folder / "train-1.jsonl").write_bytes(b'{"id": 1}\n{"text": "last"}\n{"text": "\\ud800"}\n')
+        texts.append("\ud800".encode("utf-8", "surrogatepass"))
+    assert write_shards(pin_of(folder), ["text"], tmp_path / "out").rows == len(texts)
+    written = b"".join(path.read_bytes() for path in sorted((tmp_path / "out").glob("*.jsonl")))
+    found = read(params.DatasetSource(kind="dataset", path="x"), written)
+    assert found == [Lost("no text key") if text is None else text for text in texts]
+
+
+def test_the_text_keys_choose_whatever_the_only_column_is_called(tmp_path):
+    with pytest.raises(UserError, match="expected a column body, it has text"):
+        write_shards(pin_of(saved(tmp_path / "saved", [{"text": "one"}])), ["body"], tmp_path / "out")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/train.csv").write_text("text\none\n")
+    assert not hub.open_rows(pin_of(tmp_path / "set"), ["body"]).are_texts
 
 
 def test_a_limit_takes_the_first_rows(tmp_path):

@@ -29,7 +29,7 @@ def packed(columns: dict[str, object], **options: object) -> bytes:
 def read(data: bytes, *text_keys: str) -> list[bytes | Lost]:
     options = {"text_keys": list(text_keys)} if text_keys else {}
     source = params.ParquetSource.model_validate({"kind": "parquet", "path": "x", **options})
-    return list(documents(source, "a.parquet", io.BytesIO(data), 16_000_000))
+    return list(documents(source, io.BytesIO(data), 16_000_000))
 
 
 def test_the_first_key_that_holds_a_string_counts_row_by_row():
@@ -169,7 +169,7 @@ def test_a_few_bytes_that_stand_for_much_text_are_given_up_in_bounded_memory():
     assert len(data) < 1000
     source = params.ParquetSource(kind="parquet", path="x")
     before, count, lost = pa.total_allocated_bytes(), 0, []
-    for item in documents(source, "a.parquet", io.BytesIO(data), 16_000_000):
+    for item in documents(source, io.BytesIO(data), 16_000_000):
         assert pa.total_allocated_bytes() - before < 20_000_000
         count += isinstance(item, bytes)
         lost += [item] if isinstance(item, Lost) else []

@@ -20,8 +20,8 @@ def posts(**options: object) -> JsonSource:
     return JsonSource.model_validate({"kind": "json", "path": "x", **options})
 
 
-def read(source, data: bytes, name: str = "a.json", limit: int = 16_000_000) -> list[bytes | Lost]:
-    return list(documents(source, name, io.BytesIO(data), limit))
+def read(source, data: bytes, limit: int = 16_000_000) -> list[bytes | Lost]:
+    return list(documents(source, io.BytesIO(data), limit))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_dotted_path_names_any_field():
 
 def test_a_malformed_line_loses_that_line_alone():
     data = b'{"text": "one"}\n{"text": \n\n{"text": "three"}\n{"id": 4}\n'
-    assert read(posts(), data, "a.jsonl") == [b"one", Lost("malformed JSON"), b"three", Lost("no text key")]
+    assert read(posts(), data) == [b"one", Lost("malformed JSON"), b"three", Lost("no text key")]
 
 
 def test_json_nested_too_deeply_is_lost_with_its_reason():

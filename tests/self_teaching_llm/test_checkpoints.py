@@ -1,6 +1,9 @@
 import errno
+import os
 import resource
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import jax
@@ -234,6 +237,46 @@ def test_a_run_of_another_length_that_begins_anew_says_why(tmp_path: Path, capsy
     said_anew(tmp_path, capsys, step=3, steps=3)
     said = said_anew(tmp_path, capsys, steps=2)
     assert "the same run of 3 steps is there, but with no checkpoint that both pass through" in said
+
+
+def test_folders_of_other_people_are_no_runs_and_no_checkpoints(tmp_path: Path, capsys):
+    said_anew(tmp_path, capsys)
+    [own] = tmp_path.iterdir()
+    for name in (f"{own.name}.backup", f"{own.name}-old", f"{own.name.rpartition('-')[0]}-\u00b2"):
+        shutil.copytree(own, tmp_path / name)
+    (own / "\u00b2").mkdir()
+    checkpoints = Checkpoints(tiny(checkpoint_folder=str(tmp_path), checkpoint_every=2), "tokens")
+    restored = checkpoints.restore({"weights": jax.ShapeDtypeStruct((3,), np.float64)})
+    assert restored is not None
+    assert (restored.step, restored.folder) == (2, str(own))
+    checkpoints.close()
+
+
+def test_a_run_told_to_end_while_its_last_checkpoint_is_written_ends_with_it(
+    made: MiniTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    close, ended = Checkpoints.close, list[int]()
+
+    def told(checkpoints: Checkpoints) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)
+        close(checkpoints)
+
+    monkeypatch.setattr(Checkpoints, "close", told)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with pytest.raises(SystemExit):
+        run(made, tmp_path, steps=2)
+    assert not ended
+    assert "step 2 of 2 is saved" in capsys.readouterr().err
+
+
+def test_a_process_that_writes_no_history_keeps_no_more_of_it(tmp_path: Path):
+    history = History(str(tmp_path))
+    for step in range(1, 2 * BLOCK + 2):
+        history.add(Row(step, 1.0, 1.0, 0.1))
+    history.save(write=False)
+    assert [row.step for row in history._rows] == [2 * BLOCK + 1]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_changed_module_is_named(monkeypatch):
