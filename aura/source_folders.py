@@ -31,9 +31,13 @@ def kind_of(path: str, glob: str | None = None, links: Links = "inside") -> str:
     names = [
         file.name for file in files_at(Path(path), bool, hidden=names_hidden(glob), links=links) if not file.problem
     ]
-    meant = list(filter(chosen_by("txt", glob), names)) if glob else names
-    known = any(chosen_by(kind, None)(name) for kind in SUFFIXES for name in meant)
-    return kind_of_names(meant if known else names, path, "" if names else _instead(Path(path)))
+    return kind_of_names(meant(names, glob), path, "" if names else _instead(Path(path)))
+
+
+def meant(names: list[str], glob: str | None) -> list[str]:
+    """The names that tell the kind: those that `glob` chooses, or all if no kind has any of these."""
+    chosen = list(filter(chosen_by("txt", glob), names)) if glob else names
+    return chosen if any(chosen_by(kind, None)(name) for kind in SUFFIXES for name in chosen) else names
 
 
 def kind_of_names(names: list[str], place: str, instead: str = "") -> str:

@@ -81,7 +81,7 @@ def add_url(name: str, url: str, kind: str | None, reading: Reading, *, only: bo
     Raises `UserError` if the name is taken, or the URL cannot be listed or holds nothing to read.
     """
     source_entries.require_new(name)
-    kind = kind or _kind_of_objects(url)
+    kind = kind or _kind_of_objects(url, reading.glob)
     objects, aside = _objects(url, kind, reading.glob)
     pin = Path("data", name + pins.SUFFIX)
     removed = list(params.load().extract.sources) if only else []
@@ -90,9 +90,11 @@ def add_url(name: str, url: str, kind: str | None, reading: Reading, *, only: bo
     return f"{len(objects):,} {kind} objects{aside}", removed
 
 
-def _kind_of_objects(url: str) -> str:
+def _kind_of_objects(url: str, glob: str | None) -> str:
     names = bucket.names(url)
-    return source_folders.kind_of_names([name for name in names if not is_hidden(name)] or names, url)
+    if not names_hidden(glob):
+        names = [name for name in names if not is_hidden(name)] or names
+    return source_folders.kind_of_names(source_folders.meant(names, glob), url)
 
 
 def _objects(url: str, kind: str, glob: str | None) -> tuple[bucket.Objects, str]:

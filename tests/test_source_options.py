@@ -70,6 +70,8 @@ def test_the_kind_is_that_of_the_files_a_pattern_chooses(project: Path):
     (project / "data/txt/b.txt").write_text("a text")
     found, _ = sources.add("mine", "data/txt/*.jsonl", None, Reading(), pin=False, only=False)
     assert found.startswith("1 json files")
+    found, _ = sources.add_url("far", f"file://{project}/data/txt", None, Reading(glob="*.jsonl"), only=False)
+    assert found.startswith("1 json objects")
     (project / "data/txt").rename(project / "texts").joinpath("deep").mkdir()
     (project / "texts/b.txt").rename(project / "texts/deep/b.txt")
     with pytest.raises(UserError, match=re.escape('write --glob "**/b.*"')):
