@@ -15,7 +15,7 @@ import pyarrow as pa
 from aura.errors import UserError
 from aura.ingestion import parquet
 from aura.ingestion.document import Lost
-from aura.ingestion.fields import TooDeep, field, first_text
+from aura.ingestion.fields import TooDeep, chat, field, first_text
 from aura.ingestion.json_files import as_bytes, json_records
 
 RECORD_BYTES = 100_000_000  # of a JSON record; a larger one ends the stream with a message
@@ -46,7 +46,7 @@ class Tables:
 
     def _json_texts(self, file: str) -> Iterator[bytes | None]:
         with _opened(file) as stream:
-            for record in json_records(stream, RECORD_BYTES):
+            for record in json_records(stream, RECORD_BYTES, chats="messages" in self.text_keys):
                 if isinstance(record, Lost):
                     raise UserError(
                         f"{self.title}: {file}, {record.place}: {record.reason}. Repair or remove the file."
@@ -73,9 +73,9 @@ class Tables:
 
 
 def text_of(row: Any, text_keys: Sequence[str]) -> str | None:  # noqa: ANN401 - what a row becomes in Python
-    """The text of a row; one that is nested too deeply has none."""
+    """The text of a row, which may be a chat by itself; one that is nested too deeply has none."""
     try:
-        return first_text(row, text_keys)
+        return chat(row) or None if isinstance(row, list) else first_text(row, text_keys)
     except TooDeep:
         return None
 
