@@ -88,7 +88,7 @@ def test_held_out_text_decides_nothing(mini: Project, tmp_path: Path, model_type
 
     def model_and_held_out() -> tuple[str, dict[str, str]]:
         settings = program.with_options(params.load(), {"vocab_size": 600, "model_type": model_type})
-        sources = program.sources_of([books], [], "file")
+        sources = program.sources_of([books], [], program.Reading())
         one_shot.run(one_shot.Request(settings, sources, tmp_path / "out", judge=False, work_dir=work))
         rows = pq.read_table(work / "train_tokenizer/corpus/held_out", columns=["doc", "text"]).to_pylist()
         return model_hash(tmp_path / "out"), {row["doc"]: row["text"] for row in rows}
@@ -153,7 +153,10 @@ def test_every_option_reaches_what_it_names(mini: Project, tmp_path: Path):
 
 
 def test_a_folder_named_twice_is_read_once():
-    assert [*program.sources_of(["a", "./a", "a/", Path("a"), "b/../a"], ["a", "a/"], "file")] == ["txt1", "json1"]
+    assert [*program.sources_of(["a", "./a", "a/", Path("a"), "b/../a"], ["a", "a/"], program.Reading())] == [
+        "txt1",
+        "json1",
+    ]
 
 
 def test_several_values_after_one_option_become_repeated_options():

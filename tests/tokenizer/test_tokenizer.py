@@ -44,7 +44,7 @@ def test_lone_surrogates_are_refused_with_their_place(tokenizer):
 
 @pytest.mark.parametrize("token", [-1, 1000])
 def test_decoding_an_id_outside_of_the_vocabulary_is_refused(tokenizer, token):
-    with pytest.raises(ValueError, match=f"0 to 999, came {token}"):
+    with pytest.raises(ValueError, match=f"0 to 999, got {token}"):
         tokenizer.decode([5, token])
 
 
