@@ -41,6 +41,7 @@ class ClusterExecutor(Executor):
     """Runs calls on a cluster's workers, in this process's working directory."""
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401 - distributed has no types
+        self._client = client
         self._inner = client.get_executor(pure=False)
         self._folder, self._code = os.getcwd(), _code()  # noqa: PTH109 - sent to the workers as it is
         self.in_flight = 2 * sum(client.nthreads().values())
@@ -48,6 +49,8 @@ class ClusterExecutor(Executor):
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> "Future[Result]":  # noqa: ANN401
         """Send a call to the cluster."""
         future: Future[Result] = self._inner.submit(_call, self._folder, self._code, fn, args, kwargs)
+        if self._client.status in ("closing", "closed"):  # what is sent after that is never cancelled, nor done
+            raise concurrent.futures.CancelledError
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
