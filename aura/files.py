@@ -88,6 +88,20 @@ def read_json(path: Path, made_by: str) -> Any:  # noqa: ANN401 - anything JSON 
         raise UserError(f"{path} is not valid JSON ({error}). Make it again with: {made_by}") from None
 
 
+def read_object(path: Path, made_by: str, **kinds: type) -> dict[str, Any]:
+    """`read_json` of an object that must have these keys, each with a value of this type; otherwise a `UserError`."""
+    read = read_json(path, made_by)
+    if not isinstance(read, dict):
+        raise UserError(f"{path}: expected a JSON object, got {type(read).__name__}. Make it again with: {made_by}")
+    for key, kind in kinds.items():
+        if not isinstance(read.get(key), kind):
+            raise UserError(
+                f"{path}: expected {key} with a value of type {kind.__name__}, got {read.get(key)!r:.80}. "
+                f"Make it again with: {made_by}"
+            )
+    return read
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

@@ -29,7 +29,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from aura import dvc_environment
+from aura import checksums, dvc_environment
 from aura.errors import UserError
 
 BLOCK = 16_000_000  # bytes of a request
@@ -134,7 +134,7 @@ def altered(stored: Stored, made_by: str) -> str:
     """What to say of an object that is not there as it was put."""
     return (
         f"{stored.uri} is not there with the bytes that were put there (SHA-256 {stored.sha256[:16]}…, "
-        f"{stored.size:,} bytes). Make it again with: {made_by} --force"
+        f"{stored.size:,} bytes). {checksums.remedy(made_by)}"
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax._src.lru_cache import LRUCache
 
-from aura import files
+from aura import checksums, files
 from aura.data.batches import Batches
 from aura.data.token_shards import TokenShards
 from aura.errors import UserError
@@ -90,6 +90,7 @@ def test_a_small_model_learns_context(made: MiniTokens, tmp_path: Path):
 def test_tokens_of_another_tokenizer_are_refused(mini: MiniTokens, tmp_path: Path):
     manifest = files.read_json(mini.tokens / "manifest.json", made_by="")
     files.write_json(mini.tokens / "manifest.json", manifest | {"tokenizer": "f" * 64})
+    checksums.write(mini.tokens)
     with pytest.raises(UserError, match="was made by the tokenizer ffff"):
         run(mini, tmp_path)
 
