@@ -114,7 +114,9 @@ def test_a_cap_on_files_counts_names_with_a_number_sign(tmp_path):
         tmp_path / "corpus",
         Cache(tmp_path / "cache"),
     )
-    kept = [doc for path in tmp_path.glob("corpus/*/*.parquet") for doc in pq.read_table(path).column("doc").to_pylist()]
+    kept = [
+        doc for path in tmp_path.glob("corpus/*/*.parquet") for doc in pq.read_table(path).column("doc").to_pylist()
+    ]
     assert len(kept) == 20
     assert len({doc.rpartition("#")[0] for doc in kept}) == 10
 
