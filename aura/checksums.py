@@ -1,9 +1,10 @@
-"""SHA256SUMS: the SHA-256 of every file of a stage's output, by which each reader verifies what it reads.
+"""_SHA256SUMS: the SHA-256 of every file of a stage's output, by which each reader verifies what it reads.
 
 Every folder that one stage leaves for another holds this file, in the format of `sha256sum`: any machine can check it
-with `sha256sum -c SHA256SUMS`. The stage writes it last. A reader compares before it uses a file's first byte, so a
+with `sha256sum -c _SHA256SUMS`. The stage writes it last. A reader compares before it uses a file's first byte, so a
 flipped bit, a cut file or a missing one ends in one message and never in other results. The record needs no checksum
-of its own: it lists exactly the files of its folder, so a changed name, a changed hash or a cut list is found.
+of its own: it lists exactly the files of its folder, so a changed name, a changed hash or a cut list is found. Its
+name begins as it does so that Arrow passes over it where a folder is read as one table.
 
 A record in JSON that is an output by itself (`data/corpus/manifest.json`) carries the hash of its own content instead:
 it is sealed.
@@ -19,7 +20,7 @@ from typing import Any
 from aura import files
 from aura.errors import UserError
 
-NAME = "SHA256SUMS"
+NAME = "_SHA256SUMS"
 SEAL = "sha256"  # key of a sealed record: the hash of its other keys
 REPAIR = "aura repair"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\n]+)")

@@ -38,7 +38,7 @@ class Damaged:
 def damaged(lock: Path = LOCK) -> list[Damaged]:
     """Every damaged output of the stages in `lock`, which lies in the project's folder, in its order.
 
-    Folders are compared with their SHA256SUMS, and shards in a store with their list; files that are outputs by
+    Folders are compared with their _SHA256SUMS, and shards in a store with their list; files that are outputs by
     themselves with `lock`. Outputs that are absent, or have no record, are left to DVC. Every byte is read.
 
     Raises:

@@ -4,7 +4,7 @@ The one module that knows both. What a stage says of its shards (`manifest.json`
 the shards' bytes; `shards.json` adds hashes, size and address of each, and is all that DVC then tracks. The price is
 that `dvc push` and `dvc pull` move this list only: the store is where the shards are, for everyone.
 
-A shard is verified before its first byte is used: a file is compared with SHA256SUMS (`aura/checksums.py`), once in a
+A shard is verified before its first byte is used: a file is compared with _SHA256SUMS (`aura/checksums.py`), once in a
 run, an object with the list.
 """
 
@@ -90,7 +90,7 @@ def shards(folder: Path, made_by: str, recorded: Mapping[str, str] | None = None
     Arguments:
         folder: its files must be those that its record lists, or it is a `UserError`.
         made_by: the command that makes it again.
-        recorded: SHA-256 of each file; those of the folder's own SHA256SUMS when left out.
+        recorded: SHA-256 of each file; those of the folder's own _SHA256SUMS when left out.
     """
     recorded = checksums.read(folder, made_by) if recorded is None else recorded
     if LIST not in recorded:

@@ -6,7 +6,7 @@
 
 With a store, `shards.json` stands in the place of the last two kinds (`aura/placement.py`), and ids are read in ranges.
 One shard per corpus shard, so writing needs the memory of one shard. Ids take 2 bytes while the vocabulary
-fits 16 bits, else 4. Opening compares the manifest with SHA256SUMS, and names, sizes and the tokenizer with it, in a
+fits 16 bits, else 4. Opening compares the manifest with _SHA256SUMS, and names, sizes and the tokenizer with it, in a
 few milliseconds. Altered bytes of the right length are found when a file is first read, which hashes it (about 1.5 GB a
 second), or by `verify`, which does so for all of them at once.
 """
@@ -94,7 +94,7 @@ def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> Entry
 
 
 def write_manifest(folder: Path, tokenizer: str, vocab_size: int, layout: dict[str, Any], entries: list[Entry]) -> None:
-    """Write the files that make a set of shards whole, the manifest and SHA256SUMS; they come last.
+    """Write the files that make a set of shards whole, the manifest and _SHA256SUMS; they come last.
 
     `tokenizer` is `Tokenizer.encoding_sha256`, `layout` the options of section `encode`.
     """

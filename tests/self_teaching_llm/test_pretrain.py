@@ -46,7 +46,7 @@ def test_training_twice_gives_the_same_bytes(made: MiniTokens, trained: Path, tm
 
 def test_these_and_no_other_files_are_written(trained: Path):
     plots = {f"reports/plots/metrics/{name}.tsv" for name in PLOTTED}
-    model = {"lm/model.safetensors", "lm/config.json"}
+    model = {"lm/model.safetensors", "lm/config.json", f"lm/{checksums.NAME}"}
     assert set(results(trained)) == plots | model | {"reports/metrics.json", "reports/samples.txt"}
 
 

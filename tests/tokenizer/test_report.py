@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from aura import checksums
 from aura.params import Validate
 from aura.tokenizer import artifact, report
 from aura.tokenizer.tokenizer import Tokenizer
@@ -111,9 +112,9 @@ def test_the_page_stands_alone_and_escapes_what_documents_hold(tmp_path, page):
     text = page.read_text(encoding="utf-8")
     assert len(text.encode()) < 2_000_000
     assert "http://" not in text.partition("<body>")[0]
-    details = json.loads((tmp_path / "out/details.json").read_text())
+    details = checksums.read_sealed(tmp_path / "out/details.json", "make it")
     details["worst"][0]["text"] = "<script>alert(1)</script>"
-    (tmp_path / "out/details.json").write_text(json.dumps(details))
+    (tmp_path / "out/details.json").write_text(json.dumps(checksums.sealed(details)))
     assert "<script>alert" not in report.render(tmp_path / "spm/spiece.model", tmp_path / "out", "HEAD")
 
 
