@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from aura import bounded
 from aura.errors import UserError
 
 
@@ -81,10 +82,10 @@ def write_lines(path: Path, head: dict[str, Any], key: str, lines: Iterable[byte
 def read_json(path: Path, made_by: str) -> Any:  # noqa: ANN401 - anything JSON can hold
     """Read a JSON file; an absent or broken one is a `UserError` that names the command which makes it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return bounded.read_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} is missing. It is written by: {made_by}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except bounded.Unreadable as error:
         raise UserError(f"{path} is not valid JSON ({error}). Make it again with: {made_by}") from None
 
 

@@ -16,7 +16,6 @@ import errno
 import hashlib
 import logging
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from typing import Any, BinaryIO
 
 from aura import checksums, dvc_environment
 from aura.errors import UserError
+from aura.shown_text import without_secrets
 
 BLOCK = 16_000_000  # bytes of a request
 TRIES = 3
@@ -227,15 +227,6 @@ def _libraries_own() -> tuple[type[Exception], ...]:
     python = sys.stdlib_module_names - {"ftplib", "http", "lzma", "_lzma", "tarfile", "zipfile", "zlib"}
     found = [kind for kind in Exception.__subclasses__() if kind.__module__.partition(".")[0] not in {*python, "aura"}]
     return tuple(found)
-
-
-def without_secrets(text: str) -> str:
-    """`text` with user, password and query left out of every address: a redirect's holds a signature.
-
-    A password may hold an @, and a query ends where another address is chained to it (`zip://a::https://…`).
-    """
-    without_users = re.sub(r"://[^/\s'\"]*@", "://", text)
-    return re.sub(r"(://[^\s?'\"]*)\?(?:(?!::)[^\s'\"])*", r"\1", without_users)
 
 
 def prepare_gcsfs() -> None:
