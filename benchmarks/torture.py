@@ -18,7 +18,9 @@ benchmarks/results/torture.md with `--write`.
 """
 
 import argparse
+import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,13 +51,17 @@ class Torture:
     """The prepared project, and the loops over it.
 
     Arguments:
-        folder: for all files; what an earlier run of the same code prepared there is used again.
+        folder: for the files of all tries.
+        prepared: where the tiny project is kept; what an earlier run left there is used again.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.snapshots = folder, folder / "snapshots"
-        began = time.monotonic()
-        self.seconds = prepare(self.snapshots)
+    def __init__(self, folder: Path, prepared: Path) -> None:
+        self.folder, self.snapshots = folder, prepared / "snapshots"
+        began, kept = time.monotonic(), prepared / "seconds.json"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(prepare(self.snapshots)))
+        self.seconds: dict[str, float] = json.loads(kept.read_text())
         stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items())
         console.print(f"prepared in {time.monotonic() - began:.0f} s ({stages})\n", markup=False)
         help_ = [sys.executable, "-m", "aura", "repair", "--help"]
@@ -91,6 +97,9 @@ class Torture:
                 slot = free.get()
                 try:
                     return modules[loop].one_try(slot, self.judge, seed, shared)
+                except BaseException:
+                    slot.close()  # the next try starts everything anew
+                    raise
                 finally:
                     slot.kill_all()
                     free.put(slot)
@@ -131,6 +140,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="run this one try of the loops, and show all that it printed")
     parser.add_argument("--jobs", type=int, default=2, help="tries at a time, each in a folder of its own")
     parser.add_argument("--folder", type=Path, help="for temporary files; it must be on an ordinary file system")
+    parser.add_argument("--prepared", type=Path, help="keep the tiny project there, or use the one that is there")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/torture.md")
     return parser.parse_args()
 
@@ -150,6 +160,7 @@ def _table(found: dict[str, list[Outcome]], skipped: dict[str, str], minutes: di
 def main() -> int:
     """Run the loops and print a Markdown table; returns the exit status."""
     options = _parsed()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # file systems are unmounted then, too
     wanted = options.only or LOOPS
     number = {loop: getattr(options, loop.replace("-", "_")) for loop in LOOPS}
     number["flips"] *= len(flips.NAMES)
@@ -160,7 +171,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="torture-") as temporary:
         head = machine()
         console.print(head, markup=False)
-        torture = Torture(Path(temporary))
+        torture = Torture(Path(temporary), options.prepared or Path(temporary))
         for loop in (loop for loop in LOOPS if loop in wanted and loop not in skipped and number[loop]):
             seeds = range(number[loop]) if options.seed is None else range(options.seed, options.seed + 1)
             began = time.monotonic()

@@ -3,7 +3,7 @@
     python warm.py MODULE...
 
 Imports the modules, then reads orders from standard input, a JSON object a line: `module` (`dvc.cli` and `aura.cli`
-have a `main`, any other is run as `python -m` runs it), `arguments`, `folder`, and `output`, a file for what is printed.
+have a `main`, any other is run as `python -m` runs it), `arguments`, `folder`, and `output`, a file for what is said.
 Each order runs in a session of its own. Answers with a line `PID` when it has begun and `STATUS` when it has ended.
 """
 
