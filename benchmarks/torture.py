@@ -13,7 +13,8 @@ compares every output, and every object in DVC's cache, with those of an undistu
 - write-faults: the n-th write, sync, rename or opening for writing fails with EIO or ENOSPC. Needs gcc.
 - changes: params.yaml, a file of the corpus, code or the lexicon is edited while a stage runs.
 
-A failure is printed with its seed, which repeats it. The exit status is 1 if there was any. Writes
+A failure is printed with its seed, which repeats it: with the same `--prepared` folder at the same moment, otherwise at
+the same share of a stage's time. The exit status is 1 if there was any. Writes
 benchmarks/results/torture.md with `--write`.
 """
 

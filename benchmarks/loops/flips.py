@@ -84,6 +84,7 @@ def _link_object(folder: Path, path: Path) -> bool:
     for found in (folder / ".dvc/cache/files/md5").glob("??/*"):
         if found.stat().st_size == len(content) and found.read_bytes() == content:
             found.unlink()
+            path.chmod(0o444)  # as DVC protects what is in its cache, and then trusts it
             found.hardlink_to(path)
             return True
     return False
