@@ -20,6 +20,7 @@ benchmarks/results/torture.md with `--write`.
 
 import argparse
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -124,10 +125,21 @@ def _outcome(future: "Future[Outcome]", loop: str, seed: int) -> Outcome:
     return future.result()
 
 
+def _end(number: int, _: object) -> None:
+    """End at a signal; tries under way end first, and file systems are unmounted. A second signal changes nothing."""
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def _show(outcome: Outcome) -> None:
     if outcome.failures:
         again = f"--only {outcome.loop} --seed {outcome.seed}"
         console.print(f"{again}: {outcome.what}: {'; '.join(outcome.failures)}", markup=False)
+        lines = (line for text in outcome.log for line in text.splitlines())
+        errors = [line for line in lines if re.match(r"(error|ERROR|\w+Error)\b", line)]
+        for line in errors[-3:]:
+            console.print(f"    {line[:300]}", markup=False)
 
 
 def _parsed() -> argparse.Namespace:
@@ -161,7 +173,8 @@ def _table(found: dict[str, list[Outcome]], skipped: dict[str, str], minutes: di
 def main() -> int:
     """Run the loops and print a Markdown table; returns the exit status."""
     options = _parsed()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # file systems are unmounted then, too
+    for number_ in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number_, _end)
     wanted = options.only or LOOPS
     number = {loop: getattr(options, loop.replace("-", "_")) for loop in LOOPS}
     number["flips"] *= len(flips.NAMES)

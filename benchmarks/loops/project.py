@@ -165,7 +165,7 @@ class Slot:
     def close(self) -> None:
         """End every process of the slot."""
         self.kill_all()
-        for warm in self._warm.values():
+        for warm in list(self._warm.values()):
             warm.close()
         self._warm.clear()
 
