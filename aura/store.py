@@ -20,7 +20,6 @@ import re
 import shutil
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -31,6 +30,7 @@ from typing import Any, BinaryIO
 
 from aura import dvc_environment
 from aura.errors import UserError
+from aura.files import replaced_file
 
 BLOCK = 16_000_000  # bytes of a request
 TRIES = 3
@@ -164,14 +164,8 @@ def upload(file: Path, uri: str) -> None:
         if not _is_folder(system):
             system.put_file(str(file), place)
             return
-    target = Path(place)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        shutil.copyfile(file, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with file.open("rb") as content, replaced_file(Path(place)) as copy:
+        shutil.copyfileobj(content, copy)
 
 
 def located(url: str) -> tuple[Any, str]:
