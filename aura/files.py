@@ -63,8 +63,10 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 def place_folder(partial: Path, path: Path) -> None:
     """Sync a finished folder and rename it to `path`; what was there is deleted afterwards."""
     sync_folder(partial)
-    if not path.is_dir() or path.is_symlink() or not _exchanged(partial, path):
-        remove(path)
+    is_folder = path.is_dir() and not path.is_symlink()
+    if not (is_folder and _exchanged(partial, path)):
+        if is_folder:  # a file or a link in its place is the user's: the rename then fails
+            remove(path)
         partial.rename(path)
     sync(path.parent)
     remove(partial)  # after an exchange, what was there

@@ -139,3 +139,10 @@ def test_writers_of_one_file_at_once_leave_it_whole(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, contents))
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_in_the_place_of_a_folder_stays(tmp_path):
+    (tmp_path / "out").write_text("a user's")
+    with pytest.raises(NotADirectoryError), files.replaced_folder(tmp_path / "out"):
+        pass
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["a user's"]
