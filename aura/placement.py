@@ -154,7 +154,7 @@ class Place:
             kept = entry.file(part) if entry and part in entry.parts else None
             try:
                 file = kept.open("rb") if kept else None
-            except FileNotFoundError:  # pruned a moment ago
+            except OSError:  # pruned a moment ago
                 file = None
             with file or nullcontext():
                 yield file

@@ -19,7 +19,6 @@ import os
 import shutil
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,6 +29,7 @@ from typing import Any, BinaryIO
 
 from aura import checksums, dvc_environment
 from aura.errors import UserError
+from aura.files import replaced_file
 from aura.shown_text import without_secrets
 
 BLOCK = 16_000_000  # bytes of a request
@@ -164,14 +164,8 @@ def upload(file: Path, uri: str) -> None:
         if not _is_folder(system):
             system.put_file(str(file), place)
             return
-    target = Path(place)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        shutil.copyfile(file, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with file.open("rb") as content, replaced_file(Path(place)) as copy:
+        shutil.copyfileobj(content, copy)
 
 
 def located(url: str) -> tuple[Any, str]:
