@@ -8,8 +8,8 @@ taken from DVC's cache. The number of a dead process may belong to another progr
 
 import json
 import re
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,20 +73,10 @@ def salvaged(content: bytes) -> tuple[Stages, list[str]] | None:
         if not found or len(found) != 1 or not all(map(_is_whole, found.values())):
             lost[name] = None
             continue
-        (name, entry), = found.items()
+        ((name, entry),) = found.items()
         if kept.setdefault(name, entry) != entry:
             lost[name] = None
     return {name: entry for name, entry in kept.items() if name not in lost}, list(lost)
-
-
-def is_idle(path: Path) -> bool:
-    """Whether DVC's list of readers and writers at `path` names none."""
-    try:
-        return not any(json.loads(path.read_bytes()).values())
-    except FileNotFoundError:
-        return True
-    except (ValueError, AttributeError, RecursionError):
-        return False
 
 
 @contextmanager
@@ -159,7 +149,10 @@ def _in_conflict(lock: Path) -> bool:
 
 def _require_readable() -> None:
     """Refuse to go on where a file that people write for DVC cannot be read: git may have it, DVC cannot go on."""
-    for path in [Path("dvc.yaml"), *sorted({*Path().glob("*.dvc"), *Path("data").rglob("*.dvc"), *Path("models").glob("*.dvc")})]:
+    for path in [
+        Path("dvc.yaml"),
+        *sorted({*Path().glob("*.dvc"), *Path("data").rglob("*.dvc"), *Path("models").glob("*.dvc")}),
+    ]:
         if path.is_file():
             content = path.read_bytes()
             try:

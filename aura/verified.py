@@ -2,8 +2,8 @@
 
 A mode of 0444 proves nothing: after a power cut, an object of DVC's cache may be empty with that mode. So a file is
 hashed once (about 0.6 GB a second and core), and again only when its stamp changed: size, inode, and the times of
-modification and change. No program can set the last one; only damage on the disk itself escapes, and `aura repair --all`
-finds that. A file is synced before it is hashed, because bytes that are right in memory may still be lost.
+modification and change. No program can set the last one; damage on the disk itself escapes, and `aura repair --all`
+finds it. A file is synced before it is hashed, because bytes that are right in memory may still be lost.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class Verified:
     """The record of a project's verified files, in `.aura/verified.json`; a damaged record is an empty one."""
 
     def __init__(self, file: Path | None = None, *, trusted: bool = True) -> None:
-        """Load the record in `file` (None: begin one that is never saved); where not `trusted`, nothing of it counts."""
+        """Load the record in `file` (None: begin one that is never saved); unless `trusted`, nothing in it counts."""
         self.hashed = self.bytes = 0  # files read since, and their size
         self.cache, self.configuration = "", dict[str, Stamp | None]()
         self._file, self._seen, self._lock = file, dict[str, list[str | Stamp]](), threading.Lock()
@@ -88,7 +88,11 @@ class Verified:
 
     def nothing_new(self) -> bool:
         """Whether all that a complete `aura repair` looks at is as it left it; reads stamps, and opens no file."""
-        if not self.cache or any(stamp_of(path) != stamp for path, stamp in self.configuration.items()):
+        if (
+            not self.cache
+            or not is_idle(Path(".dvc/tmp/rwlock"))
+            or any(stamp_of(path) != stamp for path, stamp in self.configuration.items())
+        ):
             return False
         if any(path not in self._known for path in cached_files(Path(self.cache))):
             return False
@@ -113,3 +117,13 @@ def cached_files(cache: Path) -> Iterator[str]:
     """Every object and every run's record in DVC's cache."""
     for pattern in ("files/md5/??/*", "runs/*/*/*"):
         yield from (str(path) for path in cache.glob(pattern))
+
+
+def is_idle(path: Path) -> bool:
+    """Whether DVC's list of readers and writers at `path` names none."""
+    try:
+        return not any(json.loads(path.read_bytes()).values())
+    except FileNotFoundError:
+        return True
+    except (ValueError, AttributeError, RecursionError):
+        return False
