@@ -3,8 +3,8 @@
 DVC's own mover moves them, into and out of DVC's own cache. What is decided here is which to move: DVC (3.67.1) goes by
 names, so it takes a damaged object, or one that its local index remembers, for a good one, and it puts what it
 downloads into the cache before it looks at it. The price is a listing of the bucket before and after an upload (a
-request per 1,000 objects), and the MD5 of what is uploaded, and of what is here already when others are downloaded (about
-0.6 GB a second and core; a project remembers what it verified: `aura/verified.py`).
+request per 1,000 objects), and the MD5 of what is uploaded, and of what is here already when others are downloaded
+(about 0.6 GB a second and core; a project remembers what it verified: `aura/verified.py`).
 
 Each object is whole or absent on either side, so whatever interrupts a transfer, the next one goes on from there.
 """

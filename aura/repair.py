@@ -1,11 +1,11 @@
 """`aura repair`: what a power cut, a failing disk or a killed program damaged, found and put right.
 
-DVC does not read a file again whose size, inode and time are as it remembers, nor an object of its cache with mode 0444.
-So a damaged file stays, and a stage that reads it gives other bytes under the hash of the right ones. Every such file is
-hashed here, once (`aura/verified.py`), and so are the records of runs. Nothing is taken from a network.
+DVC does not read a file again whose size, inode and time are as it remembers, nor an object of its cache with mode
+0444. So a damaged file stays, and a stage that reads it gives other bytes under the hash of the right ones. Every such
+file is hashed here, once (`aura/verified.py`), and so are the records of runs. Nothing is taken from a network.
 
-The order makes it safe to be killed: first what stages made of damaged files is forgotten (their entries in dvc.lock and
-their run records), then DVC's belief in the files, then the files go. Until the last step the damage is found again.
+The order makes it safe to be killed: first what stages made of damaged files is forgotten (their entries in dvc.lock
+and their run records), then DVC's belief in the files, then the files go. Until then the damage is found again.
 A stage that read what such a stage made needs no such care: its record is true of the bytes that it names.
 """
 
@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,14 @@ def _check_runs(cache: Path, verified: Verified, report: Report) -> None:
                 report.done.append(f"removed {path}: a damaged record of a run")
             else:
                 verified.note(path)
+    _remove_empty(cache)
+
+
+def _remove_empty(cache: Path) -> None:
+    """Remove folders of the run cache that hold no record: DVC (3.67.1) fails on one, as a kill may leave it."""
+    for folder in (cache / "runs").glob("*/*"):
+        with suppress(OSError):  # it holds a record
+            folder.rmdir()
 
 
 def _bad_files(repo: Repo, recorded: list[_Output], verified: Verified) -> dict[Path, str]:
@@ -202,6 +211,7 @@ def _forget_runs(cache: Path, tainted: set[str], report: Report) -> None:
         if any(digest in dependencies for digest in tainted):
             path.unlink()
             gone += 1
+    _remove_empty(cache)
     if gone:
         report.done.append(f"removed {gone:,} records of runs that may have read damaged data")
 
@@ -215,7 +225,7 @@ def _remove(
     report: Report,
 ) -> None:
     """Remove damaged files, put back from the workspace what is right there, and say what becomes of the rest."""
-    places = dict(_places(cache, outputs))
+    places = dict(sorted(_places(cache, outputs), key=lambda place: _right_bytes(place[1][0], place[0]) is not None))
     for path, digest in wrong.items():
         repo.state.hashes.delete(str(path.absolute()))
         out = next((out for out in outputs if out.path in (path, *path.parents)), None)

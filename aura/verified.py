@@ -96,6 +96,8 @@ class Verified:
             return False
         if any(path not in self._known for path in cached_files(Path(self.cache))):
             return False
+        if any(not any(folder.iterdir()) for folder in Path(self.cache).glob("runs/*/*") if folder.is_dir()):
+            return False  # DVC fails on a folder without a record
         return all(stamp_of(path) == known[1] for path, known in self._known.items())
 
     def _read(self, path: Path) -> str | None:
