@@ -225,7 +225,8 @@ def _remove(
     report: Report,
 ) -> None:
     """Remove damaged files, put back from the workspace what is right there, and say what becomes of the rest."""
-    places = dict(sorted(_places(cache, outputs), key=lambda place: _right_bytes(place[1][0], place[0]) is not None))
+    asked = (place for place in _places(cache, outputs) if place[0] in bad_objects)
+    places = dict(sorted(asked, key=lambda place: _right_bytes(place[1][0], place[0]) is not None))  # a right one wins
     for path, digest in wrong.items():
         repo.state.hashes.delete(str(path.absolute()))
         out = next((out for out in outputs if out.path in (path, *path.parents)), None)
