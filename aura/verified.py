@@ -63,7 +63,7 @@ class Verified:
             return True
         found = self._read(Path(path))
         young = stamp is None or time.time() - max(stamp[2], stamp[3]) / 1e9 < _YOUNG
-        if found == digest and not young and stamp == stamp_of(path):
+        if found == digest and stamp is not None and not young and stamp == stamp_of(path):
             self._seen[str(path)] = self._known[str(path)] = [digest, stamp]
         return found == digest
 
