@@ -180,7 +180,7 @@ def _push_folder(folder: Path) -> dict[str, Any]:
 def _cached(cache: Path, oid: str, content: bytes, label: str) -> delivery.Item:
     item = delivery.item(oid, label)
     path = cache / item.name
-    if not path.exists():
+    if not path.exists() or path.read_bytes() != content:
         files.write_bytes(path, content)
         path.chmod(delivery.CHECKED)
     return item
