@@ -104,7 +104,7 @@ def remedy(made_by: str) -> str:
 
     `dvc repro` alone does not help: DVC takes the file for unchanged, or puts its own damaged copy back.
     """
-    return f"It is written by: {made_by}. To make it again, with all that was made of it, run: {REPAIR}"
+    return f"It is written by: {made_by}. To make it again, with all that was made of it, run: {REPAIR}; dvc repro"
 
 
 def sealed(record: dict[str, Any]) -> dict[str, Any]:
@@ -117,8 +117,8 @@ def read_sealed(path: Path, made_by: str) -> dict[str, Any]:
     record = files.read_json(path, made_by)
     if not isinstance(record, dict) or SEAL not in record:
         raise UserError(
-            f"{path}: expected a record with its own {SEAL}, found none. An earlier version wrote it, or it is "
-            f"damaged. {remedy(made_by)}"
+            f"{path}: expected a record with its own {SEAL}, found none. An earlier version wrote it (run: {made_by}), "
+            f"or it is damaged. {remedy(made_by)}"
         )
     expected, got = record.pop(SEAL), _content_hash(record)
     if expected != got:
@@ -147,7 +147,7 @@ def _parsed(folder: Path, made_by: str) -> dict[str, str]:
         lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         raise UserError(
-            f"{path} is missing: an earlier version made this folder, or the file was removed. {remedy(made_by)}"
+            f"{path} is missing: an earlier version made this folder, or the file was removed. Run: {made_by}"
         ) from None
     matches = [_LINE.fullmatch(line) for line in lines[:-1]]
     digests = {match[2]: match[1] for match in matches if match}
