@@ -126,6 +126,8 @@ def run(main: Callable[[], None]) -> None:
         fail(str(error))
     except OSError as error:
         fail(_explain(error))
+    except MemoryError:
+        fail("the memory of this machine, or what this process may take of it, is used up. See: free -m; ulimit -a")
     except KeyboardInterrupt:
         fail("interrupted. Run the same command again to go on.", status=130)
 
@@ -143,6 +145,14 @@ def _explain(error: OSError) -> str:
         return f"no space left on the disk while writing {place}. Free some space, then run the same command again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
         return f"cannot write or read {place}: {os.strerror(error.errno)}. Check its owner and permissions."
+    if error.errno == errno.EIO:
+        return f"the disk failed at {place} (input/output error). Look at its log (dmesg), then run the command again."
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many files are open, at {place}. Allow more (ulimit -n 4096), then run the same command again."
+    if error.errno in (errno.ENOMEM, errno.EAGAIN):
+        return f"this machine gives no more memory or processes ({os.strerror(error.errno)}). See: ulimit -a"
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG):
+        return f"cannot write or read {place}: {os.strerror(error.errno)}. Choose another place for it."
     raise error
 
 
