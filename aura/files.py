@@ -7,6 +7,7 @@ are not synced one by one: all are when it is finished, 16 at a time.
 """
 
 import ctypes
+import errno
 import fcntl
 import hashlib
 import json
@@ -146,7 +147,10 @@ def _is_left(path: Path, patience: float) -> bool:
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, as far as they are missing, and sync the folders that hold them."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
     for made in missing if _unfinished.isdisjoint((folder, *folder.parents)) else ():
         sync(made.parent)
 

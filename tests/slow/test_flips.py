@@ -7,6 +7,8 @@ import pytest
 from tests.flips import READERS, Reader, artifacts, check  # noqa: F401 - a fixture
 from tests.mini_tokens import made  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: f"{reader.name}-{reader.reads}")
 def test_fifty_flipped_bits_are_told(reader: Reader, artifacts: Path, tmp_path: Path):  # noqa: F811
