@@ -1,0 +1,128 @@
+"""Params, code and files that change while a stage runs: the stage fails, dvc.lock stays, and the next run is right."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Project
+from tests.slow.test_kills import stage_process
+
+pytestmark = pytest.mark.slow
+
+DELAY = 0.3  # seconds after the process was seen: it imports, or reads; no stage of the mini project is done by then
+STAGES = ("extract@books", "select", "train_tokenizer", "validate", "encode", "pretrain", "export")
+PARAMS = {  # a key of each stage and another value for it
+    "extract@books": ("extract", "min_chars", 21),
+    "select": ("select", "held_out", 0.21),
+    "train_tokenizer": ("train_tokenizer", "max_piece_chars", 15),
+    "validate": ("validate", "max_fertility", 51.0),
+    "encode": ("encode", "add_eos", False),
+    "pretrain": ("pretrain", "learning_rate", 0.0011),
+    "export": ("encode", "add_bos", False),
+}
+
+
+def change_param(project: Project, stage: str) -> str:
+    section, key, value = PARAMS[stage]
+    project.edit_params(**{section: {key: value}})
+    return f"{section}.{key} in params.yaml"
+
+
+def change_code(project: Project, stage: str) -> str:
+    path = f"stages/{stage.partition('@')[0]}.py"
+    with (project.folder / path).open("a") as file:
+        file.write("# edited\n")
+    return path
+
+
+def change_library(project: Project, _stage: str) -> str:
+    path = project.folder / "versions.json"
+    path.write_text(path.read_text().replace('"numpy": "', '"numpy": "0'))
+    return "versions.json"
+
+
+CHANGES: tuple[Callable[[Project, str], str], ...] = (change_param, change_code, change_library)
+
+
+def edited(folder: Path) -> str:
+    (folder / "000.txt").write_text("A document with other words than it had before this run began.")
+    return "000.txt"
+
+
+def edited_in_place(folder: Path) -> str:
+    with (folder / "001.txt").open("r+b") as file:
+        file.write(b"@")
+    return "001.txt"
+
+
+def added(folder: Path) -> str:
+    (folder / "new.txt").write_text("A document that came while the folder was read.")
+    return "new.txt"
+
+
+def removed(folder: Path) -> str:
+    (folder / "002.txt").unlink()
+    return "002.txt"
+
+
+def renamed(folder: Path) -> str:
+    (folder / "003.txt").rename(folder / "other.txt")
+    return "003.txt"
+
+
+def replaced(folder: Path) -> str:
+    shutil.copytree(folder, folder.with_name("copy"))
+    shutil.rmtree(folder)
+    folder.with_name("copy").rename(folder)
+    return "data/books"
+
+
+def come_and_gone(folder: Path) -> str:
+    (folder / "short.txt").write_text("A document that was there for a moment.")
+    (folder / "short.txt").unlink()
+    return "data/books"
+
+
+FOLDER_CHANGES = (edited, edited_in_place, added, removed, renamed, replaced, come_and_gone)
+
+
+def disturbed(project: Project, stage: str, change: Callable[[], str]) -> tuple[int, str, str]:
+    """`dvc repro` of one stage with a change while its process runs: exit status, what was said, what was changed."""
+    shutil.rmtree(project.folder / ".aura", ignore_errors=True)
+    repro = subprocess.Popen(
+        ["dvc", "repro", "--force", "--single-item", stage], cwd=project.folder, env=project.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    stage_process(repro, stage)
+    time.sleep(DELAY)
+    changed = change()
+    _, said = repro.communicate(timeout=120)
+    return repro.returncode, said, changed
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_changes_while_a_stage_runs_is_never_recorded(built: Project, tmp_path: Path, stage: str):
+    for number, change in enumerate(CHANGES):
+        project = built.copy(tmp_path / str(number))
+        lock = (project.folder / "dvc.lock").read_bytes()
+        status, said, changed = disturbed(project, stage, lambda p=project, c=change: c(p, stage))
+        assert status != 0, (change.__name__, said)
+        assert (project.folder / "dvc.lock").read_bytes() == lock
+        assert changed in said, said
+        shutil.rmtree(project.folder)
+
+
+@pytest.mark.parametrize("change", FOLDER_CHANGES)
+def test_files_of_a_plain_folder_that_change_while_it_is_extracted_are_never_recorded(
+    built: Project, tmp_path: Path, change: Callable[[Path], str]
+):
+    project = built.copy(tmp_path / "project")
+    lock = (project.folder / "dvc.lock").read_bytes()
+    status, said, changed = disturbed(project, "extract@books", lambda: change(project.folder / "data/books"))
+    assert status != 0, said
+    assert (project.folder / "dvc.lock").read_bytes() == lock
+    assert changed in said, said
