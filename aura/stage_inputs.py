@@ -4,74 +4,109 @@ DVC hashes a stage's dependencies after the stage has ended. A file or param tha
 with its new hash beside the result of the old one, and `aura push` would share it. So each stage takes the stamps of
 its inputs before it reads them, and compares them at its end. What the inputs are, dvc.yaml says.
 
-A stamp is size, time of modification and, where no other name of the file exists, time of the last change of any
-kind; a folder's own stamp tells of files that came and went. Code is stamped when this module is imported, which
-`stages/__init__.py` does before any other module of aura. Stamps of 30,000 files take 0.1 s.
+A stamp is size, time of modification and time of the last change of any kind; a folder's own stamp tells of files that
+came and went. Code is stamped when this module is imported, which `stages/__init__.py` does before any other module
+of aura. Of params.yaml the text is kept, and every text that `params.load` got counts as read.
 """
 
 import fnmatch
+import functools
 import os
 import re
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-Stamp = tuple[int, int, int]
+Stamp = tuple[int, int, int, int]  # size, time of modification and of the last change in ns, number of names
+_GONE = (-1, 0, 0, 1)  # what a link has that leads nowhere
 _SETTLED, _TICK = 1_000_000_000, 0.02  # ns, s; file systems' clocks advance every 0.01 s at the latest
 _SHOWN = 5  # changes that a message names
 
 
 def _stamp(found: os.stat_result) -> Stamp:
-    """Hard links to a file, such as those of a shared DVC cache, change its ctime and not its content."""
-    alone = found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)
-    size = 0 if stat.S_ISDIR(found.st_mode) else found.st_size
-    return size, found.st_mtime_ns, found.st_ctime_ns if alone else 0
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_nlink
 
 
-def stamps(path: str, ignored: Callable[[str], object] = lambda _: False) -> dict[str, Stamp]:
-    """Stamps of a file, or of a folder and everything below it, by path; empty where nothing is there."""
+def _folder_stamp(found: os.stat_result) -> Stamp:
+    return 0, found.st_mtime_ns, found.st_ctime_ns, 1
+
+
+def same(one: Stamp | None, other: Stamp | None) -> bool:
+    """Whether two stamps are of the same content.
+
+    Another hard link to a file, such as that of a shared DVC cache, changes its ctime and not its content.
+    """
+    if one is None or other is None:
+        return one is other
+    return one[:3] == other[:3] or (max(one[3], other[3]) > 1 and one[:2] == other[:2])
+
+
+def stamps(path: str, ignored: Callable[[str], object] = lambda _: False) -> dict[str, dict[str, Stamp]]:
+    """Stamps of a file, or of a folder and all below it: by folder, then by name, with "" for the folder itself.
+
+    Folders whose names are `ignored` are left out. Empty where nothing is there. 30,000 files take 0.1 s.
+    """
     try:
         found = os.stat(path)  # noqa: PTH116 - as the rest of this module
     except OSError:
         return {}
     if not stat.S_ISDIR(found.st_mode):
-        return {path: _stamp(found)}
-    return dict(_below(path, ignored))
-
-
-def _below(folder: str, ignored: Callable[[str], object]) -> Iterator[tuple[str, Stamp]]:
-    waiting = [folder]
+        folder, name = os.path.split(path)
+        return {folder: {name: _stamp(found)}}
+    stamped, waiting = {}, [path]
     while waiting:
-        place = waiting.pop()
-        try:
-            descriptor = os.open(place, os.O_RDONLY)
-        except OSError:  # removed a moment ago, which the stamp of the folder above tells
+        folder = waiting.pop()
+        inside, folders = _inside(folder, ignored)
+        stamped[folder] = inside
+        waiting += [f"{folder}/{name}" for name in folders]
+    return stamped
+
+
+def _inside(folder: str, ignored: Callable[[str], object]) -> tuple[dict[str, Stamp], list[str]]:
+    """Stamps of what lies in a folder, and the names of the folders in it."""
+    folders: list[str] = []
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # removed a moment ago, which the stamp of the folder above tells
+        return {}, folders
+    try:
+        inside = {"": _folder_stamp(os.fstat(descriptor))}  # before its names are read: a later one changes it
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if not ignored(entry.name):
+                        folders.append(entry.name)
+                    continue
+                try:
+                    found = os.stat(entry.name, dir_fd=descriptor)  # a path for each file takes half as long again
+                except OSError:  # a link that leads nowhere, or a file that was removed
+                    inside[entry.name] = _GONE
+                    continue
+                inside[entry.name] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_nlink)
+        return inside, folders
+    finally:
+        os.close(descriptor)
+
+
+def differences(before: dict[str, dict[str, Stamp]], now: dict[str, dict[str, Stamp]]) -> list[str]:
+    """Paths, sorted, whose stamps are not the same; a folder (with / at its end) only where no file tells more."""
+    files, folders = [], []
+    for folder in before.keys() | now.keys():
+        was, has = before.get(folder, {}), now.get(folder, {})
+        if was == has:
             continue
-        try:
-            yield f"{place}/", _stamp(os.fstat(descriptor))  # before its names are read: a later one changes it
-            with os.scandir(descriptor) as entries:
-                for entry in entries:
-                    if ignored(entry.name):
-                        continue
-                    path = f"{place}/{entry.name}"
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(path)
-                        continue
-                    try:
-                        yield path, _stamp(os.stat(entry.name, dir_fd=descriptor))
-                    except OSError:  # a link that leads nowhere, or a file that was removed
-                        yield path, (-1, 0, 0)
-        finally:
-            os.close(descriptor)
+        for name in was.keys() | has.keys():
+            if not same(was.get(name), has.get(name)):
+                (files if name else folders).append(os.path.join(folder, name))  # noqa: PTH118
+    return sorted(files or folders)
 
 
 _CODE = {  # before anything else of aura is imported
-    path: stamp
-    for folder in ("aura", "stages")
-    for path, stamp in stamps(folder, lambda name: name == "__pycache__").items()
-    if path.endswith(".py")
+    folder: inside
+    for root in ("aura", "stages")
+    for folder, inside in stamps(root, lambda name: name == "__pycache__").items()
 }
 
 
@@ -87,29 +122,21 @@ class Inputs:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        params = _values("params.yaml")
-        stage, variables = _stage(name, params)
+        stage, variables = _stage(name)
         self._deps = [_resolved(str(dep), variables) for dep in stage.get("deps", [])]
         self._params = _keys(stage.get("params", []), variables)
-        self._values = self._values_now()
+        self._texts = {file: _text(file) for file in self._params}
         self._ignored = _ignored_by_dvc()
-        self._stamps = self._stamps_now() | {path: _CODE[path] for path in self._deps if path in _CODE}
-        newest = max((max(stamp[1:]) for stamp in self._stamps.values()), default=0)
+        self._stamps = self._stamps_now()
+        for folder, inside in self._stamps.items():  # code is as it was when this process began to import it
+            inside.update({name: _CODE[folder][name] for name in inside if name and name in _CODE.get(folder, {})})
+        newest = max((max(stamp[1:3]) for inside in self._stamps.values() for stamp in inside.values()), default=0)
         if newest > time.time_ns() - _SETTLED:  # a second change in the same tick would leave the stamp as it is
             time.sleep(_TICK)
 
     def changes(self) -> list[str]:
         """What is no longer as it was: params with both values, and paths."""
-        values, now = self._values_now(), self._stamps_now()
-        told = [
-            f"{key} in {file} ({was!r} → {values[file, key]!r})"
-            for (file, key), was in self._values.items()
-            if repr(was) != repr(values[file, key])
-        ]
-        before = self._stamps
-        paths = sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
-        files = [path for path in paths if not path.endswith("/")]
-        return told + (files or paths)  # a folder is named only where no file in it tells more
+        return self._other_values() + differences(self._stamps, self._stamps_now())
 
     def require_unchanged(self) -> None:
         """Raise `UserError`, naming what changed, unless everything is as it was."""
@@ -124,12 +151,28 @@ class Inputs:
             f"or of the new one, so it is not recorded. {_remedy(self.name)}"
         )
 
-    def _stamps_now(self) -> dict[str, Stamp]:
-        return {path: stamp for dep in self._deps for path, stamp in stamps(dep, self._ignored).items()}
+    def _stamps_now(self) -> dict[str, dict[str, Stamp]]:
+        found: dict[str, dict[str, Stamp]] = {}
+        for dep in self._deps:
+            for folder, inside in stamps(dep, self._ignored).items():
+                found.setdefault(folder, {}).update(inside)
+        return found
 
-    def _values_now(self) -> dict[tuple[str, str], Any]:
-        read = {file: _values(file) for file in self._params}
-        return {(file, key): _value(read[file], key) for file, keys in self._params.items() for key in keys}
+    def _other_values(self) -> list[str]:
+        """Keys with other values in a file as it is now, or in what `params.load` got; equal texts are not parsed."""
+        from aura import params
+
+        found = {}
+        for file, keys in self._params.items():
+            read = params.texts_read if file == str(params.PARAMS_FILE) else []
+            others = {text for text in (*read, _text(file)) if text != self._texts[file]}
+            before = _parsed(self._texts[file], file) if others else {}
+            for values in (_parsed(text, file) for text in sorted(others)):
+                for key in keys:
+                    was, became = _value(before, key), _value(values, key)
+                    if repr(was) != repr(became):  # 1, 1.0 and true are equal, and not the same
+                        found[file, key] = f"{key} in {file} ({was!r} → {became!r})"
+        return list(found.values())
 
 
 def run(main: Callable[[], None]) -> None:
@@ -157,7 +200,7 @@ def _name() -> str | None:
     stem = os.path.basename(sys.argv[0]).removesuffix(".py")  # noqa: PTH119
     if stem != "extract":
         return stem
-    sources = _value(_values("params.yaml"), "extract.sources")
+    sources = _value(_parsed(_text("params.yaml"), "params.yaml"), "extract.sources")
     return f"{stem}@{sys.argv[1]}" if sys.argv[1:] and sys.argv[1] in (sources or {}) else None
 
 
@@ -170,23 +213,29 @@ def _remedy(name: str) -> str:
     return f"Run the same command again: dvc repro {name}"
 
 
-def _values(file: str) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file."""
-    import json
+def _text(file: str) -> str:
     from pathlib import Path
-
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
 
     from aura.errors import UserError
 
     try:
-        text = Path(file).read_text(encoding="utf-8")
-        values = json.loads(text) if file.endswith(".json") else YAML(typ="safe").load(text)
+        return Path(file).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{file} is missing. Run this in the project's folder, or: git checkout {file}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, YAMLError) as error:
-        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}. See: git diff {file}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not valid UTF-8: {error}. See: git diff {file}") from None
+
+
+@functools.lru_cache(maxsize=4)  # extract needs the sources of params.yaml twice
+def _parsed(text: str, file: str) -> dict[str, Any]:
+    """The mapping in the text of a YAML or JSON file."""
+    from aura.bounded import Unreadable, read_json, read_yaml
+    from aura.errors import UserError
+
+    try:
+        values = read_json(text) if file.endswith(".json") else read_yaml(text)
+    except Unreadable as error:
+        raise UserError(f"{file} cannot be read: {error}. See: git diff {file}") from None
     if not isinstance(values, dict):
         raise UserError(f"{file}: expected keys with values, got {type(values).__name__}. See: git diff {file}")
     return values
@@ -201,18 +250,33 @@ def _value(values: Any, key: str) -> Any:  # noqa: ANN401 - anything YAML holds
     return values
 
 
-def _stage(name: str, params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _stage(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The stage's entry in dvc.yaml, and the values for its templates."""
     from aura.errors import UserError
 
     group, _, key = name.partition("@")
-    entry = (_values("dvc.yaml").get("stages") or {}).get(group)
+    entry = _entry(_text("dvc.yaml"), group)
     if not isinstance(entry, dict):
         raise UserError(f"dvc.yaml: expected a stage {group}, got none. See: git diff dvc.yaml")
+    templates = "${" in repr(entry)
+    variables = _parsed(_text("params.yaml"), "params.yaml") if templates else {}
     if "do" not in entry:
-        return entry, params
-    each = _resolved_value(entry["foreach"], params) if isinstance(entry["foreach"], str) else entry["foreach"]
-    return entry["do"], params | {"key": key, "item": each[key]}
+        return entry, variables
+    each = _resolved_value(entry["foreach"], variables) if isinstance(entry["foreach"], str) else entry["foreach"]
+    return entry["do"], variables | {"key": key, "item": each[key]}
+
+
+def _entry(text: str, stage: str) -> Any:  # noqa: ANN401 - anything YAML holds
+    """A stage's entry in the text of dvc.yaml; its lines alone are parsed, for a fifth of the time, if they can be."""
+    from aura.bounded import bounded_yaml
+
+    lines = re.search(
+        rf"^stages:\n(?:.*\n)*?(  {re.escape(stage)}:[ ]*\n(?:(?:   .*|[ ]*#.*|[ ]*)(?:\n|\Z))+)", text, re.MULTILINE
+    )
+    alone = bounded_yaml(lines[1]) if lines else None
+    if isinstance(alone, dict) and list(alone) == [stage]:
+        return alone[stage]
+    return (_parsed(text, "dvc.yaml").get("stages") or {}).get(stage)
 
 
 def _resolved_value(template: str, variables: dict[str, Any]) -> Any:  # noqa: ANN401 - anything YAML holds
@@ -243,7 +307,7 @@ def _keys(listed: list[Any], variables: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _ignored_by_dvc() -> Callable[[str], object]:
-    """Whether a name matches a line of .dvcignore; lines with a slash are left out: what they name is compared."""
+    """Whether a folder's name matches a line of .dvcignore; what lines with a slash name is compared."""
     try:
         with open(".dvcignore", encoding="utf-8") as file:  # noqa: PTH123
             lines = [line.strip() for line in file]

@@ -13,8 +13,6 @@ from tests.slow.test_kills import stage_process
 
 pytestmark = pytest.mark.slow
 
-DELAY = 0.3  # seconds after the process was seen: it imports, or reads; no stage of the mini project is done by then
-STAGES = ("extract@books", "select", "train_tokenizer", "validate", "encode", "pretrain", "export")
 PARAMS = {  # a key of each stage and another value for it
     "extract@books": ("extract", "min_chars", 21),
     "select": ("select", "held_out", 0.21),
@@ -45,6 +43,15 @@ def change_library(project: Project, _stage: str) -> str:
     return "versions.json"
 
 
+OUTPUTS = {
+    "extract@books": "data/extracted/books",
+    "select": "data/corpus",
+    "train_tokenizer": "models/spm",
+    "validate": "reports/validate/plots",
+    "encode": "data/tokens",
+    "pretrain": "models/lm",
+    "export": "models/hf",
+}
 CHANGES: tuple[Callable[[Project, str], str], ...] = (change_param, change_code, change_library)
 
 
@@ -91,20 +98,28 @@ FOLDER_CHANGES = (edited, edited_in_place, added, removed, renamed, replaced, co
 
 
 def disturbed(project: Project, stage: str, change: Callable[[], str]) -> tuple[int, str, str]:
-    """`dvc repro` of one stage with a change while its process runs: exit status, what was said, what was changed."""
+    """`dvc repro` of one stage with a change while its process works: exit status, what was said, what was changed.
+
+    The process is stopped as soon as it has a folder for its results, which it makes after it has read its params.
+    """
     shutil.rmtree(project.folder / ".aura", ignore_errors=True)
     repro = subprocess.Popen(
         ["dvc", "repro", "--force", "--single-item", stage], cwd=project.folder, env=project.environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    stage_process(repro, stage)
-    time.sleep(DELAY)
+    process = stage_process(repro, stage)
+    place = (project.folder / OUTPUTS[stage]).parent
+    while process.is_running() and not list(place.glob(".*.partial")):
+        time.sleep(0.001)
+    process.suspend()
+    assert list(place.glob(".*.partial")), "the stage was done before it was stopped"
     changed = change()
+    process.resume()
     _, said = repro.communicate(timeout=120)
     return repro.returncode, said, changed
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", OUTPUTS)
 def test_what_changes_while_a_stage_runs_is_never_recorded(built: Project, tmp_path: Path, stage: str):
     for number, change in enumerate(CHANGES):
         project = built.copy(tmp_path / str(number))
