@@ -178,7 +178,7 @@ def test_any_random_change_of_many_is_named():
     for number in range(40):
         (Path("data/books") / f"{number % 5}").mkdir(exist_ok=True)
         (Path("data/books") / f"{number % 5}/{number}.txt").write_text("text" * number)
-    for _ in range(150):
+    for _ in range(60):
         inputs = stage_inputs.Inputs("select")
         path = rng.choice(sorted(path for path in Path("data/books").rglob("*.txt") if not path.is_symlink()))
         match rng.randrange(4):
