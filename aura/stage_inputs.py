@@ -92,7 +92,8 @@ def _inside(folder: str, ignored: Callable[[str], object]) -> tuple[dict[str, St
 
 def differences(before: dict[str, dict[str, Stamp]], now: dict[str, dict[str, Stamp]]) -> list[str]:
     """Paths, sorted, whose stamps are not the same; a folder (with / at its end) only where no file tells more."""
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
     for folder in before.keys() | now.keys():
         was, has = before.get(folder, {}), now.get(folder, {})
         if was == has:
@@ -175,16 +176,16 @@ class Inputs:
         return list(found.values())
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a stage's `main` between two looks at its inputs; mistakes and changes end it with exit status 1.
+def run(stage: str, main: Callable[[], None]) -> None:
+    """Run the `main` of `stages/STAGE.py` between two looks at its inputs; mistakes and changes end with exit status 1.
 
     Without a dvc.yaml in the working directory nothing is recorded, and nothing is compared.
     """
     from aura import console, libraries
 
     def checked() -> None:
-        name = _name()
-        if not os.path.exists("dvc.yaml") or name is None:  # noqa: PTH110 - as the rest of this module
+        name = _name(stage) if os.path.exists("dvc.yaml") else None  # noqa: PTH110 - as the rest of this module
+        if name is None:
             main()
             return
         inputs = Inputs(name)
@@ -195,13 +196,12 @@ def run(main: Callable[[], None]) -> None:
     console.run(checked)
 
 
-def _name() -> str | None:
-    """The name that dvc.yaml has for this program with its arguments; None for `extract` without a known source."""
-    stem = os.path.basename(sys.argv[0]).removesuffix(".py")  # noqa: PTH119
-    if stem != "extract":
-        return stem
+def _name(stage: str) -> str | None:
+    """The name that dvc.yaml has for a stage with this program's arguments; None for `extract` without a source."""
+    if stage != "extract":
+        return stage
     sources = _value(_parsed(_text("params.yaml"), "params.yaml"), "extract.sources")
-    return f"{stem}@{sys.argv[1]}" if sys.argv[1:] and sys.argv[1] in (sources or {}) else None
+    return f"{stage}@{sys.argv[1]}" if sys.argv[1:] and sys.argv[1] in (sources or {}) else None
 
 
 def _remedy(name: str) -> str:

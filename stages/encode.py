@@ -33,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage_inputs.run(main)
+    stage_inputs.run("encode", main)

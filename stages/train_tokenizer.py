@@ -58,4 +58,7 @@ def _left_out(learnt_from: dict[str, dict[str, int]]) -> str:
 
 
 if __name__ == "__main__":
-    (console if sys.argv[1:] else stage_inputs).run(main)
+    if sys.argv[1:]:
+        console.run(main)
+    else:
+        stage_inputs.run("train_tokenizer", main)

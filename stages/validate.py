@@ -36,4 +36,4 @@ def _explain(missed: list[Gate]) -> None:
 
 
 if __name__ == "__main__":
-    stage_inputs.run(main)
+    stage_inputs.run("validate", main)

@@ -4,7 +4,6 @@ import ast
 import os
 import random
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -196,15 +195,14 @@ def test_any_random_change_of_many_is_named():
 def failure(capsys: pytest.CaptureFixture[str], main: Callable[[], None]) -> str:
     """What `run` says as it ends with exit status 1."""
     with pytest.raises(SystemExit) as ended:
-        stage_inputs.run(main)
+        stage_inputs.run("select", main)
     assert ended.value.code == 1
     return capsys.readouterr().err
 
 
-def test_a_stage_whose_inputs_change_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(sys, "argv", ["stages/select.py"])
+def test_a_stage_whose_inputs_change_fails(capsys: pytest.CaptureFixture[str]):
     shutil.copy(REPOSITORY / "versions.json", "versions.json")
-    stage_inputs.run(lambda: None)
+    stage_inputs.run("select", lambda: None)
 
     def main() -> None:
         for number in range(9):
@@ -216,8 +214,7 @@ def test_a_stage_whose_inputs_change_fails(monkeypatch: pytest.MonkeyPatch, caps
     assert "dvc repro select" in said
 
 
-def test_a_stage_that_fails_says_its_own_reason(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(sys, "argv", ["stages/select.py"])
+def test_a_stage_that_fails_says_its_own_reason(capsys: pytest.CaptureFixture[str]):
 
     def main() -> None:
         Path("module.py").write_text("more code\n")
@@ -239,10 +236,7 @@ def test_a_stage_that_fails_says_its_own_reason(monkeypatch: pytest.MonkeyPatch,
         ("versions.json", "\udcff", "versions.json is not valid UTF-8"),
     ],
 )
-def test_a_damaged_file_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str, text: str, told: str
-):
-    monkeypatch.setattr(sys, "argv", ["stages/select.py"])
+def test_a_damaged_file_is_one_line(capsys: pytest.CaptureFixture[str], file: str, text: str, told: str):
     Path(file).write_text(text, encoding="utf-8", errors="surrogateescape")
     said = failure(capsys, lambda: None)
     assert told in said
@@ -263,9 +257,10 @@ def test_a_stage_alone_is_parsed_as_it_is_in_the_whole_file():
 def test_every_stage_runs_between_two_looks_at_its_inputs(script: str):
     tree = ast.parse((REPOSITORY / "stages" / script).read_text())
     guarded = [node for node in tree.body if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)]
+    run = f"stage_inputs.run('{script.removesuffix('.py')}', main)"
     assert [ast.unparse(line) for node in guarded for line in node.body] in (
-        ["stage_inputs.run(main)"],
-        ["(console if sys.argv[1:] else stage_inputs).run(main)"],  # with arguments, it is the one-shot program
+        [run],
+        [f"if sys.argv[1:]:\n    console.run(main)\nelse:\n    {run}"],  # with arguments, it is the one-shot program
     )
 
 

@@ -1,5 +1,6 @@
 """Params, code and files that change while a stage runs: the stage fails, dvc.lock stays, and the next run is right."""
 
+import random
 import shutil
 import subprocess
 import time
@@ -97,17 +98,22 @@ def come_and_gone(folder: Path) -> str:
 FOLDER_CHANGES = (edited, edited_in_place, added, removed, renamed, replaced, come_and_gone)
 
 
+def begin(project: Project, stage: str) -> "subprocess.Popen[str]":
+    """`dvc repro` of one stage, with nothing in the action cache."""
+    shutil.rmtree(project.folder / ".aura", ignore_errors=True)
+    (project.folder / "reports/validate/metrics.json").unlink(missing_ok=True)
+    return subprocess.Popen(
+        ["dvc", "repro", "--force", "--single-item", stage], cwd=project.folder, env=project.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
 def disturbed(project: Project, stage: str, change: Callable[[], str]) -> tuple[int, str, str]:
     """`dvc repro` of one stage with a change while its process works: exit status, what was said, what was changed.
 
     The process is stopped as soon as what `UNFINISHED` says is there.
     """
-    shutil.rmtree(project.folder / ".aura", ignore_errors=True)
-    (project.folder / "reports/validate/metrics.json").unlink()
-    repro = subprocess.Popen(
-        ["dvc", "repro", "--force", "--single-item", stage], cwd=project.folder, env=project.environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    repro = begin(project, stage)
     process = stage_process(repro, stage)
     while repro.poll() is None and not list(project.folder.glob(UNFINISHED[stage])):
         time.sleep(0.001)
@@ -128,6 +134,10 @@ def test_what_changes_while_a_stage_runs_is_never_recorded(built: Project, tmp_p
         assert status != 0, (change.__name__, said)
         assert (project.folder / "dvc.lock").read_bytes() == lock
         assert changed in said, said
+        if change is change_param:  # the unrecorded result does not stand in the way of the right one
+            project.run("git", "checkout", "-q", "params.yaml")
+            project.run("dvc", "repro", "--single-item", stage)
+            assert (project.folder / "dvc.lock").read_bytes() == lock
         shutil.rmtree(project.folder)
 
 
@@ -141,3 +151,33 @@ def test_files_of_a_plain_folder_that_change_while_it_is_extracted_are_never_rec
     assert status != 0, said
     assert (project.folder / "dvc.lock").read_bytes() == lock
     assert changed in said, said
+
+
+@pytest.mark.parametrize("stage", ["extract@books", "select", "encode"])
+def test_a_param_that_changes_at_any_moment_is_recorded_with_its_own_result_or_not_at_all(
+    built: Project, tmp_path: Path, stage: str
+):
+    project = built.copy(tmp_path / "project")
+    section, key, value = PARAMS[stage]
+    rng = random.Random(stage)  # noqa: S311 - moments, not secrets
+    file = project.folder / "params.yaml"
+    before, refused = file.read_bytes(), 0
+    right = {before: project.lock()[stage]}
+    project.edit_params(**{section: {key: value}})
+    after = file.read_bytes()
+    project.run("dvc", "repro", "--force", "--single-item", stage)
+    right[after] = project.lock()[stage]
+    assert right[before] != right[after]
+    for _ in range(8):
+        repro = begin(project, stage)
+        stage_process(repro, stage)
+        time.sleep(rng.uniform(0, 1))
+        file.write_bytes(before if file.read_bytes() == after else after)
+        if rng.random() < 0.3:  # and back at once
+            time.sleep(rng.uniform(0, 0.3))
+            file.write_bytes(before if file.read_bytes() == after else after)
+        repro.communicate(timeout=120)
+        refused += repro.returncode != 0
+        project.run("dvc", "repro", "--single-item", stage)
+        assert project.lock()[stage] == right[file.read_bytes()]
+    assert refused
