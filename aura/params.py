@@ -21,6 +21,7 @@ from aura.section import Section, checked, nearest
 from aura.shown_text import holds_secret
 
 PARAMS_FILE = Path("params.yaml")
+texts_read: list[str] = []  # different ones that `load` got from PARAMS_FILE, for `stage_inputs`
 
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -301,6 +302,8 @@ def load(path: Path = PARAMS_FILE) -> Params:
         raise UserError(f"{path} is missing. Run this in the project's folder, or `git checkout {path}`.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not valid UTF-8: {error}") from None
+    if path == PARAMS_FILE and text not in texts_read:
+        texts_read.append(text)
     return parse(text, path)
 
 
