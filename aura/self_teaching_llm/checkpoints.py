@@ -11,17 +11,26 @@ hash of, and the history of every step (`history.py`).
 """
 
 import errno
+import fcntl
 import json
+import os
 import re
+import shlex
+import socket
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from aura import console
 from aura.errors import UserError
 from aura.params import Pretrain
-from aura.self_teaching_llm import distributed, optimizer, side_files, training
+from aura.self_teaching_llm import distributed, optimizer, seals, side_files, training
 from aura.self_teaching_llm.history import Row
 from aura.self_teaching_llm.identity import decisive, differences, run_key
 from aura.store import prepare_gcsfs
@@ -102,6 +111,9 @@ class Checkpoints:
         self._manager: Any = None
         self._best = Best({})
         self._saving: int | None = None
+        self._sealing: threading.Thread | None = None
+        self._failure: OSError | ValueError | None = None
+        self._lock: Any | None = None
         self._described = self._resumed = False
         if "://" in self.folder:
             prepare_gcsfs()  # else it warns, for one, of each rename that a server has it do as a copy and a deletion
@@ -117,23 +129,82 @@ class Checkpoints:
         Raises:
             UserError: it cannot be read.
         """
+        self.lock()
+        chosen = np.array(self._choose() if distributed.is_first() else (0, 0), np.int32)
+        step, steps = (int(number) for number in distributed.of_the_first(chosen))
+        return self._restored(step, f"{self._root}/{self._key}-{steps}", target) if step else None
+
+    def lock(self) -> None:
+        """Hold the run's folder, of this disk, until `unlock` or the end of this process, however it ends.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        if self._lock or "://" in self.folder or not distributed.is_first():
+            return
+        if not self.worthwhile and not Path(self.folder).exists():
+            return
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(Path(self.folder, "lock"), os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+            os.close(descriptor)
+            raise UserError(
+                f"{self.folder} is in use by {holder}. Two runs in one folder remove each other's checkpoints. "
+                "Wait for that run or end it, or give this one its own folder (pretrain.checkpoint_folder)."
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} of {socket.gethostname()}\n".encode())
+        self._lock = weakref.finalize(self, os.close, descriptor)
+
+    def unlock(self) -> None:
+        """Let another run have the folder."""
+        if self._lock:
+            self._lock()
+            self._lock = None
+
+    def _choose(self) -> tuple[int, int]:
+        """(step, steps of the run that saved it) of the newest whole checkpoint; (0, 0) to begin anew.
+
+        Raises:
+            UserError: checkpoints were saved, and all of them are damaged.
+        """
         runs = self._runs()
-        if not runs:
-            return None
         named = {name: re.fullmatch(rf"{re.escape(self._key)}-([0-9]+)", name) for name in runs}
         lengths = {name: int(found[1]) for name, found in named.items() if found}
         found = [
-            (step, f"{self._root}/{name}")
+            (step, steps)
             for name, steps in lengths.items()
             for step in self._complete(f"{self._root}/{name}")
             if usable(step, steps, self._options)
         ]
-        if not found:
-            if self.worthwhile and distributed.is_first():
-                self._say_why_anew(runs, lengths)
-            return None
-        step, folder = max(found, key=lambda pair: (pair[0], pair[1] == self.folder))
-        return self._restored(step, folder, target)
+        damaged: list[tuple[int, str]] = []
+        for step, steps in sorted(found, key=lambda pair: (pair[0], pair[1] == self._options.steps), reverse=True):
+            folder = f"{self._root}/{self._key}-{steps}"
+            fault = seals.fault(folder, step) if step in seals.sealed(folder) else None
+            if fault is None:
+                for other, place in damaged:
+                    if place == self.folder:
+                        seals.remove(place, other)
+                return step, steps
+            damaged.append((step, folder))
+            console.err.print(f"the checkpoint {folder}/{step} is skipped: {fault}", markup=False)
+        if damaged:
+            self._refuse(sorted({folder for _, folder in damaged}))
+        others = [name for name in runs if f"{self._root}/{name}" != self.folder or _saved_something(self.folder)]
+        if others and self.worthwhile:
+            self._say_why_anew(others, {name: lengths[name] for name in others if name in lengths})
+        return 0, 0
+
+    def _refuse(self, folders: list[str]) -> None:
+        move = "gcloud storage mv" if "://" in self._root else "mv"
+        commands = "; ".join(f"{move} {shlex.quote(folder)} {shlex.quote(f'{folder}.damaged')}" for folder in folders)
+        raise UserError(
+            f"{', '.join(folders)}: every checkpoint of this run is damaged, and the run does not begin anew "
+            f"by itself. Bring the files back from a copy, or begin at step 0 with: {commands}"
+        )
 
     def due(self, step: int) -> bool:
         """Whether to save after `step` steps: every so many, where the schedule's decay begins, and at the end."""
@@ -146,30 +217,59 @@ class Checkpoints:
         """Begin to save the state after the step of `row`; returns once it is copied from the devices."""
         import orbax.checkpoint as ocp
 
+        self.lock()
+        self._sealed()
         self.check()
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(row.to_record()))
         self._saving = row.step
         with self._writing():
             if distributed.is_first() and not self._described:
-                described = json.dumps({"steps": self._options.steps, "decides": self._decisive}, indent=2)
+                described = json.dumps(
+                    {"steps": self._options.steps, "sealed": True, "decides": self._decisive}, indent=2
+                )
                 side_files.write(side_files.place(self.folder) / "run.json", described)
                 self._described = True
             manager = self._open()
             self._best.add(row)
             manager.save(row.step, args=items, force=True)
+            self._sealing = threading.Thread(target=self._seal, args=(row.step,), daemon=True)
+            self._sealing.start()
+
+    def _seal(self, step: int) -> None:
+        """Seal a checkpoint once it is complete; a failure is told by the next `check`."""
+        try:
+            self._manager.wait_until_finished()
+            if distributed.is_first():
+                seals.seal(self.folder, step)
+        except (OSError, ValueError) as error:
+            self._failure = error
+
+    def _sealed(self) -> None:
+        """Wait for the seal under way."""
+        if self._sealing:
+            self._sealing.join()
+            self._sealing = None
 
     def check(self) -> None:
         """Raise a `UserError` if a save in the background has failed."""
         if self._manager is not None:
             with self._writing():
                 self._manager.check_for_errors()
+                if self._failure:
+                    raise self._failure
 
     def close(self) -> None:
-        """Wait for the save under way."""
-        if self._manager is not None:
-            with self._writing():
-                self._manager.wait_until_finished()
-                self._manager.close()
+        """Wait for the save under way and its seal, then let another run have the folder."""
+        try:
+            if self._manager is not None:
+                self._sealed()
+                with self._writing():
+                    self._manager.wait_until_finished()
+                    self._manager.close()
+                    if self._failure:
+                        raise self._failure
+        finally:
+            self.unlock()
 
     def _open(self) -> Any:  # noqa: ANN401 - an Orbax manager
         if self._manager is None:
@@ -197,17 +297,18 @@ class Checkpoints:
 
     def _complete(self, folder: str) -> list[int]:
         """Steps of the complete checkpoints in a run's folder; an incomplete one of this run is removed."""
-        steps = []
-        for path in side_files.place(folder).iterdir():
-            if not re.fullmatch(r"[0-9]+", path.name):
+        there = side_files.place(folder)
+        sealed, steps = seals.sealed(folder), []
+        needs_seal = bool((side_files.read_object(there / "run.json") or {}).get("sealed")) or bool(sealed)
+        for path in there.iterdir():
+            if not re.fullmatch(r"[0-9]+", path.name) or int(path.name) in sealed:
                 continue
-            if _completed(path):
+            if not needs_seal and _completed(path):  # of an earlier version, which wrote no seals
                 steps.append(int(path.name))
             elif folder == self.folder:
-                if distributed.is_first():
-                    console.err.print(f"{path} was never completed; it is removed", markup=False)
-                self._open().delete(int(path.name))
-        return steps
+                console.err.print(f"{path} was never completed; it is removed", markup=False)
+                seals.remove(folder, int(path.name))
+        return [*steps, *sealed]
 
     def _restored(self, step: int, folder: str, target: training.State) -> Restored:
         import orbax.checkpoint as ocp
@@ -261,6 +362,11 @@ class Checkpoints:
                 f"{self.folder}: the checkpoint of step {self._saving} could not be written ({_brief(error)}). "
                 f"{_remedy(error)}, then run the same command again: it goes on from the last whole one."
             ) from error
+
+
+def _saved_something(folder: str) -> bool:
+    """Whether a run of this folder began to save."""
+    return bool((side_files.place(folder) / "run.json").exists())
 
 
 def _absolute(folder: str) -> Any:  # noqa: ANN401 - a path of etils

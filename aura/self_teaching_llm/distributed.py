@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
+import numpy.typing as npt
 
 from aura import files
 from aura.errors import UserError
@@ -59,6 +61,15 @@ def meet(name: str) -> None:
         from orbax.checkpoint import multihost
 
         multihost.get_barrier_sync_fn()(key=name, timeout_ms=1000 * MEETING)
+
+
+def of_the_first(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The numbers that the first process gives, in every process."""
+    if jax.process_count() == 1:
+        return numbers
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.broadcast_one_to_all(numbers))
 
 
 def is_first() -> bool:

@@ -5,6 +5,7 @@ it, makes again what it can, and says so.
 """
 
 import json
+import os
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,8 +26,16 @@ def write(path: Any, text: str) -> None:  # noqa: ANN401 - a path of etils
         path.write_text(text)
         return
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)  # a power cut keeps the old file or the new one
+    finally:
+        os.close(descriptor)
 
 
 def read(path: Any) -> str | None:  # noqa: ANN401 - a path of etils

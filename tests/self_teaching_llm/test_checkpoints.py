@@ -3,6 +3,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from dvclive import Live
 
 from aura import files
+from aura.data.token_shards import TokenShards
 from aura.errors import UserError
 from aura.params import MODEL_SIZES, Pretrain
 from aura.self_teaching_llm import identity, side_files
@@ -121,6 +123,7 @@ def test_an_unfinished_checkpoint_is_left_out(made: MiniTokens, tmp_path: Path, 
     first = run(made, tmp_path)
     [newest] = (tmp_path / "checkpoints").glob("*/8")
     (newest / "_CHECKPOINT_METADATA").unlink()
+    (newest.parent / "hashes/8.json").unlink()
     capsys.readouterr()
     assert run(made, tmp_path) == first
     said = capsys.readouterr().err
@@ -128,14 +131,49 @@ def test_an_unfinished_checkpoint_is_left_out(made: MiniTokens, tmp_path: Path, 
     assert "going on after step 6" in said
 
 
-def test_a_damaged_checkpoint_is_named(made: MiniTokens, tmp_path: Path):
-    run(made, tmp_path)
+@pytest.mark.parametrize("damage", ["a bit", "cut", "empty", "missing", "the folder", "swapped"])
+def test_a_damaged_checkpoint_is_skipped_and_told(made: MiniTokens, tmp_path: Path, capsys, damage: str):
+    first = run(made, tmp_path)
     [newest] = (tmp_path / "checkpoints").glob("*/8")
-    for file in (newest / "state").rglob("*"):
-        if file.is_file():
-            file.write_bytes(b"")
-    with pytest.raises(UserError, match=r"/8: expected a whole checkpoint.*Remove that folder"):
+    file = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = file.read_bytes()
+    if damage == "the folder":
+        shutil.rmtree(newest)
+    elif damage == "missing":
+        file.unlink()
+    elif damage == "swapped":
+        newest.rename(newest.with_name("kept"))
+        newest.with_name("6").rename(newest)
+        newest.with_name("kept").rename(newest.with_name("6"))
+    else:
+        half = len(content) // 2
+        bit = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
+        file.write_bytes({"a bit": bit, "cut": content[:half], "empty": b""}[damage])
+    capsys.readouterr()
+    assert run(made, tmp_path) == first
+    said = capsys.readouterr().err
+    assert "/8 is skipped" in said
+    assert f"going on after step {5 if damage == 'swapped' else 6}" in said
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_says_how_to_begin_anew(made: MiniTokens, tmp_path: Path):
+    first = run(made, tmp_path)
+    for metadata in (tmp_path / "checkpoints").glob("*/*/_CHECKPOINT_METADATA"):
+        metadata.write_bytes(b"")
+    with pytest.raises(UserError, match="every checkpoint of this run is damaged") as raised:
         run(made, tmp_path)
+    subprocess.run(["sh", "-c", str(raised.value).rpartition("begin at step 0 with: ")[2]], check=True)
+    assert run(made, tmp_path) == first
+
+
+def test_a_folder_in_use_is_refused_with_its_holder(made: MiniTokens, tmp_path: Path):
+    options = tiny(checkpoint_folder=str(tmp_path / "checkpoints"), checkpoint_every=2)
+    holder = Checkpoints(options, TokenShards(made.tokens, made.tokenizer.encoding_sha256).sha256)
+    holder.lock()
+    with pytest.raises(UserError, match=f"is in use by process {os.getpid()} of"):
+        run(made, tmp_path)
+    holder.unlock()
+    run(made, tmp_path)
 
 
 def test_a_save_that_fails_in_the_background_is_told_at_the_next_step(tmp_path: Path):
@@ -295,14 +333,14 @@ def test_damaged_side_files_end_no_run(made: MiniTokens, tmp_path: Path, capsys)
     run(made, tmp_path)
     before, losses = results(tmp_path), rows(tmp_path, "loss")
     [folder] = (tmp_path / "checkpoints").iterdir()
-    for name, left in (("attempts.json", b""), ("run.json", b"{"), ("8/record/metadata", bytes(100))):
+    for name, left in (("attempts.json", b""), ("run.json", b"{")):
         assert (folder / name).exists()
         (folder / name).write_bytes(left)
     capsys.readouterr()
     run(made, tmp_path)
     said = capsys.readouterr().err
     assert "going on after step 8" in said
-    assert said.count("is damaged") == 2
+    assert said.count("is damaged") == 1
     assert results(tmp_path) == before
     history = folder / "history/000000.tsv"
     lines = history.read_text().splitlines(keepends=True)
