@@ -16,15 +16,17 @@ import ipaddress
 import logging
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from distributed import Client
+from distributed.client import ClosedClientError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
@@ -35,6 +37,7 @@ from aura.errors import UserError
 Result = TypeVar("Result")
 LIBRARIES = ("numpy", "pyarrow", "sentencepiece", "xxhash")
 WORKERS_TIMEOUT = 60  # seconds for the first worker to come
+WATCHED_EVERY = 1.0  # seconds between looks at whether the scheduler is still there
 
 
 class ClusterExecutor(Executor):
@@ -45,16 +48,28 @@ class ClusterExecutor(Executor):
         self._inner = client.get_executor(pure=False)
         self._folder, self._code = os.getcwd(), _code()  # noqa: PTH109 - sent to the workers as it is
         self.in_flight = 2 * sum(client.nthreads().values())
+        self._sent: set[Future[Any]] = set()  # calls whose results are awaited
+        self._ended = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> "Future[Result]":  # noqa: ANN401
         """Send a call to the cluster."""
         future: Future[Result] = self._inner.submit(_call, self._folder, self._code, fn, args, kwargs)
-        if self._client.status in ("closing", "closed"):  # what is sent after that is never cancelled, nor done
-            raise concurrent.futures.CancelledError
+        self._sent.add(future)
+        future.add_done_callback(self._sent.discard)
         return future
+
+    def _watch(self) -> None:
+        """End every call once the client is closed: Dask forgets those that are sent while the scheduler goes away."""
+        while not self._ended.wait(WATCHED_EVERY):
+            if self._client.status in ("closing", "closed"):
+                for future in list(self._sent):
+                    with suppress(concurrent.futures.InvalidStateError):  # it ended just now
+                        future.set_exception(concurrent.futures.CancelledError())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
         """Cancel what has not run."""
+        self._ended.set()
         self._inner.shutdown(wait=False)
 
 
@@ -81,7 +96,7 @@ def executor(address: str) -> Iterator[Executor]:
             yield pool
         finally:
             pool.shutdown()
-    except (asyncio.CancelledError, concurrent.futures.CancelledError, CommClosedError):
+    except (asyncio.CancelledError, concurrent.futures.CancelledError, ClosedClientError, CommClosedError):
         raise UserError(
             f"the Dask scheduler at {address} went away. Start it again, then run the same command: "
             "what was done is kept."
