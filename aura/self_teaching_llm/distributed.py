@@ -52,15 +52,15 @@ def tell_number() -> None:
         files.write_json(Path(file), {"process": jax.process_index()})
 
 
-def meet(name: str) -> None:
-    """Wait until every process is here, at most MEETING seconds; what follows may not bear a late one.
+def meet(name: str, seconds: int = MEETING) -> None:
+    """Wait until every process is here, at most so many seconds; what follows may not bear a late one.
 
     Compilation takes processes differently long, and the first exchange among CPUs gives up after 30 seconds.
     """
     if jax.process_count() > 1:
         from orbax.checkpoint import multihost
 
-        multihost.get_barrier_sync_fn()(key=name, timeout_ms=1000 * MEETING)
+        multihost.get_barrier_sync_fn()(key=name, timeout_ms=1000 * seconds)
 
 
 def of_the_first(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
