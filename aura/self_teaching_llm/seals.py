@@ -21,7 +21,6 @@ from typing import Any
 from aura import checksums, files, store
 from aura.self_teaching_llm import side_files
 
-READ_AT_ONCE = 1 << 24  # bytes
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # no file bears this name
 ASIDE = "damaged"  # the folder, in that of a run, for what does not count
 
@@ -169,9 +168,6 @@ def _files(folder: Any, below: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN40
 
 
 def _account(path: Any, kind: str) -> dict[str, Any]:  # noqa: ANN401 - a path of etils
-    digest, size = hashlib.new(kind, usedforsecurity=False), 0
     with path.open("rb") as file:
-        while piece := file.read(READ_AT_ONCE):
-            digest.update(piece)
-            size += len(piece)
-    return {"bytes": size, kind: digest.hexdigest()}
+        digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False))
+        return {"bytes": file.tell(), kind: digest.hexdigest()}
