@@ -78,18 +78,21 @@ console.log(JSON.stringify(given.texts.map(encode)));
 """
 
 
+def encoded_under_node(tokenizer: Tokenizer, texts: list[str], folder: Path) -> list[list[int]]:
+    """The ids that the report's playground gives each text."""
+    program, source = folder / "run.js", Path(report.__file__).with_name("playground.js")
+    program.write_text(UNDER_NODE)
+    given = json.dumps({"model": report._playground(tokenizer), "texts": texts})
+    done = subprocess.run(["node", program, source], input=given, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 @pytest.mark.skipif(NODE is None, reason="no node on PATH; apt-get install nodejs")
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])
 def test_the_playground_cuts_at_user_symbols_as_the_tokenizer_does(build, tmp_path: Path, model_type: str):
     tokenizer = build(model_type=model_type, user_symbols=["##", "###", "#-", "-##", "[?]", "a|b\\\\", "é🙂"])
     texts = ["#" * 13, f"the {'#' * 14}", "###-##-###", "#-##-#", "[?][?", "xa|b\\\\ ▁é🙂é ", *ODD]
-    (tmp_path / "run.js").write_text(UNDER_NODE)
-    given = json.dumps({"model": report._playground(tokenizer), "texts": texts})
-    source = Path(report.__file__).with_name("playground.js")
-    done = subprocess.run(
-        ["node", tmp_path / "run.js", source], input=given, capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout) == [tokenizer.encode(text) for text in texts]
+    assert encoded_under_node(tokenizer, texts, tmp_path) == [tokenizer.encode(text) for text in texts]
 
 
 @pytest.mark.skipif(NODE is None, reason="no node on PATH; apt-get install nodejs")
@@ -98,13 +101,7 @@ def test_the_playground_breaks_ties_as_the_tokenizer_does(options, tmp_path: Pat
     chosen = options(model_type=model_type, vocab_size="auto", user_symbols=["b"])
     tokenizer = Tokenizer.from_bytes(artifact.build_from_texts(["a" * 400 + "  \n  \t    " * 50], chosen).model)
     runs = [before + letter * number for before in ("\n", "\t\n", "ab") for letter in "a " for number in range(90)]
-    (tmp_path / "run.js").write_text(UNDER_NODE)
-    given = json.dumps({"model": report._playground(tokenizer), "texts": runs})
-    source = Path(report.__file__).with_name("playground.js")
-    done = subprocess.run(
-        ["node", tmp_path / "run.js", source], input=given, capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout) == [tokenizer.encode(text) for text in runs]
+    assert encoded_under_node(tokenizer, runs, tmp_path) == [tokenizer.encode(text) for text in runs]
 
 
 def test_the_page_stands_alone_and_escapes_what_documents_hold(tmp_path, page):

@@ -73,6 +73,9 @@ def test_a_batch_per_device_needs_the_number_of_devices():
 def test_what_asks_for_what_happens_anyway_is_let_through():
     harmless = {"ENABLE_OPTIMIZATIONS": "true", "ENABLE_CAUSAL": "false", "COORDINATOR_WORKER": "0", "DATASET2": ""}
     old_variables.refuse(harmless)
+    for name, other in (("ENABLE_OPTIMIZATIONS", "false"), ("ENABLE_CAUSAL", "true"), ("DATASET2", "c4")):
+        with pytest.raises(UserError, match=name):
+            old_variables.refuse(harmless | {name: other})
 
 
 def test_all_that_mean_nothing_are_named_at_once():
