@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: all setup lock lint test test-slow bench tpu-tools
 
 all: setup
-	aura lock repair
+	aura repair
 	dvc repro
 
 setup: .venv/ready

@@ -4,21 +4,25 @@ DVC reruns a whole stage for one changed file; this cache is to files what ccach
 a hash of input bytes, options, library versions and the source of the code that transforms them, so an entry
 is never stale, only unused. An entry is one file: a header (its parts with their checksums, and a small
 record), then the parts. It is written aside and renamed, so a killed writer leaves nothing half-written and
-writers need no locks; each part is checked when read (XXH3, 10 GB/s), and damage counts as a miss. SQLite
+writers need no locks; each part is checked when read (XXH3, 10 GB/s), and damage counts as a miss. The header's
+checksum covers the key, so an entry in another one's place is damage, too. SQLite
 (`diskcache`, which comes with DVC) would do it too, but pickles, and locks badly on network file systems.
+
+Nothing here is synced to the disk: a power cut can empty or cut an entry, and its checksums then make it a miss.
 
 A part that is a file (an output's shard) lies beside its entry as a hard link, where the file system has them, so
 nothing is copied. The price: whoever alters an output in place alters what is kept of it, which is then found to be
 damaged.
 
-Where entries cannot be written, because the folder is another account's or read-only, a spare folder beside the
-project's own takes them: large files are taken apart into the cache, so a run needs one.
+Where entries cannot be written (the folder is another account's, read-only, or full), a spare folder beside the
+project's own takes them: large files are taken apart into the cache, so a run needs one. An entry that neither folder
+takes is not kept, which is said once. No failure of the cache ends a run that can do without.
 
 The price of all is disk: up to `cache.max_gb` between runs, and during a run what the run itself adds.
 """
 
-import errno
 import json
+import mmap
 import os
 import platform
 import shutil
@@ -32,7 +36,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import xxhash
 
@@ -40,10 +44,13 @@ from aura import console
 
 FOLDER = Path(".aura/cache")
 VARIABLE = "AURA_CACHE"  # names another folder, so that worktrees and experiments share one cache
-_MAGIC = b"aura-cache-2"
+_MAGIC = b"aura-cache-3"
 _BLOCK = 1 << 20  # bytes hashed at a time
 _HEAD = 1 << 13  # bytes read first: more than most headers
+_DIGITS = 18  # at most, of a header's size
 _ABANDONED = 24 * 3600.0  # seconds; an unfinished file of this age has no writer any more
+_SAID = mmap.mmap(-1, 1)  # shared with forked workers: whether it was said that entries are not kept
+Described = Mapping[str, tuple[int, str, bool]]  # by a part's name: size, XXH3, whether it is a file of its own
 
 
 def action_key(*parts: Any) -> str:  # noqa: ANN401 - anything JSON can hold
@@ -85,14 +92,14 @@ class Entry:
         if start is None:
             raise ValueError(f"{name} is a file of its own: use `place`")
         found = b""
-        with suppress(FileNotFoundError, PermissionError):
+        with suppress(OSError):
             found = self.cache.read_range(self.key, start, start + size)
         return found if self._intact(name, xxhash.xxh3_128(found)) else None
 
     def file(self, name: str) -> Path | None:
         """Where a part that is a file lies; None if it is damaged or gone, and then the entry is removed."""
         kept, digest = self.cache.file(self.key, name), xxhash.xxh3_128()
-        with suppress(FileNotFoundError, PermissionError):
+        with suppress(OSError):
             for block in _blocks(kept):
                 digest.update(block)
         return kept if self._intact(name, digest) else None
@@ -129,6 +136,9 @@ class Cache:
         try:
             entry = self._read_header(key)
             self._mark_used(key)
+        except IsADirectoryError:
+            entry = None
+            self.remove(key)
         except OSError:  # not there; or another account's, whose umask let no one read it
             entry = None
         else:
@@ -139,30 +149,42 @@ class Cache:
     def put(self, key: str, record: Any, parts: Mapping[str, bytes | Path]) -> None:  # noqa: ANN401 - JSON
         """Keep a record (JSON) and parts under `key`, in the place of what was there; a path's file is linked.
 
-        What the folder does not take (it belongs to another account, or is read-only) goes to the spare folder.
+        What the folder does not take (it belongs to another account, is read-only or full) goes to the spare folder.
+        What that does not take either is not kept. Raises OSError where there is no spare folder, or a path is
+        missing.
         """
-        try:
-            self._put(key, record, parts)
-        except OSError as error:
-            if self.spare is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            self._spare_made(error).put(key, record, parts)
-
-    def _put(self, key: str, record: Any, parts: Mapping[str, bytes | Path]) -> None:  # noqa: ANN401 - JSON
         described = {name: _described(part) for name, part in parts.items()}
-        with _new_file(self._writing_folder(key)) as file:
+        try:
+            self._put(key, record, parts, described)
+        except OSError as error:
+            if self.spare is None:
+                raise
             try:
-                for name, part in parts.items():
-                    if isinstance(part, Path):
-                        self._keep_file(part, key, name)
-                _write(file, record, described, [part for part in parts.values() if isinstance(part, bytes)])
-                self._publish(Path(file.name), key)
-            finally:
-                Path(file.name).unlink(missing_ok=True)
+                self._spare_made(error)._put(key, record, parts, described)
+            except OSError as second:
+                _say_once(
+                    f"note: nothing is kept for the next run: the cache {self.folder} takes no entry here "
+                    f"({error.strerror}), and {self.spare} none either ({second.strerror}). Check their disk's space, "
+                    f"owner and permissions, or name another folder: {VARIABLE}=FOLDER"
+                )
+
+    def _put(
+        self,
+        key: str,
+        record: Any,  # noqa: ANN401 - anything JSON can hold
+        parts: Mapping[str, bytes | Path],
+        described: Described,
+    ) -> None:
+        with self._new_file(key) as (file, path):
+            for name, part in parts.items():
+                if isinstance(part, Path):
+                    self._keep_file(part, key, name)
+            _write(file, key, record, described, [part for part in parts.values() if isinstance(part, bytes)])
+            self._publish(path, key)
 
     @property
     def _spare(self) -> "Cache | None":
-        return Cache(self.spare) if self.spare and self.spare.exists() else None
+        return Cache(self.spare) if self.spare and os.path.isdir(self.spare) else None  # noqa: PTH112 - never raises
 
     def _spare_made(self, error: OSError) -> "Cache":
         """The spare cache; whoever makes its folder says so, and nobody else."""
@@ -172,23 +194,22 @@ class Cache:
             self.spare.mkdir(parents=True)
             console.err.print(
                 f"note: the cache {self.folder} takes no entry here ({error.strerror}), so they go to {self.spare}. "
-                f"Check its owner and permissions, or name another folder: {VARIABLE}=FOLDER",
+                f"Check its space, owner and permissions, or name another folder: {VARIABLE}=FOLDER",
                 markup=False,
             )
         return Cache(self.spare)
 
     def read_range(self, key: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end` of an entry's file; fewer if it is shorter."""
-        with self.path(key).open("rb") as file:
+        with open(self.path(key), "rb", opener=_without_waiting) as file:
             file.seek(start)
-            return file.read(end - start)
+            return file.read(min(end, os.fstat(file.fileno()).st_size) - start) if end > start else b""
 
     def remove(self, *keys: str) -> None:
         """Remove entries, as far as they are there and this account may."""
         for path in map(self.path, keys):
             for file in (path, *path.parent.glob(f"{path.name}.*")):
-                with suppress(FileNotFoundError, PermissionError):
-                    file.unlink()
+                _remove(file)
 
     def stats(self) -> Stats:
         """Number and size of the entries."""
@@ -227,13 +248,13 @@ class Cache:
         content = self.read_range(key, 0, _HEAD)
         line, _, text = content.partition(b"\n")
         words = line.split()
-        if len(words) != 3 or words[0] != _MAGIC or not words[1].isdigit():
+        if len(words) != 3 or words[0] != _MAGIC or not words[1].isdigit() or len(words[1]) > _DIGITS:
             return None
         start, size = len(line) + 1, int(words[1])
         if len(text) < size:
             text += self.read_range(key, len(content), start + size)
         text = text[:size]
-        if xxhash.xxh3_128_hexdigest(text).encode() != words[2]:
+        if _checksum(key, text) != words[2]:
             return None
         described, _, record = text.partition(b"\n")  # JSON has no line break of its own
         parts, start = {}, start + size
@@ -246,36 +267,42 @@ class Cache:
         return self.path(key).stat().st_size == size
 
     def _mark_used(self, key: str) -> None:
-        with suppress(PermissionError):  # another account's, to be read only
+        with suppress(OSError):  # another account's, or on a read-only file system
             os.utime(self.path(key))
 
-    def _writing_folder(self, key: str) -> Path | None:
-        """Where a file is written that `_publish` takes; None: wherever temporary files go."""
+    @contextmanager
+    def _new_file(self, key: str) -> Iterator[tuple[IO[bytes], Path]]:
+        """A file that no one else writes, and its path for `_publish`; readable by those whom the umask lets."""
         partial = self.folder / "partial"
         for folder in (self.path(key).parent, partial):
             folder.mkdir(parents=True, exist_ok=True)
-        return partial
+        path = partial / uuid.uuid4().hex
+        try:
+            with path.open("xb") as file:
+                yield file, path
+        finally:
+            path.unlink(missing_ok=True)
 
     def _keep_file(self, file: Path, key: str, name: str) -> None:
-        with tempfile.TemporaryDirectory(dir=self._writing_folder(key)) as folder:
+        with tempfile.TemporaryDirectory(dir=self.folder / "partial") as folder:
             _link(file, Path(folder, name))
-            Path(folder, name).replace(self.file(key, name))
+            _replace(Path(folder, name), self.file(key, name))
 
     def _publish(self, file: Path, key: str) -> None:
-        file.replace(self.path(key))
+        _replace(file, self.path(key))
 
     def _remove_abandoned(self, parts: list[str]) -> None:
         for path in (*self.folder.glob("partial/*"), *map(Path, parts)):
-            with suppress(FileNotFoundError, PermissionError):
+            with suppress(OSError):
                 if time.time() - path.stat().st_ctime > _ABANDONED:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    _remove(path)
 
     def _listed(self) -> tuple[list[tuple[float, int, str]], list[str]]:
         """Time of last use (s), size and key of each entry; and the files that are parts of no entry."""
         sizes, used, parts = Counter[str](), dict[str, float](), dict[str, str]()
         for entry in self._files():
             key, _, part = entry.name.partition(".")
-            with suppress(FileNotFoundError):  # another process may prune too
+            with suppress(OSError):  # another process may prune too
                 found = entry.stat()
                 sizes[key] += found.st_size
                 if part:
@@ -283,12 +310,12 @@ class Cache:
                 else:
                     used[key] = found.st_mtime_ns / 1e9
         entries = [(used[key], sizes[key], key) for key in used]
-        return entries, [path for path, key in parts.items() if key not in used and not self.path(key).exists()]
+        return entries, [path for path, key in parts.items() if key not in used and not os.path.lexists(self.path(key))]
 
     def _files(self) -> "Iterator[os.DirEntry[str]]":
         """Entries, and the parts that are files of their own: KEY and KEY.NAME."""
         for folder in self.folder.glob("[0-9a-f][0-9a-f]"):
-            with os.scandir(folder) as entries:
+            with suppress(OSError), os.scandir(folder) as entries:  # another account's, closed to this one
                 yield from entries
 
 
@@ -297,15 +324,16 @@ def project_cache() -> Cache:
     return Cache(Path(os.environ.get(VARIABLE) or FOLDER), spare=FOLDER.with_name(f"cache-of-{os.geteuid()}"))
 
 
-@contextmanager
-def _new_file(folder: Path | None) -> Iterator[Any]:
-    """A file to write that no one else writes: in `folder`, readable as the umask says; else private, in TMPDIR."""
-    if folder is None:
-        with tempfile.NamedTemporaryFile(delete=False) as file:
-            yield file
-    else:
-        with (folder / uuid.uuid4().hex).open("xb") as file:
-            yield file
+def _say_once(line: str) -> None:
+    """Print a note, unless this process said it already, or one that it was forked from or that it forked."""
+    if not _SAID[0]:
+        _SAID[0] = 1
+        console.err.print(line, markup=False)
+
+
+def _checksum(key: str, header: bytes) -> bytes:
+    """Of a header and of the key that it belongs to."""
+    return xxhash.xxh3_128_hexdigest(b"%s\n%s" % (key.encode(), header)).encode()
 
 
 def _described(part: bytes | Path) -> tuple[int, str, bool]:
@@ -318,9 +346,32 @@ def _described(part: bytes | Path) -> tuple[int, str, bool]:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=_without_waiting) as file:
         while block := file.read(_BLOCK):
             yield block
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a FIFO in its place would otherwise wait for a writer for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder in its place, if it is there and this account may."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _replace(file: Path, target: Path) -> None:
+    """Rename a file; it takes the place of a folder, too, which can only be damage."""
+    try:
+        file.replace(target)
+    except IsADirectoryError:
+        _remove(target)
+        file.replace(target)
 
 
 def _link(file: Path, target: Path) -> None:
@@ -335,14 +386,15 @@ def _link(file: Path, target: Path) -> None:
 
 
 def _write(
-    file: Any,  # noqa: ANN401 - tempfile's wrapper of a binary file
+    file: IO[bytes],
+    key: str,
     record: Any,  # noqa: ANN401 - anything JSON can hold
-    described: Mapping[str, tuple[int, str, bool]],
+    described: Described,
     parts: Iterable[bytes],
 ) -> None:
     """Write an entry's file: one line with the header's size and checksum, the header, the parts."""
     header = b"%s\n%s" % tuple(json.dumps(value, separators=(",", ":")).encode() for value in (described, record))
-    file.write(b"%s %d %s\n" % (_MAGIC, len(header), xxhash.xxh3_128_hexdigest(header).encode()))
+    file.write(b"%s %d %s\n" % (_MAGIC, len(header), _checksum(key, header)))
     file.write(header)
     file.writelines(parts)
     file.flush()

@@ -75,7 +75,7 @@ def passed_gates(folder: Path, passed: Path) -> bool | None:
     model = folder / "spiece.model"
     if not (model.exists() and passed.exists()):
         return None
-    vouched_for: str = files.read_json(passed, made_by="dvc repro validate")["tokenizer"]
+    vouched_for: str = files.read_object(passed, made_by="dvc repro validate", tokenizer=str)["tokenizer"]
     return True if vouched_for == files.sha256_file(model) else None
 
 

@@ -11,6 +11,7 @@ from aura.commands import (
     gc,
     lock,
     remote,
+    repair,
     report,
     source,
     tpu,
@@ -42,6 +43,7 @@ app.command("name-special")(name_special)
 app.command("export-tokenizer")(export_tokenizer)
 app.command("why")(why.why)
 app.command("gc")(gc.gc)
+app.command("repair")(repair.repair)
 app.command("sample")(sample)
 app.add_typer(vocabulary.app, name="vocabulary")
 app.command()(doctor.doctor)

@@ -12,19 +12,43 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from aura.errors import UserError
+from aura.shown_text import escaped, without_secrets
 
 T = TypeVar("T")
 LOG_INTERVAL = 10.0  # seconds between two lines of progress where there is no terminal
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+class Terminal(Console):
+    """A console that obeys nothing in the text it prints: no mark-up, no emoji codes, no control characters.
+
+    A `str` is a message, from which secrets in addresses are left out, too. A `Text` stays as it is but for characters
+    that are `escaped`; its styles are ours.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(highlight=False, soft_wrap=True, markup=False, emoji=False, stderr=stderr)
+
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401 - as Rich has it
+        """Print, as `Console.print`."""
+        shown = (without_secrets(thing) if isinstance(thing, str) else thing for thing in objects)
+        super().print(*shown, **(options | {"markup": False, "emoji": False}))
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render; all that is printed passes here, cells of tables and lines of progress, too."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(escaped(segment.text), segment.style)
+
+
+out = Terminal()
+err = Terminal(stderr=True)
 
 
 def track(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
@@ -40,7 +64,7 @@ def track(items: Iterable[T], description: str, total: int | None) -> Iterator[T
         TimeRemainingColumn,
     )  # of no use to a log
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         yield from progress.track(items, total=total, description=description)
 
@@ -74,7 +98,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a small table on standard error, beside the error message it explains."""
     drawn = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(escaped(cell)) for cell in row))
     err.print(drawn, soft_wrap=False)
 
 
@@ -102,13 +126,15 @@ def run(main: Callable[[], None]) -> None:
         fail(str(error))
     except OSError as error:
         fail(_explain(error))
+    except MemoryError:
+        fail("the memory of this machine, or what this process may take of it, is used up. See: free -m; ulimit -a")
     except KeyboardInterrupt:
         fail("interrupted. Run the same command again to go on.", status=130)
 
 
 def fail(message: str, status: int = 1) -> None:
     """Print an error on standard error and end the program."""
-    err.print(Text.assemble(("error:", "bold red"), " ", message))
+    err.print(Text.assemble(("error:", "bold red"), " ", without_secrets(message)))
     sys.exit(status)
 
 
@@ -119,6 +145,14 @@ def _explain(error: OSError) -> str:
         return f"no space left on the disk while writing {place}. Free some space, then run the same command again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
         return f"cannot write or read {place}: {os.strerror(error.errno)}. Check its owner and permissions."
+    if error.errno == errno.EIO:
+        return f"the disk failed at {place} (input/output error). Look at its log (dmesg), then run the command again."
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many files are open, at {place}. Allow more (ulimit -n 4096), then run the same command again."
+    if error.errno in (errno.ENOMEM, errno.EAGAIN):
+        return f"this machine gives no more memory or processes ({os.strerror(error.errno)}). See: ulimit -a"
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG):
+        return f"cannot write or read {place}: {os.strerror(error.errno)}. Choose another place for it."
     raise error
 
 

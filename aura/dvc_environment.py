@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import errno
 import os
 
 SITE_CACHE = "DVC_SITE_CACHE_DIR"
@@ -22,3 +23,13 @@ def prepare() -> None:
         os.environ[SITE_CACHE] = folder = f"{caches}/aura/dvc"
         with contextlib.suppress(OSError):  # DVC then says that it cannot write there
             os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103 - as above
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether a full disk (or quota) is among the causes of an error; DVC words it as a failure to link."""
+    seen = 0
+    while error is not None and seen < 20:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return False

@@ -12,19 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from configobj import ConfigObj, ConfigObjError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent
 
+from aura.bounded import ALIASES, LARGEST, bounded_yaml
 from aura.errors import UserError
 from aura.git import GitFailed, git
 from aura.outside_names import object_hash, relative_name
 
-LARGEST = 8_000_000  # bytes of a file that is parsed; a dvc.lock of 100 stages has 1 MB
-ALIASES = (
-    16  # in a YAML file; so many can stand for 65,536 copies of a value, and a few more for more than memory holds
-)
-DEPTH = 64  # of brackets in each other: the parser takes a minute for 5,000
 _BUCKET = re.compile(r"gs://[^/@?#\s]+(/[^@?#\s]*)?")
 _REMOTE = re.compile(r"remote\s*\"(.*)\"")
 
@@ -128,27 +121,3 @@ class ForeignRepository:
 
     def _wrong(self, told: str) -> UserError:
         return UserError(f"{self._tag} of {self._source}: {told}")
-
-
-def bounded_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
-    """The value of some YAML; None if it is none, or beyond one of the limits `ALIASES`, `DEPTH` and `LARGEST`."""
-    if len(text) > LARGEST or _depth(text) > DEPTH:
-        return None
-    try:
-        aliases = 0
-        for event in YAML(typ="safe", pure=True).parse(text):
-            aliases += isinstance(event, AliasEvent)
-            if aliases > ALIASES:
-                return None
-        return YAML(typ="safe").load(text)
-    except (YAMLError, ValueError, RecursionError, TypeError):
-        return None
-
-
-def _depth(text: str) -> int:
-    """How many brackets are open at most; those in quotes count, too."""
-    depth = most = 0
-    for bracket in re.findall(r"[\[\]{}]", text):
-        depth = max(depth + (1 if bracket in "[{" else -1), 0)
-        most = max(most, depth)
-    return most

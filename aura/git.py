@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from aura.errors import UserError
-from aura.store import without_secrets
+from aura.shown_text import without_secrets
 
 
 class GitFailed(UserError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 
-from aura import files, params, yaml_edits
+from aura import checksums, files, params, yaml_edits
 from aura.errors import UserError
 from aura.remote import open_repo
 from aura.tokenizer import artifact, hf_export, slots, train
@@ -32,8 +32,7 @@ def in_folder(folder: Path, output: Path, names: Sequence[str]) -> dict[str, int
         raise UserError(f"{output} is there already. Name another folder: --output FOLDER")
     made = _renamed(folder, names)
     with files.replaced_folder(output) as partial:
-        for name, content in made.files().items():
-            (partial / name).write_bytes(content)
+        made.write_output(partial)
     return _named_slots(made)
 
 
@@ -56,8 +55,7 @@ def in_pipeline(names: Sequence[str]) -> tuple[dict[str, int], bool]:
     if made is None:
         return {}, False
     with files.replaced_folder(OUTPUT) as partial:
-        for name, content in made.files().items():
-            (partial / name).write_bytes(content)
+        made.write_output(partial)
     _record(wanted)
     return _named_slots(made), True
 
@@ -72,12 +70,14 @@ def export_again(folder: Path = OUTPUT) -> tuple[list[str], bool]:
         UserError: the folder holds no tokenizer of ours, or DVC cannot take the files in.
     """
     Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
+    made_by = f"dvc repro {STAGE}"
     made = hf_export.export((folder / "spiece.model").read_bytes())
     is_recorded = folder.resolve() == OUTPUT.resolve() and _is_as_locked()
     for name, content in made.items():
         files.write_bytes(folder / name, content)
     if COPY not in made:
         (folder / COPY).unlink(missing_ok=True)
+    checksums.update(folder, {*made, COPY}, made_by)
     if is_recorded:
         _record()
     return [*made], is_recorded
@@ -87,7 +87,8 @@ def _renamed(folder: Path, names: Sequence[str]) -> Artifact:
     """The tokenizer of a folder with more names, as training with them would have made it."""
     tokenizer = Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
     content = slots.named((folder / "spiece.model").read_bytes(), names)
-    config = files.read_json(folder / "spiece_config.json", made_by="dvc repro train_tokenizer")
+    checksums.verify(folder, f"dvc repro {STAGE}", required=False)
+    config = files.read_json(folder / "spiece_config.json", made_by=f"dvc repro {STAGE}")
     named = Tokenizer.from_bytes(content)
     special = {named.piece(token): token for token in range(tokenizer.vocab_size) if named.is_special(token)}
     config["options"][KEY] = slots.own_names([*special])

@@ -14,13 +14,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PlainValidator, Tag
 from pydantic_core import PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from aura.bounded import Unreadable, read_yaml
 from aura.errors import UserError
 from aura.section import Section, checked, nearest
+from aura.shown_text import holds_secret
 
 PARAMS_FILE = Path("params.yaml")
+texts_read: list[str] = []  # different ones that `load` got from PARAMS_FILE, for `stage_inputs`
 
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -301,15 +302,17 @@ def load(path: Path = PARAMS_FILE) -> Params:
         raise UserError(f"{path} is missing. Run this in the project's folder, or `git checkout {path}`.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not valid UTF-8: {error}") from None
+    if path == PARAMS_FILE and text not in texts_read:
+        texts_read.append(text)
     return parse(text, path)
 
 
 def parse(text: str, path: Path) -> Params:
     """Check the text of a params.yaml; `path` is what messages call it."""
     try:
-        values = YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        values = read_yaml(text)
+    except Unreadable as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
     return checked_together(values, str(path))
 
 
@@ -375,6 +378,12 @@ def _check_together(name: str, params: Params) -> None:
             (name in sources, f"pretrain.source_weights.{name}: no such source;{nearest(name, list(sources))}")
             for name in run.source_weights
         ),
+    ]
+    places = {"cluster": params.cluster or "", "pretrain.checkpoint_folder": run.checkpoint_folder}
+    places |= {f"extract.sources.{source}.path": entry.path for source, entry in sources.items()}
+    rules += [
+        (not holds_secret(place), f"{key} holds a user, password or key, and git would keep it. Leave it out")
+        for key, place in places.items()
     ]
     broken = [f"{name}: {message}" for holds, message in rules if not holds]
     if broken:

@@ -3,6 +3,9 @@
 The one module that knows both. What a stage says of its shards (`manifest.json`) is the same either way, and so are
 the shards' bytes; `shards.json` adds hashes, size and address of each, and is all that DVC then tracks. The price is
 that `dvc push` and `dvc pull` move this list only: the store is where the shards are, for everyone.
+
+A shard is verified before its first byte is used: a file is compared with _SHA256SUMS (`aura/checksums.py`), once in a
+run, an object with the list.
 """
 
 import os
@@ -10,9 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from aura import checksums
 from aura.cache import VARIABLE, Cache, action_key, project_cache
 from aura.errors import UserError
 from aura.files import read_json, sha256_file, write_records
@@ -33,12 +38,14 @@ class Shard:
     path: Path
     size: int
     made_by: str  # the command that makes it again
+    recorded: str  # SHA-256 that its bytes must have; of a stored shard that of `stored`
     stored: Stored | None = None
 
     @contextmanager
     def opened(self) -> Iterator[Path | BinaryIO]:
-        """What Arrow reads it from; a stored shard is fetched and compared with its hash first."""
+        """What Arrow reads it from, compared with its hash first; a stored shard is fetched for that."""
         if self.stored is None:
+            self.verify()
             yield self.path
             return
         with fetched(self.stored, self.made_by) as copy:
@@ -46,7 +53,8 @@ class Shard:
 
     @contextmanager
     def skimmed(self) -> Iterator[Path | BinaryIO]:
-        """The same to read a small part of it: a stored shard is read in ranges, and not compared with its hash."""
+        """The same to read a small part of it: a stored shard is read in ranges, and its store asked for its hash."""
+        self.verify()
         if self.stored is None:
             yield self.path
             return
@@ -56,35 +64,46 @@ class Shard:
                 yield file
 
     def sha256(self) -> str:
-        """SHA-256 of its bytes: known of a stored shard, computed of a plain file."""
-        return self.stored.sha256 if self.stored else sha256_file(self.path)
+        """SHA-256 of its bytes, which must be the recorded one; those of a stored shard are compared when fetched."""
+        if self.stored is None:
+            self.verify()
+        return self.recorded
 
-    def verify(self, sha256: str) -> None:
-        """Raise `UserError` unless the bytes are those of `sha256`, as a manifest has it."""
-        if self.stored and self.stored.sha256 == sha256:
-            if not is_intact(self.stored):
-                raise UserError(altered(self.stored, self.made_by))
-        elif (came := self.sha256()) != sha256:
-            raise UserError(self.altered(sha256, came))
+    def verify(self) -> None:
+        """Raise `UserError` unless the bytes are those that were recorded; compared once for all uses of this shard."""
+        if self._sha256 != self.recorded:
+            raise checksums.altered(self.path, self.recorded, self._sha256, self.made_by)
 
-    def altered(self, expected: str, came: str) -> str:
-        """What to say if its SHA-256 is not the expected one."""
-        return (
-            f"{self.path} was altered: expected sha256 {expected[:16]}…, came {came[:16]}…. "
-            f"Make it again with: {self.made_by} --force"
-        )
+    @cached_property
+    def _sha256(self) -> str:
+        """What its bytes have; it goes along to another process."""
+        if self.stored is None:
+            return sha256_file(self.path)
+        if not is_intact(self.stored):
+            raise UserError(altered(self.stored, self.made_by))
+        return self.stored.sha256
 
 
-def shards(folder: Path, made_by: str) -> list[Shard]:
-    """The shards of a folder, by name: every file in it that is no JSON, or those in its list."""
-    if (folder / LIST).exists():
-        listed = read_json(folder / LIST, made_by)
-        if listed.get("format") != FORMAT:
-            raise UserError(f"{folder / LIST}: expected format {FORMAT}, came {listed.get('format')!r}. Run: {made_by}")
-        records = {record.pop("name"): Stored(**record) for record in listed["shards"]}
-        return [Shard(folder / name, stored.size, made_by, stored) for name, stored in sorted(records.items())]
-    paths = sorted(path for path in folder.glob("*") if path.is_file() and path.suffix != ".json")
-    return [Shard(path, path.stat().st_size, made_by) for path in paths]
+def shards(folder: Path, made_by: str, recorded: Mapping[str, str] | None = None) -> list[Shard]:
+    """The shards of a folder, by name: every file that its record lists and that is no JSON, or those in its list.
+
+    Arguments:
+        folder: its files must be those that its record lists, or it is a `UserError`.
+        made_by: the command that makes it again.
+        recorded: SHA-256 of each file; those of the folder's own _SHA256SUMS when left out.
+    """
+    recorded = checksums.read(folder, made_by) if recorded is None else recorded
+    if LIST not in recorded:
+        names = sorted(name for name in recorded if "/" not in name and Path(name).suffix != ".json")
+        return [Shard(folder / name, (folder / name).stat().st_size, made_by, recorded[name]) for name in names]
+    checksums.compare(folder / LIST, recorded[LIST], made_by)
+    listed = read_json(folder / LIST, made_by)
+    if listed.get("format") != FORMAT:
+        raise UserError(f"{folder / LIST}: expected format {FORMAT}, came {listed.get('format')!r}. Run: {made_by}")
+    records = {record.pop("name"): Stored(**record) for record in listed["shards"]}
+    return [
+        Shard(folder / name, stored.size, made_by, stored.sha256, stored) for name, stored in sorted(records.items())
+    ]
 
 
 @dataclass(frozen=True)
@@ -135,7 +154,7 @@ class Place:
             kept = entry.file(part) if entry and part in entry.parts else None
             try:
                 file = kept.open("rb") if kept else None
-            except FileNotFoundError:  # pruned a moment ago
+            except OSError:  # pruned a moment ago
                 file = None
             with file or nullcontext():
                 yield file

@@ -109,7 +109,7 @@ def _from_pipeline() -> Candidate:
         outdated = _outdated(repo)
     if outdated:
         raise UserError(f"{', '.join(outdated)}: not up to date, see: aura why. Run: dvc repro")
-    validated = files.read_json(PASSED, made_by="dvc repro").get("tokenizer")
+    validated = files.read_object(PASSED, made_by="dvc repro", tokenizer=str)["tokenizer"]
     came = files.sha256_file(OUTPUT / FILES[0])
     if validated != came:
         raise UserError(f"{PASSED}: expected the tokenizer {came}, came {validated}. Run: dvc repro")
@@ -180,7 +180,7 @@ def _push_folder(folder: Path) -> dict[str, Any]:
 def _cached(cache: Path, oid: str, content: bytes, label: str) -> delivery.Item:
     item = delivery.item(oid, label)
     path = cache / item.name
-    if not path.exists():
+    if not path.exists() or path.read_bytes() != content:
         files.write_bytes(path, content)
         path.chmod(delivery.CHECKED)
     return item

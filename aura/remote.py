@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from aura.dvc_environment import is_disk_full
 from aura.errors import UserError
 from aura.store import prepare_gcsfs
 
@@ -34,6 +35,7 @@ from dvc_objects.fs.base import FileSystem  # noqa: E402
 from dvc_objects.fs.local import localfs  # noqa: E402
 
 NAME = "store"  # what `aura remote set` calls the remote
+DISK_FULL = "the disk is full. Free some space (see: aura gc), then run the same command again"
 ABSENT = "is not in the bucket"
 _LIBRARIES = ("gcsfs", "dvc", "dvc_data", "dvc_objects", "google.auth", "asyncio")
 
@@ -163,6 +165,8 @@ class Store:
         """The error as a `UserError` where trying again is of no use, and as a `TransferError` otherwise."""
         if isinstance(error, UserError | TransferError):
             return error
+        if is_disk_full(error):
+            return UserError(DISK_FULL)
         code, text = getattr(error, "code", None), str(error)
         bucket = f"gs://{self.root.partition('/')[0]}"
         if code == 401 or type(error).__name__ in ("DefaultCredentialsError", "RefreshError"):

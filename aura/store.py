@@ -16,11 +16,9 @@ import errno
 import hashlib
 import logging
 import os
-import re
 import shutil
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -29,8 +27,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from aura import dvc_environment
+from aura import checksums, dvc_environment
 from aura.errors import UserError
+from aura.files import replaced_file
+from aura.shown_text import without_secrets
 
 BLOCK = 16_000_000  # bytes of a request
 TRIES = 3
@@ -134,7 +134,7 @@ def altered(stored: Stored, made_by: str) -> str:
     """What to say of an object that is not there as it was put."""
     return (
         f"{stored.uri} is not there with the bytes that were put there (SHA-256 {stored.sha256[:16]}…, "
-        f"{stored.size:,} bytes). Make it again with: {made_by} --force"
+        f"{stored.size:,} bytes). {checksums.remedy(made_by)}"
     )
 
 
@@ -164,14 +164,8 @@ def upload(file: Path, uri: str) -> None:
         if not _is_folder(system):
             system.put_file(str(file), place)
             return
-    target = Path(place)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        shutil.copyfile(file, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with file.open("rb") as content, replaced_file(Path(place)) as copy:
+        shutil.copyfileobj(content, copy)
 
 
 def located(url: str) -> tuple[Any, str]:
@@ -227,15 +221,6 @@ def _libraries_own() -> tuple[type[Exception], ...]:
     python = sys.stdlib_module_names - {"ftplib", "http", "lzma", "_lzma", "tarfile", "zipfile", "zlib"}
     found = [kind for kind in Exception.__subclasses__() if kind.__module__.partition(".")[0] not in {*python, "aura"}]
     return tuple(found)
-
-
-def without_secrets(text: str) -> str:
-    """`text` with user, password and query left out of every address: a redirect's holds a signature.
-
-    A password may hold an @, and a query ends where another address is chained to it (`zip://a::https://…`).
-    """
-    without_users = re.sub(r"://[^/\s'\"]*@", "://", text)
-    return re.sub(r"(://[^\s?'\"]*)\?(?:(?!::)[^\s'\"])*", r"\1", without_users)
 
 
 def prepare_gcsfs() -> None:

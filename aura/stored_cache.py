@@ -5,8 +5,12 @@ read; so the entries written first go first, and only when someone asks: one mac
 others need. A look-up costs a request; one for a part, another.
 """
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from aura.cache import Cache
 from aura.store import Store, read_range, upload
@@ -43,8 +47,11 @@ class StoredCache(Cache):
     def _mark_used(self, key: str) -> None:
         pass
 
-    def _writing_folder(self, key: str) -> None:  # noqa: ARG002
-        return None
+    @contextmanager
+    def _new_file(self, key: str) -> Iterator[tuple[IO[bytes], Path]]:  # noqa: ARG002
+        """A file without a name in TMPDIR, of which a killed process leaves nothing."""
+        with tempfile.TemporaryFile() as file:
+            yield file, Path(f"/dev/fd/{file.fileno()}")
 
     def _keep_file(self, file: Path, key: str, name: str) -> None:
         raise NotImplementedError(f"{file}: files in a store are objects, see aura/placement.py")

@@ -4,6 +4,7 @@ Plain `dvc push` and `dvc pull` work on the same bucket. Unlike them, these drop
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,12 @@ from dvc.exceptions import CheckoutError, DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
 
-from aura.delivery import Item, Moved, download, item, md5, run_outputs, shared_runs, upload
+from aura.delivery import Item, Moved, download, item, run_outputs, shared_runs, upload
+from aura.dvc_environment import is_disk_full
 from aura.errors import UserError
 from aura.outside_names import object_hash, relative_names
-from aura.remote import Store, open_repo
+from aura.remote import DISK_FULL, Store, open_repo
+from aura.verified import FILE, Verified, md5
 
 
 def push(targets: list[str], *, run_cache: bool = False, force: bool = False) -> Moved:
@@ -52,13 +55,14 @@ def pull(targets: list[str], *, run_cache: bool = True, force: bool = False) -> 
         UserError: something did not arrive, and the workspace is as it was; it says what, and why.
     """
     with locked() as repo:
-        store, cache = Store(repo), Path(repo.cache.local_cache_dir)
+        store, cache = Store(repo), Path(os.path.relpath(repo.cache.local_cache_dir))  # as `Verified` names files
         wanted = [(out.hash_info.value, str(out)) for out in _outs(repo, targets) if out.use_cache]
-        moved = Moved()
+        moved, verified = Moved(), Verified(FILE if Path(repo.root_dir) == Path.cwd() else None)
         items = expand(store, cache, wanted, moved)
         if run_cache:
             items += shared_runs(store)
-        moved = download(store, cache, items, moved)
+        moved = download(store, cache, items, moved, verified)
+        verified.save()
         repo.drop_data_index()
         try:
             repo.checkout(targets or None, force=force, allow_missing=True)  # missing: what was never built
@@ -67,6 +71,8 @@ def pull(targets: list[str], *, run_cache: bool = True, force: bool = False) -> 
                 f"cannot put into the workspace: {', '.join(error.target_infos)}. See: dvc status"
             ) from None
         except DvcException as error:
+            if is_disk_full(error):
+                raise UserError(DISK_FULL) from None
             raise UserError(f"{error}\nTo overwrite it: aura pull --force") from None
         return moved
 
@@ -84,12 +90,12 @@ def expand(
     if store:
         download(store, folder, lists, moved)
     for entry in lists:
-        files = _files_of(folder / entry.name, f"the list of files of {entry.label}")
+        files = files_of(folder / entry.name, f"the list of files of {entry.label}")
         items += [item(oid, f"{entry.label}/{name}") for name, oid in files]
     return items
 
 
-def _files_of(path: Path, origin: str) -> list[tuple[str, str]]:
+def files_of(path: Path, origin: str) -> list[tuple[str, str]]:
     """The names and hashes of the files in a folder's list."""
     try:
         listed = [(file["relpath"], file["md5"]) for file in json.loads(path.read_bytes())]

@@ -20,12 +20,13 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from aura import files
+from aura.bounded import bounded_yaml
 from aura.delivery import CHECKED, Item, download
 from aura.errors import UserError
-from aura.foreign_repository import ForeignRepository, Release, bounded_yaml
+from aura.foreign_repository import ForeignRepository, Release
 from aura.git import GitFailed, git
 from aura.remote import AccessRefused, Store, open_repo
-from aura.store import without_secrets
+from aura.shown_text import without_secrets
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.transfer import expand
 

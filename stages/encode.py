@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aura import console, libraries, params, placement
+from aura import console, libraries, params, placement, stage_inputs
 from aura.data import encoding
 
 OUTPUT = Path("data/tokens")
@@ -33,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    stage_inputs.run("encode", main)

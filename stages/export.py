@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aura import console, files, libraries, params
+from aura import console, files, libraries, params, stage_inputs
 from aura.self_teaching_llm.export import export
 from aura.tokenizer import hf_export, model_file
 
@@ -28,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    stage_inputs.run("export", main)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from aura import console, libraries, params, placement
+from aura import console, libraries, params, placement, stage_inputs
 from aura.errors import UserError
 from aura.ingestion.extract import extract
 
@@ -29,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    stage_inputs.run("extract", main)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from aura import console, libraries, params
+from aura import console, libraries, params, stage_inputs
 from aura.errors import UserError
 from aura.self_teaching_llm import distributed, pretrain
 
@@ -44,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    stage_inputs.run("pretrain", main)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aura import console, libraries, params, placement
+from aura import console, libraries, params, placement, stage_inputs
 from aura.ingestion.corpus import FOLDER, SPLITS
 from aura.ingestion.select import require_listed, select
 
@@ -24,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    stage_inputs.run("select", main)

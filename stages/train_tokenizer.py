@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from aura import console, libraries, params, placement
+from aura import console, libraries, params, placement, stage_inputs
 from aura.ingestion import corpus
 from aura.tokenizer import artifact
 
@@ -58,4 +58,7 @@ def _left_out(learnt_from: dict[str, dict[str, int]]) -> str:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    if sys.argv[1:]:
+        console.run(main)
+    else:
+        stage_inputs.run("train_tokenizer", main)

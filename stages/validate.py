@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aura import console, libraries, params
+from aura import console, libraries, params, stage_inputs
 from aura.errors import UserError
 from aura.ingestion import corpus
 from aura.tokenizer import report, validation
@@ -36,4 +36,4 @@ def _explain(missed: list[Gate]) -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    stage_inputs.run("validate", main)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura import files, params
+from aura import checksums, files, params
 from aura.cache import Cache
 from aura.data.encoding import encode_corpus
 from aura.ingestion import corpus
@@ -71,8 +71,10 @@ def write_corpus(folder: Path) -> None:
         }
         pq.write_table(pa.table(columns, schema=corpus.SCHEMA), file)
         listed.append({"path": f"{path}.parquet", "sha256": files.sha256_file(file)})
+    for split in corpus.SPLITS:
+        checksums.write(folder / split)
     hashes = {split: corpus.corpus_hash(folder / split) for split in ("train", "held_out")}
-    files.write_json(folder / "manifest.json", {"format": 1, "hash": hashes, "files": listed})
+    files.write_json(folder / "manifest.json", checksums.sealed({"format": 1, "hash": hashes, "files": listed}))
 
 
 @pytest.fixture(scope="session")

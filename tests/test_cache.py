@@ -1,5 +1,7 @@
 import errno
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -179,3 +181,117 @@ def test_a_key_follows_code_and_library_versions(tmp_path):
     assert code_key([module], ["pyarrow"]) != before
     (tmp_path / "mine.py").write_text("two")
     assert code_key([module], ["numpy"]) != before
+
+
+def test_an_entry_in_another_ones_place_is_a_miss_and_removed(cache, tmp_path):
+    """Every pair of entries of all kinds: swapped with their files, the files alone, or the entries alone."""
+    kinds = {"none": {}, "bytes": {"part": b"x"}, "file": {"part": "f"}, "both": {"part": b"x", "other": "f"}}
+    names = [(kind, number) for kind in kinds for number in range(2)]
+    trusted = 0
+    for one, other in itertools.permutations(names, 2):
+        for what in ("whole", "entry", "files"):
+            for kind, number in (one, other):
+                file = tmp_path / "source"
+                file.unlink(missing_ok=True)
+                file.write_bytes(b"%d" % number)
+                parts = {name: file if value == "f" else value * (number + 1) for name, value in kinds[kind].items()}
+                cache.put(action_key(kind, number), [kind, number], parts)
+            keys = action_key(*one), action_key(*other)
+            swap(cache, *keys, what)
+            for key, wrong in zip(keys, ((other, one)), strict=True):
+                entry = cache.get(key)
+                if entry is None:
+                    assert not cache.path(key).exists(), "damage is removed"
+                    continue
+                trusted += what != "files" or tuple(entry.record) == wrong
+                for name, (start, _, _) in entry.parts.items():
+                    content = entry.read(name) if start is not None else (entry.file(name) or tmp_path).is_file()
+                    trusted += (
+                        start is None
+                        and bool(content)
+                        and cache.file(key, name).read_bytes() != b"%d" % entry.record[1]
+                    )
+            cache.prune(0)
+    assert trusted == 0
+
+
+def swap(cache: Cache, one: str, other: str, what: str) -> None:
+    """Put the files of two entries in each other's place."""
+    taken = {}
+    for key in (one, other):
+        for path in cache.path(key).parent.glob(f"{key}*"):
+            is_entry = path.name == key
+            if what == "whole" or is_entry == (what == "entry"):
+                taken[key, path.name.removeprefix(key)] = path.read_bytes()
+                path.unlink()
+    for (key, suffix), content in taken.items():
+        target = cache.path(other if key == one else one)
+        target.with_name(f"{target.name}{suffix}").write_bytes(content)
+
+
+RUINS = {
+    "absent": lambda _: None,
+    "folder": lambda path: path.mkdir(),
+    "full folder": lambda path: (path / "in/it").mkdir(parents=True),
+    "FIFO": os.mkfifo,
+    "dangling link": lambda path: path.symlink_to("nowhere"),
+    "link to itself": lambda path: path.symlink_to(path.name),
+    "empty": lambda path: path.touch(),
+    "zeros": lambda path: path.write_bytes(bytes(100)),
+    "a size of many digits": lambda path: path.write_bytes(b"aura-cache-3 %s 0\n" % (b"9" * 5000)),
+    "a size of 18 digits": lambda path: path.write_bytes(b"aura-cache-3 %s 0\n" % (b"9" * 18)),
+}
+
+
+@pytest.mark.parametrize("ruin", RUINS)
+def test_whatever_stands_in_the_place_of_a_part_of_the_cache_is_a_miss(tmp_path, capsys, ruin):
+    """Entries, parts that are files, the folders of both, `partial`, the cache itself, and its spare folder."""
+    key, file = action_key("an action"), tmp_path / "file"
+    file.write_bytes(b"whole")
+    places = ("KEY", "KEY.file", "..", "../../partial", "../..", "SPARE", "../.. SPARE")
+    for number, place in enumerate(places):
+        cache = Cache(tmp_path / f"{number}/cache", spare=tmp_path / f"{number}/spare")
+        cache.put(key, {"n": 1}, {"part": b"data", "file": file})
+        for name in place.split():
+            target = Path(os.path.normpath(cache.path(key) / name.removeprefix("KEY")))
+            target = {"KEY.file": cache.file(key, "file"), "SPARE": cache.spare}.get(name, target)
+            if target.is_dir():
+                shutil.rmtree(target)
+            target.unlink(missing_ok=True)
+            RUINS[ruin](target)
+        for _ in range(2):
+            entry = cache.get(key)
+            if entry is not None:
+                assert entry.record == {"n": 1}
+                assert entry.read("part") in (b"data", None)
+                kept = entry.file("file")
+                assert kept is None or kept.read_bytes() == b"whole"
+            cache.stats()
+            cache.prune(1e9)
+            cache.put(key, {"n": 1}, {"part": b"data", "file": file})
+        entry = cache.get(key)
+        assert entry is None or entry.read("part") == b"data"
+        assert entry is not None or "SPARE" in place, place
+        cache.remove(key)
+    assert capsys.readouterr().err.count("nothing is kept for the next run") <= 1
+
+
+def test_entries_that_a_power_cut_left_empty_zeroed_or_short_are_misses(cache, tmp_path):
+    """Entries and their files are not synced, so each length of what a file system may have written must be a miss."""
+    key, file = action_key("an action"), tmp_path / "file"
+    for target in (cache.path(key), cache.file(key, "file")):
+        for length in range(0, 150, 7):
+            for kept in (True, False):
+                file.unlink(missing_ok=True)
+                file.write_bytes(b"a whole shard" * 20)
+                cache.put(key, {"n": 1}, {"part": b"data" * 10, "file": file})
+                whole = target.read_bytes()
+                assert length < len(whole)
+                target.unlink()
+                target.write_bytes(whole[:length] + (b"" if kept else bytes(len(whole) - length)))
+                entry = cache.get(key)
+                if target == cache.path(key):
+                    assert entry is None or entry.read("part") is None
+                else:
+                    assert entry.file("file") is None
+                assert cache.get(key) is None

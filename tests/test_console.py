@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from aura import console
@@ -20,3 +23,21 @@ def test_without_a_total_a_log_says_what_is_done(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(console, "LOG_INTERVAL", -1.0)
     assert list(console.track("ab", "reading", total=None)) == ["a", "b"]
     assert capsys.readouterr().err.splitlines() == ["reading: 1", "reading: 2"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(OSError(number, os.strerror(number), "data/tokens") for number in (errno.EIO, errno.ENOSPC, errno.EMFILE)),
+        *(OSError(number, os.strerror(number), "data/tokens") for number in (errno.ENFILE, errno.ENAMETOOLONG)),
+        *(OSError(number, os.strerror(number)) for number in (errno.ENOMEM, errno.EAGAIN)),
+        MemoryError(),
+    ],
+)
+def test_a_fault_of_the_machine_is_one_message(error: Exception, capsys: pytest.CaptureFixture[str]):
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit, match="1"):
+        console.run(main)
+    assert capsys.readouterr().err.startswith("error: ")

@@ -4,8 +4,10 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from random import Random
 
 import pytest
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from ruamel.yaml import YAML
 
 from aura import dvc_state
@@ -63,3 +65,41 @@ def test_outside_a_project_it_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"no \.dvc folder"):
         dvc_state.repair()
+
+
+HOSTILE = [
+    b"",
+    b"\0" * 5000,
+    bytes(range(256)) * 20,
+    b"[1, 2]",
+    b"just text",
+    b"a: &a [x,x]\nb: &b [" + b"*a," * 50 + b"]\n",
+    b"[" * 3000,
+    LOCK.replace("\n", "\r\n").encode()[:-40],
+    LOCK.replace("    deps:\n", "<<<<<<< ours\n    deps:\n=======\n", 1).encode(),
+    (LOCK + LOCK).encode(),
+    LOCK.encode() + b"x" * 9_000_000,
+]
+
+
+def damages() -> list[bytes]:
+    """Cuts, flips, NULs and doubled parts of a dvc.lock, at random places, and files that never were one."""
+    random, whole, found = Random(7), LOCK.encode(), list(HOSTILE)  # noqa: S311 - no secrets
+    for _ in range(6):
+        at, length = random.randrange(len(whole)), random.randrange(1, 3000)
+        found += [whole[:at], whole[:at] + bytes([whole[at] ^ (1 << random.randrange(8))]) + whole[at + 1 :]]
+        found += [whole[:at] + b"\0" * length + whole[at + length :], whole[: at + length] + whole[at:]]
+    return found
+
+
+def test_whatever_the_damage_what_is_kept_is_valid_and_was_there():
+    before = dict(COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(LOCK))["stages"])
+    for damaged in damages():
+        found = dvc_state.salvaged(damaged)
+        if found is None:
+            continue
+        kept, lost = found
+        assert COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(dvc_state.dump(kept)))
+        assert set(kept) & set(lost) == set()
+        if damaged.endswith(b"x" * 9):
+            assert list(kept) == list(before)[:-1]

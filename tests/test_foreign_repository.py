@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from aura import versions
+from aura.bounded import bounded_yaml
 from aura.errors import UserError
-from aura.foreign_repository import bounded_yaml
 from tests.bucket import URL
 from tests.conftest import Project
 

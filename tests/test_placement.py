@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aura import params
+from aura import checksums, params
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.files import sha256_file
@@ -121,7 +121,7 @@ def test_an_altered_object_is_named_with_what_to_run(texts, store, tmp_path):
     build.run(texts)
     uri = corpus.shards(tmp_path / "build/corpus/train")[0].stored.uri
     Path(uri.removeprefix("file://")).write_bytes(b"other")
-    with pytest.raises(UserError, match=f"{uri} is not there with .* Make it again with: dvc repro select --force"):
+    with pytest.raises(UserError, match=f"{uri} is not there with .* written by: dvc repro select.* aura repair"):
         list(corpus.read_texts(tmp_path / "build/corpus/train"))
 
 
@@ -130,6 +130,7 @@ def test_a_list_of_another_format_is_refused(texts, store, tmp_path):
     build.run(texts)
     path = tmp_path / "build/corpus/train" / LIST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    checksums.write(path.parent)
     with pytest.raises(UserError, match=r"shards.json: expected format 1, came 2. Run: dvc repro select"):
         corpus.shards(path.parent)
 

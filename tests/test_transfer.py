@@ -1,5 +1,6 @@
 """Push and pull against a real server: what moves is compared with its hash on both sides; nothing is left unsaid."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,29 @@ def test_runs_travel_with_their_outputs_and_damaged_records_do_not(
     monkeypatch.setattr(delivery, "PAUSES", (0,))
     with pytest.raises(UserError, match=r"a run's record .* is damaged"):
         transfer.pull([])
+
+
+def damage(path: Path) -> None:
+    """Other bytes of the same size and time, with the mode by which DVC takes an object for right."""
+    found = path.stat()
+    path.chmod(0o644)
+    path.write_bytes(b"X" * found.st_size)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    path.chmod(0o444)
+
+
+def test_a_damaged_object_here_never_takes_the_place_of_the_buckets_good_one(bucket: Bucket, here: Project):
+    right = (here.folder / "data/003").read_bytes()
+    name = name_of(bucket, right)
+    damage(here.folder / ".dvc/cache" / name)
+    with pytest.raises(UserError, match=r"data/003 .* is damaged on this machine.*\n.*aura repair"):
+        transfer.push([], force=True)
+    assert bucket.objects()[name].read_bytes() == right
+
+
+def test_a_pull_replaces_a_damaged_object_of_mode_0444(bucket: Bucket, here: Project):
+    name = name_of(bucket, (here.folder / "data/003").read_bytes())
+    transfer.pull([])
+    damage(here.folder / ".dvc/cache" / name)
+    assert transfer.pull([]).names == {name}
+    assert (here.folder / ".dvc/cache" / name).read_bytes() == (here.folder / "data/003").read_bytes()

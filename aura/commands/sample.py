@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from aura import console
 from aura.errors import UserError
@@ -33,4 +34,4 @@ def sample(
     said = sampling.continue_text(
         weights.load(model), with_tokenizer, text, tokens=tokens, temperature=temperature, seed=seed
     )
-    console.out.print(text + said, markup=False)
+    console.out.print(Text(text + said))

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from aura import console, files, parallel, placement
+from aura import checksums, console, files, parallel, placement
 from aura.cache import Cache, action_key, code_key
 from aura.data import encoding_check, token_shards
 from aura.data.encoding_check import EncodingCheck
@@ -107,10 +107,10 @@ def encode_with(
 
 def _checked(shard: Shard, file: dict[str, Any]) -> str:
     """The SHA-256 of a corpus file, which must be as in the manifest; a stored one's bytes are checked when read."""
-    came = shard.sha256()
-    if came != file["sha256"]:
-        raise UserError(shard.altered(file["sha256"], came))
-    return came
+    got = shard.sha256()
+    if got != file["sha256"]:
+        raise checksums.altered(shard.path, file["sha256"], got, corpus.MADE_BY)
+    return got
 
 
 def _targets(output: Path, path: str) -> dict[str, Path]:
@@ -219,9 +219,9 @@ def _write(output: Path, path: str, blocks: Iterable[Block], check: EncodingChec
 
 
 def read_corpus_manifest(folder: Path) -> dict[str, Any]:
-    """The corpus's manifest; the files it lists must be the files in the folder."""
+    """The corpus's manifest, verified; the files it lists must be the files in the folder."""
     files.require_folder(folder, made_by=corpus.MADE_BY)
-    manifest: dict[str, Any] = files.read_json(folder / "manifest.json", made_by=corpus.MADE_BY)
+    manifest = checksums.read_sealed(folder / "manifest.json", made_by=corpus.MADE_BY)
     if manifest.get("format") != corpus.FORMAT:
         raise UserError(
             f"{folder}: expected a corpus of format {corpus.FORMAT}, came {manifest.get('format')!r}. "
@@ -234,7 +234,7 @@ def read_corpus_manifest(folder: Path) -> dict[str, Any]:
     if wrong:
         raise UserError(
             f"expected in {folder} exactly the files its manifest.json lists: {'; '.join(wrong[:5])}. "
-            f"Make it again with: {corpus.MADE_BY} --force"
+            f"{checksums.remedy(corpus.MADE_BY)}"
         )
     return manifest
 
@@ -247,7 +247,7 @@ def corpus_shards(folder: Path) -> dict[str, Shard]:
 
 def require_passed(passed: Path, tokenizer: str) -> None:
     """Refuse a tokenizer (by its SHA-256) that is not the one whose gates held."""
-    came = files.read_json(passed, made_by="dvc repro validate")["tokenizer"]
+    came = files.read_object(passed, made_by="dvc repro validate", tokenizer=str)["tokenizer"]
     if came != tokenizer:
         raise UserError(
             f"{passed} is for the tokenizer {came[:16]}…, but the one at hand is {tokenizer[:16]}…. "
@@ -266,10 +266,12 @@ def tokenizer_is_frozen(pipeline: Path) -> bool:
 
 def require_same_corpus(config: Path, corpus_hash: str) -> None:
     """Refuse a tokenizer that learnt from other training documents than those of `corpus_hash`."""
-    learnt_from = files.read_json(config, made_by="dvc repro train_tokenizer")["corpus"]["hash"]
+    made_by = "dvc repro train_tokenizer"
+    checksums.verify(config.parent, made_by, config.name, required=False)
+    learnt_from = files.read_object(config, made_by, corpus=dict)["corpus"].get("hash")
     if learnt_from != corpus_hash:
         raise UserError(
-            f"{config} says that the tokenizer learnt from the corpus {learnt_from[:16]}…, but the one at hand is "
+            f"{config} says that the tokenizer learnt from the corpus {learnt_from!s:.16}…, but the one at hand is "
             f"{corpus_hash[:16]}…. Run: dvc repro train_tokenizer; or, to keep this tokenizer while the corpus "
             "changes: dvc freeze train_tokenizer"
         )

@@ -6,8 +6,9 @@
 
 With a store, `shards.json` stands in the place of the last two kinds (`aura/placement.py`), and ids are read in ranges.
 One shard per corpus shard, so writing needs the memory of one shard. Ids take 2 bytes while the vocabulary
-fits 16 bits, else 4. Opening compares names, sizes and the tokenizer, a few milliseconds, and refuses
-a part of a set; altered bytes of the right length are found by `verify`, which hashes about 1 GB a second.
+fits 16 bits, else 4. Opening compares the manifest with _SHA256SUMS, and names, sizes and the tokenizer with it, in a
+few milliseconds. Altered bytes of the right length are found when a file is first read, which hashes it (about 1.5 GB a
+second), or by `verify`, which does so for all of them at once.
 """
 
 import io
@@ -21,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aura import files, placement
+from aura import checksums, files, placement
 from aura.data.streams import AffectStream, IdArray, Ids, StoredIds, TokenStream
 from aura.errors import UserError
 from aura.ingestion.corpus import EMOTIONS, SPLITS
@@ -93,7 +94,7 @@ def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> Entry
 
 
 def write_manifest(folder: Path, tokenizer: str, vocab_size: int, layout: dict[str, Any], entries: list[Entry]) -> None:
-    """Write the file that makes a set of shards whole; it comes last.
+    """Write the files that make a set of shards whole, the manifest and _SHA256SUMS; they come last.
 
     `tokenizer` is `Tokenizer.encoding_sha256`, `layout` the options of section `encode`.
     """
@@ -106,6 +107,8 @@ def write_manifest(folder: Path, tokenizer: str, vocab_size: int, layout: dict[s
         "counts": _counts(entries),
     }
     files.write_records(folder / "manifest.json", manifest, "shards", map(asdict, entries))
+    known = {f"{entry.path}.npy": entry.ids_sha256 for entry in entries}
+    checksums.write(folder, known | {f"{entry.path}.parquet": entry.documents_sha256 for entry in entries})
 
 
 class TokenShards:
@@ -120,7 +123,8 @@ class TokenShards:
     """
 
     def __init__(self, folder: Path, tokenizer: str) -> None:
-        files.require_folder(folder, made_by=MADE_BY)
+        recorded = checksums.read(folder, MADE_BY)
+        checksums.verify(folder, MADE_BY, "manifest.json")
         manifest = files.read_json(folder / "manifest.json", made_by=MADE_BY)
         if manifest.get("format") != FORMAT:
             raise UserError(
@@ -135,7 +139,7 @@ class TokenShards:
         self.dtype = np.dtype(manifest["dtype"])
         self.vocab_size: int = manifest["vocab_size"]
         self.entries = [Entry(**entry) for entry in manifest["shards"]]
-        listed = (placement.shards(folder / split, MADE_BY) for split in SPLITS)
+        listed = (placement.shards(folder / split, MADE_BY, _below(recorded, split)) for split in SPLITS)
         self._shards = {shard.path: shard for of_split in listed for shard in of_split}
         self._check_names_and_sizes()
 
@@ -175,7 +179,13 @@ class TokenShards:
         for entry in self.entries:
             ids_file, documents_file = files_of(self.folder, entry.path)
             expected |= {ids_file: entry.ids_sha256, documents_file: entry.documents_sha256}
-        placement.at_once(lambda path: self._shards[path].verify(expected[path]), list(expected))
+        placement.at_once(lambda path: self._compare(path, expected[path]), list(expected))
+
+    def _compare(self, path: Path, sha256: str) -> None:
+        shard = self._shards[path]
+        shard.verify()
+        if shard.recorded != sha256:
+            raise checksums.altered(path, sha256, shard.recorded, MADE_BY)
 
     def _of(self, split: str, source: str | None = None) -> list[Entry]:
         return [entry for entry in self.entries if entry.split == split and source in (None, entry.source)]
@@ -186,13 +196,14 @@ class TokenShards:
 
     def _ids(self, entry: Entry) -> IdArray:
         file = files_of(self.folder, entry.path)[0]
+        self._compare(file, entry.ids_sha256)
         if stored := self._shards[file].stored:
             return StoredIds(stored, entry.tokens, self.dtype)
         ids: Ids = np.load(file, mmap_mode="r", allow_pickle=False)
         if ids.shape != (entry.tokens,) or ids.dtype != self.dtype:
             raise UserError(
                 f"{file}: expected {entry.tokens} ids of {self.dtype}, came {ids.shape} of {ids.dtype}. "
-                f"Run: {MADE_BY} --force"
+                f"{checksums.remedy(MADE_BY)}"
             )
         return ids
 
@@ -208,13 +219,19 @@ class TokenShards:
             more = [f"and {len(told) - 5} more"] if len(told) > 5 else []
             raise UserError(
                 "\n".join([f"{self.folder} is not the set its manifest describes:", *told[:5], *more])
-                + f"\nMake it again with: {MADE_BY} --force"
+                + f"\n{checksums.remedy(MADE_BY)}"
             )
 
 
 def files_of(folder: Path, path: str) -> tuple[Path, Path]:
     """The places of a shard's ids and of its documents."""
     return folder / f"{path}.npy", folder / f"{path}.parquet"
+
+
+def _below(recorded: dict[str, str], split: str) -> dict[str, str]:
+    """What is recorded of the files in the folder of a split, by their names in it."""
+    start = f"{split}/"
+    return {name.removeprefix(start): digest for name, digest in recorded.items() if name.startswith(start)}
 
 
 def _bytes(size: int | None) -> str:

@@ -19,21 +19,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from aura import parallel
 from aura.errors import UserError
 from aura.ingestion.compression import GZIP
-from aura.store import prepare_gcsfs, without_secrets
+from aura.shown_text import holds_secret, without_secrets
+from aura.store import prepare_gcsfs
 
 CONNECTIONS = 8
 BUCKETS = ("gs://", "gcs://")
 CONTENT = "sha256"  # the kind of version that is a hash of the object's bytes
 _VERSIONS = ("md5Hash", "etag", "ETag", "generation")  # the first that a store gives
-_SECRET = re.compile(
-    r"(^|[-_])(sig|signature|secret|password|passwd|pwd|credentials?|auth|\w*token|(aws)?(api|access)?key(id)?)$",
-    re.IGNORECASE,
-)
 
 
 def is_url(path: str) -> bool:
@@ -43,28 +40,17 @@ def is_url(path: str) -> bool:
 
 def shown(url: str) -> str:
     """A URL as it may be printed: without user, password and query."""
-    return without_secrets(url) if _holds_secret(url) else url
+    return without_secrets(url) if holds_secret(url) else url
 
 
 def require_no_secret(url: str) -> None:
     """Raise `UserError` if a URL holds a password, or what looks like a key in its query."""
-    if _holds_secret(url):
+    if holds_secret(url):
         raise UserError(
             f"{shown(url)}: the address holds a user, password or key, and it would be written into a file that git "
             "keeps. Leave it out, and give it to fsspec instead: in ~/.config/fsspec/conf.json or in the variables "
             "that its library reads"
         )
-
-
-def _holds_secret(url: str) -> bool:
-    for part in url.split("::"):
-        found = urlsplit(part)
-        user = found.netloc.rpartition("@")[0]
-        if found.scheme not in ("github", "git") and (":" in user or (user and found.scheme in ("http", "https"))):
-            return True
-        if any(_SECRET.search(name) for name, _ in parse_qsl(found.query, keep_blank_values=True)):
-            return True
-    return False
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import xxhash
 
 from aura.arrow import from_bytes, to_bytes
 from aura.cache import Cache, action_key
+from aura.files import sha256_file
 from aura.ingestion import accounts, blocks
 from aura.ingestion.blocks import Block
 from aura.ingestion.corpus import SCHEMA
@@ -67,6 +68,12 @@ class Built:
     kept: Kept
     accounts: pa.Table
     extracted: int = 0  # files that were read and cleaned for it
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 of its file; None of a shard without documents, which has no file."""
+        digest: str | None = self.kept.record.get("sha256")
+        return digest
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,8 @@ def make(shard: Shard, *, run: Run) -> Built | None:
     # The bytes that were read decide, should a file have changed since it was hashed.
     key = _key(run, shard.pieces, found["digest"].to_pylist())
     path = shard.path(run.folder)
-    kept = run.place.keep(run.cache, key, {}, {"parquet": path} if path.exists() else {})
+    record = {"sha256": sha256_file(path)} if path.exists() else {}
+    kept = run.place.keep(run.cache, key, record, {"parquet": path} if record else {})
     run.cache.put(_accounts_key(key), {}, {"accounts": to_bytes(found)})
     _remember(shard, key, run)
     pa.default_memory_pool().release_unused()  # else each worker grows with the shards it has written

@@ -8,7 +8,6 @@ An object that its bucket hands out decompressed (Content-Encoding: gzip) is ver
 its content.
 """
 
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,7 +18,7 @@ import xxhash
 from aura import parallel
 from aura.console import track
 from aura.errors import UserError
-from aura.files import read_json, write_records
+from aura.files import place_folder, read_json, write_records
 from aura.ingestion.addresses import Address, opened
 from aura.ingestion.compression import GZIP, Damaged, blocks
 from aura.ingestion.input_files import InputFile, files_below
@@ -92,9 +91,7 @@ def materialise(pin: Path) -> Path:
             unpacked = dict(zip(missing, fetched, strict=True))
     sizes = _unpacked_sizes(growing) | {name: size for name, size in unpacked.items() if size is not None}
     _write_record(growing, url, objects, sizes)
-    if folder.exists():
-        shutil.rmtree(folder)
-    growing.rename(folder)
+    place_folder(growing, folder)
     return folder
 
 

@@ -1,7 +1,7 @@
 """What `select` decides by: hash, name and size of every extracted document, shard by shard.
 
 Held in memory for the whole corpus (about 100 bytes a document), read through the action cache: an extracted
-shard that has not changed is hashed (XXH3, 10 GB/s) and not opened.
+shard that has not changed is compared with its SHA-256 and not opened.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aura import placement
+from aura import checksums, placement
 from aura.arrow import from_bytes, to_bytes
 from aura.cache import Cache, action_key
 from aura.errors import UserError
-from aura.files import require_folder
 from aura.ingestion.corpus import SCHEMA
-from aura.ingestion.input_files import hash_file
 
 _SCHEMA = pa.schema([SCHEMA.field("text_hash"), SCHEMA.field("doc"), ("size", pa.int64())])
 Mask = npt.NDArray[np.bool_]
@@ -32,7 +30,7 @@ class Shard:
 
     source: str
     file: placement.Shard
-    digest: str  # of its bytes: XXH3 of a file, SHA-256 of an object in a store
+    digest: str  # SHA-256 of its bytes
     columns: pa.Table  # text_hash, doc, size (UTF-8 bytes of the text)
     kept: Mask
 
@@ -40,11 +38,10 @@ class Shard:
 def read_shards(source: str, folder: Path, cache: Cache, code: str) -> list[Shard]:
     """The shards of one source, in order; `code` is the hash of the code at work."""
     made_by = f"dvc repro extract@{source}"
-    require_folder(folder, made_by)
     files = [file for file in placement.shards(folder, made_by) if file.path.suffix == ".parquet"]
     if not files:
-        raise UserError(f"{folder} holds no Parquet shards. Run: {made_by} --force")
-    digests = placement.at_once(lambda file: file.stored.sha256 if file.stored else hash_file(file.path)[0], files)
+        raise UserError(f"{folder} holds no Parquet shards. {checksums.remedy(made_by)}")
+    digests = placement.at_once(placement.Shard.sha256, files)
     keys = [action_key("columns", code, digest) for digest in digests]
     found = placement.at_once(partial(_columns, cache=cache), list(zip(files, keys, strict=True)), placement.FETCHED)
     return [

@@ -107,6 +107,6 @@ def corpus_hash(folder: Path) -> str:
 
 
 def _hashes(shard: placement.Shard) -> pa.Array:
-    """Without the texts, a 200th of the shard; should it be altered, `encode` finds the corpus to be another one."""
+    """Without the texts, a 200th of the shard."""
     with shard.skimmed() as file:
         return pq.read_table(file, columns=["text_hash"]).column("text_hash").combine_chunks()

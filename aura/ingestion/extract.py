@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from aura import console, parallel
+from aura import checksums, console, parallel
 from aura.cache import Cache, action_key, code_key
 from aura.console import track
 from aura.errors import UserError
@@ -106,6 +106,7 @@ def extract(
         warned = losses.warnings(found)
         head = {"format": 1, "totals": totals} | warned.record()
         write_lines(folder / "manifest.json", head, "files", accounts.lines(found))
+        checksums.write(folder, job.digests)
     for line in warned.lines(name):
         console.err.print(line, markup=False)
     return totals, job.work
@@ -143,6 +144,7 @@ class _Job:
     def __init__(self, run: Run, executor_for: Callable[..., Executor]) -> None:
         self.run, self.executor_for = run, executor_for
         self.work = Work()
+        self.digests: dict[str, str] = {}  # SHA-256 of each shard, by the name of its file
 
     def extract(self, files: list[InputFile]) -> pa.Table:
         """Put every shard where it belongs; returns the account of each file, in order."""
@@ -152,6 +154,9 @@ class _Job:
         shards = assembly.planned(files, {file: found.blocks for file, found in apart.items()}, count)
         built = self._built(shards, list(large))
         write_lists(one.kept for one in built)
+        self.digests = {
+            shard.path(Path()).name: one.sha256 for shard, one in zip(shards, built, strict=True) if one.sha256
+        }
         order = [list(large.values()), *(shard.order for shard in shards)]
         found = pa.concat_tables([one.account for one in apart.values()] + [one.accounts for one in built])
         return accounts.by_file(found, np.concatenate(order))

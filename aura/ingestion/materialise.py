@@ -7,6 +7,7 @@ then it grows beside its place, shard by shard, and a killed run goes on behind 
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from aura.console import track
-from aura.files import read_json, write_json
+from aura.files import place_folder, read_json, write_json
 from aura.ingestion import hub, pins
 from aura.ingestion.dataset_files import require_text, text_of
 from aura.ingestion.hub import DatasetPin, Rows
@@ -80,7 +81,7 @@ def write_shards(
     before = state["rows"]
     if not state["complete"]:
         _go_on(pin, text_keys, partial, state, shard_bytes)
-    partial.rename(folder)
+    place_folder(partial, folder)
     return Materialised(folder, state["rows"], sum(state["shards"].values()), state["rows"] - before)
 
 
@@ -151,6 +152,8 @@ def _write_shard(lines: Iterator[bytes], path: Path, limit: int) -> tuple[int, i
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         count, size = _write_lines(lines, file, limit)
+        file.flush()
+        os.fsync(file.fileno())  # its record, written next, is trusted
     if not count:
         partial.unlink()
         return None

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import xxhash
 from ruamel.yaml import YAML
 
-from aura import parallel, placement
+from aura import checksums, parallel, placement
 from aura.cache import Cache, action_key, code_key
 from aura.console import track
 from aura.errors import UserError
@@ -61,8 +61,13 @@ def select(
         records = _write(found, settings.held_out, folder, cache, code, place)
         totals = _totals(found, dropped, records)
         _require_both_splits(totals, settings.held_out)
+        for split in SPLITS:
+            digests = {Path(record["path"]).name: record["sha256"] for record in records if record["split"] == split}
+            checksums.write(folder / split, digests)
         head = {"format": FORMAT, "hash": _hashes(found, settings.held_out), "sources": totals}
-        write_records(folder / "manifest.json", head, "files", records)
+        sealed = checksums.sealed(head | {"files": records})
+        del sealed["files"]
+        write_records(folder / "manifest.json", sealed, "files", records)
     return totals
 
 

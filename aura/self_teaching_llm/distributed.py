@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
+import numpy.typing as npt
 
 from aura import files
 from aura.errors import UserError
@@ -50,15 +52,24 @@ def tell_number() -> None:
         files.write_json(Path(file), {"process": jax.process_index()})
 
 
-def meet(name: str) -> None:
-    """Wait until every process is here, at most MEETING seconds; what follows may not bear a late one.
+def meet(name: str, seconds: int = MEETING) -> None:
+    """Wait until every process is here, at most so many seconds; what follows may not bear a late one.
 
     Compilation takes processes differently long, and the first exchange among CPUs gives up after 30 seconds.
     """
     if jax.process_count() > 1:
         from orbax.checkpoint import multihost
 
-        multihost.get_barrier_sync_fn()(key=name, timeout_ms=1000 * MEETING)
+        multihost.get_barrier_sync_fn()(key=name, timeout_ms=1000 * seconds)
+
+
+def of_the_first(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The numbers that the first process gives, in every process."""
+    if jax.process_count() == 1:
+        return numbers
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.broadcast_one_to_all(numbers))
 
 
 def is_first() -> bool:

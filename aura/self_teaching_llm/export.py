@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from aura import files
+from aura import checksums, files
 from aura.errors import UserError
 from aura.self_teaching_llm import tensor_file, weights
 from aura.self_teaching_llm.model import EPSILON, ROPE_BASE, ModelConfig
@@ -45,8 +45,10 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
         add_bos: <bos> began each training document, so it must begin each text that Hugging Face's libraries encode.
 
     Raises:
-        UserError: the model was trained on another tokenizer than `tokenizer_folder` holds, or a file is missing there.
+        UserError: the model was trained on another tokenizer than `tokenizer_folder` holds, or a file is missing or
+            altered.
     """
+    checksums.verify(tokenizer_folder, "dvc repro train_tokenizer", required=False)
     weights_file, record = weights.checked(model_folder), weights.config(model_folder)
     config = ModelConfig(**record["model"])
     tokenizer = Tokenizer.load(tokenizer_folder / "spiece.model")
@@ -58,11 +60,13 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
     tensors = llama_tensors(config, weights_file)
     with files.replaced_folder(output) as unfinished:
         for file in sorted(tokenizer_folder.iterdir()):
-            shutil.copyfile(file, unfinished / file.name)
+            if file.name != checksums.NAME:
+                shutil.copyfile(file, unfinished / file.name)
         for name, content in _of_model(tokenizer_folder, add_bos, record["seq_len"]).items():
             files.write_bytes(unfinished / name, content)
         tensor_file.write(unfinished / "model.safetensors", tensors, {"format": "pt"})
         files.write_json(unfinished / "config.json", llama_config(config, tokenizer, record["seq_len"]))
+        checksums.write(unfinished)
     return tensors
 
 

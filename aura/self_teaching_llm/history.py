@@ -6,6 +6,7 @@ each step than that line, however long the run has been going on.
 """
 
 import math
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,19 +42,25 @@ class Row:
     def from_record(cls, record: Any) -> "Row | None":  # noqa: ANN401 - whatever a damaged file holds
         """The inverse of `to_record`; None of anything else."""
         try:
-            return cls(**record)
+            row = cls(**record)
         except TypeError:
             return None
+        known = isinstance(row.step, int) and all(isinstance(value, int | float) for value in row.values.values())
+        return row if known else None
 
     def to_line(self) -> str:
-        """A line of a file; floats keep every bit."""
-        return "\t".join("" if value is None else repr(value) for value in self.to_record().values()) + "\n"
+        """A line of a file: the measurements, of which floats keep every bit, and a checksum."""
+        line = "\t".join("" if value is None else repr(value) for value in self.to_record().values())
+        return f"{line}\t#{_checksum(line)}\n"
 
     @classmethod
     def from_line(cls, line: str) -> "Row | None":
         """The inverse of `to_line`; None of a line that was cut short or damaged."""
+        values, mark, checksum = line.removesuffix("\n").partition("\t#")
+        if mark and checksum != _checksum(values):  # an earlier version wrote none
+            return None
         try:
-            step, loss, norm, rate, bits = line.removesuffix("\n").split("\t")
+            step, loss, norm, rate, bits = values.split("\t")
             row = cls(int(step), float(loss), float(norm), float(rate), float(bits) if bits else None)
         except ValueError:
             return None
@@ -151,6 +158,10 @@ class Plots:
                     file.writelines(of_plot)
             copied += len(rows)
         return copied
+
+
+def _checksum(line: str) -> str:
+    return f"{zlib.crc32(line.encode()):08x}"
 
 
 def _block_of(step: int) -> int:

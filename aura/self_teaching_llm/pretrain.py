@@ -77,9 +77,10 @@ def pretrain(
     shards.verify()
     run = Run(shards, tokenizer, options)
     watch.lap("prepare")
-    run.begin()
-    watch.lap("initialise")
     with ExitStack() as stack:
+        stack.callback(run.checkpoints.unlock)
+        run.begin()
+        watch.lap("initialise")
         termination = stack.enter_context(Termination())
         # By default DVCLive edits dvc.yaml.
         live = Live(str(reports), dvcyaml=None, save_dvc_exp=False, report=None) if distributed.is_first() else None

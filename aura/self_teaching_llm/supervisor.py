@@ -9,6 +9,7 @@ mistake that another start would meet too: then the supervisor ends as well. On 
 SIGTERM is passed on: the processes agree on a step, save it and end, and so does the supervisor.
 """
 
+import ctypes
 import os
 import signal
 import socket
@@ -16,12 +17,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from aura import console
 from aura.errors import UserError
+from aura.tpu.worker import PR_SET_PDEATHSIG
 
 POLL = 0.02  # seconds between two looks at the processes
 TERMINATED = 128 + signal.SIGTERM  # the status of a process that was told to end and has saved
@@ -67,7 +70,10 @@ def _run_once(command: list[str], processes: int, told: threading.Event) -> str 
     place = f"127.0.0.1:{_free_port()}"
     environment = os.environ | {"AURA_COORDINATOR": place, "AURA_PROCESSES": str(processes)}
     running = [
-        subprocess.Popen(command, env=environment | {"AURA_PROCESS": str(number)}) for number in range(processes)
+        subprocess.Popen(
+            command, env=environment | {"AURA_PROCESS": str(number)}, preexec_fn=end_with_parent(os.getpid())
+        )
+        for number in range(processes)
     ]
     try:
         number, status = _first_failure(running, told)
@@ -104,6 +110,19 @@ def _first_failure(running: list["subprocess.Popen[bytes]"], told: threading.Eve
         if deadline is not None and time.monotonic() > deadline:
             return failed[0] if failed else (statuses.index(None), -signal.SIGTERM)
         time.sleep(POLL)
+
+
+def end_with_parent(parent: int) -> Callable[[], None]:
+    """What a child runs first, so that Linux kills it when `parent` ends, however that ends."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def prepare() -> None:
+        if library:
+            library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)  # it died before
+
+    return prepare
 
 
 def _free_port() -> int:

@@ -85,7 +85,8 @@ class Attempts:
         self._last = Attempt(self._last.first, step, now - self._began, step_seconds)
         if self._file and now - self._noted > NOTE_EVERY:
             self._noted = now
-            side_files.write(self._file, json.dumps({"earlier": asdict(self._earlier), "last": asdict(self._last)}))
+            noted = json.dumps({"earlier": asdict(self._earlier), "last": asdict(self._last)})
+            side_files.write(self._file, noted, durable=False)  # a step must not wait for the disk
 
     def summary(self) -> dict[str, Any]:
         """Goodput, the number of attempts, and the steps that were taken more than once."""

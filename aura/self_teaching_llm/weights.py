@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from aura import files
+from aura import checksums, files
 from aura.errors import UserError
 from aura.self_teaching_llm import tensor_file
 from aura.self_teaching_llm.mesh import axes_of, moved, placed
@@ -42,11 +42,12 @@ def save(folder: Path, model: LanguageModel, origin: dict[str, Any], *, writes: 
     with files.replaced_folder(folder) as unfinished:
         tensor_file.write(unfinished / "model.safetensors", tensors)
         files.write_json(unfinished / "config.json", record)
+        checksums.write(unfinished)
 
 
 def config(folder: Path) -> dict[str, Any]:
-    """What config.json in `folder` says of the model and its origin; an absent or foreign one is a `UserError`."""
-    files.require_folder(folder, made_by=MADE_BY)
+    """What config.json in `folder` says of the model and its origin; an absent, altered or foreign one is an error."""
+    checksums.verify(folder, MADE_BY, "config.json")
     read: dict[str, Any] = files.read_json(folder / "config.json", made_by=MADE_BY)
     if read.get("format") != FORMAT:
         raise UserError(f"{folder}: expected format {FORMAT}, came {read.get('format')!r}. Run: {MADE_BY}")
@@ -64,14 +65,19 @@ def load(folder: Path) -> LanguageModel:
 
 
 def checked(folder: Path) -> Path:
-    """The file of weights in `folder`, which is not read; an absent, foreign or misfitting one is a `UserError`."""
+    """The file of weights in `folder`, compared with its SHA-256; an altered, foreign or misfitting one is an error.
+
+    Raises:
+        UserError: a file is absent or altered, or the weights do not fit their configuration.
+    """
     file, shapes = folder / "model.safetensors", _shapes(ModelConfig(**config(folder)["model"]))
+    checksums.verify(folder, MADE_BY, file.name)
     expected = {leaf_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
     came = tensor_file.shapes(file)
     if came != expected:
         wrong = sorted(name for name in came.keys() | expected.keys() if came.get(name) != expected.get(name))
         told = "; ".join(f"{name}: {expected.get(name)} expected, {came.get(name)} found" for name in wrong[:5])
-        raise UserError(f"{file} does not fit its config.json: {told}. Run: {MADE_BY} --force")
+        raise UserError(f"{file} does not fit its config.json: {told}. {checksums.remedy(MADE_BY)}")
     return file
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aura import console, files
+from aura import checksums, console, files
 from aura.cache import Cache
 from aura.ingestion import corpus
 from aura.params import TrainTokenizer
@@ -38,12 +38,22 @@ class Artifact:
     config: dict[str, Any]
 
     def write(self, folder: Path, name: str = "spiece") -> None:
-        """Put the files into a folder, each whole; one of another tokenizer that would be taken for this one's goes."""
+        """Put the files into a folder, each whole; one of another tokenizer that would be taken for this one's goes.
+
+        The record of a stage that made the folder before goes too: the user's own files may lie there.
+        """
         made = self.files(name)
+        (folder / checksums.NAME).unlink(missing_ok=True)
         for file, content in made.items():
             files.write_bytes(folder / file, content)
         if name == "spiece" and COPY not in made:
             (folder / COPY).unlink(missing_ok=True)
+
+    def write_output(self, folder: Path) -> None:
+        """Put the files and their checksums into an empty folder, as the stage leaves them for others."""
+        for name, content in self.files().items():
+            (folder / name).write_bytes(content)
+        checksums.write(folder)
 
     def files(self, name: str = "spiece") -> dict[str, bytes]:
         """The content of each file by its name; under the usual name also those that other programs look for."""
@@ -133,8 +143,7 @@ def build_from_corpus(folder: Path, output: Path, options: TrainTokenizer, cache
         console.err.print(f"counting the words of {folder}", markup=False)
         counts = count_corpus(folder, train.splitting_of(options), cache)
         artifact = build(counts, corpus.corpus_hash(folder), options)
-        for name, content in artifact.files().items():
-            (partial / name).write_bytes(content)
+        artifact.write_output(partial)
     return artifact
 
 

@@ -5,19 +5,16 @@ every model trained on it. `model_file.checked_pieces` refuses what cannot work 
 with the files beside it.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aura import files
-from aura.errors import UserError
 from aura.tokenizer import exported
 from aura.tokenizer.symbols import BASIC, symbols
-from aura.tokenizer.tokenizer import COPY, EXPORTED, Tokenizer
+from aura.tokenizer.tokenizer import COPY, EXPORTED, MADE_BY, Tokenizer
 
-MADE_AGAIN = "dvc repro -f train_tokenizer"
 EXPORTS = ("other_copy", "other_export")  # checks of files that are made of spiece.model alone
 _UNESCAPED = {"\\\\": "\\", "\\n": "\n", "\\t": "\t", "\\r": "\r"}
 
@@ -118,12 +115,4 @@ def _unescaped(piece: str) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Make it again: {MADE_AGAIN}") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object, came {type(value).__name__}. Make it again: {MADE_AGAIN}")
-    return value
+    return files.read_object(path, MADE_BY) if path.exists() else None

@@ -16,6 +16,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
+from aura import checksums
 from aura.errors import UserError
 from aura.tokenizer.symbols import BASIC, SPACE
 
@@ -72,7 +73,7 @@ def checked_pieces(content: bytes, name: str) -> list[Piece]:
 
 def refusal(name: str, came: str, expected: str = "a tokenizer made by aura") -> UserError:
     """The error for a model file that is something else; `came` tells what."""
-    return UserError(f"{name}: expected {expected}, came {came}. Make it again: dvc repro -f train_tokenizer")
+    return UserError(f"{name}: expected {expected}, came {came}. {checksums.remedy('dvc repro train_tokenizer')}")
 
 
 def _piece(entry: Any) -> Piece:  # noqa: ANN401 - a ModelProto.SentencePiece

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
-from aura import files
+from aura import checksums, files
 from aura.errors import UserError
 from aura.tokenizer import model_file, slots
 from aura.tokenizer.arguments import checked_ids, checked_sequences, checked_text, checked_texts
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 Ids = npt.NDArray[np.int32]
 AllowedSpecial = Literal["all"] | Collection[str]
+MADE_BY = "dvc repro train_tokenizer"
 GOLDEN, GOLDEN_FORMAT = "golden.json", 1  # beside spiece.model, by aura.tokenizer.golden
 EXPORTED, COPY = "tokenizer.json", "tokenizer.model"  # there, too, by aura.tokenizer.hf_export
 
@@ -62,11 +63,12 @@ class Tokenizer:
     byte_lengths: Ids
 
     def __init__(self, path: str | Path) -> None:
-        """Load spiece.model, and check the golden encodings beside it if there are any.
+        """Load spiece.model, and check the golden encodings and the checksums beside it if there are any.
 
         A missing, damaged or foreign file is a `UserError`.
         """
         path = Path(path)
+        checksums.verify(path.parent, MADE_BY, path.name, required=False)
         self._load(model_file.read(path), str(path))
         beside = path.with_name(GOLDEN)
         if path.name == "spiece.model" and beside.exists():
@@ -213,20 +215,20 @@ class Tokenizer:
 
     def verify_golden(self, path: Path) -> None:
         """Encode the texts of a golden.json; a difference, or a file of another model, is a `UserError`. Takes 2 ms."""
-        made_by = "dvc repro -f train_tokenizer"
-        golden = files.read_json(path, made_by)
+        checksums.verify(path.parent, MADE_BY, path.name, required=False)
+        golden = files.read_json(path, MADE_BY)
         expected = {"format": GOLDEN_FORMAT, "tokenizer": self.sha256}
         came = {name: golden.get(name) for name in expected} if isinstance(golden, dict) else golden
         if came != expected:
             raise UserError(
-                f"{path} is not of this model: expected {expected}, came {came}. Make both again: {made_by}"
+                f"{path} is not of this model: expected {expected}, came {came}. {checksums.remedy(MADE_BY)}"
             )
-        for case in golden["cases"]:
-            ids = self.encode(case["text"], allowed_special=case.get("allowed_special", ()))
-            if ids != case["ids"]:
+        for text, allowed, expected_ids in _cases(golden.get("cases"), path):
+            ids = self.encode(text, allowed_special=allowed)
+            if ids != expected_ids:
                 raise UserError(
-                    f"{path}: expected {case['text']!r} to have the ids {case['ids']}, came {ids}. Some library reads "
-                    f"the model otherwise than the one that made it: make setup, or make the tokenizer again: {made_by}"
+                    f"{path}: expected {text!r} to have the ids {expected_ids}, came {ids}. Some library reads the "
+                    f"model otherwise than the one that made it: run make setup. {checksums.remedy(MADE_BY)}"
                 )
 
     def piece(self, token: int) -> str:
@@ -272,6 +274,18 @@ class Tokenizer:
         """Whether `_fixed` must be searched for: to find that it need not be takes a tenth of the time."""
         begins = self._fixed_begin
         return len(begins) > FEW_BEGINS or any(any(map(contains, texts, repeat(begin))) for begin in begins)
+
+
+def _cases(cases: Any, path: Path) -> Iterator[tuple[str, AllowedSpecial, Any]]:  # noqa: ANN401 - of JSON
+    """Text, allowed special tokens and ids of each golden case; anything else is a `UserError`."""
+    for case in cases if isinstance(cases, list) else [cases]:
+        found = case if isinstance(case, dict) else {}
+        text, allowed = found.get("text"), found.get("allowed_special", ())
+        if not isinstance(text, str) or allowed not in ((), "all"):
+            raise UserError(
+                f"{path}: expected cases with a text and its ids, got {case!r:.80}. {checksums.remedy(MADE_BY)}"
+            )
+        yield text, allowed, found.get("ids")
 
 
 def _any_of(strings: Iterable[str]) -> re.Pattern[str]:

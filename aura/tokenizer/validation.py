@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from aura import files, parallel
+from aura import checksums, files, parallel
 from aura.ingestion import corpus
 from aura.params import Validate
 from aura.tokenizer import gates, held_out, integrity, measures
@@ -23,7 +23,7 @@ from aura.tokenizer.held_out import Counted
 from aura.tokenizer.measures import Lengths, Measures, Tally
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.symbols import SPACE
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.tokenizer import MADE_BY, Tokenizer
 
 RANK_POINTS = 200  # points of the frequency curve, evenly spaced on a logarithmic axis
 LISTED = 1000  # dead pieces listed in the report, at most
@@ -48,13 +48,16 @@ def validate(model: Path, documents: Path, limits: Validate, folder: Path) -> li
     a stale one is removed before anything else. A file that is no tokenizer of ours is a `UserError`.
     """
     (folder / PASSED).unlink(missing_ok=True)
+    checksums.verify(model.parent, MADE_BY, required=False)
     tokenizer = Tokenizer.load(model)
     found = examine(model, tokenizer, documents)
     judged = gates.check(found.results, limits, model.parent)
     files.write_json(folder / METRICS, metrics(found))
-    for name, content in plots(found).items():
-        files.write_bytes(folder / "plots" / name, content.encode())
-    files.write_json(folder / DETAILS, details(found, judged))
+    drawn = {f"plots/{name}": content.encode() for name, content in plots(found).items()}
+    for name, content in drawn.items():
+        files.write_bytes(folder / name, content)
+    shown = {name: files.sha256_file(folder / name) for name in (METRICS, *drawn)}  # by the report
+    files.write_json(folder / DETAILS, checksums.sealed(details(found, judged) | {"files": shown}))
     if all(gate.holds for gate in judged):
         files.write_json(folder / PASSED, {"tokenizer": tokenizer.sha256})
     return judged

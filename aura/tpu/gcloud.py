@@ -185,7 +185,7 @@ class Gcloud:
             self._check(done, name)
             try:
                 return read(json.loads(done.stdout))
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
                 shown = " ".join(done.stdout.split())[:200] or "nothing"
                 raise _Again(
                     f"gcloud {' '.join(arguments[2:4])} {name}: expected the JSON that the TPU API documents, got "
@@ -295,7 +295,7 @@ def _reply(told: str, verb: str) -> worker.Reply:
     text = replies[-1].removeprefix(worker.REPLY)
     try:
         reply = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         reply = None
     needed = {} if isinstance(reply, dict) and "error" in reply else REPLIES.get(verb, {})
     if not isinstance(reply, dict) or any(

@@ -62,15 +62,19 @@ def test_batches_are_the_same_in_any_order_of_steps_and_for_any_rows(stored, pla
     assert np.array_equal(*windows)
 
 
-def test_altered_and_missing_ids_are_found_at_the_start_and_on_the_way(stored):
+def test_altered_and_missing_ids_are_found_at_the_start_and_on_the_way(stored, made):
     entry = next(path for path in stored._shards if path.suffix == ".npy" and path.parent.name == "train")
     uri = stored._shards[entry].stored.uri
     place = Path(uri.removeprefix("file://"))
-    content = place.read_bytes()
+    content, stream = place.read_bytes(), stored.stream("train")
+    assert np.array_equal(stream.read(0, 500), stored.stream("train").read(0, 500))
+    stored = TokenShards(stored.folder, made.tokenizer.sha256)  # which has compared nothing yet
     place.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(UserError, match=f"{uri} is not there with .* Make it again with: dvc repro encode --force"):
+    with pytest.raises(UserError, match=f"{uri} is not there with .* written by: dvc repro encode.* run: aura repair"):
         stored.verify()
+    with pytest.raises(UserError, match=f"{uri} is not there with "):
+        stored.stream("train")
     for damage in (lambda: place.write_bytes(content[:100]), place.unlink):
         damage()
         with pytest.raises(UserError, match=f"{uri} went missing, or was altered"):
-            stored.stream("train").read(0, 500)
+            stream.read(0, 500)

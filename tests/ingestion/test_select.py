@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura import params
+from aura import checksums, params
 from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion.candidates import Shard
@@ -28,6 +28,7 @@ def write_extracted(folder: Path, texts: dict[str, list[str]], shards: int = 2) 
                 for number, text in enumerate(documents) if number % shards == shard
             ]  # fmt: skip
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / source / f"{shard:04d}.parquet")
+        checksums.write(folder / source)
 
 
 def run(tmp_path: Path, texts: dict[str, list[str]], name: str = "a", **rules: object) -> Path:
@@ -104,6 +105,7 @@ def test_a_cap_on_files_counts_names_with_a_number_sign(tmp_path):
         for number, text in enumerate(MANY)
     ]
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / "0000.parquet")
+    checksums.write(folder)
     caps = RULES | {"deduplicate": "none", "caps": {"mine": {"max_files": 10}}}
     select(
         ["mine"],
@@ -112,7 +114,9 @@ def test_a_cap_on_files_counts_names_with_a_number_sign(tmp_path):
         tmp_path / "corpus",
         Cache(tmp_path / "cache"),
     )
-    kept = [doc for path in tmp_path.glob("corpus/*/*") for doc in pq.read_table(path).column("doc").to_pylist()]
+    kept = [
+        doc for path in tmp_path.glob("corpus/*/*.parquet") for doc in pq.read_table(path).column("doc").to_pylist()
+    ]
     assert len(kept) == 20
     assert len({doc.rpartition("#")[0] for doc in kept}) == 10
 

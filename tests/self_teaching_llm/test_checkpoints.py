@@ -3,6 +3,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from dvclive import Live
 
 from aura import files
+from aura.data.token_shards import TokenShards
 from aura.errors import UserError
 from aura.params import MODEL_SIZES, Pretrain
 from aura.self_teaching_llm import identity, side_files
@@ -121,6 +123,7 @@ def test_an_unfinished_checkpoint_is_left_out(made: MiniTokens, tmp_path: Path, 
     first = run(made, tmp_path)
     [newest] = (tmp_path / "checkpoints").glob("*/8")
     (newest / "_CHECKPOINT_METADATA").unlink()
+    (newest.parent / "hashes/8.json").unlink()
     capsys.readouterr()
     assert run(made, tmp_path) == first
     said = capsys.readouterr().err
@@ -128,14 +131,170 @@ def test_an_unfinished_checkpoint_is_left_out(made: MiniTokens, tmp_path: Path, 
     assert "going on after step 6" in said
 
 
-def test_a_damaged_checkpoint_is_named(made: MiniTokens, tmp_path: Path):
-    run(made, tmp_path)
+def save_steps(folder: Path, *steps: int) -> Path:
+    """Checkpoints of a run without a model, whose state is its step; returns their folder."""
+    saves = Checkpoints(tiny(checkpoint_folder=str(folder), checkpoint_every=1), "tokens")
+    for step in steps:
+        saves.save(Row(step, 2.0, 1.0, 0.1), {"weights": np.full(3, float(step))})
+    saves.close()
+    return Path(saves.folder)
+
+
+def restore_step(folder: Path) -> int:
+    """The step that a run goes on from; its state must be that step's."""
+    saves = Checkpoints(tiny(checkpoint_folder=str(folder), checkpoint_every=1), "tokens")
+    try:
+        restored = saves.restore({"weights": jax.ShapeDtypeStruct((3,), np.float64)})
+    finally:
+        saves.close()
+    assert restored is not None
+    assert np.asarray(restored.state["weights"]).tolist() == [float(restored.step)] * 3
+    return restored.step
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_ends_in_the_same_bytes(made: MiniTokens, tmp_path: Path, capsys):
+    first = run(made, tmp_path)
+    before = results(tmp_path)
     [newest] = (tmp_path / "checkpoints").glob("*/8")
-    for file in (newest / "state").rglob("*"):
-        if file.is_file():
-            file.write_bytes(b"")
-    with pytest.raises(UserError, match=r"/8: expected a whole checkpoint.*Remove that folder"):
+    file = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    capsys.readouterr()
+    assert run(made, tmp_path) == first
+    said = capsys.readouterr().err
+    assert "/8 is skipped" in said
+    assert "going on after step 6" in said
+    assert results(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", ["a bit", "cut", "empty", "missing", "the folder", "swapped", "the seal", "no seal"])
+def test_a_damaged_checkpoint_is_skipped_and_told(tmp_path: Path, capsys, damage: str):
+    folder = save_steps(tmp_path, 5, 7, 8)  # 5: where the decay begins
+    newest, seal = folder / "8", folder / "hashes/8.json"
+    file = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = file.read_bytes()
+    half = len(content) // 2
+    bit = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
+    if damage == "swapped":
+        newest.rename(folder / "kept")
+        (folder / "7").rename(newest)
+        (folder / "kept").rename(folder / "7")
+    elif damage == "the seal":
+        seal.write_text(seal.read_text().replace("state", "Ktate", 1))
+    elif damage in ("missing", "no seal"):
+        (file if damage == "missing" else seal).unlink()
+    elif damage == "the folder":
+        shutil.rmtree(newest)
+    else:
+        file.write_bytes({"a bit": bit, "cut": content[:half], "empty": b""}[damage])
+    capsys.readouterr()
+    assert restore_step(tmp_path) == (5 if damage == "swapped" else 7)
+    said = capsys.readouterr().err
+    assert ("/8 was never completed" if damage == "no seal" else "/8 is skipped") in said
+
+
+def forget_seals(folder: Path) -> None:
+    """Leave a run's folder as a version of aura left it that wrote no seals."""
+    shutil.rmtree(folder / "hashes")
+    described = files.read_json(folder / "run.json", made_by="")
+    del described["sealed"]
+    files.write_json(folder / "run.json", described)
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """All files below a folder but the lock, which says who holds it."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if name != "lock"}
+
+
+@pytest.mark.parametrize("name", ["4/_CHECKPOINT_METADATA", "4/record/metadata", "hashes/4.json", "run.json"])
+def test_a_file_that_cannot_be_read_ends_the_run_and_nothing_is_removed(tmp_path: Path, name: str):
+    """The disk fails for one of the newest checkpoint: that proves no damage."""
+    folder = save_steps(tmp_path, 3, 4)
+    kept = (folder / name).rename(tmp_path / "kept")
+    before = everything(folder)
+    (folder / name).symlink_to("/proc/self/mem")  # a read of its first byte fails with EIO
+    with pytest.raises(UserError, match=r"Input/output error\. Nothing was removed") as raised:
+        restore_step(tmp_path)
+    assert "\n" not in str(raised.value)
+    (folder / name).unlink()
+    assert everything(folder) == before
+    kept.rename(folder / name)
+    assert restore_step(tmp_path) == 4
+
+
+def test_a_damaged_checkpoint_is_kept_until_a_newer_one_is_sealed(tmp_path: Path):
+    folder = save_steps(tmp_path, 3, 4, 5)
+    content = bytes(20)
+    (folder / "5/record/metadata").write_bytes(content)
+    assert restore_step(tmp_path) == 4
+    assert (folder / "damaged/5/record/metadata").read_bytes() == content
+    assert restore_step(tmp_path) == 4
+    save_steps(tmp_path, 5)
+    assert not list((folder / "damaged").iterdir())
+    assert restore_step(tmp_path) == 5
+
+
+def test_checkpoints_of_an_earlier_version_are_taken_and_sealed(tmp_path: Path, capsys):
+    folder = save_steps(tmp_path, 3, 4)
+    forget_seals(folder)
+    before = everything(folder)
+    assert restore_step(tmp_path) == 4
+    assert "4 is taken unverified: an earlier version" in capsys.readouterr().err
+    assert everything(folder).items() >= before.items()
+    assert restore_step(tmp_path) == 4
+    assert capsys.readouterr().err == ""
+    save_steps(tmp_path, 5)
+    (folder / "5/record/metadata").write_bytes(b"{}")
+    assert restore_step(tmp_path) == 4
+
+
+def test_a_damaged_checkpoint_of_an_earlier_version_is_moved_by_the_command_that_is_told(tmp_path: Path):
+    folder = save_steps(tmp_path, 3, 4)
+    forget_seals(folder)
+    for path in (folder / "4/state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    before = everything(folder)
+    with pytest.raises(UserError, match=r"/4: expected a whole checkpoint.*Nothing was removed") as raised:
+        restore_step(tmp_path)
+    assert everything(folder) == before
+    subprocess.run(["sh", "-c", str(raised.value).rpartition("the checkpoint before it: ")[2]], check=True)
+    assert restore_step(tmp_path) == 3
+
+
+def test_a_damaged_line_of_the_history_is_never_another_row():
+    for row in (Row(7, 2.5, 1.25, 1e-4, 3.125), Row(8, 2.5, 1.25, 1e-4)):
+        line = row.to_line()
+        assert Row.from_line(line) == row
+        assert Row.from_line(line.rpartition("\t")[0] + "\n") == row  # as an earlier version wrote it
+        for place in range(8 * len(line)):
+            altered = bytearray(line.encode())
+            altered[place // 8] ^= 1 << place % 8
+            lines = altered.decode(errors="replace").splitlines(keepends=True)
+            assert {Row.from_line(one) for one in lines} <= {None, row}
+        assert not any(Row.from_line(line[:end]) for end in range(len(line)))
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_says_how_to_begin_anew(made: MiniTokens, tmp_path: Path):
+    first = run(made, tmp_path)
+    for metadata in (tmp_path / "checkpoints").glob("*/*/_CHECKPOINT_METADATA"):
+        metadata.write_bytes(b"")
+    with pytest.raises(UserError, match="every checkpoint of this run is damaged") as raised:
         run(made, tmp_path)
+    subprocess.run(["sh", "-c", str(raised.value).rpartition("begin at step 0 with: ")[2]], check=True)
+    assert run(made, tmp_path) == first
+
+
+def test_a_folder_in_use_is_refused_with_its_holder(made: MiniTokens, tmp_path: Path):
+    options = tiny(checkpoint_folder=str(tmp_path / "checkpoints"), checkpoint_every=2)
+    holder = Checkpoints(options, TokenShards(made.tokens, made.tokenizer.encoding_sha256).sha256)
+    holder.lock()
+    with pytest.raises(UserError, match=f"is in use by process {os.getpid()} of"):
+        run(made, tmp_path)
+    holder.unlock()
+    run(made, tmp_path)
 
 
 def test_a_save_that_fails_in_the_background_is_told_at_the_next_step(tmp_path: Path):
@@ -291,10 +450,11 @@ cached = identity._hash
 
 
 def test_damaged_side_files_end_no_run(made: MiniTokens, tmp_path: Path, capsys):
-    """And change no result but the plots, of which what is lost is told."""
+    """And change no result but the plots, of which what is lost is told. The record is one of an earlier version."""
     run(made, tmp_path)
     before, losses = results(tmp_path), rows(tmp_path, "loss")
     [folder] = (tmp_path / "checkpoints").iterdir()
+    forget_seals(folder)
     for name, left in (("attempts.json", b""), ("run.json", b"{"), ("8/record/metadata", bytes(100))):
         assert (folder / name).exists()
         (folder / name).write_bytes(left)

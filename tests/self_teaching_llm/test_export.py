@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialised
 
-from aura import files
+from aura import checksums, files
 from aura.errors import UserError
 from aura.self_teaching_llm import weights
 from aura.self_teaching_llm.export import export
@@ -107,6 +107,7 @@ def test_another_tokenizer_is_refused(made: MiniTokens, tmp_path: Path):
     exported(made, tmp_path)
     config = files.read_json(tmp_path / "lm/config.json", made_by="")
     files.write_json(tmp_path / "lm/config.json", config | {"tokenizer": "f" * 64})
+    checksums.write(tmp_path / "lm")
     with pytest.raises(UserError, match="was trained on the tokenizer ffff"):
         export(tmp_path / "lm", made.spm, tmp_path / "hf", add_bos=True)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax._src.lru_cache import LRUCache
 
-from aura import files
+from aura import checksums, files
 from aura.data.batches import Batches
 from aura.data.token_shards import TokenShards
 from aura.errors import UserError
@@ -46,7 +46,7 @@ def test_training_twice_gives_the_same_bytes(made: MiniTokens, trained: Path, tm
 
 def test_these_and_no_other_files_are_written(trained: Path):
     plots = {f"reports/plots/metrics/{name}.tsv" for name in PLOTTED}
-    model = {"lm/model.safetensors", "lm/config.json"}
+    model = {"lm/model.safetensors", "lm/config.json", f"lm/{checksums.NAME}"}
     assert set(results(trained)) == plots | model | {"reports/metrics.json", "reports/samples.txt"}
 
 
@@ -90,6 +90,7 @@ def test_a_small_model_learns_context(made: MiniTokens, tmp_path: Path):
 def test_tokens_of_another_tokenizer_are_refused(mini: MiniTokens, tmp_path: Path):
     manifest = files.read_json(mini.tokens / "manifest.json", made_by="")
     files.write_json(mini.tokens / "manifest.json", manifest | {"tokenizer": "f" * 64})
+    checksums.write(mini.tokens)
     with pytest.raises(UserError, match="was made by the tokenizer ffff"):
         run(mini, tmp_path)
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from aura import files
+from aura import checksums, files
 from aura.errors import UserError
 from aura.self_teaching_llm import weights
 from aura.self_teaching_llm.model import LanguageModel, ModelConfig, initial_model
@@ -44,6 +44,7 @@ def test_weights_that_do_not_fit_their_config_are_named(tmp_path: Path):
     config = files.read_json(tmp_path / "lm/config.json", made_by="")
     config["model"]["hidden"] = 20
     files.write_json(tmp_path / "lm/config.json", config)
+    checksums.write(tmp_path / "lm")
     with pytest.raises(UserError, match=r"blocks\.down: \(2, 20, 16\) expected, \(2, 16, 16\) found"):
         weights.load(tmp_path / "lm")
 

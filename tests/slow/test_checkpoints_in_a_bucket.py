@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from aura import files
-from tests.bucket import BUCKET, Bucket
+from tests.bucket import URL, Bucket
 from tests.conftest import Project
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ def weights_after(project: Project, **options: object) -> str:
 
 def test_a_run_goes_on_from_a_bucket_to_the_bytes_of_an_undisturbed_one(project: Project, bucket: Bucket):
     undisturbed = weights_after(project, steps=12)
-    folder = f"gs://{BUCKET}/checkpoints"
+    folder = f"{URL}/checkpoints"
     project.environment |= {
         "STORAGE_EMULATOR_HOST": bucket.address,  # for gcsfs, which Orbax lists and deletes by
         "TENSORSTORE_GCS_HTTP_URL": bucket.address,  # for tensorstore, which reads and writes arrays
@@ -33,3 +33,11 @@ def test_a_run_goes_on_from_a_bucket_to_the_bytes_of_an_undisturbed_one(project:
     assert "moveTo" not in done.stderr  # gcsfs's warnings
     assert f"going on after step 5, from {folder}" in done.stderr  # where the decay of 8 steps began
     assert files.sha256_file(project.folder / "models/lm/model.safetensors") == undisturbed
+    newest = [name for name in bucket.objects() if "-12/12/" in name]
+    assert newest
+    bucket.overwrite(newest[0], b"other bytes")
+    again = project.run(*COMMAND)
+    assert "/12 is skipped: " in again.stderr
+    assert "going on after step 10" in again.stderr
+    assert files.sha256_file(project.folder / "models/lm/model.safetensors") == undisturbed
+    assert not [name for name in bucket.objects() if "/damaged/" in name]

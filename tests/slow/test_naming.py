@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from aura import checksums
 from tests.conftest import Project
 
 pytestmark = pytest.mark.slow
@@ -83,6 +84,7 @@ def test_the_export_of_a_frozen_tokenizer_is_written_again(project: Project):
     old = project.folder / "models/spm/tokenizer.json"
     old.unlink()  # perhaps a link into DVC's cache
     old.write_text("{}")
+    checksums.write(old.parent)
     project.run("dvc", "commit", "-f", "train_tokenizer")
     assert "aura export-tokenizer models/spm" in project.run("dvc", "repro", "validate", check=False).stderr
     assert "dvc.lock has them" in project.run("aura", "export-tokenizer").stdout

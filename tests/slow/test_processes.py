@@ -124,3 +124,17 @@ def wait_for_checkpoint(project: Project) -> None:
     while not found() - before:
         assert time.monotonic() < deadline, "no checkpoint within five minutes"
         time.sleep(0.01)
+
+
+def test_a_refusal_of_the_first_process_ends_the_others_at_once(mesh_project: Project, tmp_path: Path):
+    project = mesh_project.copy(tmp_path / "project")
+    with processes(project, 2, 2) as started:
+        assert [process.wait(timeout=240) for process in started] == [0, 0]
+    for seal in (project.folder / ".aura/checkpoints").glob("*/hashes/*.json"):
+        seal.write_bytes(b"")
+    with processes(project, 2, 2) as started:
+        assert [process.wait(timeout=100) for process in started] == [1, 1]
+    said = [(project.folder / f"process-{number}.log").read_text() for number in range(2)]
+    assert "every checkpoint of this run is damaged" in said[0]
+    assert "process 0 of this run could not go on from its checkpoints" in said[1]
+    assert not any("Traceback" in text for text in said)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura import params
+from aura import checksums, params
 from aura.ingestion import corpus
 from aura.params import TrainTokenizer
 from aura.tokenizer import artifact
@@ -57,6 +57,7 @@ def write_corpus() -> Callable[[Path, list[str]], None]:
                 "text_hash": [corpus.text_hash(text.encode()) for text in chosen],
             }
             pq.write_table(pa.table(columns, schema=corpus.SCHEMA), folder / f"{name}.parquet")
+        checksums.write(folder)
 
     return write
 

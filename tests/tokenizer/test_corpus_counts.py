@@ -3,6 +3,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from aura import checksums
 from aura.cache import Cache
 from aura.ingestion import corpus
 from aura.ingestion.shards import ShardWriter
@@ -37,6 +38,7 @@ def write_shard(path: Path, texts: list[str]) -> None:
     writer = ShardWriter(path)
     writer.add(pa.Table.from_pylist(rows, schema=corpus.SCHEMA))
     writer.close()
+    checksums.write(path.parent)
 
 
 @pytest.fixture

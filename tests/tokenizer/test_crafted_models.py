@@ -153,5 +153,5 @@ def test_no_crafted_model_ends_the_program(tokenizers: dict[str, Tokenizer], tmp
     outcomes = Counter((name.rsplit("_", 1)[0], text.split(":")[0]) for name, text in said.items())
     assert outcomes["cut_off", "refused"] == EACH
     assert outcomes["spliced", "refused"] == EACH
-    assert all("Make it again: dvc repro" in text for text in said.values() if text.startswith("refused"))
+    assert all("It is written by: dvc repro" in text for text in said.values() if text.startswith("refused"))
     assert any(text == "works" for text in said.values()), "so that using a model is tried, too"

@@ -46,7 +46,8 @@ def test_a_golden_file_of_another_model_is_refused(folder: Path, tokenizers: dic
         stale = json.loads((folder / "golden.json").read_text())["tokenizer"] != tokenizer.sha256
         if stale:
             assert "golden.json is not of this model" in refusal(folder)
-            assert "dvc repro -f train_tokenizer" in refusal(folder)
+            assert "dvc repro train_tokenizer" in refusal(folder)
+            assert "aura repair" in refusal(folder)
 
 
 def test_another_reading_of_the_model_is_refused_with_the_text(folder: Path):
@@ -54,6 +55,13 @@ def test_another_reading_of_the_model_is_refused_with_the_text(folder: Path):
     content["cases"][13]["ids"][2] += 1
     (folder / "golden.json").write_text(json.dumps(content))
     assert "expected 'The quick brown fox" in refusal(folder)
+
+
+@pytest.mark.parametrize("cases", [None, 7, "a", [7], [{}], [{"text": 7}], [{"text": "a", "allowed_special": [7]}]])
+def test_cases_of_another_kind_are_refused(folder: Path, cases: object):
+    content = json.loads((folder / "golden.json").read_text())
+    (folder / "golden.json").write_text(json.dumps(content | {"cases": cases}))
+    assert "golden.json: expected" in refusal(folder)
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"format": 9}', '"text"', "null"])

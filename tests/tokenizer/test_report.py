@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from aura import checksums
+from aura.errors import UserError
 from aura.params import Validate
 from aura.tokenizer import artifact, report
 from aura.tokenizer.tokenizer import Tokenizer
@@ -108,10 +110,19 @@ def test_the_page_stands_alone_and_escapes_what_documents_hold(tmp_path, page):
     text = page.read_text(encoding="utf-8")
     assert len(text.encode()) < 2_000_000
     assert "http://" not in text.partition("<body>")[0]
-    details = json.loads((tmp_path / "out/details.json").read_text())
+    details = checksums.read_sealed(tmp_path / "out/details.json", "make it")
     details["worst"][0]["text"] = "<script>alert(1)</script>"
-    (tmp_path / "out/details.json").write_text(json.dumps(details))
+    (tmp_path / "out/details.json").write_text(json.dumps(checksums.sealed(details)))
     assert "<script>alert" not in report.render(tmp_path / "spm/spiece.model", tmp_path / "out", "HEAD")
+
+
+@pytest.mark.parametrize("name", ["details.json", "metrics.json", "plots/sources.csv"])
+@pytest.mark.usefixtures("page")
+def test_the_report_of_a_damaged_file_is_refused(tmp_path: Path, name: str):
+    path = tmp_path / "out" / name
+    path.write_bytes(path.read_bytes().replace(b"1", b"3", 1))
+    with pytest.raises(UserError, match=f"{name} was altered.*dvc repro validate.*aura repair"):
+        report.render(tmp_path / "spm/spiece.model", tmp_path / "out", "HEAD")
 
 
 @pytest.mark.parametrize("rows", [["4000,2.87", "8000,3.06", "16000,3.16"], ["4000,2.87"]])
@@ -131,12 +142,13 @@ def test_the_vocabulary_curve_has_a_mark_and_a_tick_for_each_size(tmp_path, monk
 @pytest.mark.usefixtures("page")
 def test_headline_numbers_tell_the_change_since_a_commit(tmp_path):
     git = ["git", "-C", str(tmp_path / "out"), "-c", "user.name=t", "-c", "user.email=t@example.com"]
-    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    written = (tmp_path / "out/metrics.json").read_bytes()
+    metrics = json.loads(written)
     old = metrics | {"bytes_per_token": metrics["bytes_per_token"] - 0.5, "fertility": metrics["fertility"] - 1}
     (tmp_path / "out/metrics.json").write_text(json.dumps(old))
     for command in (["init", "-q"], ["add", "metrics.json"], ["commit", "-qm", "old"]):
         subprocess.run([*git, *command], check=True)
-    (tmp_path / "out/metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "out/metrics.json").write_bytes(written)
     text = report.render(tmp_path / "spm/spiece.model", tmp_path / "out", "HEAD")
     assert '<div class="change better">+0.50</div>' in text
     assert '<div class="change worse">+1.00</div>' in text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tokenizers as hf
 
-from aura import naming, params
+from aura import checksums, naming, params
 from aura.data import token_shards
 from aura.data.token_shards import TokenShards
 from aura.errors import UserError
@@ -89,6 +89,7 @@ def test_a_folder_becomes_another_with_the_names(made, tmp_path):
         (tmp_path / str(has)).mkdir()
         for name, content in made[has].files().items():
             (tmp_path / str(has) / name).write_bytes(content)
+        checksums.write(tmp_path / str(has))
     ids = naming.in_folder(tmp_path / "False", tmp_path / "new", NAMES)
     assert ids == {name: 14 + number for number, name in enumerate(NAMES)}
     written, expected = (

@@ -85,7 +85,7 @@ def test_a_missing_model_names_the_command(tmp_path):
 def test_a_model_cut_off_anywhere_is_one_message(tmp_path, content):
     for end in [*range(0, len(content), 397), *range(len(content) - 60, len(content))]:
         message = refusal(tmp_path, content[:end])
-        assert "Make it again" in message
+        assert "It is written by: dvc repro train_tokenizer" in message
         assert "\n" not in message
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
-from aura import files
+from aura import checksums, files
 from aura.errors import UserError
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.report import charts
@@ -70,8 +70,10 @@ def render(model: Path, folder: Path, since: str) -> str:
     import jinja2  # here, because a third of a second is too much for every program that imports this module
 
     tokenizer = Tokenizer.load(model)
+    details = checksums.read_sealed(folder / "details.json", MADE_BY)
+    for name, digest in details["files"].items():
+        checksums.compare(folder / name, digest, MADE_BY)
     metrics = files.read_json(folder / "metrics.json", MADE_BY)
-    details = files.read_json(folder / "details.json", MADE_BY)
     here = Path(__file__).parent
     environment = jinja2.Environment(
         autoescape=True,

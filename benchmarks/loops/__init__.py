@@ -1,0 +1,1 @@
+"""The loops of benchmarks/torture.py: one module per kind of disturbance, over what they share."""
