@@ -20,6 +20,7 @@ def added(project: Project) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_a_dataset_is_built_once_and_its_pin_moves_on_command(added: Project):
     pin = added.folder / "data/docs.pin.json"
     assert added.ran(added.run("dvc", "repro", "extract@docs").stdout) == {"extract@docs"}

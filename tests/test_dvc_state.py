@@ -92,6 +92,7 @@ def damages() -> list[bytes]:
     return found
 
 
+@pytest.mark.slow
 def test_whatever_the_damage_what_is_kept_is_valid_and_was_there():
     before = dict(COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(LOCK))["stages"])
     for damaged in damages():

@@ -58,6 +58,7 @@ def test_nothing_goes_until_asked_and_only_what_no_one_needs(here: Project, buck
     assert here.run("dvc", "status", "-c").stdout == "Cache and remote 'store' are in sync.\n"
 
 
+@pytest.mark.slow
 def test_branches_tags_and_a_colleagues_branch_stay(here: Project, bucket: Bucket, tmp_path: Path):
     transfer.push([])
     for kind, keep in (("branch", ["git", "checkout", "-qb", "other"]), ("tag", ["git", "checkout", "-q", "--detach"])):

@@ -50,6 +50,7 @@ def test_a_stage_that_never_ran_says_so():
     assert list(why.reasons(None, BEFORE, {})) == ["never run: dvc.lock has no record of it"]
 
 
+@pytest.mark.slow
 def test_in_a_project_it_names_what_dvc_would_run(project: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(project.folder)
     assert why.why(None, None) == {}

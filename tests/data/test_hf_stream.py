@@ -51,6 +51,7 @@ def test_a_folder_of_the_users_is_left_alone(here: Project, tmp_path: Path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.slow
 def test_a_tokenizer_trains_on_its_output(project: Project):
     repository(project.folder / "hub", rows=400)
     project.run(*AS_FILE, *options(project.folder, dataset="hub", output="data/streamed"))

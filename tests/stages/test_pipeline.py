@@ -117,6 +117,7 @@ def test_a_stage_script_refuses_an_absent_input(built: Project, tmp_path: Path, 
     assert "dvc repro" in done.stderr
 
 
+@pytest.mark.slow
 def test_dvc_shows_metrics_plots_and_params(project: Project):
     metrics = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
     assert set(metrics) == {"reports/validate/metrics.json", "reports/pretrain/metrics.json"}

@@ -145,6 +145,7 @@ def test_text_that_is_no_utf8_or_empty_is_one_message(tmp_path, tekken):
         comparison.parity(tekken, {"en": [], "de": []}, "en")
 
 
+@pytest.mark.slow
 def test_revisions_are_compared_reported_and_plotted(project: Project):
     project.run("git", "tag", "before")
     project.edit_params(train_tokenizer={"vocab_size": 650})

@@ -50,6 +50,7 @@ def model_hash(folder: Path) -> str:
     return hashlib.sha256((folder / "spiece.model").read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_pipeline_and_program_give_the_same_model(mini: Project, tmp_path: Path):
     """Also with the sources named as folders, in another order, and files renamed and regrouped."""
     mini.run("dvc", "repro", "-q", "train_tokenizer")
