@@ -58,7 +58,7 @@ def forked(order: dict[str, object]) -> int:
 
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and not thread.daemon:
-                thread.join(60)
+                threading.Thread.join(thread, 60)  # one of Orbax raises in its own `join` what it failed with
         os._exit(status)
 
 
