@@ -5,6 +5,9 @@ is there by now. So one of two runs gets the lock, and a run that lost it learns
 
 A lock may be taken when it was not renewed for LAPSES seconds, by the bucket's clock. It is taken at once if a process
 of this machine left it that is no more, or an earlier process of the same supervised run on this host.
+
+One thing is not prevented: a process that slept for longer than LAPSES in the middle of a save goes on with that save.
+The seal of the other run then tells that its checkpoint was altered.
 """
 
 import datetime
@@ -25,6 +28,7 @@ from aura.self_teaching_llm import run_lock
 
 RENEWED = 30.0  # seconds between two renewals
 LAPSES = 300.0  # seconds without a renewal after which another run may take the lock
+SURE = 240.0  # such seconds for which the holder need not ask: a save may take a minute then
 RELEASING = 5.0  # seconds that a release may take: a preemption gives 30 for all
 HELD, RELEASED = "held", "released"
 
@@ -65,21 +69,18 @@ class BucketLock:
     def __init__(self, folder: str) -> None:
         self._folder, self._generation = folder, "0"
         self._about_me = about_this_process() | {"lock": uuid.uuid4().hex}
-        self._renewed, self._lost = -LAPSES, None
+        self._renewed = 0.0
+        self._lost: UserError | None = None
         self._one_at_a_time, self._ended = threading.RLock(), threading.Event()
         self._take()
         threading.Thread(target=self._keep_renewing, daemon=True).start()
 
-    def require(self) -> None:
-        """Raise `UserError` if another run has the lock by now, as far as the last renewal says."""
+    def confirm(self) -> None:
+        """Raise `UserError` unless the lock is held for a minute yet; asks the bucket only if renewals failed."""
+        if not self._lost and _now() - self._renewed > SURE:
+            self._renew()
         if self._lost:
             raise self._lost
-
-    def confirm(self) -> None:
-        """Raise `UserError` unless the lock is held for some minutes yet; asks the bucket only if renewals failed."""
-        if not self._lost and _now() - self._renewed > LAPSES / 2:
-            self._renew()
-        self.require()
 
     def release(self) -> None:
         """Let another run have the folder; a bucket that does not answer is not waited for."""

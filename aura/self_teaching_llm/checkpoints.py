@@ -279,7 +279,7 @@ class Checkpoints:
     def check(self) -> None:
         """Raise a `UserError` if a save in the background has failed, or another run took the folder."""
         if self._lock:
-            self._lock.require()
+            self._lock.confirm()
         if self._manager is not None:
             if self._failure:
                 raise self._failure

@@ -191,6 +191,7 @@ class Run:
             with termination.steps():
                 for step, outcome in enumerate(outcomes, start=first + 1):
                     watch.lap("first_step" if step == first + 1 else "train")
+                    self.checkpoints.check()
                     self._record(step, outcome, termination, watch)
                     plots.write(self._last_row)
                     if distributed.is_first():
@@ -253,7 +254,6 @@ class Run:
         return self.history.last
 
     def _save(self, *, due: bool) -> None:
-        self.checkpoints.check()
         if due:
             self.checkpoints.lock()
             self.history.save(write=distributed.is_first())

@@ -39,10 +39,8 @@ class RunLock:
     def __del__(self) -> None:
         self.release()
 
-    def require(self) -> None:
-        """Nothing takes this lock from a process; `BucketLock.require` may fail."""
-
-    confirm = require
+    def confirm(self) -> None:
+        """Do nothing: no other process can take this lock from its holder, as it can in a bucket."""
 
     def release(self) -> None:
         """Let another process have the folder."""
