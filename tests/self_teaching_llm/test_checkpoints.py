@@ -4,7 +4,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from aura.self_teaching_llm.history import BLOCK, History, Row
 from aura.self_teaching_llm.identity import run_key
 from aura.self_teaching_llm.timings import Attempts
 from aura.tpu.pod_run import describe
-from tests.conftest import REPOSITORY
 from tests.mini_tokens import MiniTokens, tiny
 
 CHANGES = {
@@ -311,37 +309,6 @@ def test_a_save_that_fails_in_the_background_is_told_at_the_next_step(tmp_path: 
             saves.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-FULL_DISK = """
-import resource, signal, sys
-import jax
-from aura import console
-from aura.self_teaching_llm.checkpoints import Checkpoints
-from aura.self_teaching_llm.history import Row
-from tests.mini_tokens import tiny
-
-def main():
-    saves = Checkpoints(tiny(checkpoint_folder=sys.argv[1], checkpoint_every=1), "tokens")
-    state = {f"array {number}": jax.random.normal(jax.random.key(number), (1 << 17,)) for number in range(8)}
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    saves.save(Row(1, 2.0, 1.0, 0.1), state)
-    saves.close()
-
-console.run(main)
-"""
-
-
-def test_a_save_that_fails_is_all_that_is_said(tmp_path: Path):
-    """Its threads fail one after the other, and some report to an event loop that is closed by then."""
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    [line] = done.stderr.splitlines()
-    assert line.startswith(f"error: {tmp_path}/")
-    assert "the checkpoint of step 1 could not be written" in line
-    assert os.strerror(errno.EFBIG) in line
 
 
 def test_a_second_run_in_one_folder_is_told_as_that(tmp_path: Path):

@@ -2,8 +2,11 @@
 
 import errno
 import importlib
+import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +62,34 @@ def test_a_write_that_fails_is_told_in_one_line_and_the_next_run_ends_in_the_sam
         again = slot.stage("pretrain")
         assert again.status == 0, again.said
         assert digests(slot.folder, OUTPUTS) == undisturbed, f"{kind} at call {at} of {calls}"
+
+
+FULL_DISK = """
+import resource, signal, sys
+import jax
+from aura import console
+from aura.self_teaching_llm.checkpoints import Checkpoints
+from aura.self_teaching_llm.history import Row
+from tests.mini_tokens import tiny
+
+def main():
+    saves = Checkpoints(tiny(checkpoint_folder=sys.argv[1], checkpoint_every=1), "tokens")
+    state = {f"array {number}": jax.random.normal(jax.random.key(number), (1 << 17,)) for number in range(8)}
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    saves.save(Row(1, 2.0, 1.0, 0.1), state)
+    saves.close()
+
+console.run(main)
+"""
+
+
+def test_a_save_that_fails_is_all_that_is_said(tmp_path: Path):
+    """Its threads fail one after the other, and some report to an event loop that is closed by then."""
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path}/")
+    assert "the checkpoint of step 1 could not be written" in line
+    assert os.strerror(errno.EFBIG) in line
