@@ -191,9 +191,9 @@ class Run:
             with termination.steps():
                 for step, outcome in enumerate(outcomes, start=first + 1):
                     watch.lap("first_step" if step == first + 1 else "train")
-                    self.checkpoints.check()
                     self._record(step, outcome, termination, watch)
                     plots.write(self._last_row)
+                    self.checkpoints.check()
                     if distributed.is_first():
                         attempts.reached(step, watch.seconds["first_step"] + watch.seconds["train"])
                     ends = termination.due(step)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
-from typing import Any
+from typing import TypeVarTuple, Unpack
 
 from aura import store
 from aura.errors import UserError
@@ -17,6 +17,7 @@ FAILURES = (OSError, ValueError, RuntimeError)  # what Orbax raises for a failed
 # How tensorstore says the error of the system: Failed to open: "/a/b": No space left on device [os_error_code='28']
 SYSTEM = re.compile(r"os_error_code='([0-9]+)'")
 PLACE = re.compile(r'"(/[^"]+)"')
+Given = TypeVarTuple("Given")
 
 
 @contextmanager
@@ -54,14 +55,18 @@ class _Loop(asyncio.SelectorEventLoop):
     reports to the closed loop, and tensorstore prints a traceback for each.
     """
 
-    def call_soon_threadsafe(self, callback: Callable[..., object], *given: Any, context: Context | None = None) -> Any:  # noqa: ANN401 - as asyncio has it
-        """Call a function in the loop's thread; nothing if the loop is closed."""
+    def call_soon_threadsafe(
+        self, callback: Callable[[Unpack[Given]], object], *args: *Given, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call a function in the loop's thread; if the loop is closed, do nothing."""
         try:
-            return super().call_soon_threadsafe(callback, *given, context=context)
+            return super().call_soon_threadsafe(callback, *args, context=context)
         except RuntimeError:
-            if self.is_closed():
-                return None
-            raise
+            if not self.is_closed():
+                raise
+            handle = asyncio.Handle(callback, args, self, context)
+            handle.cancel()
+            return handle
 
 
 class _Loops(asyncio.DefaultEventLoopPolicy):
