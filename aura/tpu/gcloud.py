@@ -34,7 +34,7 @@ GONE = re.compile(r"ERROR: \(gcloud.*(NOT_FOUND|PREEMPTED|TERMINATED|DELETING|ST
 REPLIES: dict[str, dict[str, tuple[type, ...]]] = {
     "status": {"state": (str,), "key": (str, type(None))},
     "log": {"text": (str,), "offset": (int,)},
-    "stop": {"stopped": (bool,)},
+    "stop": {"stopped": (bool,), "ended": (list,)},
     "pack": {"sha256": (str,)},
 }
 
