@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from aura import recorded_inputs
+from aura.bounded import bounded_yaml
 from tests.conftest import Project
 from tests.tiny_pipeline import tiny_pipeline, undisturbed
 
@@ -14,9 +15,7 @@ EDITS = {  # what happens once the stage `first` has ended, and the input that i
     "sed -i 's/word: a/word: b/' params.yaml": "first.word in params.yaml (read: 'a', recorded: 'b')",
     "sed -i 's/1, 2.5/1, 2.50001/' params.yaml": "first.numbers in params.yaml (read: [1, 2.5, 1e-05], recorded:",
     "echo '# edited' >> first.py": "first.py",
-    "echo more >> data/books/1.txt": "data/books",
-    "echo new > data/books/inner/3.txt": "data/books",
-    "rm data/books/inner/2.txt": "data/books",
+    "echo new > data/books/inner/3.txt; sed -i s/text/a/ data/books/1.txt": "data/books",
 }
 
 
@@ -52,6 +51,7 @@ def test_an_output_of_an_earlier_stage_that_is_replaced_after_the_stage_ended_is
     project.run("dvc", "repro", "-q", "first")
     (project.folder / "edit.sh").write_text("sed -i 's/word: a/word: b/' params.yaml; python first.py")
     project.run("dvc", "repro", "-q", "--single-item", "second")
+    project.run("dvc", "repro", "-q")  # makes the same `made`, so that `second` has nothing to do
     assert wrong(project, monkeypatch) == {"second": ["made"]}
     project.run("aura", "repair")
     project.run("dvc", "repro", "-q")
@@ -79,15 +79,14 @@ def test_honest_records_raise_no_alarm(tmp_path: Path, monkeypatch: pytest.Monke
             project.run("sh", "-c", command)
         assert wrong(project, monkeypatch) == {}, commands
         runs = [path.read_text() for path in (project.folder / ".dvc/cache/runs").glob("*/*/*")]
-        from aura.bounded import bounded_yaml
-
         assert all(recorded_inputs.other_inputs(bounded_yaml(run), Path(".dvc/cache")) == [] for run in runs)
         assert "other inputs" not in project.run("aura", "why").stdout
 
     fine("dvc repro -q", "git add -A", "git commit -qm built")
     fine("touch data/books/1.txt params.yaml first.py")
     fine("dvc repro -q")
-    fine("printf 'other: 2\\n# note\\nsecond: {word: z}\\nfirst:\\n  numbers: [1, 2.5, 1e-05]\\n  word: a\\n' > params.yaml")
+    numbers = "numbers: [1, 2.5, 1e-05]"
+    fine(f"printf 'other: 2\\n# note\\nsecond: {{word: z}}\\nfirst:\\n  {numbers}\\n  word: a\\n' > params.yaml")
     fine("dvc repro -q", "git checkout -q params.yaml")
     # The same bytes of other code, and back: what ties a result to its inputs cannot be the result alone.
     fine("git checkout -qb other", "echo '# other code' >> first.py", "dvc repro -q", "git commit -qam other")
@@ -99,7 +98,6 @@ def test_honest_records_raise_no_alarm(tmp_path: Path, monkeypatch: pytest.Monke
     fine("dvc exp run -q -n tried -S second.word=y", "git checkout -q .", "dvc checkout -q --force")
     fine("dvc exp run -q --temp -n temporary -S first.word=x", "dvc exp apply -q temporary")
     fine("git checkout -q .", "dvc checkout -q --force", "rm -rf reports made", "dvc checkout -q")
-    assert "nothing changed" in project.run("aura", "repair").stdout or not wrong(project, monkeypatch)
 
 
 def test_a_damaged_account_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
