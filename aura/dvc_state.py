@@ -21,12 +21,13 @@ from voluptuous import Invalid
 
 from aura.bounded import LARGEST, bounded_yaml
 from aura.errors import UserError
-from aura.files import write_bytes
+from aura.files import make_readable, remove, write_bytes
 from aura.git import GitFailed, git
 from aura.lock_merge import LOCK, Stages, dump
 from aura.outside_names import object_hash
 
 FOLDER = Path(".dvc/tmp")
+DAMAGED = Path(".aura/damaged")  # what is left of what no stage makes again
 _BEGINS = re.compile(r"  (?P<name>[^\s#-].*?):\s*")  # the first line of a stage
 _HEAD = re.compile(r"(schema|stages|datasets):.*\s*")
 _CLOCK = 1.0  # seconds by which a file's time and a process's may differ
@@ -42,7 +43,9 @@ def repair() -> list[str]:
         raise UserError("there is no .dvc folder here. Run this in the root of the project")
     FOLDER.mkdir(exist_ok=True)
     with _alone():
-        done = _release(FOLDER / "rwlock")
+        done = [line for name in ("rwlock", "btime") for line in _remove_unreadable(FOLDER / name)]
+        done += _release(FOLDER / "rwlock")
+        done += _move_unreadable(LOCK)
         done += _repair_lock(LOCK)
         _require_readable()
     return done
@@ -87,6 +90,27 @@ def _alone() -> Iterator[None]:
             yield
     except LockError:
         raise UserError("a DVC command is at work in this project. Run this again when it has ended") from None
+
+
+def _remove_unreadable(path: Path) -> list[str]:
+    """Remove what stands in a file's place and is none that can be read: DVC makes the file again."""
+    if not (path.exists() or path.is_symlink()) or make_readable(path):
+        return []
+    remove(path)
+    return [f"removed {path}, which was no file that can be read"]
+
+
+def _move_unreadable(lock: Path) -> list[str]:
+    """Move away what stands in the place of dvc.lock and is no file that can be read."""
+    if not (lock.exists() or lock.is_symlink()) or make_readable(lock):
+        return []
+    DAMAGED.mkdir(parents=True, exist_ok=True)
+    remove(DAMAGED / lock.name)
+    lock.replace(DAMAGED / lock.name)
+    return [
+        f"moved {lock}, which was no file that can be read, to {DAMAGED}. dvc repro runs the stages, or recalls them; "
+        f"what was committed of it is back after: git checkout -- {lock}"
+    ]
 
 
 def _release(path: Path) -> list[str]:

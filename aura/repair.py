@@ -29,15 +29,15 @@ from dvc_objects.fs.local import localfs
 from aura import dvc_state, recorded_inputs
 from aura.bounded import bounded_yaml
 from aura.delivery import HASHED, Item, accept, item, run_outputs, staging
+from aura.dvc_state import DAMAGED
 from aura.errors import UserError
-from aura.files import write_bytes
+from aura.files import make_readable, remove, write_bytes
 from aura.lock_merge import LOCK, Stages, dump, stages_of
 from aura.outside_names import object_hash
 from aura.placement import at_once
 from aura.transfer import files_of, locked
 from aura.verified import FILE, Verified, cached_files, md5, stamp_of
 
-DAMAGED = Path(".aura/damaged")  # what is left of data that no stage can make again
 CONFIGURATION = (".dvc/config", ".dvc/config.local", "dvc.yaml", "dvc.lock")
 
 
@@ -128,6 +128,7 @@ def _bad_objects(paths: list[Path], verified: Verified) -> dict[str, Path]:
         if oid is None:
             verified.note(path)
             return False
+        make_readable(path)
         return not verified.holds(path, oid.removesuffix(".dir"))
 
     found = at_once(is_bad, paths, HASHED)
@@ -138,8 +139,9 @@ def _check_runs(cache: Path, verified: Verified, report: Report, *, all_again: b
     """Remove the records of runs that are damaged, or say other inputs than were read: DVC would take from them."""
     for path in sorted((cache / "runs").glob("*/*/*")):
         if all_again or not verified.noted(path):
+            make_readable(path)
             if run_outputs(path, path.relative_to(cache).as_posix()) is None:
-                path.unlink()
+                remove(path)
                 report.done.append(f"removed {path}: a damaged record of a run")
             elif other := recorded_inputs.other_inputs(bounded_yaml(path.read_text(encoding="utf-8")), cache):
                 path.unlink()
@@ -269,7 +271,7 @@ def _remove(
                 f"Run: aura pull --force {out.path}; or put the right file there, then run: dvc commit"
             )
         else:
-            path.unlink()
+            remove(path)
             _put_back(cache, item(oid, ""), content)
             report.done.append(
                 f"{'replaced' if content is not None else 'removed'} {path} ({place or 'an old result'}): damaged"
