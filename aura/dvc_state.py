@@ -6,7 +6,9 @@ processes in the first mean nothing, and a stage that is missing from the second
 taken from DVC's cache. The number of a dead process may belong to another program by now, for which DVC would wait.
 """
 
+import itertools
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +96,7 @@ def _alone() -> Iterator[None]:
 
 def _remove_unreadable(path: Path) -> list[str]:
     """Remove what stands in a file's place and is none that can be read: DVC makes the file again."""
-    if not (path.exists() or path.is_symlink()) or make_readable(path):
+    if not (path.exists() or path.is_symlink()) or make_readable(path, writable=True):
         return []
     remove(path)
     return [f"removed {path}, which was no file that can be read"]
@@ -102,15 +104,22 @@ def _remove_unreadable(path: Path) -> list[str]:
 
 def _move_unreadable(lock: Path) -> list[str]:
     """Move away what stands in the place of dvc.lock and is no file that can be read."""
-    if not (lock.exists() or lock.is_symlink()) or make_readable(lock):
+    if not (lock.exists() or lock.is_symlink()) or make_readable(lock, writable=True):
         return []
-    DAMAGED.mkdir(parents=True, exist_ok=True)
-    remove(DAMAGED / lock.name)
-    lock.replace(DAMAGED / lock.name)
+    kept = set_aside(lock, lock.name)
     return [
-        f"moved {lock}, which was no file that can be read, to {DAMAGED}. dvc repro runs the stages, or recalls them; "
+        f"moved {lock}, which was no file that can be read, to {kept}. dvc repro runs the stages, or recalls them; "
         f"what was committed of it is back after: git checkout -- {lock}"
     ]
+
+
+def set_aside(path: Path, name: str) -> Path:
+    """Move what is left of a damaged file to a place of its own in `DAMAGED`, and return that."""
+    DAMAGED.mkdir(parents=True, exist_ok=True)
+    places = (DAMAGED / (f"{name}-{number}" if number else name) for number in itertools.count())
+    place = next(place for place in places if not os.path.lexists(place))
+    path.replace(place)
+    return place
 
 
 def _release(path: Path) -> list[str]:
@@ -177,7 +186,9 @@ def _require_readable() -> None:
         Path("dvc.yaml"),
         *sorted({*Path().glob("*.dvc"), *Path("data").rglob("*.dvc"), *Path("models").glob("*.dvc")}),
     ]:
-        if path.is_file():
+        if path != Path(".dvc") and os.path.lexists(path):
+            if not make_readable(path):
+                raise UserError(f"{path} is no file that can be read. Take it from git: git checkout -- {path}")
             content = path.read_bytes()
             try:
                 values = bounded_yaml(content.decode("utf-8"))

@@ -189,13 +189,14 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def make_readable(path: Path) -> bool:
-    """Give this account the right to read a file, if it has not; whether there is a file now that can be read."""
+def make_readable(path: Path, *, writable: bool = False) -> bool:
+    """Give this account the right to read (and write) a file, if it has not; whether there is one that can be read."""
     try:
         if not path.is_file():
             return False
-        if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
-            path.chmod(path.stat().st_mode | 0o400)
+        wanted = os.R_OK | os.W_OK if writable else os.R_OK
+        if not os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids):
+            path.chmod(path.stat().st_mode | (0o600 if writable else 0o400))
         with path.open("rb"):
             return True
     except OSError:

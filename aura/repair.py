@@ -29,7 +29,7 @@ from dvc_objects.fs.local import localfs
 from aura import dvc_state, recorded_inputs
 from aura.bounded import bounded_yaml
 from aura.delivery import HASHED, Item, accept, item, run_outputs, staging
-from aura.dvc_state import DAMAGED
+from aura.dvc_state import set_aside
 from aura.errors import UserError
 from aura.files import make_readable, remove, write_bytes
 from aura.lock_merge import LOCK, Stages, dump, stages_of
@@ -102,6 +102,10 @@ def _recorded(repo: Repo) -> tuple[list[_Output], list[_Output]]:
         stages = list(repo.index.stages)
     except DvcException as error:
         raise UserError(f"{error}. Repair that file first, or take it from git: git checkout -- dvc.yaml") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # DVC (3.67.1) does not check every key
+        raise UserError(
+            f"a .dvc file or dvc.yaml is damaged: DVC fails at {error}. See: git diff; take it from git: git checkout"
+        ) from None
     outputs = [_output(out, bool(stage.cmd)) for stage in stages for out in stage.outs if out.hash_info]
     made = {out.path for out in outputs}
     sources = {dep.fs_path: dep for stage in stages for dep in stage.deps if dep.hash_info and dep.protocol == "local"}
@@ -264,10 +268,9 @@ def _remove(
         place, out = places.get(oid, (None, None))
         content = _right_bytes(place, oid) if place else None
         if out and not out.made and content is None:
-            DAMAGED.mkdir(parents=True, exist_ok=True)
-            path.replace(DAMAGED / oid)
+            kept = set_aside(path, oid)
             report.needed.append(
-                f"{place} is damaged in DVC's cache, and no stage makes it. What is left of it: {DAMAGED / oid}. "
+                f"{place} is damaged in DVC's cache, and no stage makes it. What is left of it: {kept}. "
                 f"Run: aura pull --force {out.path}; or put the right file there, then run: dvc commit"
             )
         else:

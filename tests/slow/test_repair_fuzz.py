@@ -50,11 +50,23 @@ def unreadable_files() -> Iterator[None]:
         assert libc.capset(header, rights) == 0
 
 
+def pristine(folder: Path) -> None:
+    """A built project with a tracked folder that no stage makes."""
+    project = tiny_project(folder)
+    (folder / "data").mkdir()
+    (folder / "data/one").write_text("the user's")
+    project.run("dvc", "add", "-q", "data")
+    project.run("dvc", "repro", "-q")
+    (folder / ".aura").mkdir()
+    (folder / ".dvc/tmp/rwlock").write_text("{}")
+
+
 def targets(project: Path) -> list[Path]:
     """Every file that a crash may catch."""
     kept = [path for path in (project / ".dvc/cache").rglob("*") if path.is_file()]
     kept += [path for path in (project / ".aura").rglob("*") if path.is_file()]
-    return sorted([*kept, project / "dvc.lock", project / ".dvc/tmp/rwlock", project / ".dvc/tmp/btime"])
+    others = ("dvc.lock", "dvc.lock", ".dvc/tmp/rwlock", ".dvc/tmp/btime", "data.dvc", "dvc.yaml")
+    return [*sorted(kept), *(project / name for name in others)]
 
 
 def damage(path: Path, others: list[Path], rng: random.Random) -> str:
@@ -127,9 +139,7 @@ def one_try(pristine: Path, folder: Path, seed: int) -> str:
 
 
 def test_random_damages(place: Path, monkeypatch: pytest.MonkeyPatch):
-    tiny_project(place / "pristine").run("dvc", "repro", "-q")
-    (place / "pristine/.aura").mkdir()
-    (place / "pristine/.dvc/tmp/rwlock").write_text("{}")
+    pristine(place / "pristine")
     monkeypatch.chdir(place)
     with unreadable_files():
         asked = [one_try(place / "pristine", place / str(seed), seed) for seed in range(TRIES)]
