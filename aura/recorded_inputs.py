@@ -60,7 +60,7 @@ def put_param(stage: str, key: str, value: Any) -> None:  # noqa: ANN401 - anyth
     path = Path(account_of(stage))
     if path.exists():
         account = files.read_object(path, f"dvc repro {stage}", params=dict)
-        account["params"]["params.yaml"][key] = value
+        account["params"]["params.yaml"][key] = plain(value)
         files.write_json(path, account)
 
 

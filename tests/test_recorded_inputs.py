@@ -148,3 +148,17 @@ def test_a_large_file_is_its_size(monkeypatch: pytest.MonkeyPatch):
         "params.yaml": {"select": {"caps": {}, "held_out": 0.2}},
         "versions.json": {"numpy": "1"},
     }
+
+
+def test_a_param_that_aura_puts_in_itself_is_no_other_input(entry: dict[str, Any]):
+    account = Path("reports/inputs/select.json")
+    recorded_inputs.put_param("select", "select", {"held_out": 0.3, "caps": {}})
+    assert not account.exists(), "an earlier version made the stage"
+    account.parent.mkdir(parents=True)
+    oid = entry["outs"][1]["md5"]
+    account.write_bytes((CACHE / "files/md5" / oid[:2] / oid[2:]).read_bytes())
+    recorded_inputs.put_param("select", "select", {"caps": {}, "held_out": 0.3})
+    entry["outs"][1]["md5"] = kept(account.read_bytes())
+    assert len(recorded_inputs.other_inputs(entry, CACHE)) == 1
+    entry["params"]["params.yaml"]["select"]["held_out"] = 0.3
+    assert recorded_inputs.other_inputs(entry, CACHE) == []

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aura import recorded_inputs
+from aura import checklist, recorded_inputs
 from aura.bounded import bounded_yaml
 from tests.conftest import Project
 from tests.tiny_pipeline import tiny_pipeline, undisturbed
@@ -35,12 +35,16 @@ def test_a_change_after_the_stage_ended_is_said_and_made_good(
     assert "up to date" in project.run("dvc", "status").stdout, "DVC saw it"
     assert EDITS[edit] in wrong(project, monkeypatch)["first"][0]
     assert EDITS[edit] in project.run("aura", "why").stdout
+    [check] = checklist.recorded()
+    assert (check.what, check.holds) == ("inputs of first", False)
+    assert "Run: aura repair; dvc repro" in check.told
     done = project.run("aura", "repair")
     assert f"first is recorded with other inputs than were read ({EDITS[edit]}" in done.stdout
     assert "nothing changed" in project.run("aura", "repair").stdout
     project.run("dvc", "repro", "-q")
     assert (project.folder / "end.txt").read_text() == undisturbed(project)
     assert wrong(project, monkeypatch) == {}
+    assert [check.holds for check in checklist.recorded()] == [True]
     assert "nothing would run" in project.run("aura", "why").stdout
 
 
