@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from aura import console, files, libraries
+from aura import console, files, libraries, recorded_inputs
 from aura.errors import UserError
 from aura.params import TrainTokenizer
 from aura.tokenizer import train
@@ -94,6 +94,16 @@ def versioned(folder: Path) -> list[Check]:
         Check("version", known, f"as in {record}" if known else f"not as in {record}: dvc repro, or dvc commit"),
         Check("commit", committed, f"{record} is in git" if committed else f"git add {record}; git commit"),
     ]
+
+
+def recorded() -> list[Check]:
+    """Whether dvc.lock records for each stage the inputs that it read; nothing without a dvc.lock."""
+    if not Path("dvc.lock").exists():
+        return []
+    wrong = recorded_inputs.misrecorded(Path(_output("dvc", "cache", "dir")))
+    if not wrong:
+        return [Check("inputs", True, "dvc.lock records what the stages read")]
+    return [Check(f"inputs of {name}", False, recorded_inputs.told(found)) for name, found in wrong.items()]
 
 
 def in_remote(folder: Path) -> Check:

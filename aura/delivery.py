@@ -177,7 +177,7 @@ def run_outputs(path: Path, name: str) -> set[str] | None:
         outputs = {object_hash(out["md5"], str(path)) for out in record["outs"]}
         value = dict_sha256(record, exclude=_NOT_HASHED)
         key = dict_sha256(record | {"outs": [out["path"] for out in record["outs"]]}, exclude=_NOT_HASHED)
-    except (YAMLError, UnicodeDecodeError, TypeError, KeyError, UserError):
+    except (OSError, YAMLError, UnicodeDecodeError, TypeError, KeyError, UserError):
         return None
     return outputs if name.endswith(f"/{key}/{value}") else None
 

@@ -189,6 +189,20 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
+def make_readable(path: Path, *, writable: bool = False) -> bool:
+    """Give this account the right to read (and write) a file, if it has not; whether there is one that can be read."""
+    try:
+        if not path.is_file():
+            return False
+        wanted = os.R_OK | os.W_OK if writable else os.R_OK
+        if not os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids):
+            path.chmod(path.stat().st_mode | (0o600 if writable else 0o400))
+        with path.open("rb"):
+            return True
+    except OSError:
+        return False
+
+
 def _exchanged(one: Path, other: Path) -> bool:
     """Whether two folders took each other's name in one step; not every file system can."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

@@ -12,9 +12,12 @@ the same holds; what is needed of them is what the `shards.json` of all those co
 DVC's lock is held from the first look to the last removal, so that no other DVC command of this folder runs between.
 
 Records of runs stay. One whose outputs are gone does no harm: DVC then runs that stage.
+
+What killed stages left unfinished beside their outputs goes at any age. A writer at work holds a lock on it.
 """
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -29,12 +32,14 @@ from aura import cache, kept, params, placement
 from aura import store as stores
 from aura.delivery import Item, download, item
 from aura.errors import UserError
-from aura.files import folder_size
+from aura.files import folder_size, leftovers
+from aura.files import remove as remove_path
 from aura.git import git
 from aura.remote import Store, TransferError
 from aura.transfer import expand, locked
 
 DAY = 24 * 3600.0  # seconds
+_UNFINISHED = re.compile(r"\.(.+?)(\.[0-9a-f]{8})?\.partial")  # as `aura/files.py` names them
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ def find_rubbish(*, cloud: bool, older_than: float) -> Iterator[list[Rubbish]]:
             raise UserError(f"DVC's cache ({folder}) may be shared with other projects, whose needs are not known here")
         needed = {entry.name: entry for entry in _also_kept(Path(repo.root_dir), folder, remote)}
         needed |= {entry.name: entry for entry in _needed(repo, folder)}
-        found = [_unused_locally(folder, needed, older_than * DAY), _old_checkpoints(older_than), _action_cache()]
+        found = [_unused_locally(folder, needed, older_than * DAY), _unfinished(repo)]
+        found += [_old_checkpoints(older_than), _action_cache()]
         if remote:
             found.append(_unused_in_bucket(remote, needed, older_than * DAY))
             place = placement.of(params.load().store)
@@ -165,6 +171,26 @@ def _unused_locally(folder: Path, needed: Container[str], age: float) -> Rubbish
             path.unlink(missing_ok=True)
 
     return Rubbish("objects in DVC's cache", len(paths), sum(path.stat().st_size for path in paths), remove)
+
+
+def _unfinished(repo: Repo) -> Rubbish:
+    """What killed commands left of the files and folders that they were writing, beside the outputs and in .aura."""
+    root = Path(repo.root_dir)
+    places = {root / ".aura"} | {folder for out in repo.index.outs for folder in Path(out.fs_path).parents}
+    folders = sorted(folder for folder in places if folder.is_relative_to(root) and folder.is_dir())
+
+    def left() -> list[Path]:
+        names = ((folder, _UNFINISHED.fullmatch(entry.name)) for folder in folders for entry in folder.iterdir())
+        outputs = {folder / name[1] for folder, name in names if name}
+        return [path for output in sorted(outputs) for path in leftovers(output)]
+
+    def remove() -> None:
+        for path in left():  # anew: a command may have begun to write meanwhile
+            remove_path(path)
+
+    found = left()
+    size = sum(folder_size(path) if path.is_dir() else path.lstat().st_size for path in found)
+    return Rubbish("unfinished outputs that killed commands left", len(found), size, remove)
 
 
 def _written(path: Path) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 
-from aura import checksums, files, params, yaml_edits
+from aura import checksums, files, params, recorded_inputs, yaml_edits
 from aura.errors import UserError
 from aura.remote import open_repo
 from aura.tokenizer import artifact, hf_export, slots, train
@@ -123,6 +123,8 @@ def _record(names: Sequence[str] | None = None) -> None:
     """Put models/spm as it is now, and the names if given, into dvc.lock and DVC's cache; nothing else of the stage."""
     with open_repo() as repo, repo.lock:
         stage = repo.stage.load_one(name=STAGE)
+        if names is not None:
+            recorded_inputs.put_param(STAGE, f"{STAGE}.{KEY}", list(names))
         try:
             for out in stage.outs:
                 out.save()

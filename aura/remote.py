@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aura.dvc_environment import is_disk_full
+from aura.dvc_environment import disk_full, is_disk_full
 from aura.errors import UserError
 from aura.store import prepare_gcsfs
 
@@ -35,7 +35,6 @@ from dvc_objects.fs.base import FileSystem  # noqa: E402
 from dvc_objects.fs.local import localfs  # noqa: E402
 
 NAME = "store"  # what `aura remote set` calls the remote
-DISK_FULL = "the disk is full. Free some space (see: aura gc), then run the same command again"
 ABSENT = "is not in the bucket"
 _LIBRARIES = ("gcsfs", "dvc", "dvc_data", "dvc_objects", "google.auth", "asyncio")
 
@@ -166,7 +165,7 @@ class Store:
         if isinstance(error, UserError | TransferError):
             return error
         if is_disk_full(error):
-            return UserError(DISK_FULL)
+            return UserError(disk_full(error))
         code, text = getattr(error, "code", None), str(error)
         bucket = f"gs://{self.root.partition('/')[0]}"
         if code == 401 or type(error).__name__ in ("DefaultCredentialsError", "RefreshError"):

@@ -15,6 +15,7 @@ from aura.errors import UserError
 from aura.files import write_bytes
 from aura.ingestion import pins
 from aura.ingestion.materialise import partial_folder, raw_folder
+from aura.stage_inputs import account_of
 
 PIPELINE_FILE = Path("dvc.yaml")
 SOURCES, DEPS = ("extract", "sources"), ("stages", "select", "deps")  # where they stand in the two files
@@ -90,6 +91,7 @@ def _write(values: str, pipeline: str) -> None:
 
 def _delete_made(name: str, source: params.Source) -> None:
     """Delete what was made of a removed source: DVC would keep it for ever."""
+    Path(account_of(f"extract@{name}")).unlink(missing_ok=True)
     made = [extracted(name)]
     if pins.is_pin(Path(source.path)):
         rows = raw_folder(Path(source.path))

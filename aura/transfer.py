@@ -15,10 +15,10 @@ from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
 
 from aura.delivery import Item, Moved, download, item, run_outputs, shared_runs, upload
-from aura.dvc_environment import is_disk_full
+from aura.dvc_environment import disk_full, is_disk_full
 from aura.errors import UserError
 from aura.outside_names import object_hash, relative_names
-from aura.remote import DISK_FULL, Store, open_repo
+from aura.remote import Store, open_repo
 from aura.verified import FILE, Verified, md5
 
 
@@ -72,7 +72,7 @@ def pull(targets: list[str], *, run_cache: bool = True, force: bool = False) -> 
             ) from None
         except DvcException as error:
             if is_disk_full(error):
-                raise UserError(DISK_FULL) from None
+                raise UserError(disk_full(error)) from None
             raise UserError(f"{error}\nTo overwrite it: aura pull --force") from None
         return moved
 

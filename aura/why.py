@@ -15,6 +15,7 @@ from dvc.stage import PipelineStage
 from dvc.stage.serialize import to_single_stage_lockfile
 from networkx import topological_sort
 
+from aura import recorded_inputs
 from aura.errors import UserError
 from aura.git import GitFailed, git
 from aura.libraries import VERSIONS_FILE
@@ -35,11 +36,14 @@ def why(stage: str | None, since: str | None) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     with open_repo() as repo, lock_repo(repo):
         producers: dict[str, str] = {}
+        misrecorded = recorded_inputs.misrecorded(Path(repo.cache.local_cache_dir)) if since is None else {}
         for entry in _stages(repo, stage):
             name = entry.addressing
             told = list(reasons(before.get(name), _now(entry), producers))
             upstream = [name for name in _upstream(entry, producers) if name in found]
             told += [f"upstream: {', '.join(upstream)} would run, and may give other bytes"] if upstream else []
+            if name in misrecorded:
+                told.append(recorded_inputs.told(misrecorded[name]))
             if since is None:
                 told += [f"output {out}: {out.workspace_status()[str(out)]}" for out in entry.outs if _lost(out)]
             if told:
