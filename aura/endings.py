@@ -6,12 +6,13 @@ seconds. It does nothing in a program of somebody else that imports aura. `aura.
 
 import errno
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
-from typing import Any, NoReturn, TextIO
+from typing import IO, Any, NoReturn
 
 INTERRUPTED = 128 + signal.SIGINT  # exit status, as a shell gives it
 NOT_READ = 128 + signal.SIGPIPE  # that of every program whose output nobody reads
@@ -21,13 +22,12 @@ _MORE = "this machine gives no more threads, processes or memory ({}). See: ulim
 _OPEN = "too many files are open{}. Allow more (ulimit -n 4096), then run the same command again."
 # What libraries say where the system's loader, or a thread, gets no memory, and where no file can be opened.
 _NO_MEMORY = (
-    "annot allocate memory",
-    "failed to map segment",
-    "static TLS",
-    "can't start new thread",
-    "malloc of size",
+    *("annot allocate memory", "failed to map segment", "static TLS", "malloc of size", "bad_alloc"),
+    *("can't start new thread", "Resource temporarily unavailable", "RESOURCE_EXHAUSTED: Out of memory"),
 )
 _NO_FILES = ("Too many open files", "shared object file: Error 24")
+_NO_DATABASE = "unable to open database file"  # SQLite's words, whatever the reason
+_LEAST = 1 << 30  # bytes of address space; with less, libraries in C++ end the process in words of their own
 _state = {"ours": False, "said": False}
 
 
@@ -40,9 +40,15 @@ def begin() -> None:
     if _state["ours"] or not _is_ours():
         return
     _state["ours"] = True
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+    # Python's own handler, or none (`dvc_environment.quiet_interrupts`); not where a shell has it ignored.
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_DFL):
         signal.signal(signal.SIGINT, _leave)
     sys.excepthook, sys.unraisablehook = _uncaught, _unraisable
+    # NumPy's library would start a thread for each core, none of which we use, and fails loudly where it gets none.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= allowed < _LEAST:
+        end(f"this process may have {allowed:,} bytes of address space (ulimit -v); expected at least {_LEAST:,}")
     with suppress(OSError):
         while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
             pass
@@ -80,14 +86,15 @@ def worded(error: BaseException) -> str | None:
     """What a user can do about a fault of the machine; None for any other error, which is a bug."""
     if isinstance(error, OSError) and error.errno:
         return _worded_by_number(error)
-    text = str(error)
     if isinstance(error, MemoryError):
         return _MEMORY
-    if isinstance(error, OSError | ImportError | RuntimeError):
-        if any(words in text for words in _NO_FILES):
-            return _OPEN.format("")
-        if any(words in text for words in _NO_MEMORY):
-            return _MORE.format(" ".join(text.split())[-200:])
+    text = str(error)
+    if any(words in text for words in _NO_FILES):
+        return _OPEN.format("")
+    if text == _NO_DATABASE:
+        return "DVC cannot open its database. Allow more open files (ulimit -n 4096), or check the owner of .dvc/tmp"
+    if any(words in text for words in _NO_MEMORY):
+        return _MORE.format(" ".join(text.split())[-200:])
     return None
 
 
@@ -117,7 +124,7 @@ class OutputLost(Exception):
         self.silent = error.errno == errno.EPIPE
 
 
-def lost(stream: TextIO, error: OSError) -> None:
+def lost(stream: IO[str], error: OSError) -> None:
     """Deal with a standard stream that cannot be written; from now on it goes nowhere.
 
     Nobody reads the messages of a broken standard error, and work goes on without them. Standard output is what was
