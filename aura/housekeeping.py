@@ -14,7 +14,6 @@ DVC's lock is held from the first look to the last removal, so that no other DVC
 Records of runs stay. One whose outputs are gone does no harm: DVC then runs that stage.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -29,7 +28,7 @@ from aura import cache, kept, params, placement
 from aura import store as stores
 from aura.delivery import Item, download, item
 from aura.errors import UserError
-from aura.files import folder_size
+from aura.files import folder_size, read_object
 from aura.git import git
 from aura.remote import Store, TransferError
 from aura.transfer import expand, locked
@@ -139,7 +138,9 @@ def _listed(remote: Store, folder: Path, needed: Iterable[Item]) -> set[str]:
     """
     lists = [entry for entry in needed if Path(entry.label).name == placement.LIST]
     download(remote, folder, lists)
-    shards = (shard for entry in lists for shard in json.loads((folder / entry.name).read_bytes())["shards"])
+    made_by, shape = "aura repair; dvc repro", [{"sha256": str}]
+    objects = (read_object(folder / entry.name, made_by, shards=shape) for entry in lists)
+    shards = (shard for read in objects for shard in read["shards"])
     return {stores.name_of(shard["sha256"]) for shard in shards}
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from aura.bounded import bounded_yaml, mismatch
 from aura.errors import UserError
 from aura.files import write_bytes
 from aura.git import GitFailed, git
@@ -111,11 +111,17 @@ def register() -> None:
 
 def stages_of(text: str) -> Stages:
     """The stages of a dvc.lock; none for an empty text."""
-    try:
-        content = YAML(typ="safe").load(text) or {"stages": {}}
-        return dict(content["stages"])
-    except (YAMLError, TypeError, KeyError, ValueError):
-        raise UserError(f"expected a {LOCK}, came something else. After a conflict: aura lock resolve") from None
+    content = bounded_yaml(text) if text.strip() else {"stages": {}}
+    shape = {"stages": {str: dict}}
+    wrong = mismatch(content, shape) or next(filter(None, map(_wrong, content["stages"].values())), None)
+    if wrong:
+        raise UserError(f"{LOCK}: {wrong}. After a conflict: aura lock resolve; after damage: aura repair")
+    return dict(content["stages"])
+
+
+def _wrong(entry: dict[str, Any]) -> str | None:
+    """What is wrong with what an entry says of its outputs."""
+    return mismatch(entry.get("outs", []), [{"path": str}], "outs")
 
 
 def dump(stages: Stages) -> bytes:
