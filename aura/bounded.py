@@ -71,7 +71,7 @@ def mismatch(value: Any, shape: Any, place: str = "the whole") -> str | None:  #
         shape = dict.fromkeys(value, shape[str])
     if not isinstance(shape, dict):
         return None if shape is Any or _is(value, shape) else f"{place}: expected {_name(shape)}, got {value!r:.80}"
-    if not isinstance(value, dict | list):
+    if not isinstance(value, dict) and not (isinstance(value, list) and all(isinstance(key, int) for key in shape)):
         return f"{place}: expected keys with values, got {value!r:.80}"
     for key, inner in shape.items():
         inside = f"{key!s:.60}" if place == "the whole" else f"{place}.{key!s:.60}"
