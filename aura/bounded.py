@@ -59,21 +59,22 @@ def mismatch(value: Any, shape: Any, place: str = "the whole") -> str | None:  #
             `{"key": shape, …}` for one with at least these; a dataclass for one with just its fields; `Any`.
         place: what the message calls the value.
     """
-    if isinstance(shape, list):
-        shape = dict.fromkeys(range(len(value)), shape[0]) if isinstance(value, list) else list
-    elif isinstance(shape, tuple):
-        right = isinstance(value, list) and len(value) == len(shape)
-        shape = dict(enumerate(shape)) if right else f"a list of {len(shape)} values"
-    elif dataclasses.is_dataclass(shape) and isinstance(value, dict):
-        unknown = value.keys() - {field.name for field in dataclasses.fields(shape)}
-        shape = _fields(shape, value) if not unknown else f"no key {min(map(str, unknown))!r:.60}"
-    elif isinstance(shape, dict) and list(shape) == [str] and isinstance(value, dict):
-        shape = dict.fromkeys(value, shape[str])
-    if not isinstance(shape, dict):
+    if isinstance(shape, list | tuple):
+        if not isinstance(value, list) or (isinstance(shape, tuple) and len(value) != len(shape)):
+            wanted = "a list" if isinstance(shape, list) else f"a list of {len(shape)} values"
+            return f"{place}: expected {wanted}, got {value!r:.80}"
+        shapes: dict[Any, Any] = dict(enumerate(shape if isinstance(shape, tuple) else shape * len(value)))
+    elif not (isinstance(shape, dict) or dataclasses.is_dataclass(shape)):
         return None if shape is Any or _is(value, shape) else f"{place}: expected {_name(shape)}, got {value!r:.80}"
-    if not isinstance(value, dict) and not (isinstance(value, list) and all(isinstance(key, int) for key in shape)):
+    elif not isinstance(value, dict):
         return f"{place}: expected keys with values, got {value!r:.80}"
-    for key, inner in shape.items():
+    elif isinstance(shape, dict):
+        shapes = dict.fromkeys(value, shape[str]) if list(shape) == [str] else shape
+    else:
+        shapes = _fields(shape, value)
+        if unknown := value.keys() - {field.name for field in dataclasses.fields(shape)}:
+            return f"{place}: unknown key {min(map(str, unknown))!r:.60}"
+    for key, inner in shapes.items():
         inside = f"{key!s:.60}" if place == "the whole" else f"{place}.{key!s:.60}"
         if isinstance(value, dict) and key not in value:
             return f"the key {inside} is missing"
@@ -94,8 +95,6 @@ def _fields(shape: Any, value: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN40
 
 
 def _is(value: Any, shape: Any) -> bool:  # noqa: ANN401 - as in `mismatch`
-    if isinstance(shape, str) or dataclasses.is_dataclass(shape):
-        return False
     kinds = typing.get_args(shape) or (shape,)
     if isinstance(value, bool):
         return bool in kinds
@@ -107,8 +106,6 @@ def _is(value: Any, shape: Any) -> bool:  # noqa: ANN401 - as in `mismatch`
 def _name(shape: Any) -> str:  # noqa: ANN401 - as in `mismatch`
     names = {str: "a text", int: "an integer", float: "a number", bool: "true or false", list: "a list"}
     names |= {dict: "keys with values", type(None): "null"}
-    if isinstance(shape, str):
-        return shape
     return " or ".join(names.get(kind, "keys with values") for kind in typing.get_args(shape) or (shape,))
 
 
