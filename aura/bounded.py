@@ -23,10 +23,7 @@ class Unreadable(ValueError):
 
 def read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
     """The value of some YAML; `Unreadable` if it is none, or beyond one of `ALIASES`, `DEPTH` and `LARGEST`."""
-    if len(text) > LARGEST:
-        raise Unreadable(f"it has {len(text):,} characters; at most {LARGEST:,} are read")
-    if _depth(text) > DEPTH:
-        raise Unreadable(f"its brackets are more than {DEPTH} deep")
+    require_shallow(text)
     try:
         if text.count("*") > ALIASES and _aliases(text) > ALIASES:  # parsing takes a second for 100 kB
             raise Unreadable(f"it has more than {ALIASES} aliases")
@@ -37,6 +34,14 @@ def read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
         raise Unreadable(f"no such value: {error}") from None
     except (YAMLError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise Unreadable(" ".join(str(error).split())[:300]) from None
+
+
+def require_shallow(text: str) -> None:
+    """Raise `Unreadable` for YAML that is too large, or whose brackets are too deep in each other."""
+    if len(text) > LARGEST:
+        raise Unreadable(f"it has {len(text):,} characters; at most {LARGEST:,} are read")
+    if _depth(text) > DEPTH:
+        raise Unreadable(f"its brackets are more than {DEPTH} deep")
 
 
 def read_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds

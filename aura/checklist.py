@@ -171,5 +171,6 @@ def _output(*command: str) -> str:
     """What a command prints; its failure is a `UserError` with its own words."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+        said = done.stderr.strip().partition("\n")[0]  # then DVC asks to be written to
+        raise UserError(f"`{' '.join(command)}` failed: {said}")
     return done.stdout.strip()

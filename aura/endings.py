@@ -28,6 +28,7 @@ _NO_MEMORY = (
 _NO_FILES = ("Too many open files", "shared object file: Error 24")
 _NO_DATABASE = "unable to open database file"  # SQLite's words, whatever the reason
 _LEAST = 1 << 30  # bytes of address space; with less, libraries in C++ end the process in words of their own
+_REFUSED_BY_DVC = ("dvc.exceptions", "DvcException")  # by its name: it takes a second to import
 _state = {"ours": False, "said": False}
 
 
@@ -83,12 +84,14 @@ def interruptible() -> Iterator[None]:
 
 
 def worded(error: BaseException) -> str | None:
-    """What a user can do about a fault of the machine; None for any other error, which is a bug."""
+    """What a user can do about a fault of the machine, or what DVC refuses; None for any other error, which is a bug."""
     if isinstance(error, OSError) and error.errno:
         return _worded_by_number(error)
     if isinstance(error, MemoryError):
         return _MEMORY
     text = str(error)
+    if any((kind.__module__, kind.__name__) == _REFUSED_BY_DVC for kind in type(error).__mro__):
+        return f"DVC: {text}. See: git status"
     if any(words in text for words in _NO_FILES):
         return _OPEN.format("")
     if text == _NO_DATABASE:

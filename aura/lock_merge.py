@@ -18,7 +18,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from aura.bounded import bounded_yaml, mismatch
+from aura.bounded import Unreadable, mismatch, read_yaml
 from aura.errors import UserError
 from aura.files import write_bytes
 from aura.git import GitFailed, git
@@ -111,9 +111,12 @@ def register() -> None:
 
 def stages_of(text: str) -> Stages:
     """The stages of a dvc.lock; none for an empty text."""
-    content = bounded_yaml(text) if text.strip() else {"stages": {}}
-    shape = {"stages": {str: dict}}
-    wrong = mismatch(content, shape) or next(filter(None, map(_wrong, content["stages"].values())), None)
+    try:
+        content = read_yaml(text) if text.strip() else {"stages": {}}
+        wrong = mismatch(content, {"stages": {str: dict}})
+        wrong = wrong or next(filter(None, map(_wrong, content["stages"].values())), None)
+    except Unreadable as error:
+        wrong = str(error)
     if wrong:
         raise UserError(f"{LOCK}: {wrong}. After a conflict: aura lock resolve; after damage: aura repair")
     return dict(content["stages"])
