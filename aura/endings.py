@@ -84,7 +84,7 @@ def interruptible() -> Iterator[None]:
 
 
 def worded(error: BaseException) -> str | None:
-    """What a user can do about a fault of the machine, or what DVC refuses; None for any other error, which is a bug."""
+    """What a user can do about a fault of the machine, or what DVC refuses; None for any other error: a bug."""
     if isinstance(error, OSError) and error.errno:
         return _worded_by_number(error)
     if isinstance(error, MemoryError):

@@ -15,6 +15,7 @@ from aura.cache import Cache, action_key
 from aura.errors import UserError
 from aura.files import read_object, write_records
 from aura.ingestion.input_files import InputFile
+from aura.shown_text import on_one_line
 
 SUFFIX = ".pin.json"
 
@@ -94,7 +95,9 @@ def require_current(pin: Path, files: list[InputFile]) -> None:
         *(f"changed {file.name}" for file in files if recorded.get(file.name) not in (None, file.fingerprint())),
     ]
     if changes:
-        shown = "; ".join(changes[:5]) + (f"; and {len(changes) - 5} more" if len(changes) > 5 else "")
+        shown = "; ".join(map(on_one_line, changes[:5])) + (
+            f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
+        )
         raise UserError(
             f"{pin} no longer describes its folder: {shown}. Take the change in with: aura source scan {name}"
         )

@@ -48,7 +48,7 @@ def require_words(said: str) -> None:
 def test_ctrl_c_at_any_moment_is_one_line(project: Project, name: str):
     began = time.monotonic()
     run(project, PROGRAMS[name])
-    takes, chosen, ended = time.monotonic() - began, random.Random(7), []
+    takes, chosen, ended = time.monotonic() - began, random.Random(7), []  # noqa: S311 - reproducible, not secret
     while time.monotonic() - began < 40:
         child = subprocess.Popen(
             PROGRAMS[name], cwd=project.folder, env=project.environment, stderr=subprocess.PIPE,
