@@ -309,7 +309,7 @@ def _reply(told: str, verb: str) -> worker.Reply:
     perhaps = {name: shape for name, shape in PERHAPS.get(verb, {}).items() if name in given}
     if bounded.mismatch(reply, {} if failed else REPLIES.get(verb, {}) | perhaps):
         raise _Again(f"expected a reply to {verb}, got {' '.join(text.split())[:200]}")
-    return reply
+    return given
 
 
 def _not_found(done: subprocess.CompletedProcess[str]) -> bool:
