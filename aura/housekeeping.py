@@ -16,7 +16,6 @@ Records of runs stay. One whose outputs are gone does no harm: DVC then runs tha
 What killed stages left unfinished beside their outputs goes at any age. A writer at work holds a lock on it.
 """
 
-import json
 import re
 import shutil
 import time
@@ -32,7 +31,7 @@ from aura import cache, kept, params, placement
 from aura import store as stores
 from aura.delivery import Item, download, item
 from aura.errors import UserError
-from aura.files import folder_size, leftovers
+from aura.files import folder_size, leftovers, read_object
 from aura.files import remove as remove_path
 from aura.git import git
 from aura.remote import Store, TransferError
@@ -145,7 +144,9 @@ def _listed(remote: Store, folder: Path, needed: Iterable[Item]) -> set[str]:
     """
     lists = [entry for entry in needed if Path(entry.label).name == placement.LIST]
     download(remote, folder, lists)
-    shards = (shard for entry in lists for shard in json.loads((folder / entry.name).read_bytes())["shards"])
+    made_by, shape = "aura repair; dvc repro", [{"sha256": str}]
+    objects = (read_object(folder / entry.name, made_by, shards=shape) for entry in lists)
+    shards = (shard for read in objects for shard in read["shards"])
     return {stores.name_of(shard["sha256"]) for shard in shards}
 
 

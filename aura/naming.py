@@ -88,7 +88,7 @@ def _renamed(folder: Path, names: Sequence[str]) -> Artifact:
     tokenizer = Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
     content = slots.named((folder / "spiece.model").read_bytes(), names)
     checksums.verify(folder, f"dvc repro {STAGE}", required=False)
-    config = files.read_json(folder / "spiece_config.json", made_by=f"dvc repro {STAGE}")
+    config = files.read_object(folder / "spiece_config.json", f"dvc repro {STAGE}", options=dict)
     named = Tokenizer.from_bytes(content)
     special = {named.piece(token): token for token in range(tokenizer.vocab_size) if named.is_special(token)}
     config["options"][KEY] = slots.own_names([*special])

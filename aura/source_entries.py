@@ -8,11 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from aura import params, yaml_edits
+from aura.bounded import bounded_yaml, mismatch
 from aura.errors import UserError
-from aura.files import write_bytes
+from aura.files import read_text, write_bytes
 from aura.ingestion import pins
 from aura.ingestion.materialise import partial_folder, raw_folder
 from aura.stage_inputs import account_of
@@ -64,7 +63,7 @@ def _without(names: list[str], values: str, pipeline: str) -> tuple[str, str]:
     for name in names:
         values = yaml_edits.without_entry(values, SOURCES, name)
         for section, key in (("select", "caps"), ("pretrain", "source_weights")):
-            if name in YAML(typ="safe").load(values)[section][key]:
+            if name in (bounded_yaml(values) or {})[section][key]:
                 values = yaml_edits.without_entry(values, (section, key), name)
         if str(extracted(name)) in _deps(pipeline):
             pipeline = yaml_edits.without_item(pipeline, DEPS, str(extracted(name)))
@@ -72,13 +71,15 @@ def _without(names: list[str], values: str, pipeline: str) -> tuple[str, str]:
 
 
 def _deps(pipeline: str) -> list[Any]:
-    deps: Any = YAML(typ="safe").load(pipeline)
-    for key in DEPS:
-        deps = deps[key]
-    return list(deps)
+    """What `select` depends on, by the text of dvc.yaml."""
+    read = bounded_yaml(pipeline)
+    if wrong := mismatch(read, {"stages": {"select": {"deps": [str]}}}):
+        raise UserError(f"{PIPELINE_FILE}: {wrong}. See: git diff {PIPELINE_FILE}")
+    return list(read["stages"]["select"]["deps"])
 
 
 def _read(path: Path) -> str:
+    read_text(path)  # an absent or undecodable file is told
     return path.read_bytes().decode()  # line ends as they are
 
 

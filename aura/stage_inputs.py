@@ -169,8 +169,9 @@ class Inputs:
     def require_unchanged(self) -> None:
         """Raise `UserError`, naming what changed, unless everything is as it was."""
         from aura.errors import UserError
+        from aura.shown_text import on_one_line
 
-        changes = self.changes()
+        changes = [on_one_line(change) for change in self.changes()]
         if not changes:
             return
         more = f"; and {len(changes) - _SHOWN:,} more" if len(changes) > _SHOWN else ""

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from aura import console, params
+from aura import checksums, console, params
 from aura.bounded import Unreadable, read_json, read_yaml
 from aura.errors import UserError
+from aura.ingestion import pins
+from aura.ingestion.input_files import InputFile
 from aura.shown_text import holds_secret, without_secrets
 from tests.conftest import REPOSITORY
 
@@ -24,6 +26,24 @@ def test_nothing_that_is_printed_is_obeyed(capsys: pytest.CaptureFixture[str]):
     shown = "".join(capsys.readouterr())
     assert shown.count("[red]a[/red] :bomb: [link=http://x]") >= 2
     assert not set("\x1b\x07\x9b\r\u202e\u200b") & set(shown)
+
+
+def test_a_name_is_no_message_of_its_own(tmp_path: Path):
+    folder, pin = tmp_path / "folder", tmp_path / "a.pin.json"
+    folder.mkdir()
+    (folder / "right").write_text("text", encoding="utf-8")
+    checksums.write(folder)
+    (folder / "x\nerror: run this\x1b[2J\u202e").write_text("text", encoding="utf-8")
+    pins.write(pin, folder, [])
+    told = []
+    for look in (
+        lambda: checksums.read(folder, "dvc repro"),
+        lambda: pins.require_current(pin, [InputFile("y\nerror: a", str(folder), "right", 4, 0)]),
+    ):
+        with pytest.raises(UserError) as raised:
+            look()
+        told.append(str(raised.value))
+    assert all(text.isprintable() for text in told), told
 
 
 @pytest.mark.parametrize(

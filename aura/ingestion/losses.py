@@ -18,6 +18,7 @@ from aura.ingestion import parquet
 from aura.ingestion.accounts import HARMLESS, TOO_SHORT, counts
 from aura.ingestion.compression import FORMATS
 from aura.ingestion.zstd_frames import behind_end
+from aura.shown_text import on_one_line
 
 SHARE = 0.1  # of the records, or of the bytes, above which a loss is worth a warning
 WORST = 5  # files that are named
@@ -102,7 +103,7 @@ class Warnings:
         if self.source:
             yield f"warning: source {name} {self.source.in_words()}"
         for file, loss in self.files.items():
-            yield f"warning: {file} {loss.in_words()}"
+            yield f"warning: {on_one_line(file)} {loss.in_words()}"
         if self.count > len(self.files):
             yield f"warning: {self.count - len(self.files):,} more files lost above a tenth; the manifest has each"
         yield from (f"  {remedy}" for remedy in self.remedies)

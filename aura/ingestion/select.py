@@ -15,13 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from ruamel.yaml import YAML
 
 from aura import checksums, parallel, placement
 from aura.cache import Cache, action_key, code_key
 from aura.console import track
 from aura.errors import UserError
-from aura.files import replaced_folder, sha256_file, write_records
+from aura.files import read_pipeline, replaced_folder, sha256_file, write_records
 from aura.ingestion import candidates, choices, corpus, near_duplicates, shards
 from aura.ingestion.candidates import Mask, Shard
 from aura.ingestion.corpus import FORMAT, SPLITS, is_held_out
@@ -35,7 +34,7 @@ SMALL = 8_000_000  # bytes of Parquet to write; less takes no longer than starti
 
 def require_listed(sources: list[str], pipeline: Path) -> None:
     """Refuse a pipeline whose `select` does not depend on every source: DVC would keep a stale corpus."""
-    deps = YAML(typ="safe").load(pipeline.read_text(encoding="utf-8"))["stages"]["select"]["deps"]
+    deps = read_pipeline(pipeline, stages={"select": {"deps": [str]}})["stages"]["select"]["deps"]
     listed = {dep.removeprefix("data/extracted/") for dep in deps if dep.startswith("data/extracted/")}
     if listed != set(sources):
         raise UserError(

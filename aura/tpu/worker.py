@@ -202,7 +202,10 @@ def supervise() -> None:
     fcntl.flock(lock, fcntl.LOCK_EX)
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    job, deaths, in_a_row = json.loads((RUN / "job.json").read_text()), 0, 0
+    job, deaths, in_a_row = _read(RUN / "job.json"), 0, 0
+    if not isinstance(job.get("command"), list) or not isinstance(job.get("environment"), dict):
+        _write(RUN / "state.json", {"state": "failed", "deaths": 0, "last": f"{RUN / 'job.json'} is damaged"})
+        return
     environment = {**os.environ, **job["environment"], "AURA_PROCESS_FILE": str(RUN / "process.json")}
     environment["PATH"] = f"{HOME / '.venv/bin'}{os.pathsep}{environment['PATH']}"
     while not asked:
@@ -332,7 +335,7 @@ def _read(path: Path) -> Reply:
     """What `_write` wrote; nothing if there is no such file, or a crash of the machine damaged it."""
     try:
         value = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, RecursionError):  # absent, a folder, or damaged
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -355,7 +358,7 @@ def main(verb: str, arguments: str) -> None:
         return
     try:
         reply = VERBS[verb](**json.loads(arguments))
-    except (OSError, RuntimeError, ValueError, KeyError, tarfile.TarError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, tarfile.TarError) as error:
         reply = {"error": f"{type(error).__name__}: {error}"}
     print(REPLY + json.dumps(reply), flush=True)
 
