@@ -267,7 +267,8 @@ def staging(folder: Path) -> Iterator[Path]:
 
 def _incomplete(failed: dict[str, str], items: list[Item], store: Store) -> UserError:
     """What did not get through and why, and what to do about it."""
-    labels = {item.name: f"{item.label} ({item.name}) " for item in items}
+    shown = ((item.name, item.label if item.label.isprintable() else repr(item.label)) for item in items)
+    labels = {name: f"{label} ({name}) " for name, label in shown}
     lines = [f"  {labels.get(name, '')}{reason}" for name, reason in sorted(failed.items())]
     if len(lines) > SHOWN:
         lines[SHOWN:] = [f"  and {len(lines) - SHOWN:,} more"]

@@ -76,6 +76,8 @@ class ForeignRepository:
         if not isinstance(artifact, dict) or "path" not in artifact:
             raise self._wrong(f"dvc.yaml has no artifact {name} with a path")
         path = relative_name(artifact["path"], self._title("dvc.yaml"))
+        if not path.isprintable():  # it stands in messages
+            raise self._wrong(f"dvc.yaml gives the artifact {name} a path with characters that are not printed")
         return Release(path, self._hash(path), self.url())
 
     def url(self) -> str:

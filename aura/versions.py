@@ -272,8 +272,9 @@ def _compare(expected: dict[str, str], got: dict[str, str], found: dict[str, Pat
         if got.get(name) != digest:
             if name in found:
                 found[name].unlink(missing_ok=True)  # its MD5 is right, so it would be used for ever
+            shown = name if name in found else repr(name[:200])
             raise UserError(
-                f"{tag}: expected {name[:200]!r} with the SHA-256 {digest} of its model card, got "
+                f"{tag}: expected {shown} with the SHA-256 {digest} of its model card, got "
                 f"{got.get(name, 'no such file')}. Somebody changed the version or its bytes: ask who published it"
             )
 
