@@ -77,8 +77,8 @@ class ForeignStore(Store):
 
     def _refused(self, name: str, why: str) -> UserError:
         return UserError(
-            f"{self.url}: the object {name} {why}, so it was not fetched. If you trust its owner, allow more: "
-            "aura fetch --max-gb NUMBER"
+            f"{self.url}: the object {name} {why}, so it was not fetched. Ask its owner; a larger version "
+            "that you trust can be fetched with: aura fetch --max-gb NUMBER"
         )
 
 

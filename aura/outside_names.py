@@ -72,7 +72,7 @@ def plain_names(names: Iterable[object], origin: str) -> list[str]:
             place = f"{place}/{part}" if place else part
             if (other := seen.setdefault(_folded(place), place)) != place:
                 raise UserError(
-                    f"{origin} names {place[:200]!r} and {other[:200]!r}, which are one file on some disks. Nothing "
+                    f"{origin} names {place[:200]!a} and {other[:200]!a}, which are one file on some disks. Nothing "
                     "was written."
                 )
     return checked

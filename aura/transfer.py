@@ -101,8 +101,8 @@ def files_of(path: Path, origin: str) -> list[tuple[str, str]]:
         listed = [(file["relpath"], file["md5"]) for file in read_json(path.read_bytes())]
     except (Unreadable, TypeError, KeyError):
         raise UserError(
-            f"{path}: expected {origin}, got no list of files of DVC. Remove it, then run: aura pull; or make "
-            "it again: dvc repro"
+            f"{path}: expected {origin}, got no list of files of DVC. In a project of yours remove it, then run: aura "
+            "pull; or make it again: dvc repro"
         ) from None
     names = relative_names((name for name, _ in listed), origin)
     return list(zip(names, (object_hash(oid, origin) for _, oid in listed), strict=True))

@@ -20,7 +20,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from aura import console, files, model_card
+from aura import checksums, console, files, model_card
 from aura.delivery import Item, download
 from aura.errors import UserError
 from aura.foreign_repository import ForeignRepository, Release, fetched_tags, tags_of
@@ -29,7 +29,7 @@ from aura.git import GitFailed, git
 from aura.outside_names import object_hash, plain_names
 from aura.remote import AccessRefused, Store, open_repo
 from aura.shown_text import without_secrets
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.tokenizer import MADE_BY, Tokenizer
 from aura.transfer import expand
 
 NAME = "tokenizer"  # of the artifact in dvc.yaml
@@ -81,7 +81,11 @@ def load_tokenizer(version: str, repo: str = ".") -> Tokenizer:
     found = fetched(tag, repo)
     if "spiece.model" not in found:
         raise UserError(f"{tag} holds no spiece.model, so it is no tokenizer. It holds: {', '.join(found)[:500]}")
-    return Tokenizer.load(found["spiece.model"])
+    try:
+        return Tokenizer.from_bytes(found["spiece.model"].read_bytes())
+    except UserError as error:
+        why = str(error).removesuffix(f" {checksums.remedy(MADE_BY)}")
+        raise UserError(f"{tag} of {without_secrets(repo)}: {why} Ask who published it") from None
 
 
 def fetch(version: str, repo: str, output: Path | None, most: int = LARGEST) -> Path:
@@ -260,6 +264,8 @@ def _download(repository: ForeignRepository, tag: str, source: str, place: Path,
 
 def _brought(store: Store, place: Path, release: Release) -> list[Item]:
     _, *found = expand(store, place, [(release.hash, release.path)])
+    if not found:
+        raise UserError(f"expected files in {release.path}, got a list of none")
     names = [item.label.removeprefix(f"{release.path}/") for item in found]
     plain_names(names, f"the list of files of {release.path}")
     download(store, place, found)
