@@ -96,7 +96,7 @@ def fetch(version: str, repo: str, output: Path | None, most: int = LARGEST) -> 
     tag = tag_of(version)
     output = output or Path("models", tag.replace("@", "-"))
     found = fetched(tag, repo, most)
-    size = sum(path.stat().st_size for path in found.values())  # one object may have many names
+    size = sum(path.stat().st_size for path in found.values())
     if size > most:
         raise UserError(
             f"{tag} has {size:,} bytes; at most {most:,} are written. Allow more: aura fetch --max-gb NUMBER"
@@ -286,7 +286,8 @@ def _compare(expected: dict[str, str], got: dict[str, str], found: dict[str, Pat
 
 
 def _sha256_of(found: dict[str, Path]) -> dict[str, str]:
-    return {name: files.sha256_file(path) for name, path in found.items()}
+    digests = {path: files.sha256_file(path) for path in set(found.values())}  # one object may have many names
+    return {name: digests[path] for name, path in found.items()}
 
 
 def _recorded(record: Path) -> dict[str, tuple[dict[str, str], str]]:

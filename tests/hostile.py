@@ -162,10 +162,13 @@ def small_model(*more: tuple[str, int]) -> bytes:
     return model.SerializeToString()
 
 
+Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
+
+
 class Canary:
     """A server that nobody may ask: what asks it is listed."""
 
-    def __init__(self, answer: Callable[[http.server.BaseHTTPRequestHandler], None] | None = None) -> None:
+    def __init__(self, answer: Answer | None = None) -> None:
         self.asked: list[str] = []
         asked = self.asked
 
@@ -236,10 +239,13 @@ class Victim:
 
     def stop(self) -> None:
         assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.wait(20)
+        self._process.stdout.close()
 
 
+Serve = Callable[[Answer], str]  # starts a server, and returns its address
 Meet = Callable[..., Victim]  # makes a victim; its argument is the address of a stand-in for Google's store
 
 

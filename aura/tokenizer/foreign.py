@@ -227,7 +227,9 @@ def _tokenizer_json(path: Path, name: str, model: dict[str, Any]) -> Foreign:
     try:
         loaded = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 - the library raises the bare class
-        raise UserError(f"{name} is no tokenizer.json that tokenizers can read: {str(error)[:300]!r}") from None
+        raise UserError(
+            f"{name} is no tokenizer.json that tokenizers can read: {str(error)[:300]!r}. Expected {FORMATS}"
+        ) from None
     added = {token for token, entry in loaded.get_added_tokens_decoder().items() if entry.special}
     size = max(loaded.get_vocab().values(), default=-1) + 1
     if not 0 < size <= MOST_IDS:

@@ -1,11 +1,11 @@
 """The stand-in cloud, for the launches that take longer; attackers and their victims."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.hostile import Canary, Meet, Victim
+from tests.hostile import Answer, Canary, Meet, Victim
 from tests.tpu.conftest import cloud, pod, settings
 
 __all__ = ["cloud", "pod", "settings"]
@@ -16,6 +16,20 @@ def canary() -> Iterator[Canary]:
     canary = Canary()
     yield canary
     canary.stop()
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[[Answer], str]]:
+    """Starts a server of an attacker; returns its address."""
+    servers: list[Canary] = []
+
+    def serve(answer: Answer) -> str:
+        servers.append(Canary(answer))
+        return servers[-1].address
+
+    yield serve
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture

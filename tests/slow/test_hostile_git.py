@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import GOOD, PLANTED, SPOOF, Attempt, Canary, Meet, Repository, card_of, check, fetch
+from tests.hostile import GOOD, PLANTED, SPOOF, Attempt, Canary, Meet, Repository, Serve, card_of, check, fetch
 
 pytestmark = pytest.mark.slow
 
 
-def test_configuration_and_git(tmp_path: Path, canary: Canary, meet: Meet):
+def test_configuration_and_git(tmp_path: Path, canary: Canary, meet: Meet, serving: Serve):
     victim, hostile = meet(), Repository(tmp_path / "attacker")
     planted = tmp_path / PLANTED
     tree, good = hostile.listed(GOOD), card_of(GOOD)
@@ -79,7 +79,7 @@ def test_configuration_and_git(tmp_path: Path, canary: Canary, meet: Meet):
         )
     )
     attempts += _folder_attempts(hostile, tmp_path, run)
-    attempts += _server_attempts(hostile, tmp_path, canary)
+    attempts += _server_attempts(hostile, tmp_path, canary, serving)
     check(attempts, victim, tmp_path, canary)
     assert not (victim.folder / "credentials").exists()
 
@@ -132,7 +132,7 @@ def _folder_attempts(hostile: Repository, tmp_path: Path, run: str) -> list[Atte
     ]
 
 
-def _server_attempts(hostile: Repository, tmp_path: Path, canary: Canary) -> list[Attempt]:
+def _server_attempts(hostile: Repository, tmp_path: Path, canary: Canary, serving: Serve) -> list[Attempt]:
     """A web server that serves files as git asks for them, and sends it on to others."""
     hostile.git("update-server-info")
     (hostile.folder / "objects/info/http-alternates").write_text(f"{canary.address}/objects\n")
@@ -148,10 +148,6 @@ def _server_attempts(hostile: Repository, tmp_path: Path, canary: Canary) -> lis
         asked.end_headers()
         asked.wfile.write(content)
 
-    server = Canary(answer)
+    address = serving(answer)
     comes = "cannot read"
-    return [
-        Attempt(
-            "`http-alternates` that name another server", ["fetch", "v2.0.0", "--repo", f"{server.address}/x"], comes
-        )
-    ]
+    return [Attempt("`http-alternates` that name another server", ["fetch", "v2.0.0", "--repo", f"{address}/x"], comes)]

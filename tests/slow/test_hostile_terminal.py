@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import BOMB, GOOD, MESSAGE, SPOOF, Attempt, Canary, Meet, Repository, check, fetch
+from tests.hostile import BOMB, GOOD, MESSAGE, SPOOF, Attempt, Canary, Meet, Repository, Serve, check, fetch
 
 pytestmark = pytest.mark.slow
 
 
-def test_names_and_terminal(tmp_path: Path, canary: Canary, meet: Meet):
+def test_names_and_terminal(tmp_path: Path, canary: Canary, meet: Meet, serving: Serve):
     hostile = Repository(tmp_path / "attacker")
     tree, attempts, victim = hostile.listed(GOOD), [], meet()
     cards = {
@@ -91,9 +91,8 @@ def test_names_and_terminal(tmp_path: Path, canary: Canary, meet: Meet):
         asked.end_headers()
         asked.wfile.write((MESSAGE * 1000).encode())
 
-    server = Canary(answer)
+    address = serving(answer)
     for command in (["fetch", "v1.0.0"], ["versions"]):
         title = "a server whose error message is an attack"
-        attempts.append(Attempt(title, [*command, "--repo", server.address], "cannot read http"))
+        attempts.append(Attempt(title, [*command, "--repo", address], "cannot read http"))
     check(attempts, victim, tmp_path, canary)
-    server.stop()
