@@ -14,8 +14,9 @@ from dvc.fs import get_cloud_fs
 from fsspec.callbacks import Callback
 
 from aura.errors import UserError
-from aura.placement import CONNECTIONS, at_once
+from aura.placement import at_once
 from aura.remote import Store
+from aura.store import CONNECTIONS
 
 LARGEST_LIST = 4_000_000  # bytes of a folder's list of files, which holds 40,000 of them
 
@@ -46,7 +47,7 @@ class ForeignStore(Store):
                 raise self._refused(name, f"has {size:,} bytes, and at most {largest:,} more are taken")
             self._taken[name] = size
         by_path = {f"{self.root}/{name}": size for name, size in sizes.items()}
-        return self._fetched(names, paths, _Limited(by_path))
+        return self._fetched(names, paths, limited(by_path))
 
     def _size(self, name: str) -> int:
         """Bytes of an object; 0 where there is none, which the copying then reports."""
@@ -82,17 +83,18 @@ class ForeignStore(Store):
         )
 
 
-class _Limited(Callback):
-    """Ends a copy that goes on beyond the size that was told before."""
+def limited(sizes: dict[str, int]) -> Callback:
+    """A listener to copies that ends each with `UserError` where it goes on beyond the size that was told before."""
 
-    def __init__(self, sizes: dict[str, int], most: int | None = None) -> None:
-        super().__init__()
-        self._sizes, self._most = sizes, most
+    def branched(source: str, _target: str, **_: object) -> Callback:
+        most = sizes.get(source, 0)
 
-    def branched(self, path_1: str, path_2: str, **kwargs: Any) -> "Callback":  # noqa: ANN401, ARG002 - as fsspec
-        return _Limited({}, self._sizes.get(path_1, 0))
+        def listen(_size: int | None, value: int) -> None:
+            if value > most:
+                raise UserError(f"{source} goes on beyond the {most:,} bytes that its store tells. It was not kept")
 
-    def relative_update(self, inc: int = 1) -> None:
-        super().relative_update(inc)
-        if self._most is not None and self.value > self._most:
-            raise UserError(f"an object goes on beyond the {self._most:,} bytes that its store tells. It was not kept")
+        return Callback(hooks={"limit": listen})
+
+    listener = Callback()
+    listener.branched = branched
+    return listener

@@ -279,8 +279,9 @@ def check(attempts: list[Attempt], victim: Victim, tmp_path: Path, canary: Canar
         if canary.asked:
             faults.append(f"asked: {canary.asked}")
             canary.asked.clear()
-        if any(PLANTED in path.name for path in (*tmp_path.rglob(f"*{PLANTED}*"), *Path("/tmp").glob(PLANTED))):  # noqa: S108
-            faults.append(PLANTED)
+        for path in tmp_path.rglob(f"*{PLANTED}*"):
+            faults.append(f"{path} is there")
+            path.unlink()
         last = came.printed.strip().replace("\n", " / ")[:160]
         lines.append(f"{attempt.title} | {came.status} | {came.seconds:.1f} s | {came.memory} MB | {last}")
         wrong += [f"{attempt.title}: {fault}\n{came.printed[-1500:]}" for fault in faults]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aura import foreign_git, model_card
+from aura import foreign_git, foreign_store, model_card
 from aura.delivery import run_outputs
 from aura.errors import UserError
 from aura.git import GitFailed
@@ -127,6 +127,13 @@ def test_git_is_ended_at_its_limit_and_obeys_no_other_repository(tmp_path: Path,
     with pytest.raises(GitFailed, match="took more than"):
         foreign_git.foreign_git("-c", "alias.wait=!sleep 30", "wait")
     assert not (tmp_path / "planted").exists()
+
+
+def test_a_copy_ends_where_it_goes_on_beyond_its_size():
+    copy = foreign_store.limited({"bucket/x": 5}).branched("bucket/x", "here")
+    copy.relative_update(5)
+    with pytest.raises(UserError, match="goes on beyond the 5 bytes"):
+        copy.relative_update(1)
 
 
 def test_the_list_of_attempts_names_only_tests_that_there_are():
