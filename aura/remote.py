@@ -29,13 +29,13 @@ prepare_gcsfs()
 import aiohttp  # noqa: E402 - gcsfs reads a variable when it is imported, by whomever
 from dvc.config import ConfigError, NoRemoteError, RemoteConfigError  # noqa: E402
 from dvc.exceptions import NotDvcRepoError  # noqa: E402
-from dvc.fs import get_cloud_fs  # noqa: E402
 from dvc.repo import Repo  # noqa: E402
 from dvc.utils import strictyaml  # noqa: E402
 from dvc.utils.serialize import parse_yaml  # noqa: E402
 from dvc_objects.fs import generic  # noqa: E402
 from dvc_objects.fs.base import FileSystem  # noqa: E402
 from dvc_objects.fs.local import localfs  # noqa: E402
+from fsspec.callbacks import DEFAULT_CALLBACK, Callback  # noqa: E402
 
 NAME = "store"  # what `aura remote set` calls the remote
 ABSENT = "is not in the bucket"
@@ -99,15 +99,6 @@ class Store:
             raise UserError(f".dvc/config: {error}") from None
         self._set(remote.fs, remote.path)
 
-    @classmethod
-    def at(cls, url: str, *, anonymous: bool) -> "Store":
-        """What lies at a URL or in a folder, by nobody's configuration; `anonymous` sends no credentials."""
-        is_bucket = url.startswith("gs://")
-        kind, options, path = get_cloud_fs({}, url=url, **({"allow_anonymous_login": anonymous} if is_bucket else {}))
-        store = cls.__new__(cls)
-        store._set(kind(**options), path)
-        return store
-
     def _set(self, system: FileSystem, path: str) -> None:
         self.fs, self.root = system, path.rstrip("/")
         self.url: str = self.fs.unstrip_protocol(self.root)
@@ -144,8 +135,13 @@ class Store:
 
     def download(self, names: Sequence[str], paths: Sequence[Path]) -> dict[str, str]:
         """Copy objects to local files; returns why, for each that failed. What arrives is yet to be checked."""
-        here = [str(path) for path in paths]
-        return self._copy(self.fs, [f"{self.root}/{name}" for name in names], localfs, here, names)
+        return self._fetched(names, paths)
+
+    def _fetched(
+        self, names: Sequence[str], paths: Sequence[Path], callback: Callback = DEFAULT_CALLBACK
+    ) -> dict[str, str]:
+        there, here = [f"{self.root}/{name}" for name in names], [str(path) for path in paths]
+        return self._copy(self.fs, there, localfs, here, names, callback)
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete objects."""
@@ -209,7 +205,13 @@ class Store:
         return {path.removeprefix(f"{self.root}/"): entry for path, entry in found.items()}
 
     def _copy(
-        self, from_fs: FileSystem, sources: list[str], to_fs: FileSystem, targets: list[str], names: Sequence[str]
+        self,
+        from_fs: FileSystem,
+        sources: list[str],
+        to_fs: FileSystem,
+        targets: list[str],
+        names: Sequence[str],
+        callback: Callback = DEFAULT_CALLBACK,
     ) -> dict[str, str]:
         """Copy with DVC's own mover; a failure that no retry can mend ends it."""
         named = dict(zip(zip(sources, targets, strict=True), names, strict=True))
@@ -225,7 +227,9 @@ class Store:
                 fatal.extend([explained] if isinstance(explained, UserError) else [])
 
         try:
-            generic.copy(from_fs, sources, to_fs, targets, batch_size=self.fs.jobs, on_error=on_error)
+            generic.copy(
+                from_fs, sources, to_fs, targets, callback=callback, batch_size=self.fs.jobs, on_error=on_error
+            )
         except FileNotFoundError:
             if not failed:  # having told of a lone file's failure, DVC's mover still looks for what did not come
                 raise

@@ -3,7 +3,6 @@
 Plain `dvc push` and `dvc pull` work on the same bucket. Unlike them, these drop no failure of the run cache.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from dvc.exceptions import CheckoutError, DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
 
+from aura.bounded import Unreadable, read_json
 from aura.delivery import Item, Moved, download, item, run_outputs, shared_runs, upload
 from aura.dvc_environment import disk_full, is_disk_full
 from aura.errors import UserError
@@ -98,11 +98,11 @@ def expand(
 def files_of(path: Path, origin: str) -> list[tuple[str, str]]:
     """The names and hashes of the files in a folder's list."""
     try:
-        listed = [(file["relpath"], file["md5"]) for file in json.loads(path.read_bytes())]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        listed = [(file["relpath"], file["md5"]) for file in read_json(path.read_bytes())]
+    except (Unreadable, TypeError, KeyError):
         raise UserError(
-            f"{path}: expected {origin}, got no list of files of DVC. Remove it, then run: aura pull; or make "
-            "it again: dvc repro"
+            f"{path}: expected {origin}, got no list of files of DVC. In a project of yours remove it, then run: aura "
+            "pull; or make it again: dvc repro"
         ) from None
     names = relative_names((name for name, _ in listed), origin)
     return list(zip(names, (object_hash(oid, origin) for _, oid in listed), strict=True))
