@@ -34,16 +34,17 @@ _SETTINGS = {
     "transfer.bundleURI": "false",
 }
 # A git hook that starts aura sets these for its own repository.
-_OF_ANOTHER_REPOSITORY = ("DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "COMMON_DIR", "NAMESPACE")
+_OF_ANOTHER_REPOSITORY = {
+    f"GIT_{name}" for name in ("DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "COMMON_DIR", "NAMESPACE")
+}
 
 
-def foreign_git(*arguments: str, clone: Path | None = None, text: str = "") -> str:
+def foreign_git(*arguments: str, clone: Path | None = None) -> str:
     """What `git` prints, without the last line's end; bytes that are no UTF-8 become lone surrogates.
 
     Args:
         arguments: the command and its arguments.
         clone: the bare repository to work on.
-        text: its standard input.
 
     Raises:
         GitFailed: with git's own words in English, free of passwords in addresses; or it went beyond a limit.
@@ -51,12 +52,14 @@ def foreign_git(*arguments: str, clone: Path | None = None, text: str = "") -> s
     settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
     command = ["git", *settings, *([f"--git-dir={clone}"] if clone else []), *arguments]
     limits = [str(LARGEST_PACK // 512), str(MEMORY // 1024)]
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        given.write(text.encode(errors="surrogateescape"))
-        given.seek(0)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         # Files, and no pipes: a program that git leaves behind would keep a pipe open.
         process = subprocess.Popen(
-            ["sh", "-c", _LIMITED, *limits, *command], stdin=given, stdout=out, stderr=err, env=_environment()
+            ["sh", "-c", _LIMITED, *limits, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=_environment(),
         )
         try:
             status = process.wait(SECONDS)
@@ -76,7 +79,7 @@ def foreign_git(*arguments: str, clone: Path | None = None, text: str = "") -> s
 
 
 def _environment() -> dict[str, str]:
-    mine = {name: value for name, value in os.environ.items() if name[4:] not in _OF_ANOTHER_REPOSITORY}
+    mine = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
     fixed = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
     return {"GIT_ALLOW_PROTOCOL": PROTOCOLS} | mine | fixed
 

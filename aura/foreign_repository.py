@@ -57,9 +57,9 @@ def fetched_tags(address: str, tags: list[str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "clone.git")
         foreign_git("init", "--quiet", "--bare", "--template=", "--", str(clone))
-        wanted = "".join(f"{TAGS}{tag}:{TAGS}{tag}\n" for tag in tags)
-        options = ("--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--stdin")
-        foreign_git("fetch", *options, "--", address, clone=clone, text=wanted)
+        wanted = [f"{TAGS}{tag}:{TAGS}{tag}" for tag in tags]
+        options = ("--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules")
+        foreign_git("fetch", *options, "--", address, *wanted, clone=clone)
         yield clone
 
 

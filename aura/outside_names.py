@@ -15,6 +15,8 @@ LONGEST = 255  # bytes of a part of a path, as Linux and macOS allow
 LONGEST_PATH = 1_000  # bytes; macOS allows 1,024
 DEEPEST = 64  # parts of a path
 MOST = 10_000  # files of a version
+_NOT_ON_WINDOWS = frozenset('\\:*?"<>|')
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{device}{number}" for device in ("com", "lpt") for number in range(10))}
 _HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
@@ -52,9 +54,10 @@ def plain_names(names: Iterable[object], origin: str) -> list[str]:
     """Names of files for a folder of a user: as in `relative_names`, and no program finds a meaning in them.
 
     Git obeys a folder with `.git` in it, or with `HEAD`, `config`, `objects` and `refs`; a shell takes `-rf` for an
-    option; a terminal obeys an escape sequence; macOS has one file for `A` and `a`. Refused are parts that begin with a
-    dot, a dash or a tilde, that hold characters which are not printed or a backslash, or that are `HEAD`; names that
-    differ in case or in the form of their accents alone; and more than `MOST` files.
+    option; a terminal obeys an escape sequence; macOS has one file for `A` and `a`; Windows has a device named `aux`.
+    Refused are parts that begin with a dot, a dash or a tilde, that hold characters which are not printed, that Windows
+    does not allow, or that are `HEAD`; names that differ in case or in the form of their accents alone; and more than
+    `MOST` files.
     """
     checked = relative_names(names, origin)
     if len(checked) > MOST:
@@ -86,7 +89,9 @@ def object_hash(oid: object, origin: str) -> str:
 
 
 def _is_plain(part: str) -> bool:
-    return part.isprintable() and "\\" not in part and part[0] not in ".-~" and part.casefold() != "head"
+    ends_well = part[0] not in ".-~" and part[-1] not in ". "
+    is_ours = part.casefold() != "head" and part.casefold().partition(".")[0] not in _DEVICES
+    return part.isprintable() and _NOT_ON_WINDOWS.isdisjoint(part) and ends_well and is_ours
 
 
 def _folded(name: str) -> str:

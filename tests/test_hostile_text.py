@@ -62,6 +62,25 @@ def test_a_name_that_is_let_through_is_plain(names: list[str]):
     assert len({name.casefold() for name in names}) == len(names)
 
 
+@pytest.mark.parametrize("name", ["aux", "sub/NUL.txt", "com1", "a:b", "a.", "a ", 'a"', "x|y", "a*"])
+def test_a_name_that_windows_does_not_allow_is_refused(name: str):
+    with pytest.raises(UserError, match="may take for something else"):
+        plain_names([name], "a list")
+
+
+def test_names_of_usual_tokenizers_are_let_through():
+    names = [
+        "spiece.model",
+        "_SHA256SUMS",
+        "tokenizer.json",
+        "sub/é ü.txt",
+        "data-00001-of-2.bin",
+        "heads",
+        "config.json",
+    ]
+    assert plain_names(names, "a list") == names
+
+
 def test_a_name_of_many_folders_takes_no_memory():
     began = time.monotonic()
     with pytest.raises(UserError, match="no path below a folder"):

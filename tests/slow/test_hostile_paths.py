@@ -38,6 +38,7 @@ def test_paths(tmp_path: Path, canary: Canary, meet: Meet):
     attempt("a name that is an option (`-rf`)", ["-rf"], other)
     attempt("`~/x`", [f"~/{PLANTED}"], other)
     attempt("a backslash", ["..\\x"], other)
+    attempt("names of devices, and what Windows does not allow", ["aux.txt", "a:b", "a.", "x?"], other)
     attempt("line breaks in a name", [f"a\n{SPOOF}"], other)
     attempt("marks of direction in a name", ["a\u202egnp.exe"], other)
     attempt("escape sequences in a name", ["\x1b[2Ja"], other)
