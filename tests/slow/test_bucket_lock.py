@@ -203,7 +203,7 @@ def pretraining(project: Project, bucket: Bucket, tmp_path: Path) -> Iterator[Ca
             "TENSORSTORE_GCS_HTTP_URL": bucket.address,
             "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",
         }
-        options = {"steps": 100_000, "checkpoint_every": 400, "checkpoint_folder": f"{URL}/checkpoints"}
+        options = {"steps": 100_000, "checkpoint_every": 1000, "checkpoint_folder": f"{URL}/checkpoints"}
         copy.edit_params(pretrain=options)
         started.append(Pretraining(copy, tmp_path / f"{len(started)}.log"))
         return started[-1]
@@ -231,7 +231,8 @@ def test_a_run_that_lost_its_lock_ends_before_it_writes_or_removes_a_checkpoint(
     assert refused.process.wait(timeout=120) == 1
     assert f"is in use by process {one.process.pid} of" in refused.said
     before = seals()
-    one.wait_for(lambda: seals() - before)  # so that it is stopped between two saves
+    one.wait_for(lambda: seals() - before)
+    time.sleep(1)  # it removes seals of old checkpoints; now it is between two saves
     one.process.send_signal(signal.SIGSTOP)
     before = seals()
     other = pretraining()
