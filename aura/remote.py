@@ -65,7 +65,7 @@ def open_repo(folder: Path | None = None, config: dict[str, Any] | None = None) 
 
 
 def _parsed_by_dvc(text: str, path: str, typ: str = "safe") -> Any:  # noqa: ANN401 - whatever YAML holds
-    """DVC's own reading of dvc.yaml, dvc.lock, *.dvc and params.yaml, within the bounds of ours; it ends in a trace beyond them."""
+    """DVC's own reading of YAML, within the bounds of ours; beyond them it would end in a trace."""
     try:
         require_shallow(text)
         return parse_yaml(text, path, typ=typ)
