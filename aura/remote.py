@@ -31,7 +31,7 @@ from dvc.config import ConfigError, NoRemoteError, RemoteConfigError  # noqa: E4
 from dvc.exceptions import NotDvcRepoError  # noqa: E402
 from dvc.repo import Repo  # noqa: E402
 from dvc.utils import strictyaml  # noqa: E402
-from dvc.utils.serialize import parse_yaml  # noqa: E402
+from dvc.utils.serialize import _yaml, parse_yaml  # noqa: E402
 from dvc_objects.fs import generic  # noqa: E402
 from dvc_objects.fs.base import FileSystem  # noqa: E402
 from dvc_objects.fs.local import localfs  # noqa: E402
@@ -52,7 +52,7 @@ class TransferError(Exception):
 
 def open_repo(folder: Path | None = None, config: dict[str, Any] | None = None) -> Repo:
     """The DVC project in `folder` (default: the working directory), whose libraries then keep quiet about retries."""
-    strictyaml.parse_yaml = _parsed_by_dvc
+    strictyaml.parse_yaml = _yaml.parse_yaml = _parsed_by_dvc
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(logging.CRITICAL + 1)
     try:
@@ -64,7 +64,7 @@ def open_repo(folder: Path | None = None, config: dict[str, Any] | None = None) 
 
 
 def _parsed_by_dvc(text: str, path: str, typ: str = "safe") -> Any:  # noqa: ANN401 - whatever YAML holds
-    """DVC's own reading of dvc.yaml, dvc.lock and *.dvc, within the bounds of ours; it ends in a trace beyond them."""
+    """DVC's own reading of YAML, within the bounds of ours; beyond them it would end in a trace."""
     try:
         require_shallow(text)
         return parse_yaml(text, path, typ=typ)
