@@ -24,7 +24,6 @@ The price of all is disk: up to `cache.max_gb` between runs, and during a run wh
 import json
 import mmap
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -33,9 +32,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any
 
 import xxhash
@@ -51,17 +48,6 @@ _DIGITS = 18  # at most, of a header's size
 _ABANDONED = 24 * 3600.0  # seconds; an unfinished file of this age has no writer any more
 _SAID = mmap.mmap(-1, 1)  # shared with forked workers: whether it was said that entries are not kept
 Described = Mapping[str, tuple[int, str, bool]]  # by a part's name: size, XXH3, whether it is a file of its own
-
-
-def action_key(*parts: Any) -> str:  # noqa: ANN401 - anything JSON can hold
-    """The hash of what decides an action: 32 hexadecimal digits."""
-    return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode())
-
-
-def code_key(modules: Iterable[ModuleType], libraries: Iterable[str]) -> str:
-    """The hash of the code that transforms: modules' source, libraries' versions, and Python's."""
-    sources = {module.__name__: Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules}
-    return action_key(sources, {name: metadata.version(name) for name in libraries}, platform.python_version())
 
 
 @dataclass(frozen=True)

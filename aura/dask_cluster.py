@@ -30,9 +30,8 @@ from distributed.client import ClosedClientError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
-import aura
-from aura.cache import action_key
 from aura.errors import UserError
+from aura.keys import action_key
 
 Result = TypeVar("Result")
 LIBRARIES = ("numpy", "pyarrow", "sentencepiece", "xxhash")
@@ -136,7 +135,7 @@ def _is_loopback(host: str) -> bool:
 @functools.cache
 def _code() -> str:
     """The hash of this process's aura and of the libraries that decide bytes."""
-    folder = Path(str(aura.__file__)).parent
+    folder = next(above for above in Path(__file__).parents if above.name == "aura")
     sources = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.py")}
     return action_key(sources, {name: metadata.version(name) for name in LIBRARIES}, platform.python_version())
 

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from aura import checksums
-from aura.cache import VARIABLE, Cache, action_key, project_cache
+from aura.cache import VARIABLE, Cache, project_cache
 from aura.errors import UserError
 from aura.files import read_json, sha256_file, write_records
+from aura.keys import action_key
 from aura.store import BLOCK, CONNECTIONS, Store, Stored, altered, explained, fetched, is_intact, located
 from aura.stored_cache import StoredCache
 

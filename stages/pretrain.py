@@ -3,11 +3,9 @@
 import argparse
 from pathlib import Path
 
-from aura import console, libraries, params, stage_inputs
+from aura import libraries, params, stage_inputs
 from aura.errors import UserError
-from aura.self_teaching_llm import distributed, pretrain
-
-OUTPUT, REPORTS = Path("models/lm"), Path("reports/pretrain")
+from aura.self_teaching_llm.stage import pretrain_here
 
 
 def main() -> None:
@@ -17,30 +15,14 @@ def main() -> None:
     profile = parser.parse_args().profile
     libraries.require_locked()
     values = params.load()
-    options = values.pretrain
-    if options.where == "tpu":
+    if values.pretrain.where == "tpu":
         if profile:
             raise UserError("--profile traces a run on this machine; this one is on a pod. Set pretrain.where: local")
-        from aura.tpu import stage  # decides no bytes: the pod runs this stage
+        from aura.tpu.stage import pretrain_on_pod  # decides no bytes: the pod runs this stage
 
-        stage.pretrain_on_pod(values)
+        pretrain_on_pod(values)
         return
-    distributed.start()
-    metrics = pretrain.pretrain(Path("data/tokens"), Path("models/spm/spiece.model"), OUTPUT, REPORTS, options, profile)
-    if not distributed.is_first():
-        return
-    console.summary(
-        "pretrain",
-        {
-            "parameters": f"{metrics.parameters:,}",
-            "shape": ", ".join(f"{name} {value}" for name, value in options.shape),
-            "steps": f"{options.steps:,}",
-            "tokens": f"{metrics.tokens:,}",
-            "held-out bits per byte": f"{metrics.bits_per_byte:.3f}, context-free "
-            f"{metrics.context_free_bits_per_byte:.3f} ({-metrics.improvement:+.1%})",
-        },
-        see=f"{OUTPUT}/config.json, {REPORTS}/samples.txt, dvc plots show",
-    )
+    pretrain_here(values.pretrain, profile)
 
 
 if __name__ == "__main__":

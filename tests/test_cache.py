@@ -11,7 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from aura.cache import Cache, action_key, code_key
+from aura.cache import Cache
+from aura.keys import action_key, code_key
 from tests.conftest import REPOSITORY
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from aura import store
-from aura.cache import action_key
 from aura.commands.cache import cache_stats, prune_cache
 from aura.errors import UserError
+from aura.keys import action_key
 from aura.placement import Place
 from aura.store import Store
 from aura.stored_cache import StoredCache

@@ -24,16 +24,18 @@ import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
 from aura import checksums, console, files, parallel, placement
-from aura.cache import Cache, action_key, code_key
+from aura.cache import Cache
 from aura.data import encoding_check, token_shards
 from aura.data.encoding_check import EncodingCheck
 from aura.errors import UserError
 from aura.ingestion import corpus
+from aura.keys import action_key, code_key
 from aura.params import Encode
 from aura.placement import THIS_DISK, Place, Shard, at_once, write_lists
 from aura.tokenizer import model_file, symbols, unit_table, units
 from aura.tokenizer import tokenizer as tokenizer_module
-from aura.tokenizer.tokenizer import Ids, Tokenizer
+from aura.tokenizer.model_file import Ids
+from aura.tokenizer.tokenizer import Tokenizer
 
 LIBRARIES = ("numpy", "pyarrow", "sentencepiece")
 

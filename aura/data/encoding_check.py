@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from aura.errors import UserError
 from aura.params import Encode
-from aura.tokenizer.model_file import Kind
-from aura.tokenizer.tokenizer import Ids, Tokenizer
+from aura.tokenizer.model_file import Ids, Kind
+from aura.tokenizer.tokenizer import Tokenizer
 
 DOCUMENTS_OF_ONE = 200  # one document out of so many is decoded
 LEAST_DOCUMENTS = 8  # documents of each block that are decoded at least; the first and the last are among them

@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 
 from aura import checksums, files, placement
 from aura.data.streams import AffectStream, IdArray, Ids, StoredIds, TokenStream
+from aura.emotions import EMOTIONS
 from aura.errors import UserError
-from aura.ingestion.corpus import EMOTIONS, SPLITS
+from aura.ingestion.corpus import SPLITS
 
 FORMAT = 1
 MADE_BY = "dvc repro encode"

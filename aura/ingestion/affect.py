@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aura.emotions import EMOTIONS
 from aura.errors import UserError
 from aura.ingestion import nrc
-from aura.ingestion.corpus import EMOTIONS
 
 _BETWEEN = b"\n"  # texts, when they are joined
 _KEY = 8  # bytes of a word that the table knows it by

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from aura.arrow import from_bytes, to_bytes
-from aura.cache import Cache, action_key
+from aura.cache import Cache
 from aura.files import sha256_file
 from aura.ingestion import accounts, blocks
 from aura.ingestion.blocks import Block
@@ -27,6 +27,7 @@ from aura.ingestion.corpus import SCHEMA
 from aura.ingestion.input_files import UNREADABLE, InputFile
 from aura.ingestion.rows import Extracted, Recipe, extract_files
 from aura.ingestion.shards import ShardWriter
+from aura.keys import action_key
 from aura.placement import Kept, Place
 
 COUNTS = tuple(1 << power for power in range(4, 13))  # of shards, with `shards: auto`: 16 to 4096,

@@ -17,7 +17,7 @@ import pyarrow as pa
 import xxhash
 
 from aura.arrow import from_bytes, to_bytes
-from aura.cache import Cache, action_key
+from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion import compression
 from aura.ingestion.accounts import FileAccount, table
@@ -27,6 +27,7 @@ from aura.ingestion.impostors import HEAD_BYTES, impostor
 from aura.ingestion.input_files import UNREADABLE, InputFile, changed_while_read
 from aura.ingestion.readers import documents
 from aura.ingestion.rows import Extracted, Recipe, extract_items
+from aura.keys import action_key
 from aura.params import Source
 
 SWELLING = 16  # how many times its size a compressed or Parquet file may come to, for planning

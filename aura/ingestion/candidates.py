@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from aura import checksums, placement
 from aura.arrow import from_bytes, to_bytes
-from aura.cache import Cache, action_key
+from aura.cache import Cache
 from aura.errors import UserError
 from aura.ingestion.corpus import SCHEMA
+from aura.keys import action_key
 
 _SCHEMA = pa.schema([SCHEMA.field("text_hash"), SCHEMA.field("doc"), ("size", pa.int64())])
 Mask = npt.NDArray[np.bool_]

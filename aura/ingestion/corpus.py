@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 import xxhash
 
 from aura import arrow, placement
+from aura.emotions import EMOTIONS
 from aura.errors import UserError
 
 arrow.leave_pandas_out()
-
-EMOTIONS = ("joy", "sadness", "anger", "fear", "disgust", "surprise", "trust", "anticipation")
 
 SCHEMA = pa.schema(
     [

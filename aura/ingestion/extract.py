@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from aura import checksums, console, parallel
-from aura.cache import Cache, action_key, code_key
+from aura.cache import Cache
 from aura.console import track
 from aura.errors import UserError
 from aura.files import replaced_folder, write_lines
@@ -57,6 +57,7 @@ from aura.ingestion.blocks import Large
 from aura.ingestion.input_files import InputFile
 from aura.ingestion.listing import list_files
 from aura.ingestion.rows import Recipe
+from aura.keys import action_key, code_key
 from aura.params import Extract, Source
 from aura.placement import THIS_DISK, Place, at_once, write_lists
 

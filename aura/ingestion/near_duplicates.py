@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import xxhash
 
 from aura import parallel, placement
-from aura.cache import Cache, action_key
+from aura.cache import Cache
 from aura.ingestion.candidates import Mask, Shard, column, kept, sources
+from aura.keys import action_key
 
 PERMUTATIONS, WORDS, SEED = 128, 5, 1
 SMALL = 2_000_000  # bytes of Parquet; signatures of less take no longer than starting workers

@@ -11,10 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from aura.arrow import from_bytes, to_bytes
-from aura.cache import Cache, action_key
+from aura.cache import Cache
 from aura.errors import UserError
 from aura.files import read_json, write_records
 from aura.ingestion.input_files import InputFile
+from aura.keys import action_key
 
 SUFFIX = ".pin.json"
 

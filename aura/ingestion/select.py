@@ -18,7 +18,7 @@ import xxhash
 from ruamel.yaml import YAML
 
 from aura import checksums, parallel, placement
-from aura.cache import Cache, action_key, code_key
+from aura.cache import Cache
 from aura.console import track
 from aura.errors import UserError
 from aura.files import replaced_folder, sha256_file, write_records
@@ -26,6 +26,7 @@ from aura.ingestion import candidates, choices, corpus, near_duplicates, shards
 from aura.ingestion.candidates import Mask, Shard
 from aura.ingestion.corpus import FORMAT, SPLITS, is_held_out
 from aura.ingestion.shards import ShardWriter
+from aura.keys import action_key, code_key
 from aura.params import Select
 from aura.placement import THIS_DISK, Kept, Place, at_once, write_lists
 

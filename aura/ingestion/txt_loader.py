@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aura.emotions import EMOTIONS
 from aura.ingestion.accounts import FileAccount
 from aura.ingestion.affect import affect_vectors, read_lexicon
 from aura.ingestion.cleaning import clean
-from aura.ingestion.corpus import EMOTIONS
 from aura.ingestion.document import Lost
 from aura.ingestion.input_files import InputFile, Links
 from aura.ingestion.listing import list_files

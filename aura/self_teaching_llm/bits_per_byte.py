@@ -23,11 +23,12 @@ import jax
 import numpy as np
 
 from aura import console, params
-from aura.cache import Cache, action_key, code_key
+from aura.cache import Cache
 from aura.data.batches import Batches, Source
 from aura.data.streams import Ids, TokenStream, Windows
 from aura.errors import UserError
 from aura.ingestion import corpus
+from aura.keys import action_key, code_key
 from aura.params import Params
 from aura.self_teaching_llm import evaluation, identity
 from aura.self_teaching_llm.evaluation import HeldOut

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from aura import cache, console, params
+from aura import cache, console, keys, params
 from aura.data.encoding import encode_with
 from aura.errors import UserError
 from aura.ingestion import hub
@@ -70,7 +70,7 @@ def pretrain_hf(
     pin = DatasetPin(
         dataset=dataset, config=config, split=split, revision=hub.resolve(dataset, revision), max_documents=max_samples
     )
-    work = Path(".aura/pretrain_hf") / cache.action_key(pin.model_dump(), text_key)
+    work = Path(".aura/pretrain_hf") / keys.action_key(pin.model_dump(), text_key)
     tokens = _tokens(pin, text_key or list(TEXT_KEYS), tokenizer, settings, work)
     from aura.self_teaching_llm.pretrain import pretrain  # here, because JAX takes seconds to import
 

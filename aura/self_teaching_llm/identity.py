@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from aura import cache
+from aura import keys
 from aura.data import batches, streams, token_shards
 from aura.params import Pretrain
 from aura.self_teaching_llm import attention, cross_entropy, mesh, model, optimizer, training
@@ -44,7 +44,7 @@ def decisive(options: Pretrain, tokens: str) -> dict[str, Any]:
 
 def run_key(options: Pretrain, tokens: str) -> str:
     """The hash of everything that decides the run's losses: 32 hexadecimal digits."""
-    return cache.action_key(decisive(options, tokens))
+    return keys.action_key(decisive(options, tokens))
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
@@ -69,4 +69,4 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - anything JSON can hold
 
 
 def _hash(path: Path) -> str:
-    return cache.action_key(path.read_text(encoding="utf-8"))
+    return keys.action_key(path.read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from aura.ingestion.corpus import EMOTIONS
+from aura.emotions import EMOTIONS
 from aura.params import Pretrain
 from aura.self_teaching_llm.attention import causal_attention, implementation_for
 from aura.self_teaching_llm.mesh import BATCH, axes_of, gathered, placed

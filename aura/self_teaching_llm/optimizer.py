@@ -11,6 +11,7 @@ import jax
 import optax
 
 from aura.params import Pretrain
+from aura.self_teaching_llm.weights import leaf_name
 
 DECAY_SHARE = 0.4  # of the steps, in which wsd falls
 FINAL_SHARE = 0.1  # of the peak learning rate, reached at the last step
@@ -55,8 +56,3 @@ def steps_before_decay(options: Pretrain) -> int:
 def decays(model: Any) -> Any:  # noqa: ANN401 - a pytree like the model
     """Which weights decay: matrices, by name; scales and embeddings do not (stacked scales have two axes, too)."""
     return jax.tree_util.tree_map_with_path(lambda path, _: leaf_name(path).rpartition(".")[2] in MATRICES, model)
-
-
-def leaf_name(path: tuple[Any, ...]) -> str:
-    """A weight's name from its place in the model: `blocks.query`."""
-    return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 from dvclive import Live
 
-from aura import cache, console, files
+from aura import console, files, keys
 from aura.data.batches import Batches, Source, evaluation_windows
 from aura.data.token_shards import TokenShards
 from aura.errors import UserError
@@ -128,7 +128,7 @@ def _processor() -> str:
     told = Path("/proc/cpuinfo")
     lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
     features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return cache.action_key(platform.machine(), features)
+    return keys.action_key(platform.machine(), features)
 
 
 class Run:

@@ -16,7 +16,8 @@ from aura.ingestion.txt_loader import read_documents
 from aura.params import TxtSource
 from aura.section import checked
 from aura.tokenizer import artifact
-from aura.tokenizer.tokenizer import AllowedSpecial, Ids, Tokenizer
+from aura.tokenizer.model_file import Ids
+from aura.tokenizer.tokenizer import AllowedSpecial, Tokenizer
 
 
 class SPMTokenizer(Tokenizer):

@@ -19,8 +19,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aura.data.batches import Batch, Batches
+from aura.emotions import EMOTIONS
 from aura.errors import UserError
-from aura.ingestion.corpus import EMOTIONS
 from aura.params import Pretrain
 from aura.self_teaching_llm.cross_entropy import mean_cross_entropy
 from aura.self_teaching_llm.mesh import BATCH, mesh_shape, placed

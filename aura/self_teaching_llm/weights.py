@@ -18,7 +18,6 @@ from aura.errors import UserError
 from aura.self_teaching_llm import tensor_file
 from aura.self_teaching_llm.mesh import axes_of, moved, placed
 from aura.self_teaching_llm.model import LanguageModel, ModelConfig
-from aura.self_teaching_llm.optimizer import leaf_name
 from aura.self_teaching_llm.tensor_file import PIECE, Piece, Tensor
 
 FORMAT = 2
@@ -141,3 +140,8 @@ def gathered_rows(leaf: jax.Array, begin: jax.Array, *, count: int, parts: int) 
 def _shapes(shape: ModelConfig) -> LanguageModel:
     shapes: LanguageModel = jax.eval_shape(lambda: LanguageModel(shape, seed=0))
     return shapes
+
+
+def leaf_name(path: tuple[Any, ...]) -> str:
+    """A weight's name from its place in the model: `blocks.query`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")

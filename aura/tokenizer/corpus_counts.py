@@ -15,8 +15,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from aura import parallel
-from aura.cache import Cache, action_key, code_key
+from aura.cache import Cache
 from aura.ingestion import corpus
+from aura.keys import action_key, code_key
 from aura.placement import Shard, at_once
 from aura.tokenizer import counts, segments
 from aura.tokenizer.arguments import checked_texts

@@ -22,8 +22,8 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 from aura.errors import UserError
 from aura.tokenizer.arguments import checked_ids, checked_texts
 from aura.tokenizer.decoding import piece_bytes
-from aura.tokenizer.model_file import Kind, checked_pieces
-from aura.tokenizer.tokenizer import Ids, Tokenizer
+from aura.tokenizer.model_file import Ids, Kind, checked_pieces
+from aura.tokenizer.tokenizer import Tokenizer
 
 FORMATS = "spiece.model, tokenizer.json, tekken.json, .tiktoken, or a folder with one of the first three"
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")

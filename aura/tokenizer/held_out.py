@@ -18,13 +18,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aura import console, parallel
+from aura.emotions import EMOTIONS
 from aura.errors import UserError
 from aura.ingestion import corpus
 from aura.placement import FETCHED, Shard, at_once
 from aura.tokenizer import measures
 from aura.tokenizer.measures import Measurable, Tally
+from aura.tokenizer.model_file import Ids
 from aura.tokenizer.scripts import dominant_script
-from aura.tokenizer.tokenizer import Ids, Tokenizer
+from aura.tokenizer.tokenizer import Tokenizer
 
 Group = tuple[str, str]  # source, script
 
@@ -50,12 +52,12 @@ class Passage:
 class Affect:
     """The affect vectors of documents, counted."""
 
-    strongest: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(corpus.EMOTIONS) + 1, np.int64))
-    weights: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(corpus.EMOTIONS)))
+    strongest: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(EMOTIONS) + 1, np.int64))
+    weights: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
 
     def count(self, vectors: npt.NDArray[np.float32]) -> None:
         """Count vectors of shape (documents, 8); the last place of `strongest` is for those that are all zero."""
-        strongest = np.where(vectors.any(axis=1), vectors.argmax(axis=1), len(corpus.EMOTIONS))
+        strongest = np.where(vectors.any(axis=1), vectors.argmax(axis=1), len(EMOTIONS))
         self.strongest += np.bincount(strongest, minlength=len(self.strongest))
         self.weights += vectors.sum(axis=0, dtype=np.float64)
 
@@ -156,7 +158,7 @@ def count_shard(model: Path, sha256: str, share: float, shard: Shard) -> Counted
             )
             counted.count(tokenizer, texts, sources, docs, hashes)
             vectors = chosen.column("affect").flatten().to_numpy(zero_copy_only=False)
-            counted.affect.count(vectors.reshape(-1, len(corpus.EMOTIONS)))
+            counted.affect.count(vectors.reshape(-1, len(EMOTIONS)))
     return counted
 
 

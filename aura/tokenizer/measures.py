@@ -15,8 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from aura.tokenizer.model_file import Kind
-from aura.tokenizer.tokenizer import Ids
+from aura.tokenizer.model_file import Ids, Kind
 
 RENYI_ORDER = 2.5  # of the entropy in `renyi_efficiency`; the paper's value
 RARE = 100  # occurrences, below which a piece is hard to learn (Gowda & May 2020, 2020.findings-emnlp.352)

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura import checksums
 from aura.errors import UserError
 from aura.tokenizer.symbols import BASIC, SPACE
+
+Ids = npt.NDArray[np.int32]
 
 SCORE_STEPS = 64  # unigram scores are multiples of 1/64; 1/256 and finer left ties in very long lines
 _TYPES = model_pb2.ModelProto.SentencePiece

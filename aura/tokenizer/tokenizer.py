@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import sentencepiece
 
 from aura import checksums, files
@@ -30,13 +29,12 @@ from aura.errors import UserError
 from aura.tokenizer import model_file, slots
 from aura.tokenizer.arguments import checked_ids, checked_sequences, checked_text, checked_texts
 from aura.tokenizer.decoding import Decoder, IncrementalDecoder
-from aura.tokenizer.model_file import SCORE_STEPS, Kind
+from aura.tokenizer.model_file import SCORE_STEPS, Ids, Kind
 from aura.tokenizer.symbols import BOS, EOS, PAD, SPACE, UNK
 
 if TYPE_CHECKING:
     from aura.tokenizer.unit_table import UnitTable
 
-Ids = npt.NDArray[np.int32]
 AllowedSpecial = Literal["all"] | Collection[str]
 MADE_BY = "dvc repro train_tokenizer"
 GOLDEN, GOLDEN_FORMAT = "golden.json", 1  # beside spiece.model, by aura.tokenizer.golden

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from aura import parallel
 from aura.tokenizer.arguments import checked_texts
-from aura.tokenizer.tokenizer import Ids
+from aura.tokenizer.model_file import Ids
 from aura.tokenizer.units import SEPARATOR, Cutter, Offsets
 
 Known = tuple[pa.StringArray, pa.BinaryArray]  # units, and the ids of each as the bytes of int32

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from aura import checksums, files, parallel
-from aura.ingestion import corpus
+from aura.emotions import EMOTIONS
 from aura.params import Validate
 from aura.tokenizer import gates, held_out, integrity, measures
 from aura.tokenizer.gates import DIGITS, Gate, Results
@@ -172,7 +172,7 @@ def _affect(counted: Counted) -> str:
     weighted = [*(weights / max(float(weights.sum()), 1.0)), 0.0]
     rows = [
         [name, round(float(share), DIGITS), round(float(weight), DIGITS)]
-        for name, share, weight in zip([*corpus.EMOTIONS, "none"], shares, weighted, strict=True)
+        for name, share, weight in zip([*EMOTIONS, "none"], shares, weighted, strict=True)
     ]
     return _csv(["emotion", "documents", "weight"], rows)
 

@@ -10,24 +10,24 @@ from typing import Any
 
 from etils import epath
 
-from aura import console, files, params
+from aura import console, files, libraries, params
 from aura.data.token_shards import TokenShards
-from aura.self_teaching_llm import distributed
+from aura.self_teaching_llm import distributed, stage
 from aura.self_teaching_llm.checkpoints import Checkpoints
 from aura.tokenizer.tokenizer import Tokenizer
-from aura.tpu.settings import TOKENIZER, TOKENS
-from stages import pretrain
 
 READ_AT_ONCE = 1 << 24  # bytes
 
 
 def main() -> None:
     """Train, then describe the checkpoint."""
-    pretrain.main()
+    libraries.require_locked()
+    options = params.load().pretrain
+    stage.pretrain_here(options)
     if distributed.is_first():
-        shards = TokenShards(TOKENS, Tokenizer.load(TOKENIZER).encoding_sha256)
-        folder = Checkpoints(params.load().pretrain, shards.sha256).folder
-        files.write_json(pretrain.OUTPUT / "checkpoint.json", describe(folder))
+        shards = TokenShards(stage.TOKENS, Tokenizer.load(stage.TOKENIZER).encoding_sha256)
+        folder = Checkpoints(options, shards.sha256).folder
+        files.write_json(stage.OUTPUT / "checkpoint.json", describe(folder))
 
 
 def describe(folder: str) -> dict[str, Any]:

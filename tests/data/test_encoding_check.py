@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aura.cache import Cache, action_key, code_key
+from aura.cache import Cache
 from aura.data import encoding
 from aura.data.encoding_check import ENDS, EncodingCheck
 from aura.errors import UserError
 from aura.ingestion import corpus
+from aura.keys import action_key, code_key
 from aura.params import Encode
 from aura.tokenizer import symbols, unit_table, units
 from aura.tokenizer import tokenizer as tokenizer_module
