@@ -12,7 +12,7 @@ all: setup
 
 setup: .venv/ready
 
-.venv/ready: requirements.txt pyproject.toml aura/dvc_environment.py
+.venv/ready: requirements.txt pyproject.toml aura/core/dvc_environment.py
 	rm -rf .venv  # first: a half-made one would be found as the $(PYTHON) on PATH
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
@@ -20,7 +20,7 @@ setup: .venv/ready
 	# Plain dvc needs the same environment variables as aura. Python runs the lines of a .pth file when it starts; a copy,
 	# as importing aura itself there would hide the aura of another folder.
 	packages=$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
-	  cp aura/dvc_environment.py $$packages/aura_dvc_environment.py && \
+	  cp aura/core/dvc_environment.py $$packages/aura_dvc_environment.py && \
 	  echo 'import aura_dvc_environment; aura_dvc_environment.prepare()' > $$packages/aura_dvc.pth
 	if git rev-parse --git-dir > /dev/null 2>&1; then .venv/bin/aura lock register; fi
 	touch $@
@@ -37,7 +37,7 @@ lock: setup
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file benchmarks/requirements-readers.txt
 	uv pip compile requirements-tpu.in --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade --output-file requirements-tpu.txt
-	python -m aura.lock
+	python -m aura.project.lock_versions
 
 lint: setup
 	ruff format --check

@@ -9,7 +9,7 @@ if sys.path and sys.path[0].rstrip("/").endswith("stages"):
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from aura.versions import load_tokenizer as load_tokenizer
+    from aura.sharing.versions import load_tokenizer as load_tokenizer
 
 
 def __getattr__(name: str) -> object:
@@ -17,5 +17,5 @@ def __getattr__(name: str) -> object:
     if name == "load_tokenizer":
         from importlib import import_module
 
-        return import_module("aura.versions").load_tokenizer
+        return import_module("aura.sharing.versions").load_tokenizer
     raise AttributeError(f"module 'aura' has no attribute {name!r}")

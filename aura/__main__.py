@@ -1,5 +1,5 @@
 """`python -m aura`: the same as the `aura` command."""
 
-from aura.cli import main
+from aura.cli.app import main
 
 main()

@@ -17,14 +17,15 @@ from typing import Any
 import sentencepiece
 from measure import machine
 
-from aura import cache, params
-from aura.ingestion import corpus
-from aura.params import Params, TrainTokenizer
-from aura.self_teaching_llm import bits_per_byte
-from aura.tokenizer import train
-from aura.tokenizer.artifact import with_changes
-from aura.tokenizer.corpus_counts import count_corpus
-from aura.tokenizer.foreign import Foreign, from_model
+from aura.compare import bits_per_byte
+from aura.compare.foreign import Foreign, from_model
+from aura.core import params
+from aura.core.params import Params, TrainTokenizer
+from aura.corpus import corpus
+from aura.storage import cache
+from aura.train_tokenizer import train
+from aura.train_tokenizer.artifact import with_changes
+from aura.train_tokenizer.corpus_counts import count_corpus
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},

@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from aura import params
-from aura.tokenizer import artifact
+from aura.core import params
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.train_tokenizer import artifact
 
 ONCE = ("tokenizers", "tiktoken (other vocabulary)")
 RESULT = Path(__file__).parent / "results/encode.json"

@@ -20,13 +20,13 @@ import jax
 import numpy as np
 from measure import machine
 
-from aura import params
-from aura.data.batches import Batches, Source
-from aura.data.streams import TokenStream
-from aura.params import Pretrain
-from aura.self_teaching_llm.mesh import abstract, make_mesh
-from aura.self_teaching_llm.model import Compute, ModelConfig
-from aura.self_teaching_llm.training import BatchLayout, initial_state, make_step
+from aura.core import params
+from aura.core.params import Pretrain
+from aura.model.mesh import abstract, make_mesh
+from aura.model.model import Compute, ModelConfig
+from aura.pretrain.step.batches import Batches, Source
+from aura.pretrain.step.training import BatchLayout, initial_state, make_step
+from aura.tokens.streams import TokenStream
 from aura.tpu import compiler
 from aura.tpu.topology import GIB, accelerator
 

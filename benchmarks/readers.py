@@ -28,12 +28,13 @@ import tokenizers
 from exactness import random_strings
 from measure import machine
 
-from aura import params
-from aura.tokenizer import artifact, exported
+from aura.core import params
 from aura.tokenizer.golden import TEXTS
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.symbols import SPACE
 from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
+from aura.train_tokenizer import artifact
+from aura.validate import exported
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results/readers.md"

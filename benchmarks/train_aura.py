@@ -11,14 +11,14 @@ import jax
 import numpy as np
 from turns import serve
 
-from aura import params
-from aura.data.batches import Batches, Source
-from aura.data.streams import TokenStream
-from aura.params import Shape
-from aura.self_teaching_llm.flops import flops_per_token, peak_flops
-from aura.self_teaching_llm.mesh import make_mesh
-from aura.self_teaching_llm.model import Compute, ModelConfig
-from aura.self_teaching_llm.training import BatchLayout, initial_state, make_step, train
+from aura.core import params
+from aura.core.params import Shape
+from aura.model.mesh import make_mesh
+from aura.model.model import Compute, ModelConfig
+from aura.pretrain.flops import flops_per_token, peak_flops
+from aura.pretrain.step.batches import Batches, Source
+from aura.pretrain.step.training import BatchLayout, initial_state, make_step, train
+from aura.tokens.streams import TokenStream
 
 
 def main() -> None:

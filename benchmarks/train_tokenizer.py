@@ -38,9 +38,9 @@ TEXTS = ("seen", "other", "code")
 
 def aura_model(work: Path, size: int, corpus: str = "corpus", **changes: object) -> None:
     """Train as the pipeline's stage does, from the corpus folder."""
-    from aura import params
-    from aura.cache import Cache
-    from aura.tokenizer import artifact
+    from aura.core import params
+    from aura.storage.cache import Cache
+    from aura.train_tokenizer import artifact
 
     options = artifact.with_changes(params.load().train_tokenizer, **({"vocab_size": size} | changes))
     artifact.build_from_corpus(work / corpus, work / "model", options, Cache(work / "cache"))
@@ -52,11 +52,11 @@ def change_one(work: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from aura import params
-    from aura.cache import Cache
-    from aura.ingestion import corpus
-    from aura.tokenizer import train
-    from aura.tokenizer.corpus_counts import count_corpus
+    from aura.core import params
+    from aura.corpus import corpus
+    from aura.storage.cache import Cache
+    from aura.train_tokenizer import train
+    from aura.train_tokenizer.corpus_counts import count_corpus
 
     count_corpus(work / "corpus", train.splitting_of(params.load().train_tokenizer), Cache(work / "cache"))
     shutil.rmtree(work / "changed", ignore_errors=True)
@@ -167,7 +167,7 @@ def prepare(work: Path, train: list[Path], other: Path, code: Path, *, alike: bo
     import pyarrow.parquet as pq
     import regex
 
-    from aura.ingestion import corpus
+    from aura.corpus import corpus
 
     (work / "corpus").mkdir(parents=True)
     paths = sorted(path for folder in train for path in folder.rglob("*.txt"))

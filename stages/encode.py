@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from aura import console, libraries, params, placement, stage_inputs
-from aura.data import encoding
+from aura.core import console, libraries, params, stage_inputs
+from aura.encode import encoding
+from aura.storage import placement
 
 OUTPUT = Path("data/tokens")
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from aura import console, files, libraries, params, stage_inputs
-from aura.self_teaching_llm.export import export
+from aura.core import console, files, libraries, params, stage_inputs
+from aura.export.llama import export
 from aura.tokenizer import hf_export, model_file
 
 TOKENIZER, OUTPUT = Path("models/spm"), Path("models/hf")

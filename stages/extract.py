@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-from aura import console, libraries, params, placement, stage_inputs
-from aura.errors import UserError
-from aura.ingestion.extract import extract
+from aura.core import console, libraries, params, stage_inputs
+from aura.core.errors import UserError
+from aura.extract.extract import extract
+from aura.storage import placement
 
 
 def main() -> None:

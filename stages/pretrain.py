@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from aura import libraries, params, stage_inputs
-from aura.errors import UserError
-from aura.self_teaching_llm.stage import pretrain_here
+from aura.core import libraries, params, stage_inputs
+from aura.core.errors import UserError
+from aura.pretrain.stage import pretrain_here
 
 
 def main() -> None:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from aura import console, libraries, params, placement, stage_inputs
-from aura.ingestion.corpus import FOLDER, SPLITS
-from aura.ingestion.select import require_listed, select
+from aura.core import console, libraries, params, stage_inputs
+from aura.core.terms import SPLITS
+from aura.corpus.corpus import FOLDER
+from aura.select.select import require_listed, select
+from aura.storage import placement
 
 
 def main() -> None:

@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from aura import console, libraries, params, placement, stage_inputs
-from aura.ingestion import corpus
-from aura.tokenizer import artifact
+from aura.core import console, libraries, params, stage_inputs
+from aura.corpus import corpus
+from aura.storage import placement
+from aura.train_tokenizer import artifact
 
 OUTPUT = Path("models/spm")
 
@@ -14,7 +15,7 @@ OUTPUT = Path("models/spm")
 def main() -> None:
     """Run the stage, or, with arguments, the program; the stage depends on none of the program's modules."""
     if sys.argv[1:]:
-        from aura.tokenizer import program
+        from aura.one_shot import program
 
         program.main(sys.argv[1:])
     else:
@@ -45,7 +46,7 @@ def train_tokenizer() -> None:
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     """Give `train_tokenizer_enhanced` under the guide's import path; the stage does not depend on its module."""
     if name == "train_tokenizer_enhanced":
-        from aura.tokenizer import program
+        from aura.one_shot import program
 
         return program.train_tokenizer_enhanced
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

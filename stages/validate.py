@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from aura import console, libraries, params, stage_inputs
-from aura.errors import UserError
-from aura.ingestion import corpus
-from aura.tokenizer import report, validation
-from aura.tokenizer.gates import Gate
+from aura.core import console, libraries, params, stage_inputs
+from aura.core.errors import UserError
+from aura.corpus import corpus
+from aura.validate import report, validation
+from aura.validate.gates import Gate
 
 MODEL, OUTPUT = Path("models/spm/spiece.model"), Path("reports/validate")
 

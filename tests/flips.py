@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from aura import checksums, files
-from aura.cache import Cache
-from aura.data.encoding import encode_corpus
-from aura.data.token_shards import TokenShards
-from aura.errors import UserError
-from aura.ingestion import corpus
-from aura.ingestion.select import select
-from aura.params import Select
-from aura.self_teaching_llm.export import export
-from aura.tokenizer import validation
-from aura.tokenizer.corpus_counts import count_corpus
-from aura.tokenizer.train import splitting_of
+from aura.core import checksums, files
+from aura.core.errors import UserError
+from aura.core.params import Select
+from aura.core.terms import SPLITS
+from aura.corpus import corpus
+from aura.encode.encoding import encode_corpus
+from aura.export.llama import export
+from aura.select.select import select
+from aura.storage.cache import Cache
+from aura.tokens.token_shards import TokenShards
+from aura.train_tokenizer.corpus_counts import count_corpus
+from aura.train_tokenizer.train import splitting_of
+from aura.validate import validation
 from tests.mini_tokens import PARAMS, MiniTokens, write_corpus
 
 RULES = Select.model_validate({"deduplicate": "exact", "held_out": 0.2, "near_duplicates": None, "caps": {}})
@@ -63,7 +64,7 @@ def run_encode(folder: Path, scratch: Path) -> object:
 def run_tokens(folder: Path, scratch: Path) -> object:  # noqa: ARG001 - as every reader
     mini = MiniTokens(folder)
     shards = TokenShards(mini.tokens, mini.tokenizer.encoding_sha256)
-    streams = {split: shards.stream(split) for split in corpus.SPLITS}
+    streams = {split: shards.stream(split) for split in SPLITS}
     read = {split: stream.read(0, len(stream)).tobytes() for split, stream in streams.items()}
     affect = [shards.affect("train").window(number, 32).tobytes() for number in range(3)]
     return read, affect, shards.sha256, [str(row) for _, row in shards.documents("train")]
@@ -90,8 +91,8 @@ READERS = [
 
 def write_artifacts(made: MiniTokens, folder: Path) -> None:
     """The mini corpus, tokenizer and tokens, an extracted source and a language model, as the stages leave them."""
-    from aura.self_teaching_llm import weights
-    from aura.self_teaching_llm.model import LanguageModel, ModelConfig
+    from aura.model import weights
+    from aura.model.model import LanguageModel, ModelConfig
     from tests.mini_tokens import tiny
 
     mini = made.copy(folder)

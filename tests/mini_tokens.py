@@ -7,13 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura import checksums, files, params
-from aura.cache import Cache
-from aura.data.encoding import encode_corpus
-from aura.ingestion import corpus
-from aura.params import Pretrain
-from aura.tokenizer import artifact
+from aura.core import checksums, files, params
+from aura.core.params import Pretrain
+from aura.core.terms import SPLITS
+from aura.corpus import corpus
+from aura.encode.encoding import encode_corpus
+from aura.storage.cache import Cache
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.train_tokenizer import artifact
 from tests.conftest import REPOSITORY, stdlib_texts
 
 PARAMS = params.load(REPOSITORY / "params.yaml")
@@ -71,7 +72,7 @@ def write_corpus(folder: Path) -> None:
         }
         pq.write_table(pa.table(columns, schema=corpus.SCHEMA), file)
         listed.append({"path": f"{path}.parquet", "sha256": files.sha256_file(file)})
-    for split in corpus.SPLITS:
+    for split in SPLITS:
         checksums.write(folder / split)
     hashes = {split: corpus.corpus_hash(folder / split) for split in ("train", "held_out")}
     files.write_json(folder / "manifest.json", checksums.sealed({"format": 1, "hash": hashes, "files": listed}))

@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from aura.cache import Cache
-from aura.keys import action_key, code_key
+from aura.core.keys import action_key, code_key
+from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
 
@@ -143,7 +143,7 @@ def test_a_writer_that_fails_leaves_nothing(cache, tmp_path):
 def test_a_killed_writer_leaves_the_old_entry_or_the_new(cache):
     """kill -9 while one key is written over and over: whatever is there is whole."""
     code = (
-        "import sys; from pathlib import Path; from aura.cache import Cache\n"
+        "import sys; from pathlib import Path; from aura.storage.cache import Cache\n"
         "cache = Cache(Path(sys.argv[1]))\n"
         "while True:\n cache.put('ab' * 16, {}, {'part': b'x' * 3_000_000}); print(flush=True)"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aura.cache import Cache
+from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 from tests.ingestion.program import Program
 

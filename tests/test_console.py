@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from aura import console
+from aura.core import console
 
 
 def test_a_log_says_how_far_the_work_is_and_how_long_it_takes(

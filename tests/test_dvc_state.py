@@ -10,8 +10,8 @@ import pytest
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from ruamel.yaml import YAML
 
-from aura import dvc_state
-from aura.errors import UserError
+from aura.core.errors import UserError
+from aura.project import dvc_state
 from tests.conftest import REPOSITORY
 
 LOCK = (REPOSITORY / "dvc.lock").read_text(encoding="utf-8")

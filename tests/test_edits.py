@@ -5,11 +5,11 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aura import params
-from aura.cache import Cache
-from aura.data.encoding import encode_with
-from aura.ingestion.extract import extract
-from aura.ingestion.select import select
+from aura.core import params
+from aura.encode.encoding import encode_with
+from aura.extract.extract import extract
+from aura.select.select import select
+from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 from tests.mini_tokens import MiniTokens, made
 

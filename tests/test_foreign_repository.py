@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from aura import versions
-from aura.bounded import bounded_yaml
-from aura.errors import UserError
+from aura.core.bounded import bounded_yaml
+from aura.core.errors import UserError
+from aura.sharing import versions
 from tests.bucket import URL
 from tests.conftest import Project
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from gto import api
 
-from aura import versions
-from aura.errors import UserError
+from aura.core.errors import UserError
+from aura.sharing import versions
 
 ORDER = [
     *("v1.0.0-1", "v1.0.0-2", "v1.0.0-10", "v1.0.0-alpha", "v1.0.0-alpha.1", "v1.0.0-alpha.beta", "v1.0.0-beta.2"),

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from aura import housekeeping, placement, transfer
-from aura.errors import UserError
+from aura.core.errors import UserError
+from aura.project import housekeeping
+from aura.sharing import transfer
+from aura.storage import placement
 from tests.bucket import Bucket, clone, connect, contents, copy_small
 from tests.conftest import REPOSITORY, Project
 

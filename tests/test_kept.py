@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aura import housekeeping, kept
+from aura.project import housekeeping, kept
 from tests.conftest import REPOSITORY
 
 CACHE = Path(".dvc/cache/files/md5")

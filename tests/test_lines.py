@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aura.dvc_state import whole_stages
-from aura.ingestion.affect import read_lexicon
-from aura.ingestion.json_files import Wanted, json_documents
-from aura.ingestion.txt_files import split_lines, txt_documents
-from aura.tokenizer.comparison import lines_of
+from aura.compare.comparison import lines_of
+from aura.extract.documents.affect import read_lexicon
+from aura.extract.documents.json_files import Wanted, json_documents
+from aura.extract.documents.txt_files import split_lines, txt_documents
+from aura.project.dvc_state import whole_stages
 
 INSIDE = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 TEXT = st.text(st.sampled_from("ab " + INSIDE)).filter(lambda text: not text.endswith("\r"))

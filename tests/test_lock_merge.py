@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aura import lock_merge
+from aura.project import lock_merge
 from tests.conftest import REPOSITORY, Project
 
 LOCK = (REPOSITORY / "dvc.lock").read_text(encoding="utf-8")

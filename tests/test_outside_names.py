@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from aura import delivery, transfer, versions
-from aura.errors import UserError
-from aura.outside_names import object_hash, relative_name, relative_names
+from aura.core.errors import UserError
+from aura.core.outside_names import object_hash, relative_name, relative_names
+from aura.sharing import delivery, transfer, versions
 from tests.conftest import Project
 
 PARTS = st.sampled_from(["a", "b.txt", "..", ".", "", "~", "x\0", "\ud800", "-", "\n", "n" * 300, "C:", "\\", "é"])

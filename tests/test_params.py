@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from aura import params
-from aura.errors import UserError
+from aura.core import params
+from aura.core.errors import UserError
 from tests.conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")

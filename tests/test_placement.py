@@ -5,17 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from aura import checksums, params
-from aura.cache import Cache
-from aura.errors import UserError
-from aura.files import sha256_file
-from aura.ingestion import corpus
-from aura.ingestion.extract import extract
-from aura.ingestion.select import select
-from aura.placement import LIST, THIS_DISK, Place, of, shards
-from aura.tokenizer.corpus_counts import count_corpus
-from aura.tokenizer.held_out import _text_bytes
-from aura.tokenizer.train import splitting_of
+from aura.core import checksums, params
+from aura.core.errors import UserError
+from aura.core.files import sha256_file
+from aura.core.terms import SPLITS
+from aura.corpus import corpus
+from aura.extract.extract import extract
+from aura.select.select import select
+from aura.storage.cache import Cache
+from aura.storage.placement import LIST, THIS_DISK, Place, of, shards
+from aura.train_tokenizer.corpus_counts import count_corpus
+from aura.train_tokenizer.train import splitting_of
+from aura.validate.held_out import _text_bytes
 from tests.conftest import REPOSITORY
 
 PARAMS = params.load(REPOSITORY / "params.yaml")
@@ -79,7 +80,7 @@ def test_every_reader_reads_the_same_of_either(texts, store, tmp_path):
         Build(tmp_path / name, place).run(texts)
     plain, stored = tmp_path / "plain/corpus", tmp_path / "stored/corpus"
     splitting = splitting_of(PARAMS.train_tokenizer)
-    for split in corpus.SPLITS:
+    for split in SPLITS:
         assert corpus.corpus_hash(stored / split) == corpus.corpus_hash(plain / split)
         assert list(corpus.read_texts(stored / split)) == list(corpus.read_texts(plain / split))
         counted = [count_corpus(folder / split, splitting, Cache(tmp_path / "counts")) for folder in (stored, plain)]

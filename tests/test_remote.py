@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from aura import dvc_environment, remote, transfer
-from aura.errors import UserError
+from aura.core import dvc_environment
+from aura.core.errors import UserError
+from aura.sharing import remote, transfer
 from tests.bucket import BUCKET, URL, Bucket, copy_small
 from tests.conftest import Project
 
@@ -144,7 +145,7 @@ def test_dvcs_index_is_kept_where_nobody_else_can_write(tmp_path: Path, small_te
     project = copy_small(small_template, tmp_path / "project")
     del project.environment["DVC_SITE_CACHE_DIR"]
     project.environment |= {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": ""}
-    program = "from aura.remote import open_repo\nwith open_repo() as repo: print(repo.site_cache_dir)"
+    program = "from aura.sharing.remote import open_repo\nwith open_repo() as repo: print(repo.site_cache_dir)"
     place = Path(project.run(sys.executable, "-c", program).stdout.strip())
     private = tmp_path / "home/.cache/aura/dvc"
     assert private in place.parents

@@ -99,7 +99,7 @@ def test_a_process_that_got_the_number_of_a_dead_dvc_blocks_nothing(
 ):
     import json
 
-    from aura import dvc_state
+    from aura.project import dvc_state
 
     (tmp_path / ".dvc/tmp").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from aura import console, params
-from aura.bounded import Unreadable, read_json, read_yaml
-from aura.errors import UserError
-from aura.shown_text import holds_secret, without_secrets
+from aura.core import console, params
+from aura.core.bounded import Unreadable, read_json, read_yaml
+from aura.core.errors import UserError
+from aura.core.shown_text import holds_secret, without_secrets
 from tests.conftest import REPOSITORY
 
 HOSTILE = "[red]a[/red] :bomb: [link=http://x]\x1b]52;c;x\x07\x9b2J\r\u202e\u200b"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aura.commands.source import add_source
+from aura.cli.source import add_source
 from tests.conftest import REPOSITORY
 
 

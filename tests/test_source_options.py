@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from aura import params, sources
-from aura.errors import UserError
-from aura.ingestion import bucket
-from aura.ingestion.listing import list_files
-from aura.params import TxtSource
-from aura.sources import Reading
+from aura.core import params
+from aura.core.errors import UserError
+from aura.core.params import TxtSource
+from aura.extract.sources import bucket
+from aura.extract.sources.listing import list_files
+from aura.project import sources
+from aura.project.sources import Reading
 from tests.conftest import REPOSITORY
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from aura import params, stage_inputs
+from aura.core import params, stage_inputs
 from tests.conftest import REPOSITORY
 
 PIPELINE = """
@@ -268,5 +268,5 @@ def test_code_is_stamped_before_any_other_module_of_aura_is_imported():
     tree = ast.parse((REPOSITORY / "stages/__init__.py").read_text())
     imports = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert [line for line in imports if "aura" in line] == ["from aura import stage_inputs"]
-    top = ast.parse((REPOSITORY / "aura/stage_inputs.py").read_text()).body
+    top = ast.parse((REPOSITORY / "aura/core/stage_inputs.py").read_text()).body
     assert "aura" not in {node.module for node in top if isinstance(node, ast.ImportFrom)}

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from aura import store
-from aura.commands.cache import cache_stats, prune_cache
-from aura.errors import UserError
-from aura.keys import action_key
-from aura.placement import Place
-from aura.store import Store
-from aura.stored_cache import StoredCache
+from aura.cli.cache import cache_stats, prune_cache
+from aura.core.errors import UserError
+from aura.core.keys import action_key
+from aura.storage import store
+from aura.storage.placement import Place
+from aura.storage.store import Store
+from aura.storage.stored_cache import StoredCache
 from tests.conftest import REPOSITORY
 
 CONTENT = b"the bytes of a shard, " * 1000

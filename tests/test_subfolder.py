@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from aura import housekeeping, kept, publish, versions, why
-from aura.errors import UserError
+from aura.core.errors import UserError
+from aura.project import housekeeping, kept, why
+from aura.sharing import publish, versions
 from tests.conftest import REPOSITORY
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aura import delivery, transfer
-from aura.errors import UserError
+from aura.core.errors import UserError
+from aura.sharing import delivery, transfer
 from tests.bucket import Bucket, clone, connect, contents, copy_small
 from tests.conftest import Project
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import aura
-from aura import delivery, files, publish, versions
-from aura.errors import UserError
+from aura.core import files
+from aura.core.errors import UserError
+from aura.sharing import delivery, publish, versions
 from tests.bucket import Bucket, contents
 from tests.conftest import Project
 

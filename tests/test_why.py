@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from aura import why
-from aura.errors import UserError
+from aura.core.errors import UserError
+from aura.project import why
 from tests.conftest import Project
 
 BEFORE = {
     "cmd": "python -m stages.encode",
     "deps": [
-        {"path": "aura/files.py", "md5": "1", "size": 10},
+        {"path": "aura/core/files.py", "md5": "1", "size": 10},
         {"path": "data/corpus", "md5": "2", "size": 10, "nfiles": 3},
         {"path": "data/gone", "md5": "3"},
     ],
@@ -27,7 +27,7 @@ def test_each_kind_of_difference_is_told_with_both_values():
     now = {
         "cmd": "python -m stages.encode again",
         "deps": [
-            {"path": "aura/files.py", "md5": "x", "size": 12},
+            {"path": "aura/core/files.py", "md5": "x", "size": 12},
             {"path": "data/corpus", "md5": "y", "size": 10, "nfiles": 4},
             {"path": "data/new", "md5": "z"},
             {"path": "models/spm"},
@@ -38,7 +38,7 @@ def test_each_kind_of_difference_is_told_with_both_values():
         "command: python -m stages.encode → python -m stages.encode again",
         "param encode.add_bos: True → False",
         "library numpy: 1 → 2",
-        "module aura/files.py: changed (10 → 12 bytes)",
+        "module aura/core/files.py: changed (10 → 12 bytes)",
         "output of select, data/corpus: changed (3 → 4 files)",
         "folder data/gone: no longer a dependency",
         "folder data/new: a new dependency",
@@ -57,11 +57,11 @@ def test_in_a_project_it_names_what_dvc_would_run(project: Project, monkeypatch:
     project.run("git", "tag", "before")
     project.edit_params(train_tokenizer={"vocab_size": 690})
     (project.folder / "data/books/new.txt").write_text("A new book, and of more than twenty characters.")
-    module = Path("aura/ingestion/select.py")
+    module = Path("aura/select/select.py")
     module.write_text(module.read_text() + "# changed\n")
     found = why.why(None, None)
     assert found["extract@books"] == ["folder data/books: changed (200 → 201 files)"]
-    assert [line.partition(":")[0] for line in found["select"]] == ["module aura/ingestion/select.py", "upstream"]
+    assert [line.partition(":")[0] for line in found["select"]] == ["module aura/select/select.py", "upstream"]
     assert found["train_tokenizer"][0] == "param train_tokenizer.vocab_size: 700 → 690"
     assert found["validate"] == ["upstream: select, train_tokenizer would run, and may give other bytes"]
     assert set(why.why("select", None)) == {"extract@books", "select"}

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from aura import params, source_entries, sources, yaml_edits
-from aura.errors import UserError
-from aura.ingestion.input_files import chosen_by
+from aura.core import params
+from aura.core.errors import UserError
+from aura.extract.sources.input_files import chosen_by
+from aura.project import source_entries, sources, yaml_edits
 from tests.conftest import REPOSITORY
 
 ODD = [
@@ -154,7 +155,7 @@ def texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def added(path: str, glob: str | None = None, kind: str | None = None, *, pin: bool = False) -> list[str]:
     """The names of the files that a source reads once it is added."""
-    from aura.ingestion.listing import list_files
+    from aura.extract.sources.listing import list_files
 
     sources.add("new", path, kind, sources.Reading(glob=glob), pin=pin, only=False)
     return [file.name for file in list_files(params.load().extract.sources["new"])]

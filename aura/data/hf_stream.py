@@ -2,7 +2,7 @@
 
 The guide's program, outside the pipeline: what it writes is read by a source of kind json and by `--json_dirs`. The
 pipeline's own way, which also keeps the revision under DVC, is `aura source add NAME DATASET --kind dataset`; both
-share `aura/ingestion/materialise.py`. Of each row only the text is kept.
+share `aura/extract/sources/materialise.py`. Of each row only the text is kept.
 """
 
 from pathlib import Path
@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from aura import console
-from aura.errors import UserError
-from aura.ingestion import hub
-from aura.ingestion.hub import DatasetPin
-from aura.ingestion.materialise import RECORD, Materialised, is_complete, write_shards
-from aura.params import TEXT_KEYS
+from aura.core import console
+from aura.core.errors import UserError
+from aura.core.params import TEXT_KEYS
+from aura.extract.sources import hub
+from aura.extract.sources.hub import DatasetPin
+from aura.extract.sources.materialise import RECORD, Materialised, is_complete, write_shards
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

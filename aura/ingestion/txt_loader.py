@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aura.emotions import EMOTIONS
-from aura.ingestion.accounts import FileAccount
-from aura.ingestion.affect import affect_vectors, read_lexicon
-from aura.ingestion.cleaning import clean
-from aura.ingestion.document import Lost
-from aura.ingestion.input_files import InputFile, Links
-from aura.ingestion.listing import list_files
-from aura.ingestion.rows import documents_of
-from aura.params import TEXT_KEYS, JsonSource, Source, TxtSource, encoding_of
-from aura.section import checked
+from aura.core.params import TEXT_KEYS, JsonSource, Source, TxtSource, encoding_of
+from aura.core.section import checked
+from aura.core.terms import EMOTIONS
+from aura.extract.accounts import FileAccount
+from aura.extract.documents.affect import affect_vectors, read_lexicon
+from aura.extract.documents.cleaning import clean
+from aura.extract.documents.document import Lost
+from aura.extract.rows import documents_of
+from aura.extract.sources.input_files import InputFile, Links
+from aura.extract.sources.listing import list_files
 
 Item = tuple[str, npt.NDArray[np.float32]]
 LINKS: dict[bool, Links] = {False: "inside", True: "anywhere"}  # by whether they are followed

@@ -14,15 +14,16 @@ from typing import Annotated
 
 import typer
 
-from aura import cache, console, keys, params
-from aura.data.encoding import encode_with
-from aura.errors import UserError
-from aura.ingestion import hub
-from aura.ingestion.extract import extract
-from aura.ingestion.hub import DatasetPin
-from aura.ingestion.materialise import is_complete, write_shards
-from aura.ingestion.select import select
-from aura.params import MODEL_SIZES, TEXT_KEYS, JsonSource, Params, Pretrain
+from aura.core import console, keys, params
+from aura.core.errors import UserError
+from aura.core.params import MODEL_SIZES, TEXT_KEYS, JsonSource, Params, Pretrain
+from aura.encode.encoding import encode_with
+from aura.extract.extract import extract
+from aura.extract.sources import hub
+from aura.extract.sources.hub import DatasetPin
+from aura.extract.sources.materialise import is_complete, write_shards
+from aura.select.select import select
+from aura.storage import cache
 from aura.tokenizer.tokenizer import Tokenizer
 
 SOURCE = "dataset"  # what the only source of such a run is called
@@ -72,7 +73,7 @@ def pretrain_hf(
     )
     work = Path(".aura/pretrain_hf") / keys.action_key(pin.model_dump(), text_key)
     tokens = _tokens(pin, text_key or list(TEXT_KEYS), tokenizer, settings, work)
-    from aura.self_teaching_llm.pretrain import pretrain  # here, because JAX takes seconds to import
+    from aura.pretrain.pretrain import pretrain  # here, because JAX takes seconds to import
 
     metrics = pretrain(tokens, spm_model, output / "lm", output / "reports", options)
     console.summary(

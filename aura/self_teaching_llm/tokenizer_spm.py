@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from aura import params
-from aura.errors import UserError
-from aura.ingestion.accounts import HARMLESS
-from aura.ingestion.losses import remedy
+from aura.core import params
+from aura.core.errors import UserError
+from aura.core.params import TxtSource
+from aura.core.section import checked
+from aura.extract.accounts import HARMLESS
+from aura.extract.losses import remedy
 from aura.ingestion.txt_loader import read_documents
-from aura.params import TxtSource
-from aura.section import checked
-from aura.tokenizer import artifact
 from aura.tokenizer.model_file import Ids
 from aura.tokenizer.tokenizer import AllowedSpecial, Tokenizer
+from aura.train_tokenizer import artifact
 
 
 class SPMTokenizer(Tokenizer):

@@ -1,1 +1,1 @@
-"""The SentencePiece tokenizer: symbols, training, encoding, measures."""
+"""The tokenizer that stages hand on: models/spm."""

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
-from aura import checksums
-from aura.errors import UserError
+from aura.core import checksums
+from aura.core.errors import UserError
 from aura.tokenizer.symbols import BASIC, SPACE
 
 Ids = npt.NDArray[np.int32]

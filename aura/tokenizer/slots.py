@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tokenizer.symbols import BASIC, ROLES, SLOT, refuse_unusable, slot_name
 
 _CONTROL = model_pb2.ModelProto.SentencePiece.CONTROL

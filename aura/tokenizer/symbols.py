@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 
 PAD, BOS, EOS, UNK = BASIC = ("<pad>", "<bos>", "<eos>", "<unk>")
 ROLES = (

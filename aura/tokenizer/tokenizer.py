@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import sentencepiece
 
-from aura import checksums, files
-from aura.errors import UserError
+from aura.core import checksums, files
+from aura.core.errors import UserError
 from aura.tokenizer import model_file, slots
 from aura.tokenizer.arguments import checked_ids, checked_sequences, checked_text, checked_texts
 from aura.tokenizer.decoding import Decoder, IncrementalDecoder

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aura import parallel
+from aura.core import parallel
 from aura.tokenizer.arguments import checked_texts
 from aura.tokenizer.model_file import Ids
 from aura.tokenizer.units import SEPARATOR, Cutter, Offsets

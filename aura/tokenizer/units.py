@@ -2,7 +2,7 @@
 
 A cut between two characters is exact when no piece of the vocabulary has them side by side: no piece can then
 span it, so unigram's best path and BPE's merges on one side know nothing of the other. (Unigram also needs sums
-of scores that are exact in 32 bits; `aura.tokenizer.train` rounds them.) Such cuts leave units of a few bytes,
+of scores that are exact in 32 bits; `aura.train_tokenizer.train` rounds them.) Such cuts leave units of a few bytes,
 "the", " (", a character of Chinese, and text repeats them so often that only one in 80 has to be encoded.
 
 Cuts are found on bytes, 1 ns each: a table of 65,536 says for a pair of neighbouring bytes whether to cut, not to,

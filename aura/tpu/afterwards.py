@@ -11,13 +11,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aura.params import Pretrain
-from aura.self_teaching_llm import sampling, tensor_file, weights
-from aura.self_teaching_llm.evaluation import token_nats
-from aura.self_teaching_llm.generation import continuations
-from aura.self_teaching_llm.mesh import BATCH
-from aura.self_teaching_llm.model import ModelConfig
-from aura.self_teaching_llm.training import State
+from aura.core.params import Pretrain
+from aura.model import tensor_file, weights
+from aura.model.mesh import BATCH
+from aura.model.model import ModelConfig
+from aura.pretrain import sampling
+from aura.pretrain.generation import continuations
+from aura.pretrain.step.evaluation import token_nats
+from aura.pretrain.step.training import State
 
 
 def bytes_beside_steps(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tpu.topology import Accelerator
 
 TOOLS = Path(".venv-tpu/libtpu/libtpu.so")

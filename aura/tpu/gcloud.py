@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from aura import console
-from aura.errors import UserError
+from aura.core import console
+from aura.core.errors import UserError
 from aura.tpu import failures, worker
 from aura.tpu.access import Access
 from aura.tpu.topology import Accelerator, accelerator

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aura import console, files
-from aura.errors import UserError
+from aura.core import console, files
+from aura.core.errors import UserError
 from aura.tpu import setup
 from aura.tpu.gcloud import Unreachable
 from aura.tpu.pod import Pod, Worker
@@ -206,7 +206,7 @@ def require_fit(pod: Pod, settings: Settings) -> None:
 
 def require_even(pod: Pod, settings: Settings) -> None:
     """Make the check of a run before anything is created: `UserError` if the pod's devices cannot share it evenly."""
-    from aura.self_teaching_llm.training import require_devices  # JAX, as above
+    from aura.pretrain.step.training import require_devices  # JAX, as above
 
     shape = pod.accelerator
     require_devices(settings.values.pretrain, settings.vocab_size, shape.chips_per_slice, shape.slices)

@@ -7,7 +7,7 @@ all of them. Those that only have another name or spelling here are translated; 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 
 RENAMED = {"ACCEL": "ACCELERATOR", "VERSION": "RUNTIME_VERSION"}
 PRECISIONS = {

@@ -16,12 +16,12 @@ from typing import Any
 import jax
 from jax._src import core
 
-from aura.errors import UserError
-from aura.params import Pretrain
-from aura.self_teaching_llm.flops import flops_per_token, peak_flops
-from aura.self_teaching_llm.mesh import abstract, make_mesh
-from aura.self_teaching_llm.model import Compute, ModelConfig
-from aura.self_teaching_llm.training import BatchLayout, State, initial_state, make_step, require_devices
+from aura.core.errors import UserError
+from aura.core.params import Pretrain
+from aura.model.mesh import abstract, make_mesh
+from aura.model.model import Compute, ModelConfig
+from aura.pretrain.flops import flops_per_token, peak_flops
+from aura.pretrain.step.training import BatchLayout, State, initial_state, make_step, require_devices
 from aura.tpu import compiler
 from aura.tpu.afterwards import bytes_beside_steps
 from aura.tpu.collectives import Traffic, traffic

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aura import console
-from aura.errors import UserError
+from aura.core import console
+from aura.core.errors import UserError
 from aura.tpu import failures, worker
 from aura.tpu.gcloud import WORKER_FILE, Gcloud, Node, Request, Unreachable
 from aura.tpu.settings import PORT, Place

@@ -10,11 +10,11 @@ from typing import Any
 
 from etils import epath
 
-from aura import console, files, libraries, params
-from aura.data.token_shards import TokenShards
-from aura.self_teaching_llm import distributed, stage
-from aura.self_teaching_llm.checkpoints import Checkpoints
+from aura.core import console, files, libraries, params
+from aura.pretrain import distributed, stage
+from aura.pretrain.step.checkpoints import Checkpoints
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokens.token_shards import TokenShards
 
 READ_AT_ONCE = 1 << 24  # bytes
 

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from aura import console
+from aura.core import console
 from aura.tpu.plan import BEST_UTILISATION, WORST_UTILISATION, Plan
 from aura.tpu.topology import GIB
 

@@ -18,13 +18,13 @@ from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from aura import params
-from aura.errors import UserError
-from aura.section import Section, checked
-from aura.tokenizer.vocabulary_size import NAMED
+from aura.core import params
+from aura.core.errors import UserError
+from aura.core.section import Section, checked
 from aura.tpu import old_variables
 from aura.tpu.access import Access
 from aura.tpu.topology import Accelerator, accelerator
+from aura.train_tokenizer.vocabulary_size import NAMED
 
 RUN_VARIABLES = {
     "MODEL_SIZE": "pretrain.size",

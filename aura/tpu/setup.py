@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from aura import console, files, params
-from aura.errors import UserError
+from aura.core import console, files, params
+from aura.core.errors import UserError
 from aura.tpu.pod import Pod
 from aura.tpu.settings import TOKENIZER, TOKENS, Settings, require_file
 

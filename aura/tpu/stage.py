@@ -7,7 +7,7 @@ A remote run is a stage like any other: same inputs, same outputs, hashed by DVC
 import os
 from pathlib import Path
 
-from aura import console, files, params
+from aura.core import console, files, params
 from aura.tpu import launch
 from aura.tpu.settings import Settings, place, refuse_run_variables
 

@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 
 GIB = 2**30
 NAME = re.compile(r"^(v[0-9]+[a-z]*)-([0-9]{1,9})$")

@@ -66,7 +66,7 @@ class Judge:
 
     def advice(self, slot: Slot, outcome: Outcome, expected: dict[str, str] | None = None) -> tuple[Run, Run]:
         """Run the advice, compare all outputs and DVC's objects with `expected`; returns the two commands' results."""
-        repair = slot.run("aura.cli", *self.repair)
+        repair = slot.run("aura.cli.app", *self.repair)
         outcome.note(f"aura {' '.join(self.repair)}", repair)
         repro = slot.repro()
         outcome.note("dvc repro", repro)

@@ -32,7 +32,7 @@ OUTPUTS = tuple(out for outs in STAGES.values() for out in outs)
 VIEWS = ("timings.json", "report.html")  # what differs between two equal runs, and what no stage puts out
 BUILT = "built"  # the name of the snapshot after the last stage
 MODEL_STAGES = ("stages.pretrain", "stages.export")  # they import JAX, beside which no other stage forks
-TOOLS = ("dvc.cli", "dvc.commands.repro", "dvc.commands.status", "dvc.repo", "aura.cli", "aura.dvc_state")
+TOOLS = ("dvc.cli", "dvc.commands.repro", "dvc.commands.status", "dvc.repo", "aura.cli.app", "aura.project.dvc_state")
 OTHER_STAGES = tuple(f"stages.{name}" for name in ("extract", "select", "train_tokenizer", "validate", "encode"))
 TIMEOUT = 120.0  # seconds; a command that takes longer hangs
 

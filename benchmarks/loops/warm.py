@@ -2,7 +2,7 @@
 
     python warm.py MODULE...
 
-Imports the modules, then reads orders from standard input, a JSON object a line: `module` (`dvc.cli` and `aura.cli`
+Imports the modules, then reads orders from standard input, a JSON object a line: `module` (`dvc.cli` and `aura.cli.app`
 have a `main`, any other is run as `python -m` runs it), `arguments`, `folder`, and `output`, a file for what is said.
 Each order runs in a session of its own. Answers with a line `PID` when it has begun and `STATUS` when it has ended.
 """
@@ -23,7 +23,7 @@ def run(order: dict[str, object]) -> int:
         if module == "dvc.cli":
             return importlib.import_module(module).main(arguments)
         sys.argv = [module, *arguments]
-        if module == "aura.cli":
+        if module == "aura.cli.app":
             importlib.import_module(module).main()
             return 0
         sys.modules.pop(module, None)  # otherwise runpy warns

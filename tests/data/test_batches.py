@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from aura.data.batches import BLOCK, Batches, Source, evaluation_windows
-from aura.data.streams import AffectStream, TokenStream
-from aura.errors import UserError
+from aura.core.errors import UserError
+from aura.pretrain.step.batches import BLOCK, Batches, Source, evaluation_windows
+from aura.tokens.streams import AffectStream, TokenStream
 
 STREAM = TokenStream([np.arange(700, dtype=np.uint16), np.arange(700, 1001, dtype=np.uint16)])  # 100 windows of 10
 

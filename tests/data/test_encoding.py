@@ -2,11 +2,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from aura import checksums, files
-from aura.cache import Cache
-from aura.data.token_shards import TokenShards
-from aura.errors import UserError
-from aura.ingestion import corpus
+from aura.core import checksums, files
+from aura.core.errors import UserError
+from aura.corpus import corpus
+from aura.storage.cache import Cache
+from aura.tokens.token_shards import TokenShards
 from tests.mini_tokens import MiniTokens
 
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aura.cache import Cache
-from aura.data import encoding
-from aura.data.encoding_check import ENDS, EncodingCheck
-from aura.errors import UserError
-from aura.ingestion import corpus
-from aura.keys import action_key, code_key
-from aura.params import Encode
+from aura.core.errors import UserError
+from aura.core.keys import action_key, code_key
+from aura.core.params import Encode
+from aura.corpus import corpus
+from aura.encode import encoding
+from aura.encode.encoding_check import ENDS, EncodingCheck
+from aura.storage.cache import Cache
 from aura.tokenizer import symbols, unit_table, units
 from aura.tokenizer import tokenizer as tokenizer_module
 from tests.mini_tokens import MiniTokens

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aura.cache import Cache
-from aura.data.batches import Batches, Source, evaluation_windows
-from aura.data.encoding import encode_corpus
-from aura.data.token_shards import TokenShards
-from aura.errors import UserError
-from aura.placement import of
+from aura.core.errors import UserError
+from aura.encode.encoding import encode_corpus
+from aura.pretrain.step.batches import Batches, Source, evaluation_windows
+from aura.storage.cache import Cache
+from aura.storage.placement import of
+from aura.tokens.token_shards import TokenShards
 from tests.mini_tokens import PARAMS, MiniTokens
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from aura.data.streams import TokenStream
+from aura.tokens.streams import TokenStream
 
 PARTS = [np.arange(0, 5, dtype=np.uint16), np.empty(0, np.uint16), np.arange(5, 7, dtype=np.uint16), np.arange(7, 20)]
 STREAM = TokenStream([part.astype(np.uint16) for part in PARTS])

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aura import checksums, files
-from aura.data.token_shards import TokenShards, id_dtype
-from aura.errors import UserError
+from aura.core import checksums, files
+from aura.core.errors import UserError
+from aura.tokens.token_shards import TokenShards, id_dtype
 from tests.mini_tokens import MiniTokens
 
 

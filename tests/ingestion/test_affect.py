@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.errors import UserError
-from aura.ingestion.affect import Lexicon, affect_vectors, read_lexicon
-from aura.ingestion.corpus import EMOTIONS
+from aura.core.errors import UserError
+from aura.corpus.corpus import EMOTIONS
+from aura.extract.documents.affect import Lexicon, affect_vectors, read_lexicon
 from aura.ingestion.txt_loader import BUILT_IN_LEXICON
 from tests.conftest import REPOSITORY
 from tests.ingestion.program import Program

@@ -9,12 +9,12 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura import params
-from aura.cache import Cache
-from aura.ingestion import accounts, blocks
-from aura.ingestion.affect import Lexicon
-from aura.ingestion.input_files import input_file
-from aura.ingestion.rows import Extracted, Recipe, extract_files
+from aura.core import params
+from aura.extract import accounts, blocks
+from aura.extract.documents.affect import Lexicon
+from aura.extract.rows import Extracted, Recipe, extract_files
+from aura.extract.sources.input_files import input_file
+from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
 LEXICON = Lexicon(["happy"], np.eye(1, 8))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from aura.errors import UserError
-from aura.ingestion import bucket
-from aura.ingestion.listing import list_files
-from aura.params import TxtSource
-from aura.store import explained
+from aura.core.errors import UserError
+from aura.core.params import TxtSource
+from aura.extract.sources import bucket
+from aura.extract.sources.listing import list_files
+from aura.storage.store import explained
 from tests.bucket import Bucket, client_environment
 
 URL = "gs://texts/books"

@@ -12,11 +12,19 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura import params
-from aura.cache import Cache
-from aura.ingestion import extract as module
-from aura.ingestion.compression import FREE_BYTES, MAX_RATIO, Damaged, checked_size, decompressed, opened, plain_name
+from aura.core import params
+from aura.extract import extract as module
+from aura.extract.documents.compression import (
+    FREE_BYTES,
+    MAX_RATIO,
+    Damaged,
+    checked_size,
+    decompressed,
+    opened,
+    plain_name,
+)
 from aura.ingestion.txt_loader import load_json_corpus, load_text_corpus
+from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
 COMPRESS = {

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aura import params
-from aura.errors import UserError
-from aura.ingestion import encodings, txt_files
-from aura.ingestion.cleaning import clean
-from aura.ingestion.document import Lost
-from aura.ingestion.readers import documents
-from aura.params import JsonSource, TxtSource
+from aura.core import params
+from aura.core.errors import UserError
+from aura.core.params import JsonSource, TxtSource
+from aura.extract.documents import encodings, txt_files
+from aura.extract.documents.cleaning import clean
+from aura.extract.documents.document import Lost
+from aura.extract.documents.readers import documents
 from tests.conftest import REPOSITORY
 from tests.ingestion.program import Program
 

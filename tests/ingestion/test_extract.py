@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from aura import checksums, params
-from aura.cache import Cache
-from aura.errors import UserError
-from aura.ingestion.extract import extract
-from aura.ingestion.input_files import chosen_by, files_below
-from aura.ingestion.pins import require_current, write
+from aura.core import checksums, params
+from aura.core.errors import UserError
+from aura.extract.extract import extract
+from aura.extract.sources.input_files import chosen_by, files_below
+from aura.extract.sources.pins import require_current, write
+from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
 

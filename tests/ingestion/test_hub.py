@@ -9,9 +9,9 @@ from pathlib import Path
 import datasets
 import pytest
 
-from aura.errors import UserError
-from aura.ingestion import hub
-from aura.ingestion.hub import DatasetPin
+from aura.core.errors import UserError
+from aura.extract.sources import hub
+from aura.extract.sources.hub import DatasetPin
 from tests.conftest import REPOSITORY
 from tests.ingestion.hub_server import refusing_hub
 
@@ -122,7 +122,7 @@ def test_a_pin_is_read_as_written(tmp_path):
 def message_of_the_hub(address: str, code: str) -> str:
     """What a program says that asks the Hub at `address`; in another process, for the address is read at import."""
     script = (
-        "from aura import console; from aura.ingestion import hub; from aura.ingestion.hub import DatasetPin\n"
+        "from aura import console; from aura.ingestion import hub; from aura.extract.sources.hub import DatasetPin\n"
         f"pin = DatasetPin(dataset='allenai/c4', config='en', split='train', revision='{COMMIT}')\n"
         f"console.run(lambda: {code})"
     )

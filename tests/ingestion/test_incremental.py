@@ -17,14 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from aura import params
-from aura.cache import Cache
-from aura.errors import UserError
-from aura.ingestion import assembly, input_files, pins, shards
-from aura.ingestion import extract as extraction
-from aura.ingestion.assembly import shard_count
-from aura.ingestion.extract import TRANSFORMS, Work, extract
-from aura.ingestion.shards import ShardWriter
+from aura.core import params
+from aura.core.errors import UserError
+from aura.corpus import shards
+from aura.corpus.shards import ShardWriter
+from aura.extract import assembly
+from aura.extract import extract as extraction
+from aura.extract.assembly import shard_count
+from aura.extract.extract import TRANSFORMS, Work, extract
+from aura.extract.sources import input_files, pins
+from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
 SOURCES = {
@@ -318,7 +320,7 @@ def test_other_code_misses(folder, tmp_path):
         ).stdout.strip()  # fmt: skip
 
     assert extracted() == "0"
-    with (tmp_path / "code/aura/ingestion/cleaning.py").open("a") as file:
+    with (tmp_path / "code/aura/extract/documents/cleaning.py").open("a") as file:
         file.write("# another thought\n")
     assert extracted() == "700"
 

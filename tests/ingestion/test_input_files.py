@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from aura import source_folders
-from aura.errors import UserError
-from aura.ingestion.input_files import HIDDEN, LEADS_OUT
-from aura.ingestion.listing import list_files
-from aura.ingestion.losses import remedy
-from aura.ingestion.regular_files import of_the_system, read_regular
+from aura.core.errors import UserError
+from aura.core.params import JsonSource, TxtSource
+from aura.extract.documents.regular_files import of_the_system, read_regular
+from aura.extract.losses import remedy
+from aura.extract.sources.input_files import HIDDEN, LEADS_OUT
+from aura.extract.sources.listing import list_files
 from aura.ingestion.txt_loader import load_json_corpus, load_text_corpus, read_documents
-from aura.params import JsonSource, TxtSource
+from aura.project import source_folders
 from tests.ingestion.program import Program
 
 LINE = json.dumps({"text": "a record that is surely long enough to be kept"}).encode() + b"\n"

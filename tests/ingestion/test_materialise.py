@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura import params
-from aura.cache import Cache
-from aura.errors import UserError
-from aura.ingestion import hub, materialise
-from aura.ingestion.document import Lost
-from aura.ingestion.extract import extract
-from aura.ingestion.materialise import RECORD, is_complete, write_shards
+from aura.core import params
+from aura.core.errors import UserError
+from aura.extract.documents.document import Lost
+from aura.extract.extract import extract
+from aura.extract.sources import hub, materialise
+from aura.extract.sources.materialise import RECORD, is_complete, write_shards
+from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 from tests.ingestion.test_hub import pin_of, repository
 from tests.ingestion.test_readers import read

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura import params
-from aura.cache import Cache
-from aura.ingestion import parquet
-from aura.ingestion.document import Lost
-from aura.ingestion.extract import extract
-from aura.ingestion.impostors import impostor
-from aura.ingestion.readers import documents
+from aura.core import params
+from aura.extract.documents import parquet
+from aura.extract.documents.document import Lost
+from aura.extract.documents.impostors import impostor
+from aura.extract.documents.readers import documents
+from aura.extract.extract import extract
+from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
 LONG = "a happy document that is long enough, number "

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from aura.errors import UserError
-from aura.ingestion.cleaning import clean
-from aura.ingestion.document import Lost
-from aura.ingestion.listing import list_files
-from aura.ingestion.readers import documents
-from aura.params import JsonSource, TxtSource
+from aura.core.errors import UserError
+from aura.core.params import JsonSource, TxtSource
+from aura.extract.documents.cleaning import clean
+from aura.extract.documents.document import Lost
+from aura.extract.documents.readers import documents
+from aura.extract.sources.listing import list_files
 
 
 def txt(how: str = "file", path: Path | str = "x") -> TxtSource:

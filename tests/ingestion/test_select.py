@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura import checksums, params
-from aura.cache import Cache
-from aura.errors import UserError
-from aura.ingestion.candidates import Shard
-from aura.ingestion.choices import within_share
-from aura.ingestion.corpus import SCHEMA, corpus_hash, is_held_out, text_hash
-from aura.ingestion.select import select
+from aura.core import checksums, params
+from aura.core.errors import UserError
+from aura.corpus.corpus import SCHEMA, corpus_hash, is_held_out, text_hash
+from aura.select.candidates import Shard
+from aura.select.choices import within_share
+from aura.select.select import select
+from aura.storage.cache import Cache
 
 
 def write_extracted(folder: Path, texts: dict[str, list[str]], shards: int = 2) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.experimental.mesh_utils import create_device_mesh
 
-from aura.self_teaching_llm.mesh import arranged
+from aura.model.mesh import arranged
 from aura.tpu.topology import GENERATIONS, Accelerator, _sizes, accelerator
 
 KINDS = {"v4": "TPU v4", "v5e": "TPU v5 lite", "v5p": "TPU v5", "v6e": "TPU v6 lite"}  # as JAX names devices

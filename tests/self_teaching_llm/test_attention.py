@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from aura.self_teaching_llm.attention import _splash_kernel, causal_attention, implementation_for
+from aura.model.attention import _splash_kernel, causal_attention, implementation_for
 
 
 @pytest.mark.parametrize(

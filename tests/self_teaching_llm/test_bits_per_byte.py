@@ -11,15 +11,15 @@ import pytest
 import typer.testing
 from ruamel.yaml import YAML
 
-from aura import params
-from aura.cache import Cache
-from aura.cli import app
-from aura.errors import UserError
-from aura.ingestion import corpus
-from aura.self_teaching_llm import bits_per_byte as judging
-from aura.self_teaching_llm.bits_per_byte import Course, Summary, Texts, Trial, trials
-from aura.tokenizer import foreign
-from aura.tokenizer.foreign import Foreign
+from aura.cli.app import app
+from aura.compare import bits_per_byte as judging
+from aura.compare import foreign
+from aura.compare.bits_per_byte import Course, Summary, Texts, Trial, trials
+from aura.compare.foreign import Foreign
+from aura.core import params
+from aura.core.errors import UserError
+from aura.corpus import corpus
+from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 from tests.mini_tokens import PARAMS, MiniTokens
 

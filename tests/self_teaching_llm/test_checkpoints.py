@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from dvclive import Live
 
-from aura import files
-from aura.data.token_shards import TokenShards
-from aura.errors import UserError
-from aura.params import MODEL_SIZES, Pretrain
-from aura.self_teaching_llm import identity, side_files
-from aura.self_teaching_llm import pretrain as program
-from aura.self_teaching_llm.checkpoints import Checkpoints, usable
-from aura.self_teaching_llm.history import BLOCK, History, Row
-from aura.self_teaching_llm.identity import run_key
-from aura.self_teaching_llm.timings import Attempts
+from aura.core import files
+from aura.core.errors import UserError
+from aura.core.params import MODEL_SIZES, Pretrain
+from aura.pretrain import identity, side_files
+from aura.pretrain import pretrain as program
+from aura.pretrain.history import BLOCK, History, Row
+from aura.pretrain.identity import run_key
+from aura.pretrain.step.checkpoints import Checkpoints, usable
+from aura.pretrain.timings import Attempts
+from aura.tokens.token_shards import TokenShards
 from aura.tpu.pod_run import describe
 from tests.mini_tokens import MiniTokens, tiny
 
@@ -441,9 +441,7 @@ def test_a_process_that_writes_no_history_keeps_no_more_of_it(tmp_path: Path):
 def test_a_changed_module_is_named(monkeypatch):
     before = identity.decisive(tiny(), "tokens")
     monkeypatch.setattr(identity, "_hash", lambda path: path.name if path.name == "model.py" else cached(path))
-    assert identity.differences(identity.decisive(tiny(), "tokens"), before) == [
-        "the code of aura.self_teaching_llm.model"
-    ]
+    assert identity.differences(identity.decisive(tiny(), "tokens"), before) == ["the code of aura.model.model"]
 
 
 cached = identity._hash

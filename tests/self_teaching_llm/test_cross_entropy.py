@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aura.self_teaching_llm.cross_entropy import CHUNK, mean_cross_entropy, token_cross_entropy
+from aura.pretrain.step.cross_entropy import CHUNK, mean_cross_entropy, token_cross_entropy
 
 
 def arrays(tokens: int) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aura.errors import UserError
-from aura.self_teaching_llm.evaluation import HeldOut, entropy_bits
-from aura.self_teaching_llm.model import LanguageModel, ModelConfig, initial_model
+from aura.core.errors import UserError
+from aura.model.model import LanguageModel, ModelConfig, initial_model
+from aura.pretrain.step.evaluation import HeldOut, entropy_bits
 
 CONFIG = ModelConfig(vocab_size=16, layers=1, width=8, heads=2, kv_heads=1, hidden=8, tied_embeddings=False)
 BYTES = np.array([0, 0, 0, 0, *[3] * 12], np.int32)  # four special tokens, then pieces of three bytes

@@ -7,11 +7,11 @@ import pytest
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialised
 
-from aura import checksums, files
-from aura.errors import UserError
-from aura.self_teaching_llm import weights
-from aura.self_teaching_llm.export import export
-from aura.self_teaching_llm.model import LanguageModel, ModelConfig, initial_model
+from aura.core import checksums, files
+from aura.core.errors import UserError
+from aura.export.llama import export
+from aura.model import weights
+from aura.model.model import LanguageModel, ModelConfig, initial_model
 from tests.llama import NumpyLlama
 from tests.mini_tokens import MiniTokens
 

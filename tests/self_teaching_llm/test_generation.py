@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aura.self_teaching_llm.generation import continuations, empty_cache, next_logits
-from aura.self_teaching_llm.model import LanguageModel, ModelConfig, initial_model
+from aura.model.model import LanguageModel, ModelConfig, initial_model
+from aura.pretrain.generation import continuations, empty_cache, next_logits
 
 CONFIG = ModelConfig(vocab_size=30, layers=2, width=8, heads=2, kv_heads=1, hidden=8, tied_embeddings=False)
 PROMPTS = np.random.default_rng(0).integers(0, 30, (3, 5)).astype(np.int32)

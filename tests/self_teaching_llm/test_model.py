@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aura.self_teaching_llm.attention import causal_attention
-from aura.self_teaching_llm.model import EPSILON, Block, LanguageModel, ModelConfig, initial_model, rms_norm, rotate
+from aura.model.attention import causal_attention
+from aura.model.model import EPSILON, Block, LanguageModel, ModelConfig, initial_model, rms_norm, rotate
 
 SIZES = {"vocab_size": 50, "layers": 3, "width": 16, "heads": 4, "kv_heads": 2, "hidden": 24, "tied_embeddings": True}
 TOKENS = jax.random.randint(jax.random.key(1), (2, 12), 0, 50)

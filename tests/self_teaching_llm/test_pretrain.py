@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from jax._src.lru_cache import LRUCache
 
-from aura import checksums, files
-from aura.data.batches import Batches
-from aura.data.token_shards import TokenShards
-from aura.errors import UserError
-from aura.ingestion import corpus
-from aura.self_teaching_llm.pretrain import Metrics, keep_compiled, pretrain, training_sources
-from aura.self_teaching_llm.weights import load
+from aura.core import checksums, files
+from aura.core.errors import UserError
+from aura.corpus import corpus
+from aura.model.weights import load
+from aura.pretrain.pretrain import Metrics, keep_compiled, pretrain, training_sources
+from aura.pretrain.step.batches import Batches
+from aura.tokens.token_shards import TokenShards
 from tests.mini_tokens import MiniTokens, tiny
 
 PLOTTED = ("loss", "bits_per_byte", "gradient_norm", "learning_rate")

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aura import params
-from aura.self_teaching_llm import sampling
-from aura.tokenizer import artifact
+from aura.core import params
+from aura.pretrain import sampling
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.train_tokenizer import artifact
 from tests.conftest import REPOSITORY
 
 EMOJI = "🙂"  # four ids, one for each byte

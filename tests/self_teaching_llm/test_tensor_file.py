@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from aura.self_teaching_llm import tensor_file
-from aura.self_teaching_llm.tensor_file import Tensor
+from aura.model import tensor_file
+from aura.model.tensor_file import Tensor
 
 ARRAYS = {
     f"{name}.é": np.random.default_rng(number).normal(size=shape).astype(np.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.self_teaching_llm.tokenizer_spm import SPMTokenizer, _read_texts
 
 

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aura.data.batches import Batches, Source
-from aura.data.streams import TokenStream
-from aura.errors import UserError
-from aura.self_teaching_llm.mesh import make_mesh
-from aura.self_teaching_llm.model import Compute, LanguageModel, ModelConfig, initial_model
-from aura.self_teaching_llm.optimizer import decays, leaf_name, make_optimizer, make_schedule, steps_before_decay
-from aura.self_teaching_llm.training import BatchLayout, initial_state, make_step, mean_loss, train
+from aura.core.errors import UserError
+from aura.model.mesh import make_mesh
+from aura.model.model import Compute, LanguageModel, ModelConfig, initial_model
+from aura.pretrain.step.batches import Batches, Source
+from aura.pretrain.step.optimizer import decays, leaf_name, make_optimizer, make_schedule, steps_before_decay
+from aura.pretrain.step.training import BatchLayout, initial_state, make_step, mean_loss, train
+from aura.tokens.streams import TokenStream
 from tests.mini_tokens import tiny
 
 CONFIG = ModelConfig(vocab_size=40, layers=2, width=16, heads=2, kv_heads=1, hidden=16, tied_embeddings=False)

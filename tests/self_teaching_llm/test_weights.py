@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from aura import checksums, files
-from aura.errors import UserError
-from aura.self_teaching_llm import weights
-from aura.self_teaching_llm.model import LanguageModel, ModelConfig, initial_model
+from aura.core import checksums, files
+from aura.core.errors import UserError
+from aura.model import weights
+from aura.model.model import LanguageModel, ModelConfig, initial_model
 
 CONFIG = ModelConfig(vocab_size=40, layers=2, width=16, heads=2, kv_heads=1, hidden=16, tied_embeddings=True)
 TOKENS = np.arange(12).reshape(2, 6)

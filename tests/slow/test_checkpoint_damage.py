@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from aura import files
-from aura.errors import UserError
-from aura.self_teaching_llm import pretrain as program
+from aura.core import files
+from aura.core.errors import UserError
+from aura.pretrain import pretrain as program
 from tests.flips import damages
 from tests.mini_tokens import MiniTokens, made, tiny  # noqa: F401 - a fixture
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aura import files
+from aura.core import files
 from tests.conftest import Project
 
 pytestmark = pytest.mark.slow

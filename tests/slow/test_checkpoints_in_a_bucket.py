@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from aura import files
+from aura.core import files
 from tests.bucket import URL, Bucket
 from tests.conftest import Project
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aura.dask_cluster import require_safe
-from aura.errors import UserError
+from aura.core.dask_cluster import require_safe
+from aura.core.errors import UserError
 from tests.conftest import REPOSITORY
 from tests.ingestion.program import Program
 

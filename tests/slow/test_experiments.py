@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from aura.cache import Cache
+from aura.storage.cache import Cache
 from tests.conftest import Project
 from tests.stages.test_pipeline import ALL
 

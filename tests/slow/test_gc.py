@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from aura import housekeeping, placement, transfer
+from aura.project import housekeeping
+from aura.sharing import transfer
+from aura.storage import placement
 from tests.bucket import Bucket, clone
 from tests.conftest import Project
 from tests.test_housekeeping import change, find, here

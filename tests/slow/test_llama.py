@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from aura.self_teaching_llm.generation import continuations
-from aura.self_teaching_llm.model import LanguageModel
+from aura.model.model import LanguageModel
+from aura.pretrain.generation import continuations
 from tests.mini_tokens import MiniTokens, made
 from tests.self_teaching_llm.test_export import exported, ids
 

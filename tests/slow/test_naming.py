@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aura import checksums
+from aura.core import checksums
 from tests.conftest import Project
 
 pytestmark = pytest.mark.slow

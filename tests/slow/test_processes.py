@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aura import files
-from aura.self_teaching_llm.supervisor import _free_port
+from aura.core import files
+from aura.tpu.supervisor import _free_port
 from tests.conftest import Project
 
 pytestmark = pytest.mark.slow
 
 STAGE = [sys.executable, "-m", "stages.pretrain"]
-SUPERVISED = [sys.executable, "-m", "aura.self_teaching_llm.supervisor", "--processes", "2", "--", *STAGE]
+SUPERVISED = [sys.executable, "-m", "aura.tpu.supervisor", "--processes", "2", "--", *STAGE]
 OPTIONS = {
     "batch_size": 4, "steps": 12, "fsdp": 2, "tensor": 2, "checkpoint_every": 4, "eval_every": 6,
     "size": {"layers": 1, "width": 16, "heads": 4, "kv_heads": 2, "hidden": 32},

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from aura.tokenizer import artifact, exported
 from aura.tokenizer.golden import TEXTS
 from aura.tokenizer.symbols import SPACE
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.train_tokenizer import artifact
+from aura.validate import exported
 from tests.conftest import REPOSITORY
 from tests.tokenizer.conftest import documents, options
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aura import files
+from aura.core import files
 from tests.mini_tokens import MiniTokens, made
 from tests.self_teaching_llm.test_checkpoints import forget_seals, results, rows, run, saved
 

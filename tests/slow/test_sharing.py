@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from aura import files, publish, versions
-from aura.errors import UserError
+from aura.core import files
+from aura.core.errors import UserError
+from aura.sharing import publish, versions
 from tests.bucket import URL, Bucket, clone, contents
 from tests.conftest import Project
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from aura import checksums
-from aura.files import sha256_file
-from aura.placement import LIST, shards
+from aura.core import checksums
+from aura.core.files import sha256_file
+from aura.storage.placement import LIST, shards
 from tests.bucket import Bucket, connect
 from tests.conftest import Project
 from tests.ingestion.program import Program

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aura import files
-from aura.self_teaching_llm.termination import TERMINATED
+from aura.core import files
+from aura.pretrain.termination import TERMINATED
 from tests.conftest import Project
 from tests.slow.test_checkpoint_kills import results
 from tests.slow.test_processes import OPTIONS, STAGE, SUPERVISED

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tpu import launch, setup
 from aura.tpu.launch import Job
 from aura.tpu.pod import Pod
@@ -264,7 +264,7 @@ def test_a_removed_module_is_removed_there_too(launched: Pod, settings: Settings
     stale.touch()
     setup.setup(launched, settings)
     assert not stale.exists()
-    assert (cloud.home(0) / "aura_tpu/aura/params.py").exists()
+    assert (cloud.home(0) / "aura_tpu/aura/core/params.py").exists()
 
 
 def test_leaving_says_what_it_costs_or_deletes(launched: Pod, capsys: pytest.CaptureFixture[str]):

@@ -23,14 +23,14 @@ def test_the_second_run_finds_everything_up_to_date(built: Project):
 
 
 def test_a_touched_file_reruns_nothing(project: Project):
-    for path in ("data/books/000.txt", "aura/ingestion/extract.py", "params.yaml"):
+    for path in ("data/books/000.txt", "aura/extract/extract.py", "params.yaml"):
         (project.folder / path).touch()
     assert repro(project) == set()
 
 
 def test_a_comment_in_the_training_code_stops_before_the_stages_below(project: Project):
     """DVC reruns what lists the module; the same bytes come out, so nothing below it runs."""
-    code = project.folder / "aura/tokenizer/counts.py"
+    code = project.folder / "aura/train_tokenizer/counts.py"
     code.write_text(code.read_text() + "\n# a comment\n")
     assert repro(project) == {"train_tokenizer"}
 

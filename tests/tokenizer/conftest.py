@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura import checksums, params
-from aura.ingestion import corpus
-from aura.params import TrainTokenizer
-from aura.tokenizer import artifact
+from aura.core import checksums, params
+from aura.core.params import TrainTokenizer
+from aura.corpus import corpus
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.train_tokenizer import artifact
 
 FAMILY = "\U0001f469\u200d\U0001f469\u200d\U0001f467"  # three emoji, joined
 # Scripts that the English docstrings lack.

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 import sentencepiece
 
+from aura.compare import comparison, curve, foreign
 from aura.self_teaching_llm.tokenizer_spm import SPMTokenizer
-from aura.tokenizer import artifact, comparison, corpus_counts, counts, curve, foreign, train
+from aura.train_tokenizer import artifact, corpus_counts, counts, train
 
 TEXTS = ["Hello there", "", "the end of it 🙂"]
 ONE_PASS = {

@@ -8,12 +8,12 @@ import pytest
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
-from aura.errors import UserError
-from aura.params import Validate
-from aura.tokenizer import artifact, train
-from aura.tokenizer.counts import count_words
+from aura.core.errors import UserError
+from aura.core.params import Validate
 from aura.tokenizer.tokenizer import Tokenizer
-from aura.tokenizer.validation import validate
+from aura.train_tokenizer import artifact, train
+from aura.train_tokenizer.counts import count_words
+from aura.validate.validation import validate
 
 LIMITS = Validate(
     min_bytes_per_token=1.5,

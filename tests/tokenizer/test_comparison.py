@@ -10,11 +10,12 @@ import tiktoken
 import tokenizers as hf
 import typer.testing
 
-from aura.cli import app
-from aura.commands import compare
-from aura.errors import UserError
-from aura.tokenizer import artifact, comparison, foreign, named
+from aura.cli import compare
+from aura.cli.app import app
+from aura.compare import comparison, foreign, named
+from aura.core.errors import UserError
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.train_tokenizer import artifact
 from tests.conftest import Project
 
 DATA = Path(mistral_common.__file__).parent / "data"

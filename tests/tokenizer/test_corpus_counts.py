@@ -3,14 +3,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from aura import checksums
-from aura.cache import Cache
-from aura.ingestion import corpus
-from aura.ingestion.shards import ShardWriter
-from aura.tokenizer import corpus_counts
-from aura.tokenizer.corpus_counts import count_corpus, count_texts
-from aura.tokenizer.counts import MAX_WORD_CHARS, Account, Counts
-from aura.tokenizer.segments import Splitting
+from aura.core import checksums
+from aura.corpus import corpus
+from aura.corpus.shards import ShardWriter
+from aura.storage.cache import Cache
+from aura.train_tokenizer import corpus_counts
+from aura.train_tokenizer.corpus_counts import count_corpus, count_texts
+from aura.train_tokenizer.counts import MAX_WORD_CHARS, Account, Counts
+from aura.train_tokenizer.segments import Splitting
 
 SPLITTING = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=())
 

@@ -4,9 +4,9 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.ingestion import corpus
-from aura.tokenizer import artifact
-from aura.tokenizer.counts import MAX_WORD_CHARS, Counts, count_words, texts_hash
+from aura.corpus import corpus
+from aura.train_tokenizer import artifact
+from aura.train_tokenizer.counts import MAX_WORD_CHARS, Counts, count_words, texts_hash
 
 WORD = re.compile(" *[^ \n\t\0\x1f\u2581\u2585]+| +")
 

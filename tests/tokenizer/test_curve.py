@@ -2,11 +2,11 @@ import shutil
 
 import pytest
 
-from aura.commands.vocabulary import vocabulary_curve
-from aura.errors import UserError
-from aura.tokenizer import train
-from aura.tokenizer.corpus_counts import count_texts
-from aura.tokenizer.curve import curve
+from aura.cli.vocabulary import vocabulary_curve
+from aura.compare.curve import curve
+from aura.core.errors import UserError
+from aura.train_tokenizer import train
+from aura.train_tokenizer.corpus_counts import count_texts
 from tests.conftest import REPOSITORY
 from tests.mini_tokens import made
 

@@ -8,11 +8,12 @@ import tokenizers as hugging_face
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aura.params import TrainTokenizer
-from aura.tokenizer import artifact, exported
+from aura.core.params import TrainTokenizer
 from aura.tokenizer.symbols import BASIC, ROLES
 from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
-from aura.tokenizer.train import VocabularyTooLarge, VocabularyTooSmall
+from aura.train_tokenizer import artifact
+from aura.train_tokenizer.train import VocabularyTooLarge, VocabularyTooSmall
+from aura.validate import exported
 
 NAMES = (*BASIC, *ROLES, "<reserved_0>", "<reserved_12>", "<0x0A>", "<0xE4>", "<0xFF>")
 ALPHABETS = (  # what a corpus is written in: each lacks some character of a special token's name

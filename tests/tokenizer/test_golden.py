@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tokenizer.golden import golden
 from aura.tokenizer.tokenizer import Tokenizer
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from aura.tokenizer import artifact
 from aura.tokenizer.golden import TEXTS
 from aura.tokenizer.hf_export import export, gguf_notice
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.train_tokenizer import artifact
 from tests.tokenizer.test_round_trip import HARD
 from tests.tokenizer.test_unit_table import LANGUAGES, fuzz_strings  # noqa: F401 - a fixture
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tokenization_scorer
 
-from aura.tokenizer import measures
-from aura.tokenizer.held_out import Counted
-from aura.tokenizer.measures import Lengths, Tally
 from aura.tokenizer.model_file import Kind
-from aura.tokenizer.scripts import dominant_script
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.validate import measures
+from aura.validate.held_out import Counted
+from aura.validate.measures import Lengths, Tally
+from aura.validate.scripts import dominant_script
 
 
 class LossyTokenizer(Tokenizer):

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura import params
-from aura.errors import UserError
-from aura.ingestion import corpus
-from aura.params import TxtSource
-from aura.tokenizer import one_shot, program
+from aura.core import params
+from aura.core.errors import UserError
+from aura.core.params import TxtSource
+from aura.corpus import corpus
+from aura.one_shot import one_shot, program
 from aura.tokenizer.symbols import ROLES
 from aura.tokenizer.tokenizer import Tokenizer
 from stages.train_tokenizer import train_tokenizer_enhanced

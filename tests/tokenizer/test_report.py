@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from aura import checksums
-from aura.errors import UserError
-from aura.params import Validate
-from aura.tokenizer import artifact, report
+from aura.core import checksums
+from aura.core.errors import UserError
+from aura.core.params import Validate
 from aura.tokenizer.tokenizer import Tokenizer
-from aura.tokenizer.validation import validate
+from aura.train_tokenizer import artifact
+from aura.validate import report
+from aura.validate.validation import validate
 from tests.tokenizer.browser import CHROMIUM, visit
 from tests.tokenizer.test_validation import EASY
 

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aura.tokenizer import artifact
 from aura.tokenizer.symbols import BASIC, ROLES
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.train_tokenizer import artifact
 
 PER_EXAMPLE = 50
 LOOK_ALIKES = (*BASIC, *ROLES, "<reserved_0>", "<0x0A>", "<s>", "</s>", "⁇")

@@ -4,8 +4,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.tokenizer import counts
-from aura.tokenizer.seeds import seeds
+from aura.train_tokenizer import counts
+from aura.train_tokenizer.seeds import seeds
 
 Rows = dict[str, int]
 

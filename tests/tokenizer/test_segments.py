@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 import sentencepiece
 
-from aura.tokenizer import train
-from aura.tokenizer.counts import count_words
-from aura.tokenizer.segments import Splitting, segments
+from aura.train_tokenizer import train
+from aura.train_tokenizer.counts import count_words
+from aura.train_tokenizer.segments import Splitting, segments
 
 ALL = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=())
 # One character of each script that is told apart, and of some that are not.

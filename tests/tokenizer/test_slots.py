@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import tokenizers as hf
 
-from aura import checksums, naming, params
-from aura.data import token_shards
-from aura.data.token_shards import TokenShards
-from aura.errors import UserError
-from aura.tokenizer import artifact, gates, integrity, slots
+from aura.core import checksums, params
+from aura.core.errors import UserError
+from aura.project import naming
+from aura.tokenizer import slots
 from aura.tokenizer.symbols import BASIC, ROLES, symbols
 from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
+from aura.tokens import token_shards
+from aura.tokens.token_shards import TokenShards
+from aura.train_tokenizer import artifact
+from aura.validate import gates, integrity
 from tests.conftest import REPOSITORY
 
 NAMES = ["<|im_start|>", "<|im_end|>", "<tool>", "[FIM]", "</s>"]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.tokenizer import train
-from aura.tokenizer.corpus_counts import count_texts
 from aura.tokenizer.model_file import Kind, checked_pieces
-from aura.tokenizer.segments import Splitting
+from aura.train_tokenizer import train
+from aura.train_tokenizer.corpus_counts import count_texts
+from aura.train_tokenizer.segments import Splitting
 
 FLAGS = ("split_digits", "split_by_script", "split_by_number", "whitespace_pieces")
 COMBINATIONS = [dict(zip(FLAGS, values, strict=True)) for values in itertools.product([True, False], repeat=4)]

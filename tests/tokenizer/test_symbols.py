@@ -1,6 +1,6 @@
 import pytest
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tokenizer.symbols import BASIC, ROLES, symbols
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tokenizer.symbols import SPACE
 from aura.tokenizer.tokenizer import Tokenizer
 

@@ -3,11 +3,11 @@ from collections.abc import Callable
 
 import pytest
 
-from aura.errors import UserError
-from aura.params import TrainTokenizer
-from aura.tokenizer import artifact, train
-from aura.tokenizer.corpus_counts import count_texts
-from aura.tokenizer.counts import Counts
+from aura.core.errors import UserError
+from aura.core.params import TrainTokenizer
+from aura.train_tokenizer import artifact, train
+from aura.train_tokenizer.corpus_counts import count_texts
+from aura.train_tokenizer.counts import Counts
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from aura.errors import UserError
-from aura.params import Validate
-from aura.tokenizer import held_out as counting
-from aura.tokenizer.validation import validate
+from aura.core.errors import UserError
+from aura.core.params import Validate
+from aura.validate import held_out as counting
+from aura.validate.validation import validate
 
 REPOSITORY = Path(__file__).parents[2]
 PLOTS = ("affect.csv", "piece_frequencies.csv", "piece_lengths.csv", "scripts.csv", "sources.csv")

@@ -2,10 +2,10 @@ from collections.abc import Callable
 
 import pytest
 
-from aura.params import TrainTokenizer
-from aura.tokenizer import artifact, vocabulary_size
-from aura.tokenizer.counts import Account
-from aura.tokenizer.vocabulary_size import MULTIPLE, choose, model_width, optimal_size
+from aura.core.params import TrainTokenizer
+from aura.train_tokenizer import artifact, vocabulary_size
+from aura.train_tokenizer.counts import Account
+from aura.train_tokenizer.vocabulary_size import MULTIPLE, choose, model_width, optimal_size
 
 Options = Callable[..., TrainTokenizer]
 # Tokens that are best for 302 million parameters by the same fit: where the authors' program gives 15,758 pieces.

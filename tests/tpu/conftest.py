@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aura import params
+from aura.core import params
 from aura.tpu.gcloud import Gcloud
 from aura.tpu.pod import Pod
 from aura.tpu.settings import Place, Settings

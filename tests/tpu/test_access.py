@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tpu import settings
 from aura.tpu.access import Access
 from aura.tpu.pod import Pod
@@ -137,7 +137,7 @@ def test_a_pod_that_is_another_than_asked_for_is_refused_but_found_by_its_name(p
 
 
 def test_the_options_of_the_commands_are_those_of_the_settings():
-    from aura.commands import tpu_options
+    from aura.cli import tpu_options
 
     options = tpu_options.FINDS | tpu_options.MAKES | tpu_options.LAUNCHES
     assert set(options) == set(settings.Place.model_fields)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from aura import cli
+from aura.cli import app
 from tests.conftest import REPOSITORY
 from tests.tpu.conftest import Cloud
 
@@ -41,7 +41,7 @@ def test_the_guides_script_forwards(verb: str, told: str, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     *command, option, value = done.stdout.splitlines()
     assert (command[:3], option, value) == (["-m", "aura", "tpu"], "--name", "two words")
-    helped = CliRunner().invoke(cli.app, [*command[2:], "--help"])
+    helped = CliRunner().invoke(app.app, [*command[2:], "--help"])
     assert helped.exit_code == 0
     assert told in helped.stdout
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tpu import failures, setup
 from aura.tpu.access import Access
 from aura.tpu.gcloud import Gcloud, Unreachable

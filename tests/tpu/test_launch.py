@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from aura import params
-from aura.errors import UserError
+from aura.core import params
+from aura.core.errors import UserError
 from aura.tpu import launch
 from aura.tpu.launch import Job
 from aura.tpu.pod import Pod

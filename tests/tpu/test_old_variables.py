@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from aura import cli, params
-from aura.errors import UserError
+from aura.cli import app
+from aura.core import params
+from aura.core.errors import UserError
 from aura.tpu import old_variables, settings
 from stages import pretrain as stage
 from tests.conftest import REPOSITORY
@@ -102,7 +103,7 @@ def test_the_stage_refuses_variables_that_dvc_would_not_know():
 
 def aura(*arguments: str, **environment: str) -> str:
     """What `aura tpu` wrote, or the mistake that it tells the user."""
-    done = CliRunner().invoke(cli.app, ["tpu", *arguments], env=environment)
+    done = CliRunner().invoke(app.app, ["tpu", *arguments], env=environment)
     if isinstance(done.exception, UserError):
         return f"error: {done.exception}"
     assert done.exit_code == 0, done.exception

@@ -4,8 +4,8 @@ import jax
 import pytest
 from jax._src import core
 
-from aura.errors import UserError
-from aura.self_teaching_llm.training import require_devices
+from aura.core.errors import UserError
+from aura.pretrain.step.training import require_devices
 from aura.tpu import plan
 from aura.tpu.topology import accelerator
 from tests.mini_tokens import tiny

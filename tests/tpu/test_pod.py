@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tpu.gcloud import Unreachable
 from aura.tpu.pod import Pod
 from aura.tpu.topology import accelerator

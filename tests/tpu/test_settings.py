@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from aura import params
-from aura.errors import UserError
+from aura.core import params
+from aura.core.errors import UserError
 from aura.tpu import settings
 from tests.conftest import REPOSITORY
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tpu.topology import accelerator
 
 

@@ -73,6 +73,7 @@ def test_a_job_that_saved_because_a_peer_was_told_goes_on_and_has_not_died(start
 
 
 def test_a_worker_knows_the_status_of_a_run_that_was_told_to_end():
-    from aura.self_teaching_llm import supervisor, termination
+    from aura.pretrain import termination
+    from aura.tpu import supervisor
 
     assert worker.TERMINATED == termination.TERMINATED == supervisor.TERMINATED

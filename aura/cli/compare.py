@@ -1,0 +1,92 @@
+"""`aura compare` and `aura parity`: tokenizers side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from aura.compare import comparison, named
+from aura.core import console
+from aura.core.errors import UserError
+from aura.corpus import corpus
+from aura.storage import placement
+from aura.validate.measures import PROBES
+
+SHOWN = 20  # pieces that came or went, at most
+MAX_MB = 8.0
+Tokenizers = Annotated[list[str], typer.Argument(help=named.HELP)]
+ROWS = (
+    *("vocab_size", "tokens", "bytes_per_token", "characters_per_token", "fertility", "continued_word_share"),
+    *("single_token_retention_rate", "unused_share", "renyi_efficiency", "unknown_share", "byte_fallback_share"),
+    *("round_trip_failures", "invalid_utf8_pieces", *(f"{name}_bytes_per_token" for name in PROBES)),
+)
+
+
+def compare(
+    tokenizers: Tokenizers,
+    text: Annotated[Path, typer.Option(help="Corpus split, folder of .txt files, or one file.")] = corpus.HELD_OUT,
+    max_mb: Annotated[float, typer.Option(help="Measure at most so many MB of it.", min=0.001)] = MAX_MB,
+) -> None:
+    """Measure tokenizers on the same text, and say which pieces came and went from the first to each other one."""
+    loaded = [named.load(name) for name in tokenizers]
+    texts = _texts(text, max_mb * 1e6)
+    found = [comparison.measured(tokenizer, texts) for tokenizer in loaded]
+    table = Table("measure", *(tokenizer.name for tokenizer in loaded))
+    for row in ROWS:
+        table.add_row(row, *(Text(_number(values[row]), justify="right") for values in found))
+    console.out.print(table, soft_wrap=False)
+    for tokenizer in loaded[1:]:
+        pieces = comparison.changed(loaded[0], tokenizer)
+        for verb, changed in (("came", pieces.came), ("went", pieces.went)):
+            shown = " ".join(repr(piece.decode(errors="replace")) for piece in changed[:SHOWN])
+            console.out.print(
+                f"{loaded[0].name} -> {tokenizer.name}: {len(changed):,} pieces {verb}: {shown}", markup=False
+            )
+
+
+def parity(
+    tokenizers: Tokenizers,
+    text: Annotated[list[str], typer.Option(help="NAME=PATH of one language, repeated: folders or files, aligned.")],
+    reference: Annotated[str, typer.Option(help="The language that others are compared with.")] = "en",
+) -> None:
+    """Over parallel text, how many tokens each language costs for one of the reference language."""
+    paths: dict[str, Path] = {}
+    for entry in text:
+        name, _, path = entry.partition("=")
+        if not path or name in paths:
+            raise UserError(f"--text: expected NAME=PATH, each name once; got {entry!r}")
+        paths[name] = Path(path)
+    if reference not in paths:
+        raise UserError(f"expected --text {reference}=PATH, came {', '.join(paths)}. Or name another --reference")
+    texts = comparison.aligned(paths)
+    loaded = [named.load(name) for name in tokenizers]
+    table = Table("language", *(tokenizer.name for tokenizer in loaded))
+    premiums = [comparison.parity(tokenizer, texts, reference) for tokenizer in loaded]
+    for language in texts:
+        table.add_row(language, *(Text(f"{values[language]:.2f}", justify="right") for values in premiums))
+    console.out.print(table, soft_wrap=False)
+
+
+def _texts(path: Path, limit: float) -> list[str]:
+    """Documents in order, until they hold `limit` bytes."""
+    if path.is_file():
+        found = iter([comparison.read_text(path)])
+    elif any(path.glob("*.parquet")) or (path / placement.LIST).exists() or path == corpus.HELD_OUT:
+        found = corpus.read_texts(path)
+    else:
+        found = (comparison.read_text(file) for file in sorted(path.rglob("*.txt")))
+    texts, size = [], 0
+    for text in found:
+        texts.append(text)
+        size += len(text.encode())
+        if size >= limit:
+            break
+    if not texts:
+        raise UserError(f"expected text in {path}, found none. Name some: --text PATH")
+    return texts
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

@@ -1,0 +1,138 @@
+"""`aura source`: what the corpus is read from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from aura.core import console, params
+from aura.core.errors import UserError
+from aura.core.files import folder_size
+from aura.extract.sources import pins
+from aura.extract.sources.addresses import is_url
+from aura.project import source_entries, sources
+from aura.project.sources import Reading
+
+app = typer.Typer(no_args_is_help=True, help="What the corpus is read from: extract.sources in params.yaml.")
+
+Name = Annotated[str, typer.Argument(help="Name of the source: lower-case letters, digits, - and _.")]
+
+
+Where = Annotated[
+    str,
+    typer.Argument(
+        help="Folder with the files, or one file; gs://BUCKET/PREFIX or another fsspec URL; data/sample.pin.json; "
+        "or a dataset: OWNER/NAME on the Hub, or a folder."
+    ),
+]
+Kind = Annotated[
+    str | None, typer.Option(help="txt, json, parquet or sample, told by the files when left out; or dataset.")
+]
+DocumentsAre = Annotated[
+    str | None, typer.Option(help="In .txt files, a document is a: file (default), blank_line or line.")
+]
+TextKeys = Annotated[
+    list[str] | None, typer.Option(help="In JSON and Parquet, the key that holds the text; dotted, may be repeated.")
+]
+Nested = Annotated[bool, typer.Option(help="In JSON, read records inside a record that has a text, too.")]
+Glob = Annotated[
+    str | None, typer.Option(help='Read the files that match, such as "**/*.rst"; by default those of the kind.')
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="Of .txt and JSON files that are not UTF-8: cp1252, gb18030, shift_jis, …")
+]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Read links to files outside of the folder, too.")]
+Pinned = Annotated[bool, typer.Option(help="Track a list of file hashes, not the folder: for thousands of files.")]
+Config = Annotated[str | None, typer.Option(help="Of a dataset: its configuration.")]
+Split = Annotated[str | None, typer.Option(help="Of a dataset: the split to read; train when left out.")]
+Revision = Annotated[str | None, typer.Option(help="Of a dataset: commit, tag or branch; the newest when left out.")]
+MaxDocuments = Annotated[int | None, typer.Option(min=1, help="Of a dataset: at most so many rows.")]
+Only = Annotated[bool, typer.Option(help="Take every other source out.")]
+
+
+@app.command("add")
+def add_source(
+    name: Name,
+    path: Where,
+    kind: Kind = None,
+    documents: DocumentsAre = None,
+    text_key: TextKeys = None,
+    nested: Nested = False,
+    glob: Glob = None,
+    encoding: Encoding = None,
+    follow_links: FollowLinks = False,
+    pin: Pinned = False,
+    config: Config = None,
+    split: Split = None,
+    revision: Revision = None,
+    max_documents: MaxDocuments = None,
+    only: Only = False,
+) -> None:
+    """Add a folder, what lies behind a URL, or a Hugging Face dataset, to the corpus."""
+    keys = text_key or []
+    reading = Reading(glob, documents, keys, nested, encoding, "anywhere" if follow_links else "inside")
+    if kind == "dataset":
+        if pin or reading != Reading(text_keys=keys):
+            raise UserError(
+                "--pin, --glob, --encoding, --follow-links, --nested and --documents do not go with --kind dataset: it "
+                "is always pinned, a row a document"
+            )
+        rows = (config, split or "train", revision, max_documents)
+        found, taken_out = sources.add_dataset(name, path, *rows, keys, only=only)
+    else:
+        if config or split or revision or max_documents:
+            raise UserError("--config, --split, --revision and --max-documents need --kind dataset")
+        found, taken_out = _add_files(name, path, kind, reading, pin=pin, only=only)
+    removed = f", removed {', '.join(taken_out)}" if taken_out else ""
+    console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
+    entered = params.load().extract.sources[name]
+    if entered.kind not in ("dataset", "sample") and not pins.is_pin(Path(entered.path)):
+        console.out.print(
+            "experiments aside (dvc exp run --temp or --queue) get only what is tracked: "
+            f"dvc add {entered.path}; or use --pin",
+            markup=False,
+            soft_wrap=True,
+        )
+    if "sample" in taken_out:
+        console.out.print("the sample comes back with: aura source add sample data/sample.pin.json", markup=False)
+
+
+def _add_files(
+    name: str, path: str, kind: str | None, reading: Reading, *, pin: bool, only: bool
+) -> tuple[str, list[str]]:
+    """Add files here, or behind a URL; returns what was found, in words, and the sources taken out."""
+    if not is_url(path):
+        return sources.add(name, path, kind, reading, pin=pin, only=only)
+    if pin:
+        raise UserError("--pin is for folders: what lies behind a URL is always pinned")
+    if reading.links == "anywhere":
+        raise UserError("--follow-links is for folders: behind a URL are no links")
+    return sources.add_url(name, path, kind, reading, only=only)
+
+
+@app.command("list")
+def list_sources() -> None:
+    """List the sources, with the size of what is extracted of each."""
+    table = Table("name", "kind", "path", "extracted")
+    for name, source in params.load().extract.sources.items():
+        folder = source_entries.extracted(name)
+        size = console.size(folder_size(folder)) if folder.exists() else "not yet"
+        table.add_row(name, source.kind, Text(source.path), size)
+    console.out.print(table)
+
+
+@app.command("remove")
+def remove_source(name: Name) -> None:
+    """Take a source out of the corpus; its files stay where they are."""
+    sources.remove(name)
+    console.out.print(f"removed {name}. Run: dvc repro", markup=False)
+
+
+@app.command("scan")
+def scan_source(name: Name) -> None:
+    """Take the changed files or objects of a pinned source in, or a dataset's newest revision."""
+    found = sources.scan(name)
+    pin = Path("data", name + pins.SUFFIX)
+    console.out.print(f"{pin} now describes {found}. Run: dvc repro", markup=False)

@@ -1,0 +1,206 @@
+"""`aura tpu`: whether a run fits on a TPU pod, and running it there."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from aura.cli.tpu_options import FINDS, KIND, LAUNCHES, MAKES, takes
+from aura.core import console, params
+from aura.core.errors import UserError
+from aura.tpu import launch as launching
+from aura.tpu import pod as pods
+from aura.tpu import settings as settling
+from aura.tpu.pod import Pod
+from aura.tpu.settings import Place, Settings
+
+app = typer.Typer(no_args_is_help=True, help="TPU pods: does a run fit there, and running it there.")
+
+Where = dict[str, Any]
+Size = Annotated[str | None, typer.Option("--model-size", help="Else MODEL_SIZE, else pretrain.size.")]
+SeqLen = Annotated[int | None, typer.Option(help="Tokens per sequence; else SEQ_LEN, else pretrain.seq_len.")]
+BatchSize = Annotated[int | None, typer.Option(help="Sequences per step; else BATCH_SIZE, else pretrain.batch_size.")]
+Steps = Annotated[int | None, typer.Option(help="Optimiser steps; else STEPS, else pretrain.steps.")]
+Lr = Annotated[float | None, typer.Option("--lr", help="Peak learning rate; else LR, else pretrain.learning_rate.")]
+Tokenizer = Annotated[str | None, typer.Option("--spm-model", help="Else SPM_MODEL, else models/spm/spiece.model.")]
+Dataset = Annotated[str | None, typer.Option(help="Folder of token shards; else DATASET, else data/tokens.")]
+
+
+@app.command("plan")
+@takes(KIND)
+def plan_run(
+    where: Where,
+    model_size: Size = None,
+    seq_len: SeqLen = None,
+    batch_size: BatchSize = None,
+    steps: Steps = None,
+    spm_model: Tokenizer = None,
+    fast: Annotated[
+        bool, typer.Option(help="Compile without optimisation: seconds, but up to twice the memory for activations.")
+    ] = False,
+    find_batch: Annotated[
+        bool,
+        typer.Option(
+            "--find-batch/--no-find-batch", help="Search the largest batch that fits (up to 4 fast compilations)."
+        ),
+    ] = True,
+) -> None:
+    """Say whether the run fits on a pod, by compiling its training step for one; no TPU is needed."""
+    from aura.tpu import plan, report  # JAX, which no other command needs
+
+    place, changes = settling.place(where, os.environ), _run(model_size, seq_len, batch_size, steps)
+    run_on = settling.run_changes(params.load(), changes, os.environ, place.wanted.chips)
+    settings = Settings(place, run_on, settling.tokenizer(spm_model, os.environ))
+    run, pieces, pod = settings.values.pretrain, settings.vocab_size, settings.place.wanted
+    found, problem = None, None
+    try:
+        found = plan.plan(run, pieces, pod, fast=fast)
+        report.show(found)
+    except plan.DoesNotFit as error:
+        problem = error
+    if find_batch:
+        batch = plan.largest_batch(run, pieces, pod, found)
+        told = f"largest batch_size found to fit: {batch:,}" if batch else "no batch_size was found to fit"
+        console.err.print(told, markup=False)
+    if problem:
+        raise problem
+
+
+@app.command("create")
+@takes(FINDS, MAKES)
+def create_pod(where: Where) -> None:
+    """Queue a request for a pod and wait until it is ready; it costs from then on."""
+    pod = Pod.of(settling.place(where, os.environ))
+    pod.create()
+    console.out.print(f"{pod} is ready. It costs {pod.cost}", markup=False)
+
+
+@app.command("setup")
+@takes(FINDS, MAKES)
+def setup_pod(where: Where, spm_model: Tokenizer = None) -> None:
+    """Create the pod unless it is there; install the locked packages, and copy the project and the tokenizer."""
+    place = settling.place(where, os.environ)
+    settings = Settings(place, _changed(place, {}), settling.tokenizer(spm_model, os.environ))
+    settling.require_file(settings.tokenizer, made_by="dvc repro train_tokenizer")
+    pod = Pod.of(settings.place)
+    launching.bring_up(pod, settings)
+    console.out.print(f"{pod} is set up. It costs {pod.cost}", markup=False)
+
+
+@app.command("launch")
+@takes(FINDS, MAKES, LAUNCHES)
+def launch_run(
+    where: Where,
+    model_size: Size = None,
+    seq_len: SeqLen = None,
+    batch_size: BatchSize = None,
+    steps: Steps = None,
+    lr: Lr = None,
+    spm_model: Tokenizer = None,
+    dataset: Dataset = None,
+    output: Annotated[Path | None, typer.Option(help="Where the results go; models/pods/NAME when left out.")] = None,
+    detach: Annotated[
+        bool, typer.Option(help="Do not stay until the run ends; the same command again attaches.")
+    ] = False,
+) -> None:
+    """Train on the pod; interrupted and repeated, this goes on with the same run."""
+    place = settling.place(where, os.environ)
+    if detach and (place.delete_on_exit or output):
+        other = "--delete-on-exit (DELETE_ON_EXIT)" if place.delete_on_exit else "--output"
+        raise UserError(
+            f"--detach leaves before the run ends, so that {other} could do nothing. Leave out one of them."
+        )
+    settings = Settings(
+        place,
+        _changed(place, _run(model_size, seq_len, batch_size, steps) | {"pretrain.learning_rate": lr}),
+        settling.tokenizer(spm_model, os.environ),
+        settling.tokens(dataset, os.environ),
+    )
+    if detach:
+        pod = launching.run_detached(settings)
+        console.out.print(f"the run goes on on {pod}. It costs {pod.cost}", markup=False)
+        return
+    folder = output or Path("models/pods", settings.place.name)
+    launching.run(settings, folder)
+    console.out.print(f"the results are in {folder}", markup=False)
+
+
+@app.command("status")
+@takes(FINDS)
+def show_status(where: Where) -> None:
+    """Say what is there and what it does."""
+    pod = _there(where)
+    now = pod.look()
+    console.out.print(f"{pod}: {now.state}" + (f" ({now.told})" if now.request else ""), markup=False)
+    if now.state == "absent":
+        return
+    console.out.print(f"it costs {pod.cost}", markup=False)
+    if now.state != "ready":
+        return
+    pod.prepare()
+    table = Table("worker", "address", "run", "process", "state", "deaths", "last line of its log")
+    for number, (worker, reply) in enumerate(zip(pod.workers(), pod.ask("status"), strict=True)):
+        process = reply.get("process")
+        cells = (
+            number, worker.address, reply["key"] or "", "" if process is None else process, reply["state"],
+            reply.get("deaths", 0),
+        )  # fmt: skip
+        table.add_row(*map(str, cells), Text(reply.get("last", "")))
+    console.out.print(table)
+
+
+@app.command("logs")
+@takes(FINDS)
+def show_logs(
+    where: Where,
+    worker: Annotated[
+        int | None, typer.Option(min=0, help="Whose log, counted from 0 over all slices; else of process 0.")
+    ] = None,
+    size: Annotated[int, typer.Option("--bytes", min=1, help="So much of its end.")] = 20_000,
+) -> None:
+    """Print the end of a worker's log."""
+    pod = _there(where)
+    workers = pod.workers()
+    if worker is not None and worker >= len(workers):
+        raise UserError(f"--worker: expected 0 to {len(workers) - 1}, came {worker}")
+    pod.prepare()
+    chosen = workers[(launching.first(pod.ask("status")) or 0) if worker is None else worker]
+    console.out.print(pod.gcloud.ssh(chosen.node, chosen.index, "log", offset=-size)["text"], markup=False)
+
+
+@app.command("stop")
+@takes(FINDS)
+def stop_run(where: Where) -> None:
+    """End the run on the pod; the pod stays, and costs. Its checkpoints stay, too."""
+    pod = _there(where)
+    pod.prepare()
+    stopped = sum(reply["stopped"] for reply in pod.ask("stop"))
+    console.out.print(f"stopped {stopped} workers of {pod}. It still costs {pod.cost}", markup=False)
+
+
+@app.command("delete")
+@takes(FINDS)
+def delete_pod(where: Where) -> None:
+    """Delete the pod and everything on it; nothing of it costs from then on."""
+    console.out.print(f"{pods.delete(settling.place(where, os.environ, by_name=True))} is gone", markup=False)
+
+
+def _there(where: Where) -> Pod:
+    """The pod of a name, whatever it is."""
+    return Pod.of(settling.place(where, os.environ, by_name=True), by_name=True)
+
+
+def _run(model_size: str | None, seq_len: int | None, batch_size: int | None, steps: int | None) -> dict[str, object]:
+    return {
+        "pretrain.size": model_size,
+        "pretrain.seq_len": seq_len,
+        "pretrain.batch_size": batch_size,
+        "pretrain.steps": steps,
+    }
+
+
+def _changed(place: Place, changes: dict[str, object]) -> params.Params:
+    return settling.run_changes(params.load(), changes, os.environ, place.devices)

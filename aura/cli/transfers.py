@@ -1,0 +1,48 @@
+"""`aura push` and `aura pull`: DVC's, with retries and with every object compared with its hash."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aura.core import console
+
+if TYPE_CHECKING:
+    from aura.sharing.delivery import Moved
+
+Targets = Annotated[list[str] | None, typer.Argument(help="Outputs or stages; everything when left out.")]
+
+
+def push(
+    targets: Targets = None,
+    run_cache: Annotated[
+        bool, typer.Option("--run-cache", help="Also every other run of this machine whose outputs it still has.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Upload again what the bucket says it holds: mends damaged objects.")
+    ] = False,
+) -> None:
+    """Upload results to the remote, and check there that each arrived whole."""
+    from aura.sharing import transfer  # DVC and gcsfs take 2 s to import
+
+    _summarise("push", transfer.push(targets or [], run_cache=run_cache, force=force))
+
+
+def pull(
+    targets: Targets = None,
+    run_cache: Annotated[
+        bool, typer.Option(help="Also the records of what others ran, for `dvc repro --pull`.")
+    ] = True,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite outputs that were changed by hand.")] = False,
+) -> None:
+    """Download results from the remote, check that each is whole, and put them into the workspace."""
+    from aura.sharing import transfer
+
+    _summarise("pull", transfer.pull(targets or [], run_cache=run_cache, force=force))
+
+
+def _summarise(verb: str, moved: "Moved") -> None:
+    facts = {
+        "moved": f"{len(moved.names):,} objects, {console.size(moved.bytes)}",
+        "already there": f"{moved.present:,}",
+    }
+    console.summary(verb, facts, see="dvc data status")

@@ -1,0 +1,57 @@
+"""`aura vocabulary`: what a vocabulary size is worth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aura.compare.curve import SIZES, curve
+from aura.core import console, files, params
+from aura.core.errors import UserError
+from aura.corpus import corpus
+from aura.storage import placement
+from aura.train_tokenizer import train
+from aura.train_tokenizer.corpus_counts import count_corpus
+
+OUTPUT = Path("reports/vocabulary/curve.csv")
+
+app = typer.Typer(no_args_is_help=True, help="What a vocabulary size is worth on this corpus.")
+
+
+@app.callback()
+def vocabulary() -> None:
+    """Keep `curve` a subcommand while it is the only one."""
+
+
+@app.command("curve")
+def vocabulary_curve(
+    output: Annotated[Path, typer.Option(help="The CSV file to write: vocab_size,bytes_per_token.")] = OUTPUT,
+    max_bytes: Annotated[
+        int, typer.Option(help="Judge on at most so many bytes of held-out text.", min=1)
+    ] = 10_000_000,
+) -> None:
+    """Measure bytes per token on held-out text for unigram vocabularies of 64,000 down to 4,000 pieces."""
+    settings = params.load()
+    options, known = settings.train_tokenizer, placement.of(settings.store).cache()
+    held_out, size = [], 0
+    for text in corpus.read_texts(corpus.HELD_OUT):
+        size += len(text.encode())
+        if size > max_bytes:
+            break
+        held_out.append(text)
+    counts = count_corpus(corpus.TRAIN, train.splitting_of(options), known)
+    rows = []
+    for pieces, value in console.track(curve(counts, options, held_out), "vocabulary curve", len(SIZES)):
+        rows.append(f"{pieces},{value:.6f}\n")
+        console.out.print(f"{pieces:>7,} pieces  {value:.3f} bytes per token", markup=False)
+    if not rows:
+        raise UserError(
+            f"expected text for {SIZES[-1]:,} pieces at least, came {len(counts.table):,} distinct parts of words in "
+            f"{corpus.TRAIN}. Add text."
+        )
+    files.write_bytes(output, "".join(["vocab_size,bytes_per_token\n", *sorted(rows, key=_size)]).encode())
+    console.out.print(f"written: {output}", markup=False)
+
+
+def _size(row: str) -> int:
+    return int(row.partition(",")[0])

@@ -1,1 +1,0 @@
-"""The subcommands of `aura`, a file each: they parse and print; functions elsewhere work."""

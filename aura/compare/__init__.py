@@ -1,0 +1,1 @@
+"""Comparisons of tokenizers and models; no stage imports them."""

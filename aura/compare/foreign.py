@@ -1,0 +1,261 @@
+"""Other people's tokenizers, measured as ours are: SentencePiece models, Hugging Face's tokenizer.json, tiktoken files.
+
+Each becomes a `Foreign`: texts to ids and back, and the bytes that each id stands for. Special tokens never come out
+of text, as in ours. `tiktoken` is needed for its formats only, and is no dependency of aura.
+Files are read as data: nothing in them is executed, and nothing is fetched.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sentencepiece
+from google.protobuf.message import DecodeError
+from sentencepiece import sentencepiece_model_pb2 as model_pb2
+
+from aura.core.errors import UserError
+from aura.tokenizer.arguments import checked_ids, checked_texts
+from aura.tokenizer.decoding import piece_bytes
+from aura.tokenizer.model_file import Ids, Kind, checked_pieces
+from aura.tokenizer.tokenizer import Tokenizer
+
+FORMATS = "spiece.model, tokenizer.json, tekken.json, .tiktoken, or a folder with one of the first three"
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Any tokenizer. `word_prefix` makes a word alone look as in running text: empty if one is added anyway."""
+
+    name: str
+    pieces: tuple[bytes, ...]  # what each id stands for; empty for special tokens
+    kinds: tuple[Kind, ...]
+    unk_id: int | None
+    word_prefix: str
+    encoder: Callable[[Sequence[str]], list[Ids]]
+    decoder: Callable[[list[int]], str]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return len(self.pieces)
+
+    def encode_batch(self, texts: Iterable[str], threads: int = 1) -> list[Ids]:  # noqa: ARG002 - as ours
+        """The ids of each text, without special tokens; of any iterable, as in `Tokenizer.encode_batch`."""
+        listed = checked_texts(texts)
+        return self.encoder(listed) if listed else []
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; anything but integers is a `TypeError`."""
+        return self.decoder(checked_ids(ids))
+
+    @property
+    def invalid_utf8(self) -> int:
+        """Pieces of several bytes that are no UTF-8 text: cut inside a character (Land & Arnett 2025, 2505.24689)."""
+        return sum(len(piece) > 1 and not _is_utf8(piece) for piece in self.pieces)
+
+
+def load(path: Path, name: str) -> Foreign:
+    """Load a tokenizer from a file or folder; anything else is a `UserError` that calls it `name`."""
+    if path.is_dir():
+        inside = ("spiece.model", "tokenizer.model", "tokenizer.json", "tekken.json")
+        found = next((path / file for file in inside if (path / file).exists()), None)
+        if found is None:
+            raise UserError(f"{name}: expected one of {', '.join(inside)} in this folder, found none")
+        path = found
+    if not path.exists():
+        raise UserError(f"{name} is missing. Expected {FORMATS}")
+    if path.suffix == ".tiktoken":
+        return _tiktoken_file(path, name)
+    if path.suffix != ".json":
+        return from_model(path.read_bytes(), name)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{name} is not valid JSON ({error}). Expected {FORMATS}") from None
+    if isinstance(content, dict) and "vocab" in content and "pattern" in content.get("config", {}):
+        return _tekken(content, name)
+    if isinstance(content, dict) and "model" in content:
+        return _tokenizer_json(path, name)
+    raise UserError(f"{name}: expected the JSON of tokenizers (tokenizer.json) or tekken, came another. {FORMATS}")
+
+
+def from_model(content: bytes, name: str) -> Foreign:
+    """A SentencePiece model, whoever trained it: one of ours as `from_ours`; bytes that are none are a `UserError`."""
+    if _is_ours(content):
+        return from_ours(Tokenizer.from_bytes(content), name)
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(content)
+        spec = model_pb2.ModelProto.FromString(content).normalizer_spec
+    except (RuntimeError, ValueError, DecodeError) as error:
+        raise UserError(f"{name} is no SentencePiece model ({error}). Expected {FORMATS}") from None
+    entries = [(token, processor.IdToPiece(token)) for token in range(processor.GetPieceSize())]
+    kinds = tuple(_sentencepiece_kind(processor, token) for token, _ in entries)
+    pieces = tuple(piece_bytes(piece, kind) for (_, piece), kind in zip(entries, kinds, strict=True))
+    unk_id = processor.unk_id()
+    return Foreign(
+        name,
+        pieces,
+        kinds,
+        None if unk_id < 0 else unk_id,
+        "" if spec.add_dummy_prefix else " ",
+        partial(_encode_by_sentencepiece, processor),
+        partial(_decode_by_sentencepiece, processor, unk_id),
+    )
+
+
+# Functions of a module and no lambdas, so that a tokenizer can be sent to another process.
+
+
+def _encode_by_sentencepiece(processor: Any, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401 - as in from_model
+    ids: list[Ids] = processor.Encode(list(texts), return_type="numpy")
+    return ids
+
+
+def _decode_by_sentencepiece(processor: Any, unk_id: int, ids: list[int]) -> str:  # noqa: ANN401
+    return str(processor.Decode([token for token in ids if token != unk_id]))
+
+
+def from_ours(tokenizer: Tokenizer, name: str) -> Foreign:
+    """One of our own, which cuts at U+2581 and user symbols; its bare model does not, and gives other ids."""
+    kinds = tuple(tokenizer.kinds)
+    pieces = tuple(piece_bytes(tokenizer.piece(token), kind) for token, kind in enumerate(kinds))
+    return Foreign(name, pieces, kinds, tokenizer.unk_id, " ", tokenizer.encode_batch, tokenizer.decode)
+
+
+def _is_ours(content: bytes) -> bool:
+    try:
+        checked_pieces(content, "")
+    except UserError:
+        return False
+    return True
+
+
+def _sentencepiece_kind(processor: Any, token: int) -> Kind:  # noqa: ANN401 - a SentencePieceProcessor
+    if processor.IsControl(token) or processor.IsUnknown(token) or processor.IsUnused(token):
+        return Kind.SPECIAL
+    return Kind.BYTE if processor.IsByte(token) else Kind.LEARNT
+
+
+def _tekken(content: dict[str, Any], name: str) -> Foreign:
+    """Mistral's tekken.json: ids of special tokens come first, then the ranks."""
+    config = content["config"]
+    special = int(config["default_num_special_tokens"])
+    ranks = content["vocab"][: int(config["default_vocab_size"]) - special]
+    return _byte_pairs([base64.b64decode(entry["token_bytes"]) for entry in ranks], config["pattern"], special, name)
+
+
+def _tiktoken_file(path: Path, name: str) -> Foreign:
+    """A .tiktoken file holds ranks and no pattern, which is read from the file beside it with the suffix .pattern."""
+    try:
+        lines = [line.split() for line in path.read_bytes().splitlines() if line]
+        pieces = [base64.b64decode(piece) for piece, _ in sorted(lines, key=lambda line: int(line[1]))]
+    except ValueError as error:
+        raise UserError(f"{name} is no tiktoken file ({error}). Expected lines of: base64 rank") from None
+    beside = path.with_suffix(".pattern")
+    if not beside.exists():
+        raise UserError(
+            f"{name}: a .tiktoken file does not say how text is split before merging. Write its pattern, a regular "
+            f"expression that its model's documentation gives, into {beside}"
+        )
+    return _byte_pairs(pieces, beside.read_text(encoding="utf-8").strip("\n"), 0, name)
+
+
+def _byte_pairs(ranks: list[bytes], pattern: str, special: int, name: str) -> Foreign:
+    encoding = _tiktoken(name).Encoding(
+        name, pat_str=pattern, mergeable_ranks={piece: rank for rank, piece in enumerate(ranks)}, special_tokens={}
+    )
+    kinds = (
+        *[Kind.SPECIAL] * special,
+        *(Kind.BYTE if len(piece) == 1 and piece[0] > 127 else Kind.LEARNT for piece in ranks),
+    )
+    return Foreign(
+        name,
+        (*[b""] * special, *ranks),
+        kinds,
+        None,
+        " ",
+        partial(_encode_by_tiktoken, encoding, special),
+        partial(_decode_by_tiktoken, encoding, special),
+    )
+
+
+def _encode_by_tiktoken(encoding: Any, special: int, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401
+    return [np.array(ids, np.int32) + special for ids in encoding.encode_ordinary_batch(list(texts))]
+
+
+def _decode_by_tiktoken(encoding: Any, special: int, ids: list[int]) -> str:  # noqa: ANN401
+    return str(encoding.decode([token - special for token in ids if token >= special]))
+
+
+def _tiktoken(name: str) -> Any:  # noqa: ANN401 - a module
+    try:
+        import tiktoken
+    except ImportError:
+        raise UserError(f"{name} needs the package tiktoken: pip install tiktoken") from None
+    return tiktoken
+
+
+def _tokenizer_json(path: Path, name: str) -> Foreign:
+    import tokenizers
+
+    try:
+        loaded = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 - the library raises the bare class
+        raise UserError(f"{name} is no tokenizer.json that tokenizers can read: {error}") from None
+    model = json.loads(path.read_text(encoding="utf-8"))["model"]
+    added = {token for token, entry in loaded.get_added_tokens_decoder().items() if entry.special}
+    size = max(loaded.get_vocab().values()) + 1
+    texts = [loaded.id_to_token(token) or "" for token in range(size)]
+    byte_level = '"ByteLevel"' in path.read_text(encoding="utf-8")
+    kinds = tuple(
+        Kind.SPECIAL if token in added else Kind.BYTE if _BYTE.fullmatch(text) else Kind.LEARNT
+        for token, text in enumerate(texts)
+    )
+    pieces = tuple(
+        _from_byte_level(text) if byte_level and kind is Kind.LEARNT else piece_bytes(text, kind)
+        for text, kind in zip(texts, kinds, strict=True)
+    )
+    unk_id = loaded.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+    encode = partial(_encode_by_tokenizers, loaded)
+    starts_with_space = bool(len(encode([" a"])[0]) > len(encode(["a"])[0]))
+    prefix = "" if starts_with_space else " "
+    return Foreign(name, pieces, kinds, unk_id, prefix, encode, partial(loaded.decode, skip_special_tokens=True))
+
+
+def _encode_by_tokenizers(loaded: Any, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401
+    loaded.encode_special_tokens = True  # as text, which nobody can forge; a copy in another process forgets it
+    return [np.array(found.ids, np.int32) for found in loaded.encode_batch(list(texts), add_special_tokens=False)]
+
+
+def _from_byte_level(text: str) -> bytes:
+    """Undo GPT-2's spelling of bytes as printable characters; an added token is not spelt so."""
+    try:
+        return bytes(_BYTE_LEVEL[character] for character in text)
+    except KeyError:
+        return text.encode()
+
+
+def _byte_level() -> dict[str, int]:
+    """Printable Latin-1 characters stand for themselves; the other bytes, in order, for U+0100 and on."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+
+
+_BYTE_LEVEL = _byte_level()
+
+
+def _is_utf8(piece: bytes) -> bool:
+    try:
+        piece.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Ground under every stage: errors, the console, files, params, processes."""

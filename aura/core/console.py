@@ -1,0 +1,159 @@
+"""What the user sees: progress on long work, one short summary per stage, errors without tracebacks.
+
+Progress bars are drawn only in a terminal; in a log, a plain line appears at most every ten seconds.
+"""
+
+import datetime
+import errno
+import gc
+import io
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from aura.core.errors import UserError
+from aura.core.shown_text import escaped, without_secrets
+
+T = TypeVar("T")
+LOG_INTERVAL = 10.0  # seconds between two lines of progress where there is no terminal
+
+
+class Terminal(Console):
+    """A console that obeys nothing in the text it prints: no mark-up, no emoji codes, no control characters.
+
+    A `str` is a message, from which secrets in addresses are left out, too. A `Text` stays as it is but for characters
+    that are `escaped`; its styles are ours.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(highlight=False, soft_wrap=True, markup=False, emoji=False, stderr=stderr)
+
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401 - as Rich has it
+        """Print, as `Console.print`."""
+        shown = (without_secrets(thing) if isinstance(thing, str) else thing for thing in objects)
+        super().print(*shown, **(options | {"markup": False, "emoji": False}))
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render; all that is printed passes here, cells of tables and lines of progress, too."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(escaped(segment.text), segment.style)
+
+
+out = Terminal()
+err = Terminal(stderr=True)
+
+
+def track(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` (where it is known) are done: a bar in a terminal, lines elsewhere."""
+    if not err.is_terminal:
+        yield from _track_in_log(items, description, total)
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )  # of no use to a log
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+def _track_in_log(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    of_total = "" if total is None else f" of {total:,}"
+    began = last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - last > LOG_INTERVAL:
+            last = time.monotonic()
+            left = "" if total is None else f", {_duration((last - began) / done * (total - done))} left"
+            err.print(f"{description}: {done:,}{of_total}{left}", markup=False)
+
+
+def _duration(seconds: float) -> str:
+    """A time to wait, in hours, minutes and seconds: `0:02:10`."""
+    return str(datetime.timedelta(seconds=round(seconds)))
+
+
+def summary(stage: str, facts: dict[str, str], see: str) -> None:
+    """Print a stage's closing lines: its facts (with units), and where to look."""
+    seconds = time.monotonic() - _STARTED
+    facts = facts | {"time": f"{seconds:.1f} s"}
+    line = " · ".join(f"{name} {value}" for name, value in facts.items())
+    out.print(Text.assemble((stage, "bold"), "  ", line))
+    out.print(f"  see {see}", markup=False)
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a small table on standard error, beside the error message it explains."""
+    drawn = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        drawn.add_row(*(Text(escaped(cell)) for cell in row))
+    err.print(drawn, soft_wrap=False)
+
+
+def size(number: float) -> str:
+    """A number of bytes in decimal units: `16.2 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a program's `main`; a user's mistake ends it with one message and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # work must not be lost to a terminal that knows only ASCII
+    warnings.simplefilter("ignore")  # libraries' warnings say nothing that a user of aura could act on
+    gc.freeze()  # what is there stays: no search for garbage need go through it
+    gc.enable()
+    try:
+        main()
+        gc.freeze()  # nor the one at the end
+    except UserError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(_explain(error))
+    except MemoryError:
+        fail("the memory of this machine, or what this process may take of it, is used up. See: free -m; ulimit -a")
+    except KeyboardInterrupt:
+        fail("interrupted. Run the same command again to go on.", status=130)
+
+
+def fail(message: str, status: int = 1) -> None:
+    """Print an error on standard error and end the program."""
+    err.print(Text.assemble(("error:", "bold red"), " ", without_secrets(message)))
+    sys.exit(status)
+
+
+def _explain(error: OSError) -> str:
+    """Word the failures of a file system that a user can mend; anything else is a bug and keeps its trace."""
+    place = error.filename or "an output"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left on the disk while writing {place}. Free some space, then run the same command again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+        return f"cannot write or read {place}: {os.strerror(error.errno)}. Check its owner and permissions."
+    if error.errno == errno.EIO:
+        return f"the disk failed at {place} (input/output error). Look at its log (dmesg), then run the command again."
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many files are open, at {place}. Allow more (ulimit -n 4096), then run the same command again."
+    if error.errno in (errno.ENOMEM, errno.EAGAIN):
+        return f"this machine gives no more memory or processes ({os.strerror(error.errno)}). See: ulimit -a"
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG):
+        return f"cannot write or read {place}: {os.strerror(error.errno)}. Choose another place for it."
+    raise error
+
+
+_STARTED = time.monotonic()

@@ -1,0 +1,1 @@
+"""The corpus that stages hand on: data/extracted and data/corpus."""

@@ -1,0 +1,111 @@
+"""The corpus on disk: one Parquet schema for extracted shards and for what `select` lets through.
+
+A document's hash (XXH3, 128 bits, of its UTF-8 text) is computed once, at extraction, and decides everything
+that must not move when the corpus grows: duplicates, caps and the split. XXH3 is no cryptographic hash: it
+guards against accidents, at 20 GB/s, and not against forged documents.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from aura.core import arrow
+from aura.core.errors import UserError
+from aura.core.terms import EMOTIONS, SPLITS
+from aura.storage import placement
+
+arrow.leave_pandas_out()
+
+SCHEMA = pa.schema(
+    [
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("doc", pa.string(), nullable=False),  # the file it came from, and `#n` where a file holds several
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("affect", pa.list_(pa.float32(), len(EMOTIONS)), nullable=False),  # sums to 1, or all zero
+        pa.field("text_hash", pa.binary(16), nullable=False),
+    ]
+)
+
+FORMAT = 1  # of data/corpus/manifest.json
+MADE_BY = "dvc repro select"
+FOLDER = Path("data/corpus")
+TRAIN, HELD_OUT = (FOLDER / split for split in SPLITS)
+
+
+def text_hash(text: bytes) -> bytes:
+    """The 16-byte hash of a document's UTF-8 text."""
+    return xxhash.xxh3_128_digest(text)
+
+
+def hash_halves(hashes: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """The two 64-bit halves of each hash: independent random numbers, one for the split, one for caps."""
+    words = _bytes(hashes).view(">u8")
+    return words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)
+
+
+def hash_of(hashes: pa.Array) -> str:
+    """SHA-256 over text hashes, sorted: equal for equal sets of documents, however they lie in files."""
+    high, low = hash_halves(hashes)
+    return hashlib.sha256(_bytes(hashes)[np.lexsort((low, high))].tobytes()).hexdigest()
+
+
+def _bytes(hashes: pa.Array) -> npt.NDArray[np.uint8]:
+    """Hashes as rows of 16 bytes."""
+    hashes = hashes.cast(SCHEMA.field("text_hash").type)
+    size = hashes.type.byte_width
+    return np.frombuffer(hashes.buffers()[1] or b"", np.uint8, size * len(hashes), size * hashes.offset).reshape(
+        -1, size
+    )
+
+
+def is_held_out(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
+    """Which documents are kept from training: a function of each text hash alone.
+
+    `share` is the expected share of held-out documents. Raising it only adds documents to the held-out set.
+    """
+    return hash_halves(hashes)[0] < np.uint64(share * 2.0**64)
+
+
+def shards(folder: Path) -> list[placement.Shard]:
+    """The Parquet files of one split, in order, here or in a store; an absent or empty folder is a `UserError`."""
+    found = [shard for shard in placement.shards(folder, made_by=MADE_BY) if shard.path.suffix == ".parquet"]
+    if not found:
+        raise UserError(f"expected the corpus in {folder}, found no Parquet file there. Run: {MADE_BY}")
+    return found
+
+
+def read_texts(folder: Path) -> Iterator[str]:
+    """Yield every document's text, in order, a few megabytes of them in memory at a time."""
+    for shard in shards(folder):
+        yield from read_shard(shard)
+
+
+def read_shard(shard: placement.Shard) -> Iterator[str]:
+    """Yield every document's text of one Parquet file, in order, a few megabytes of them in memory at a time."""
+    for texts in read_column(shard, "text"):
+        yield from texts.to_pylist()
+
+
+def read_column(shard: placement.Shard, name: str) -> Iterator[pa.Array]:
+    """Yield a column of one Parquet file, some documents at a time."""
+    with shard.opened() as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=[name]):
+            yield batch.column(name)
+
+
+def corpus_hash(folder: Path) -> str:
+    """`hash_of` of the documents in `folder`."""
+    columns = placement.at_once(_hashes, shards(folder))
+    return hash_of(pa.chunked_array(columns).combine_chunks())
+
+
+def _hashes(shard: placement.Shard) -> pa.Array:
+    """Without the texts, a 200th of the shard."""
+    with shard.skimmed() as file:
+        return pq.read_table(file, columns=["text_hash"]).column("text_hash").combine_chunks()

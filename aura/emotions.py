@@ -1,3 +1,0 @@
-"""The eight emotions of an affect vector, in its order."""
-
-EMOTIONS = ("joy", "sadness", "anger", "fear", "disgust", "surprise", "trust", "anticipation")

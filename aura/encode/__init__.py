@@ -1,0 +1,1 @@
+"""The stage encode: a corpus becomes token shards."""

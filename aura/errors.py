@@ -1,9 +1,0 @@
-"""The one exception a user is meant to read: what was expected, what came, what to do next."""
-
-
-class UserError(Exception):
-    """A mistake in input, parameters or surroundings, worded for the person who can mend it.
-
-    The message says what was expected, what came and what to do next. `aura.console.run` prints it
-    without a traceback and ends the program with exit status 1.
-    """

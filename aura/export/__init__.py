@@ -1,0 +1,1 @@
+"""The stage export: the model in the form of Hugging Face transformers."""

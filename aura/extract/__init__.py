@@ -1,0 +1,1 @@
+"""The stage extract: sources of text become documents with affect vectors."""

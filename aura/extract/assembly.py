@@ -1,0 +1,358 @@
+"""One Parquet shard of an extracted source: planned, recalled from the action cache, or made.
+
+A file belongs to the shard that a hash of its name says, whatever other files there are; so does each block of a
+large one. A shard is the unit of work and of the cache: a worker reads its files, cleans them and writes them, and
+keeps the finished shard with its files' accounts under the hash of those files. For a shard with a changed file, the
+rows of the others come from the latest shard of its place, and only what changed is read and cleaned; and where every
+file's stamp is as it was when that one was made, no file is even opened.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+
+from aura.core.arrow import from_bytes, to_bytes
+from aura.core.files import sha256_file
+from aura.core.keys import action_key
+from aura.corpus.corpus import SCHEMA
+from aura.corpus.shards import ShardWriter
+from aura.extract import accounts, blocks
+from aura.extract.blocks import Block
+from aura.extract.rows import Extracted, Recipe, extract_files
+from aura.extract.sources.input_files import UNREADABLE, InputFile
+from aura.storage.cache import Cache
+from aura.storage.placement import Kept, Place
+
+COUNTS = tuple(1 << power for power in range(4, 13))  # of shards, with `shards: auto`: 16 to 4096,
+SHARD_BYTES = 10_000_000  # and at most so many bytes of files in each, as long as there are more
+PORTION = 4_000_000  # bytes of files that are read, cleaned and looked up, or copied, at once
+Piece = InputFile | Block
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard to be: its number of how many, and the files and blocks in it, in order."""
+
+    number: int
+    count: int
+    pieces: list[Piece]
+    order: list[int]  # each piece's file, by its place among all files of the source
+    digests: list[str] | None = None  # of the pieces, where they are known
+
+    @property
+    def cost(self) -> int:
+        """What making it takes, in bytes to extract: copying an extracted file costs about a quarter of that."""
+        size = sum(piece.size for piece in self.pieces if isinstance(piece, InputFile))
+        return size // 4 if self.digests else size
+
+    def add(self, piece: Piece, place: int) -> None:
+        """Put a file, or a block of one, at its end."""
+        self.pieces.append(piece)
+        self.order.append(place)
+
+    def path(self, folder: Path) -> Path:
+        """Its file."""
+        return folder / f"{self.number:04d}.parquet"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A shard where it belongs, and the accounts of its files and blocks, in order."""
+
+    kept: Kept
+    accounts: pa.Table
+    extracted: int = 0  # files that were read and cleaned for it
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 of its file; None of a shard without documents, which has no file."""
+        digest: str | None = self.kept.record.get("sha256")
+        return digest
+
+
+@dataclass(frozen=True)
+class Run:
+    """What decides a shard, and where it goes; the same for all shards of a source."""
+
+    recipe: Recipe
+    namespace: str
+    cache: Cache
+    folder: Path
+    place: Place
+
+
+def shard_count(asked: int | str, size: int) -> int:
+    """How many shards `size` bytes of files are cut into."""
+    if isinstance(asked, int):
+        return asked
+    return next((count for count in COUNTS if size <= count * SHARD_BYTES), COUNTS[-1])
+
+
+def is_new(asked: int | str, cache: Cache, namespace: str) -> bool:
+    """Whether nothing was ever extracted with this namespace, as far as the cache knows."""
+    counts = [asked] if isinstance(asked, int) else COUNTS
+    return not any(cache.get(_place_key(namespace, 0, count)) for count in counts)
+
+
+def planned(files: Sequence[InputFile], large: Mapping[InputFile, list[Block]], count: int) -> list[Shard]:
+    """All shards that have files; `large` has the blocks of those files that are taken apart."""
+    found = [Shard(number, count, [], []) for number in range(count)]
+    for place, file in enumerate(files):
+        if large and file in large:
+            for block in large[file]:
+                found[_number(block.name, block.first, count)].add(block, place)
+        else:
+            found[_number(file.name, 0, count)].add(file, place)
+    return [shard for shard in found if shard.pieces]
+
+
+def _number(name: str, first: int, count: int) -> int:
+    return int(xxhash.xxh3_64_intdigest(f"{name}\0{first}".encode()) % count)
+
+
+def find(shard: Shard, *, run: Run) -> Built | Shard:
+    """A shard that was made before, recalled to where it belongs; else the shard, with its digests if they may help."""
+    latest = _latest(shard, run)
+    if latest is None:
+        return shard
+    known = _accounts(run, latest.key)
+    if known is not None and latest.is_of(shard, known):
+        built = _recalled(shard, latest.key, known, run)
+        if built:
+            return built
+    shard = replace(shard, digests=latest.digests(shard, known))
+    key = _key(run, shard.pieces, shard.digests or [])
+    built = _recalled(shard, key, _accounts(run, key), run)
+    if built:
+        _remember(shard, key, run)
+    return built or shard
+
+
+def make(shard: Shard, *, run: Run) -> Built | None:
+    """Write a shard and keep it; None if the cache no longer has a block of it. Runs in a worker process."""
+    with _opened_latest(shard, run) as latest:
+        writing = _Writing(shard.path(run.folder), run.recipe, latest)
+        for piece, digest in zip(shard.pieces, shard.digests or [""] * len(shard.pieces), strict=True):
+            row = latest.rows.get((piece.name, digest))
+            if row is not None:
+                writing.copy(row)
+            elif isinstance(piece, InputFile):
+                writing.extract(piece)
+            elif loaded := blocks.load(run.cache, piece):
+                writing.add(loaded)
+            else:
+                return None
+        writing.close()
+    found = pa.concat_tables(writing.accounts)
+    # The bytes that were read decide, should a file have changed since it was hashed.
+    key = _key(run, shard.pieces, found["digest"].to_pylist())
+    path = shard.path(run.folder)
+    record = {"sha256": sha256_file(path)} if path.exists() else {}
+    kept = run.place.keep(run.cache, key, record, {"parquet": path} if record else {})
+    run.cache.put(_accounts_key(key), {}, {"accounts": to_bytes(found)})
+    _remember(shard, key, run)
+    pa.default_memory_pool().release_unused()  # else each worker grows with the shards it has written
+    return Built(kept, found, writing.extracted)
+
+
+class _Writing:
+    """A shard under way: a portion of its pieces at a time, those to extract together and those to copy together."""
+
+    def __init__(self, path: Path, recipe: Recipe, latest: "_Copied") -> None:
+        self.writer, self.recipe, self.latest = ShardWriter(path), recipe, latest
+        self.accounts: list[pa.Table] = []
+        self.extracted = 0
+        self.waiting: list[InputFile | int] = []  # files to extract, and rows to copy
+        self.waiting_bytes = 0
+
+    def extract(self, file: InputFile) -> None:
+        """The next piece is a file to extract."""
+        self._wait(file, file.size)
+
+    def copy(self, row: int) -> None:
+        """The next piece is in the latest shard, with this row of its accounts."""
+        self._wait(row, self.latest.sizes[row])
+
+    def add(self, block: Extracted) -> None:
+        """The next piece is a block of a large file."""
+        self._flush()
+        self._write(block)
+
+    def close(self) -> None:
+        """Write what still waits."""
+        self._flush()
+        self.writer.close()
+
+    def _wait(self, piece: InputFile | int, size: int) -> None:
+        self.waiting.append(piece)
+        self.waiting_bytes += size
+        if self.waiting_bytes >= PORTION:
+            self._flush()
+
+    def _flush(self) -> None:
+        files = [piece for piece in self.waiting if isinstance(piece, InputFile)]
+        rows = [piece for piece in self.waiting if isinstance(piece, int)]
+        if files and rows:
+            copied = [isinstance(piece, int) for piece in self.waiting]
+            self._write(_in_order(extract_files(files, self.recipe), self.latest.take(rows), copied))
+        elif files:
+            self._write(extract_files(files, self.recipe))
+        elif rows:
+            self._write(self.latest.take(rows))
+        self.extracted += len(files)
+        self.waiting, self.waiting_bytes = [], 0
+
+    def _write(self, result: Extracted) -> None:
+        self.writer.add(result.documents)
+        self.accounts.append(result.accounts)
+
+
+def _in_order(extracted: Extracted, copied: Extracted, is_copied: list[bool]) -> Extracted:
+    """Both as one, of which each piece in turn is the next copied or the next extracted one."""
+    places = np.argsort(is_copied, kind="stable")
+    accounts = pa.concat_tables([extracted.accounts, copied.accounts])
+    documents = pa.concat_tables([extracted.documents, copied.documents])
+    owners = np.repeat(places, accounts["documents"].to_numpy())
+    return Extracted(documents.take(np.argsort(owners, kind="stable")), accounts.take(np.argsort(places)))
+
+
+class _Copied:
+    """A shard of which pieces can be copied; or none."""
+
+    def __init__(self, accounts: pa.Table, file: pq.ParquetFile | None) -> None:
+        names = zip(accounts["file"].to_pylist(), accounts["digest"].to_pylist(), strict=True)
+        self.rows = {name: row for row, name in enumerate(names)}
+        self.sizes: list[int] = accounts["bytes_kept"].to_pylist()
+        self.accounts, self.file = accounts, file
+        self.ends = np.cumsum([0, *accounts["documents"].to_pylist()])
+        metadata = file.metadata if file else None
+        groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] if metadata else []
+        self.group_ends = np.cumsum([0, *groups])
+        self.read: tuple[int, pa.Table] | None = None  # the last row group and its number: the next rows may be in it
+
+    def take(self, rows: list[int]) -> Extracted:
+        """The accounts of some rows, and their documents."""
+        accounts = self.accounts.take(rows)
+        counts = accounts["documents"].to_numpy()
+        documents = np.arange(counts.sum()) + np.repeat(self.ends[rows] - np.cumsum(counts) + counts, counts)
+        groups = np.searchsorted(self.group_ends, documents, side="right") - 1
+        parts = (
+            self._group(number).take(documents[groups == number] - self.group_ends[number])
+            for number in np.unique(groups).tolist()
+        )
+        found = pa.concat_tables([SCHEMA.empty_table(), *parts])
+        order = np.argsort(groups, kind="stable")
+        if (np.diff(order) < 0).any():  # rows do not ascend where two files that are shown alike changed places
+            found = found.take(np.argsort(order))
+        return Extracted(found, accounts)
+
+    def _group(self, number: int) -> pa.Table:
+        if self.file is not None and (self.read is None or self.read[0] != number):
+            self.read = number, self.file.read_row_group(number, use_threads=False)
+        return self.read[1] if self.read else SCHEMA.empty_table()
+
+
+_NONE = _Copied(accounts.SCHEMA.empty_table(), None)
+
+
+@contextmanager
+def _opened_latest(shard: Shard, run: Run) -> Iterator[_Copied]:
+    """What the cache has of the latest shard of this place, if it is of use and undamaged."""
+    latest = _latest(shard, run) if shard.digests else None
+    found = _accounts(run, latest.key) if latest else None
+    if latest is None or found is None:
+        yield _NONE
+        return
+    with run.place.opened(run.cache, latest.key, "parquet", f"dvc repro extract@{run.recipe.name}") as file:
+        if file is not None:
+            with pq.ParquetFile(file) as opened:
+                yield _Copied(found, opened)
+        elif pc.sum(found["documents"], min_count=0).as_py():
+            yield _NONE
+        else:
+            yield _Copied(found, None)  # nothing readable in any of its files: there is no shard, only accounts
+
+
+def _recalled(shard: Shard, key: str, found: pa.Table | None, run: Run) -> Built | None:
+    kept = None if found is None else run.place.recall(run.cache, key, {"parquet": shard.path(run.folder)})
+    return Built(kept, found) if kept else None
+
+
+def _accounts(run: Run, key: str) -> pa.Table | None:
+    entry = run.cache.get(_accounts_key(key))
+    data = entry.read("accounts") if entry else None
+    return None if data is None else from_bytes(data)
+
+
+def _accounts_key(key: str) -> str:
+    return action_key("accounts", key)
+
+
+@dataclass(frozen=True)
+class _Latest:
+    """The latest shard of a place: its key, and the stamps of its files and blocks when it was made or found."""
+
+    key: str
+    stamps: list[int]
+
+    def is_of(self, shard: Shard, known: pa.Table) -> bool:
+        """Whether it has just the shard's files, unchanged and all readable; `known` are its accounts."""
+        names = [piece.name for piece in shard.pieces]
+        same = 0 not in self.stamps and self.stamps == _stamps(shard) and known["file"].to_pylist() == names
+        return same and not pc.any(pc.starts_with(known["digest"], UNREADABLE)).as_py()
+
+    def digests(self, shard: Shard, known: pa.Table | None) -> list[str]:
+        """Of each file and block, without opening those that it has with the same stamp."""
+        there: dict[tuple[str, int], str] = {}
+        if known is not None and len(known) == len(self.stamps):
+            names, digests = (known[name].to_pylist() for name in ("file", "digest"))
+            files = zip(zip(names, self.stamps, strict=True), digests, strict=True)
+            there = {file: digest for file, digest in files if not digest.startswith(UNREADABLE)}
+        return [
+            there.get((piece.name, piece.stamp) if piece.stamp else ("", 0)) or _digest(piece) for piece in shard.pieces
+        ]
+
+
+def _latest(shard: Shard, run: Run) -> _Latest | None:
+    """The latest shard of this place; or of the one it was a part of, with half as many shards."""
+    places = [(shard.number, shard.count)]
+    if shard.count % 2 == 0:
+        places.append((shard.number % (shard.count // 2), shard.count // 2))
+    for place in places:
+        entry = run.cache.get(_place_key(run.namespace, *place))
+        stamps = entry.read("stamps") if entry else None
+        if entry and stamps is not None:
+            return _Latest(entry.record, np.frombuffer(stamps, np.int64).tolist())
+    return None
+
+
+def _remember(shard: Shard, key: str, run: Run) -> None:
+    stamps = np.array(_stamps(shard), np.int64).tobytes()
+    run.cache.put(_place_key(run.namespace, shard.number, shard.count), key, {"stamps": stamps})
+
+
+def _stamps(shard: Shard) -> list[int]:
+    return [piece.stamp for piece in shard.pieces]
+
+
+def _place_key(namespace: str, number: int, count: int) -> str:
+    return action_key("place", namespace, number, count)
+
+
+def _key(run: Run, pieces: list[Piece], digests: list[str]) -> str:
+    """Of a shard's content: the names and digests in it, in order."""
+    digest = xxhash.xxh3_128()
+    for piece, own in zip(pieces, digests, strict=True):
+        digest.update(f"{piece.name}\0{own}\0".encode())
+    return action_key("shard", run.namespace, digest.hexdigest())
+
+
+def _digest(piece: Piece) -> str:
+    return piece.digest if isinstance(piece, Block) else piece.fingerprint()[0]

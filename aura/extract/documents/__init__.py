@@ -1,0 +1,1 @@
+"""Readers of each format, and what is done to one document."""

@@ -1,0 +1,71 @@
+"""From a file's bytes to its documents.
+
+A reader looks at one file and nothing else, so files can be read anywhere, in any order, and a changed file
+changes only its own documents. It streams: memory holds a few blocks and one document, whatever the file's size.
+What it cannot use it yields as a `Lost` with the reason: nothing goes missing without being counted.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from aura.core.params import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
+from aura.extract.documents import parquet
+from aura.extract.documents.document import Item, Lost, cut
+from aura.extract.documents.encodings import Decoded
+from aura.extract.documents.json_files import Wanted, json_documents
+from aura.extract.documents.sample import docstrings
+from aura.extract.documents.txt_files import txt_documents
+
+
+def documents(source: Source, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - anything with `read`
+    """Yield the documents of one file as UTF-8 (perhaps invalid: cleaning decides), and what was lost.
+
+    `stream` is the file, opened and decompressed; Parquet needs one that can seek. A document of more than `limit`
+    bytes is cut. A file with nothing in it is lost as "empty".
+    """
+    nothing = True
+    if isinstance(source, (TxtSource, JsonSource)) and source.encoding:
+        stream = Decoded(stream, source.encoding)
+    for item in _items(source, stream, limit):
+        nothing = False
+        yield item
+    if nothing:
+        yield Lost("empty")
+
+
+def _items(source: Source, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - as above
+    match source:
+        case SampleSource():
+            yield from _sample_documents(stream.read())
+        case TxtSource():
+            yield from txt_documents(stream, source.documents, limit)
+        case JsonSource():
+            yield from json_documents(stream, Wanted(source.text_keys, limit, source.nested))
+        case DatasetSource():
+            yield from json_documents(stream, Wanted(["text"], limit))
+        case ParquetSource():
+            yield from _parquet_documents(source, stream, limit)
+
+
+def _sample_documents(data: bytes) -> Iterator[Item]:
+    if data.strip():
+        text = docstrings(data)
+        yield text.encode() if text else Lost("no documentation")
+
+
+def _parquet_documents(source: ParquetSource, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - as above
+    if not stream.read(1):
+        return
+    stream.seek(0)
+    row = 0
+    try:
+        for row, text in enumerate(parquet.texts(stream, source.text_keys), start=1):
+            if text is None:
+                yield Lost("no text key", f"row {row}")
+            elif isinstance(text, Lost):
+                yield Lost(text.reason, f"row {row}")
+            else:
+                yield from cut(text, limit)
+    except parquet.Unreadable as error:
+        place = f"columns: {error.columns}" if error.columns else f"after row {row}"
+        yield Lost(str(error), place, error.rows)

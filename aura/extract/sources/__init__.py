@@ -1,0 +1,1 @@
+"""Where text comes from: folders, pins, buckets and the Hugging Face Hub."""

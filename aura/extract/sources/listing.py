@@ -1,0 +1,52 @@
+"""From a source to its files."""
+
+from pathlib import Path
+
+from aura.core.errors import UserError
+from aura.core.params import DatasetSource, SampleSource, Source
+from aura.extract.documents.sample import sample_files
+from aura.extract.sources import bucket, pins
+from aura.extract.sources.input_files import (
+    HIDDEN,
+    SUFFIXES,
+    InputFile,
+    chosen_by,
+    files_at,
+    files_below,
+    input_file,
+    names_hidden,
+)
+from aura.extract.sources.materialise import materialise
+from aura.extract.sources.other_suffixes import found_instead
+from aura.storage.cache import Cache
+
+
+def list_files(source: Source, cache: Cache | None = None) -> list[InputFile]:
+    """The files of a source, sorted by name; `cache` may know what is in those that a pin must describe.
+
+    A dataset's files, and those behind a URL, are fetched now, unless they are there already. Raises `UserError` if
+    the folder is missing or holds no file of the source's kind, a pin is stale, or what lies elsewhere cannot be had.
+    """
+    if isinstance(source, DatasetSource):
+        return files_below(materialise(Path(source.path), source.text_keys), lambda name: name.endswith(".jsonl"))
+    if isinstance(source, SampleSource):
+        return [input_file(name, str(path)) for name, path in sample_files(Path(source.path))]
+    if pins.is_pin(Path(source.path)) and bucket.url_of(Path(source.path)):
+        chosen, hidden = chosen_by(source.kind, source.glob), names_hidden(source.glob)
+        return bucket.files(Path(source.path), chosen, hidden=hidden)
+    folder = pins.folder_of(Path(source.path))
+    wanted = [source.glob] if source.glob else list(SUFFIXES[source.kind])
+    if not folder.exists():
+        raise UserError(f"No {wanted[0]} files found: the folder {folder} does not exist. {_remedy(folder)}")
+    chosen, hidden = chosen_by(source.kind, source.glob), names_hidden(source.glob)
+    files = files_at(folder, chosen, hidden=hidden, links=source.links)
+    if all(file.problem == HIDDEN for file in files):
+        raise UserError(f"No {' or '.join(wanted)} files found in {folder}: {found_instead(folder)} {_remedy(folder)}")
+    if pins.is_pin(Path(source.path)):
+        files = pins.with_digests(files, cache) if cache else files
+        pins.require_current(Path(source.path), files)
+    return files
+
+
+def _remedy(folder: Path) -> str:
+    return f"Look with `ls -la {folder}`, add text files, or name another folder: aura source add NAME PATH"

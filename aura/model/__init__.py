@@ -1,0 +1,1 @@
+"""The language model that stages hand on: models/lm."""

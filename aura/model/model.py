@@ -1,0 +1,243 @@
+"""The model: a Llama-style decoder (Touvron et al. 2023, arXiv:2302.13971), small enough to check by eye.
+
+Pre-norm RMSNorm (arXiv:1910.07467), rotary positions (arXiv:2104.09864), SwiGLU (arXiv:2002.05202),
+grouped-query attention (arXiv:2305.13245), no biases. Modules are plain JAX pytrees: `jax.jit`, `jax.grad`
+and optax take the model itself. Layers are stacked and scanned, so compile time does not grow with depth.
+Parameters are float32 and lie on the mesh as their `placed` says; a layer gathers its own along fsdp, in the
+type it computes with, and frees them after.
+
+Shapes are part of names, by these letters:
+    B sequences   S positions   V pieces of the vocabulary   D width        N layers
+    H query heads K key/value heads             E features of a head        F features of the SwiGLU layer
+    A features of an affect vector
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from aura.core.params import Pretrain
+from aura.core.terms import EMOTIONS
+from aura.model.attention import causal_attention, implementation_for
+from aura.model.mesh import BATCH, axes_of, gathered, placed
+
+EPSILON = 1e-5  # of RMSNorm
+ROPE_BASE = 10_000.0
+EMBEDDING_STD = 0.02  # GPT-2's and Llama's
+UNROLL = 4  # on a CPU, where it saves 10 % of the default run's step
+
+Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # query, key, value -> mixed
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that decides the model's shape; see the letters above."""
+
+    vocab_size: int
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    hidden: int
+    tied_embeddings: bool
+    affect: bool = False  # whether each position is told its document's affect vector
+
+    @classmethod
+    def of(cls, options: Pretrain, vocab_size: int) -> "ModelConfig":
+        """The shape that params.yaml asks for; the vocabulary's size is the tokenizer's."""
+        return cls(
+            vocab_size=vocab_size,
+            affect=options.affect_conditioning,
+            tied_embeddings=options.tied_embeddings,
+            **options.shape.model_dump(),
+        )
+
+    @property
+    def head_width(self) -> int:
+        """Features of one head (E)."""
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How the same mathematics is carried out: changes rounding, speed and memory, and nothing else."""
+
+    dtype: str = "float32"  # of activations and of the weights as layers see them
+    remat: bool = False  # compute each layer's activations again on the way back (arXiv:1604.06174)
+    attention: str = "plain"
+    unroll: int = 1  # layers written out in a turn of the loop over layers: a larger program with fewer copies
+
+    @classmethod
+    def of(cls, options: Pretrain, platform: str) -> "Compute":
+        """What params.yaml asks for on devices of this platform (cpu, gpu, tpu)."""
+        attention = implementation_for(platform, seq_len=options.seq_len, dtype=options.precision)
+        return cls(options.precision, options.remat, attention, UNROLL if platform == "cpu" else 1)
+
+
+class Block(nnx.Module):  # type: ignore[misc]
+    """One layer: attention, then SwiGLU, each added to the stream `x_BxSxD`."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
+        D, H, K, E, F = config.width, config.heads, config.kv_heads, config.head_width, config.hidden
+        into_stream = (2 * config.layers) ** -0.5  # keeps the stream's variance at depth (GPT-2, section 2.3)
+        matrix = partial(_matrix, rngs)
+        self.attention_norm = nnx.Param(_ones(D))
+        self.query = matrix((D, H, E), "fsdp", "tensor", None, fan_in=D)
+        self.key = matrix((D, K, E), "fsdp", "tensor", None, fan_in=D)
+        self.value = matrix((D, K, E), "fsdp", "tensor", None, fan_in=D)
+        self.output = matrix((H, E, D), "tensor", None, "fsdp", fan_in=H * E, scale=into_stream)
+        self.hidden_norm = nnx.Param(_ones(D))
+        self.gate = matrix((D, F), "fsdp", "tensor", fan_in=D)
+        self.up = matrix((D, F), "fsdp", "tensor", fan_in=D)
+        self.down = matrix((F, D), "tensor", "fsdp", fan_in=F, scale=into_stream)
+
+    def __call__(self, x_BxSxD: jax.Array, positions_S: jax.Array, attend: Attend) -> jax.Array:
+        """The stream after this layer."""
+        x_BxSxD += self.attention(rms_norm(x_BxSxD, self.attention_norm[...]), positions_S, attend)
+        x_BxSxD += self.swiglu(rms_norm(x_BxSxD, self.hidden_norm[...]))
+        return x_BxSxD
+
+    def attention(self, y_BxSxD: jax.Array, positions_S: jax.Array, attend: Attend) -> jax.Array:
+        """Projections into heads, rotation, `attend`, and the projection back."""
+
+        def heads(weight: nnx.Param[jax.Array]) -> jax.Array:
+            return _product(y_BxSxD, weight[...])
+
+        query_BxSxHxE = rotate(heads(self.query), positions_S)
+        key_BxSxKxE = rotate(heads(self.key), positions_S)
+        mixed_BxSxHxE = attend(query_BxSxHxE, key_BxSxKxE, heads(self.value))
+        return _product(mixed_BxSxHxE, self.output[...])
+
+    def swiglu(self, y_BxSxD: jax.Array) -> jax.Array:
+        """The gated layer."""
+        gate_BxSxF, up_BxSxF = (_product(y_BxSxD, weight[...]) for weight in (self.gate, self.up))
+        return _product(jax.nn.silu(gate_BxSxF) * up_BxSxF, self.down[...])
+
+
+class LanguageModel(nnx.Module):  # type: ignore[misc]
+    """Ids to logits.
+
+    Arguments:
+        config: the shape.
+        seed: decides the initial weights, the same on every mesh.
+        compute: how to compute; by default float32 on one device.
+    """
+
+    def __init__(self, config: ModelConfig, seed: int, compute: Compute = Compute()) -> None:
+        rngs, table = nnx.Rngs(seed), (config.vocab_size, config.width)
+        self.config, self.compute = config, compute
+        self.embedding = nnx.Param(_normal(rngs(), table, EMBEDDING_STD, "tensor", "fsdp"))
+        keys_N = jax.random.split(rngs(), config.layers)
+        self.blocks = jax.vmap(lambda key: Block(config, nnx.Rngs(key)))(keys_N)  # every leaf gains a first axis N
+        self.final_norm = nnx.Param(_ones(config.width))
+        if not config.tied_embeddings:
+            self.head = nnx.Param(_normal(rngs(), table, EMBEDDING_STD, "tensor", "fsdp"))
+        if config.affect:
+            self.affect = nnx.Param(jnp.zeros((len(EMOTIONS), config.width), out_sharding=placed(None, "fsdp")))
+
+    def __call__(self, tokens_BxS: jax.Array, affect_BxSxA: jax.Array | None = None) -> jax.Array:
+        """Logits of the token after each position: logits_BxSxV, float32."""
+        x_BxSxD = self.features(tokens_BxS, affect_BxSxA)
+        table_VxD = self.output_table.astype(x_BxSxD.dtype)
+        return jnp.einsum("BSD,VD->BSV", x_BxSxD, table_VxD, preferred_element_type=jnp.float32)
+
+    def features(self, tokens_BxS: jax.Array, affect_BxSxA: jax.Array | None = None) -> jax.Array:
+        """What the output table is applied to: x_BxSxD. A missing affect vector is the neutral one, zeros."""
+        positions_S = jnp.arange(tokens_BxS.shape[1])
+        attend = partial(causal_attention, implementation=self.compute.attention)
+
+        def layer(x_BxSxD: jax.Array, block: Block) -> tuple[jax.Array, None]:
+            return block(x_BxSxD, positions_S, attend), None
+
+        body = jax.checkpoint(layer, prevent_cse=self.compute.unroll > 1) if self.compute.remat else layer
+        x_BxSxD, _ = jax.lax.scan(
+            body, self.embedded(tokens_BxS, affect_BxSxA), self.blocks, unroll=self.compute.unroll
+        )
+        return rms_norm(x_BxSxD, self.final_norm[...])
+
+    def embedded(self, tokens_BxS: jax.Array, affect_BxSxA: jax.Array | None = None) -> jax.Array:
+        """The stream before the first layer: x_BxSxD."""
+        # Times sqrt(D), as in section 3.4 of arXiv:1706.03762: without it the default run saves 24 % of the
+        # context-free bits, with it 32 %. Exact in Llama's form: embedding * sqrt(D), final_norm / sqrt(D) if tied.
+        table_VxD = gathered(self.embedding[...].astype(self.compute.dtype))
+        x_BxSxD: jax.Array = table_VxD.at[tokens_BxS].get(out_sharding=_stream()) * self.config.width**0.5
+        if self.config.affect and affect_BxSxA is not None:
+            weight_AxD = gathered(self.affect[...].astype(x_BxSxD.dtype))
+            x_BxSxD += affect_BxSxA.astype(x_BxSxD.dtype) @ weight_AxD
+        return x_BxSxD
+
+    @property
+    def output_table(self) -> jax.Array:
+        """table_VxD, one row of output weights per piece: the embeddings themselves when tied (arXiv:1608.05859)."""
+        table_VxD: jax.Array = self.embedding[...] if self.config.tied_embeddings else self.head[...]
+        return table_VxD
+
+
+initial_model = jax.jit(LanguageModel, static_argnums=(0, 1, 2))  # (config, seed, compute), compiled: half the time
+
+
+def rms_norm(x_BxSxD: jax.Array, scale_D: jax.Array) -> jax.Array:
+    """Divide by the root mean square over features, then scale; in float32, returned in the type that came."""
+    wide_BxSxD = x_BxSxD.astype(jnp.float32)
+    mean_square_BxSx1 = jnp.mean(jnp.square(wide_BxSxD), axis=-1, keepdims=True)
+    normed_BxSxD = wide_BxSxD * jax.lax.rsqrt(mean_square_BxSx1 + EPSILON) * scale_D[None, None, :]
+    return normed_BxSxD.astype(x_BxSxD.dtype)
+
+
+def rotate(x_BxSxHxE: jax.Array, positions_S: jax.Array) -> jax.Array:
+    """Turn feature pairs (i, i + E/2) by position times base^(-2i/E), as Llama in Hugging Face does ("rotate half")."""
+    E = x_BxSxHxE.shape[3]
+    frequency_P = ROPE_BASE ** (-jnp.arange(0, E, 2, dtype=jnp.float32) / E)  # P pairs
+    angle_SxP = positions_S.astype(jnp.float32)[:, None] * frequency_P[None, :]
+    cos_1xSx1xP, sin_1xSx1xP = jnp.cos(angle_SxP)[None, :, None, :], jnp.sin(angle_SxP)[None, :, None, :]
+    first, second = jnp.split(x_BxSxHxE.astype(jnp.float32), 2, axis=-1)
+    turned = (first * cos_1xSx1xP - second * sin_1xSx1xP, second * cos_1xSx1xP + first * sin_1xSx1xP)
+    return jnp.concatenate(turned, axis=-1).astype(x_BxSxHxE.dtype)
+
+
+def _product(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """A weight applied at each position of `x_BxSx…`.
+
+    In the product sequences and positions are one axis: over two, XLA transposes on CPU a copy of all that went in
+    for the weight's gradient, and runs at 45 GFLOP/s where it could at 104 (8 x 128 x 128 by 128 x 384, one core).
+    """
+    B, S, *inner = x.shape
+    outer, axes = weight.shape[len(inner) :], axes_of(weight)
+    in_axis, out_axis = (None if axis == "fsdp" else axis for axis in (axes[0], axes[len(inner)]))
+    x_TxI = _reshaped(x, (B * S, math.prod(inner)), BATCH, in_axis)
+    weight_IxO = _reshaped(weight.astype(x.dtype), (math.prod(inner), math.prod(outer)), axes[0], axes[len(inner)])
+
+    def product(x_TxI: jax.Array, weight_IxO: jax.Array) -> jax.Array:
+        return jnp.einsum("TI,IO->TO", x_TxI, gathered(weight_IxO), out_sharding=placed(BATCH, out_axis))
+
+    # Of a weight only this device's part is kept for the way back, and gathered again.
+    y_TxO = jax.checkpoint(product, prevent_cse=False)(x_TxI, weight_IxO)
+    return _reshaped(y_TxO, (B, S, *outer), BATCH, None, out_axis)
+
+
+def _reshaped(array: jax.Array, shape: tuple[int, ...], *axes: str | tuple[str, ...] | None) -> jax.Array:
+    reshaped: jax.Array = jax.lax.reshape(array, shape, out_sharding=placed(*axes))
+    return reshaped
+
+
+def _stream() -> jax.sharding.PartitionSpec | None:
+    return placed(BATCH, None, None)
+
+
+def _ones(D: int) -> jax.Array:
+    return jnp.ones(D, out_sharding=placed(None))
+
+
+def _matrix(
+    rngs: nnx.Rngs, shape: tuple[int, ...], *axes: str | None, fan_in: int, scale: float = 1.0
+) -> nnx.Param[jax.Array]:
+    return nnx.Param(_normal(rngs(), shape, scale * fan_in**-0.5, *axes))
+
+
+def _normal(key: jax.Array, shape: tuple[int, ...], std: float, *axes: str | None) -> jax.Array:
+    return std * jax.random.normal(key, shape, jnp.float32, out_sharding=placed(*axes))

@@ -1,0 +1,147 @@
+"""Trained weights on disk: safetensors beside the config that explains them.
+
+The same weights give the same bytes, so a folder's hash is the model's identity: tensors are named by their
+place in the model, and nothing records a time, a path or a host.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aura.core import checksums, files
+from aura.core.errors import UserError
+from aura.model import tensor_file
+from aura.model.mesh import axes_of, moved, placed
+from aura.model.model import LanguageModel, ModelConfig
+from aura.model.tensor_file import PIECE, Piece, Tensor
+
+FORMAT = 2
+MADE_BY = "dvc repro pretrain"
+
+
+def save(folder: Path, model: LanguageModel, origin: dict[str, Any], *, writes: bool = True) -> None:
+    """Put model.safetensors and config.json into `folder`, all or none; `origin` says what the model was made from.
+
+    Of a model that is cut over devices, a piece at a time is gathered, of tensor_file.PIECE bytes or of one matrix.
+    With several processes each must call this, and only the one that `writes` writes.
+    """
+    tensors = {leaf_name(path): _tensor(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(model)}
+    if not writes:
+        for name in sorted(tensors):  # in the writer's order: they gather together
+            for _ in tensors[name].pieces():
+                pass
+        return
+    parameters = sum(tensor.size for tensor in tensors.values())
+    record = {"format": FORMAT, "model": asdict(model.config), "parameters": parameters, **origin}
+    with files.replaced_folder(folder) as unfinished:
+        tensor_file.write(unfinished / "model.safetensors", tensors)
+        files.write_json(unfinished / "config.json", record)
+        checksums.write(unfinished)
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """What config.json in `folder` says of the model and its origin; an absent, altered or foreign one is an error."""
+    checksums.verify(folder, MADE_BY, "config.json")
+    read: dict[str, Any] = files.read_json(folder / "config.json", made_by=MADE_BY)
+    if read.get("format") != FORMAT:
+        raise UserError(f"{folder}: expected format {FORMAT}, came {read.get('format')!r}. Run: {MADE_BY}")
+    return read
+
+
+def load(folder: Path) -> LanguageModel:
+    """The model in `folder`; an absent, foreign or misfitting one is a `UserError`."""
+    file = checked(folder)
+    shapes = _shapes(ModelConfig(**config(folder)["model"]))
+    model: LanguageModel = jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.numpy.asarray(tensor_file.stored(file, leaf_name(path)).read()), shapes
+    )
+    return model
+
+
+def checked(folder: Path) -> Path:
+    """The file of weights in `folder`, compared with its SHA-256; an altered, foreign or misfitting one is an error.
+
+    Raises:
+        UserError: a file is absent or altered, or the weights do not fit their configuration.
+    """
+    file, shapes = folder / "model.safetensors", _shapes(ModelConfig(**config(folder)["model"]))
+    checksums.verify(folder, MADE_BY, file.name)
+    expected = {leaf_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
+    came = tensor_file.shapes(file)
+    if came != expected:
+        wrong = sorted(name for name in came.keys() | expected.keys() if came.get(name) != expected.get(name))
+        told = "; ".join(f"{name}: {expected.get(name)} expected, {came.get(name)} found" for name in wrong[:5])
+        raise UserError(f"{file} does not fit its config.json: {told}. {checksums.remedy(MADE_BY)}")
+    return file
+
+
+def plain(shape: ModelConfig, model: LanguageModel) -> LanguageModel:
+    """A model, however it was trained, as one that computes in float32; its weights stay where they lie.
+
+    On a mesh of one device they become arrays of that device, which need no mesh.
+    """
+    leaves = [
+        leaf.addressable_data(0) if isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) == 1 else leaf
+        for leaf in jax.tree.leaves(model)
+    ]
+    made: LanguageModel = jax.tree.unflatten(jax.tree.structure(_shapes(shape)), leaves)
+    return made
+
+
+def _tensor(leaf: jax.Array) -> Tensor:
+    """A weight of the model as a tensor to be written."""
+    shape = tuple(leaf.shape)
+    if len(leaf.sharding.device_set) > 1:
+        return Tensor(shape, partial(_gathered_pieces, leaf))
+    own = leaf.addressable_data(0)
+    ranges = partial(tensor_file.row_ranges, shape)
+    return Tensor(shape, lambda: ((a * tensor_file.row_size(shape), np.asarray(own[a:b])) for a, b in ranges()))
+
+
+def _gathered_pieces(leaf: jax.Array) -> Iterator[Piece]:
+    """A weight that is cut over a mesh, in pieces of whole rows; every process must ask for all of them."""
+    sharding: Any = leaf.sharding  # a NamedSharding, which its type does not say
+    mesh, parts = sharding.mesh, parts_of(leaf)
+    rows, row = leaf.shape[0] // parts, tensor_file.row_size(leaf.shape)
+    count = rows_at_once(leaf)
+    for start in range(0, rows, count):
+        begin = min(start, rows - count)  # the last one overlaps, so that one shape is compiled
+        with jax.set_mesh(mesh):
+            piece = gathered_rows(leaf, begin, count=count, parts=parts).block_until_ready()
+        for part, of_part in enumerate(np.asarray(piece.addressable_data(0))):
+            yield (part * rows + begin) * row, of_part
+
+
+def rows_at_once(leaf: Any) -> int:  # noqa: ANN401 - a jax.Array or a jax.ShapeDtypeStruct
+    """How many rows of each part of a weight are gathered at once."""
+    parts = parts_of(leaf)
+    return int(min(leaf.shape[0] // parts, max(1, PIECE // (4 * tensor_file.row_size(leaf.shape) * parts))))
+
+
+def parts_of(leaf: Any) -> int:  # noqa: ANN401 - a jax.Array or a jax.ShapeDtypeStruct
+    """Into how many parts a mesh cuts a weight along its first axis."""
+    return int(leaf.shape[0] // leaf.sharding.shard_shape(leaf.shape)[0])
+
+
+@partial(jax.jit, static_argnames=("count", "parts"))
+def gathered_rows(leaf: jax.Array, begin: jax.Array, *, count: int, parts: int) -> jax.Array:
+    """Rows `begin` to `begin + count` of each part of a weight along its first axis, whole on every device."""
+    first, *others = axes_of(leaf)
+    shape = (parts, leaf.shape[0] // parts, *leaf.shape[1:])
+    cut = jax.lax.reshape(leaf, shape, out_sharding=placed(first, None, *others))
+    return moved(jax.lax.dynamic_slice_in_dim(cut, begin, count, axis=1))
+
+
+def _shapes(shape: ModelConfig) -> LanguageModel:
+    shapes: LanguageModel = jax.eval_shape(lambda: LanguageModel(shape, seed=0))
+    return shapes
+
+
+def leaf_name(path: tuple[Any, ...]) -> str:
+    """A weight's name from its place in the model: `blocks.query`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")

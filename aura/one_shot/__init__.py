@@ -1,0 +1,1 @@
+"""The whole tokenizer pipeline in one program, and its checklist."""

@@ -1,0 +1,164 @@
+"""The guide's two checklists, before and after training a tokenizer, as checks that a program can print.
+
+A check looks and changes nothing. Only `in_remote` needs a network, and is asked for by name.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from aura.core import console, files, libraries
+from aura.core.errors import UserError
+from aura.core.params import TrainTokenizer
+from aura.tokenizer.tokenizer import GOLDEN, Tokenizer
+from aura.train_tokenizer import train
+
+MIN_FILES, MIN_BYTES = 100, 10_000_000  # the guide's minimum of training data
+NAMES = ("spiece.model", "spiece.vocab", "spiece_config.json", GOLDEN, "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a checklist: what was looked at, whether all is well, and what was found, or what to do.
+
+    A check that does not hold is a failure, unless it is `only_advice`.
+    """
+
+    what: str
+    holds: bool
+    told: str
+    only_advice: bool = False
+
+    @property
+    def mark(self) -> str:
+        """x, or ! for advice, or a space."""
+        return "x" if self.holds else "!" if self.only_advice else " "
+
+
+def before(extracted: Iterable[Path], output: Path, options: TrainTokenizer) -> list[Check]:
+    """What the guide asks for before training on the `extracted` folders of some sources into the folder `output`."""
+    symbols = train.symbols_of(options)
+    size = f"{options.vocab_size} pieces, {options.model_type}"
+    special = f"{len(symbols.special)} special tokens, {len(symbols.user)} user symbols"
+    return [
+        *_enough(list(extracted)),
+        _writable(output),
+        _checked(
+            "libraries", libraries.require_locked, f"as locked, sentencepiece {metadata.version('sentencepiece')}"
+        ),
+        Check("vocabulary size", True, size),
+        Check("special tokens", True, " ".join([special, *symbols.notices])),
+    ]
+
+
+def after(folder: Path, passed: bool | None) -> list[Check]:
+    """What the guide asks for after training into `folder`; `passed`: whether the gates held, None if not measured."""
+    checks = [_present(folder / name) for name in NAMES]
+    if checks[0].holds:
+        checks.append(_checked("model", lambda: _load(folder), "loads, and encodes the golden texts as it should"))
+    gates = {
+        True: "every gate of params.yaml held",
+        False: "a gate of params.yaml was missed: look at the measures",
+        None: "not measured: dvc repro validate",
+    }
+    return [*checks, Check("validation", passed is True, gates[passed])]
+
+
+def passed_gates(folder: Path, passed: Path) -> bool | None:
+    """Whether the pipeline's `passed` file is for the tokenizer in `folder`; None where either is absent."""
+    model = folder / "spiece.model"
+    if not (model.exists() and passed.exists()):
+        return None
+    vouched_for: str = files.read_object(passed, made_by="dvc repro validate", tokenizer=str)["tokenizer"]
+    return True if vouched_for == files.sha256_file(model) else None
+
+
+def versioned(folder: Path) -> list[Check]:
+    """Whether DVC has a record of the files in `folder` as they are (where the guide has Git LFS), and git of that."""
+    record = Path("dvc.lock")
+    stages = YAML(typ="safe").load(record).get("stages", {}) if record.exists() else {}
+    if str(folder) not in {out["path"] for stage in stages.values() for out in stage.get("outs", [])}:
+        record = folder.with_name(f"{folder.name}.dvc")
+    if not record.exists():
+        return [Check("version", False, f"DVC does not know {folder}: dvc repro, or dvc add {folder}")]
+    changes = json.loads(_output("dvc", "data", "status", "--json", str(folder)) or "{}").get("uncommitted", {})
+    known = not any(Path(path) == folder for paths in changes.values() for path in _paths(paths))
+    committed = not _output("git", "status", "--porcelain", str(record))
+    return [
+        Check("version", known, f"as in {record}" if known else f"not as in {record}: dvc repro, or dvc commit"),
+        Check("commit", committed, f"{record} is in git" if committed else f"git add {record}; git commit"),
+    ]
+
+
+def in_remote(folder: Path) -> Check:
+    """Whether the DVC remote holds `folder`; asks it over the network."""
+    if not _output("dvc", "remote", "list"):
+        return Check("remote", False, "none is configured: dvc remote add --default NAME URL")
+    missing = json.loads(_output("dvc", "status", "--cloud", "--json", str(folder)) or "{}")
+    return Check("remote", not missing, "holds the files" if not missing else f"lacks the files: dvc push {folder}")
+
+
+def show(title: str, checks: Iterable[Check]) -> None:
+    """Print a checklist."""
+    console.out.print(f"{title}:", markup=False)
+    for check in checks:
+        console.out.print(f"  [{check.mark}] {check.what}: {check.told}", markup=False)
+
+
+def _enough(extracted: list[Path]) -> list[Check]:
+    """Whether there is as much text as the guide wants."""
+    manifests = [folder / "manifest.json" for folder in extracted]
+    absent = [str(manifest.parent) for manifest in manifests if not manifest.exists()]
+    if absent:
+        return [Check("text", False, f"not extracted yet: {', '.join(absent)}. Run: dvc repro")]
+    totals = [files.read_json(manifest, made_by="dvc repro")["totals"] for manifest in manifests]
+    count, size = (sum(total[name] for total in totals) for name in ("files", "bytes_kept"))
+    # Documents count as well as files: one .jsonl file may hold a whole corpus.
+    documents = sum(total["documents"] for total in totals)
+    much, many = size >= MIN_BYTES, max(count, documents) >= MIN_FILES
+    wanted = f"; {MIN_FILES} files and {console.size(MIN_BYTES)} are the least for a tokenizer that counts"
+    found = f"{count:,} files, {documents:,} documents, {console.size(size)}"
+    return [Check("text", much and many, found + ("" if much and many else wanted), only_advice=True)]
+
+
+def _writable(folder: Path) -> Check:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    fine = existing.is_dir() and os.access(existing, os.W_OK)
+    return Check("output", fine, f"{folder} can be written" if fine else f"{existing} is no folder that you may write")
+
+
+def _present(path: Path) -> Check:
+    exists = path.is_file() and path.stat().st_size > 0
+    told = console.size(path.stat().st_size) if exists else "absent: dvc repro train_tokenizer"
+    return Check(str(path), exists, told)
+
+
+def _load(folder: Path) -> None:
+    Tokenizer.load(folder / "spiece.model")
+
+
+def _checked(what: str, look: Callable[[], object], fine: str) -> Check:
+    try:
+        look()
+    except UserError as error:
+        return Check(what, False, str(error))
+    return Check(what, True, fine)
+
+
+def _paths(listed: list[str] | dict[str, str]) -> Iterable[str]:
+    """What `dvc data status` lists under one kind of change; renamed files are a dictionary or pairs."""
+    return [path for path in listed if isinstance(path, str)]
+
+
+def _output(*command: str) -> str:
+    """What a command prints; its failure is a `UserError` with its own words."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""The stage pretrain: a language model is trained on token shards."""

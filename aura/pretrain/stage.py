@@ -1,0 +1,34 @@
+"""Pretraining in the project's folders: what the stage runs here, and each worker of a pod there."""
+
+from pathlib import Path
+
+from aura.core import console
+from aura.core.params import Pretrain
+from aura.pretrain import distributed, pretrain
+
+TOKENS, TOKENIZER = Path("data/tokens"), Path("models/spm/spiece.model")
+OUTPUT, REPORTS = Path("models/lm"), Path("reports/pretrain")
+
+
+def pretrain_here(options: Pretrain, profile: Path | None = None) -> None:
+    """Train as `options` say and print a summary; with `profile`, write a trace of a few steps to that folder.
+
+    Raises:
+        UserError: as `pretrain.pretrain`.
+    """
+    distributed.start()
+    metrics = pretrain.pretrain(TOKENS, TOKENIZER, OUTPUT, REPORTS, options, profile)
+    if not distributed.is_first():
+        return
+    console.summary(
+        "pretrain",
+        {
+            "parameters": f"{metrics.parameters:,}",
+            "shape": ", ".join(f"{name} {value}" for name, value in options.shape),
+            "steps": f"{options.steps:,}",
+            "tokens": f"{metrics.tokens:,}",
+            "held-out bits per byte": f"{metrics.bits_per_byte:.3f}, context-free "
+            f"{metrics.context_free_bits_per_byte:.3f} ({-metrics.improvement:+.1%})",
+        },
+        see=f"{OUTPUT}/config.json, {REPORTS}/samples.txt, dvc plots show",
+    )

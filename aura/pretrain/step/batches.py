@@ -1,0 +1,197 @@
+"""Batches by number: `batch(step)` is a function of the step alone, so resuming needs no iterator's state.
+
+Each epoch of a source visits every window once, in an order drawn from (seed, epoch). The order is a stable sort of
+raw Philox output (Salmon et al. 2011, doi:10.1145/2063384.2063405), which numpy promises never to change, unlike
+its `permutation`. It costs 16 bytes per window while an epoch lasts: 1.6 GB for 10^8 windows.
+
+Sources are mixed in blocks of samples: in each block a source has its share of the places, in a drawn order. So
+the mixture is exact in every block, and where a sample comes from is known without counting from the beginning.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aura.core.errors import UserError
+from aura.tokens.streams import AffectStream, TokenStream, Windows
+
+BLOCK = 4096  # samples in which every source has its share, to within one; more where there are many sources
+Batch = dict[str, npt.NDArray[Any]]  # {"tokens": Windows, "affect": (rows, seq_len, 8) float32, if asked for}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one source, or all of them as one, gives to training; `affect` is of the same tokens as `tokens`."""
+
+    name: str
+    tokens: TokenStream
+    weight: float = 1.0
+    affect: AffectStream | None = None
+
+
+class Batches:
+    """Training batches over sources.
+
+    Arguments:
+        sources: the training tokens; how often one is seen is its weight times its share of the windows.
+        batch_size: windows per step, over all hosts.
+        seq_len: targets per window.
+        seed: decides the order of windows.
+
+    Raises:
+        UserError: there is not one window, or none with a weight above 0.
+    """
+
+    def __init__(self, sources: Sequence[Source], batch_size: int, seq_len: int, seed: int) -> None:
+        require_window(sum(len(source.tokens) for source in sources), seq_len, "training")
+        self.sources = [source for source in sources if source.tokens.number_of_windows(seq_len) and source.weight]
+        if not self.sources:
+            raise UserError(
+                "expected a source with tokens for one sequence and a weight above 0, came none. "
+                "Raise a weight in pretrain.source_weights, or lower pretrain.seq_len."
+            )
+        windows = [source.tokens.number_of_windows(seq_len) for source in self.sources]
+        self._windows = np.array(windows, np.int64)
+        shares = [number * source.weight for number, source in zip(windows, self.sources, strict=True)]
+        self._block_size = _block_size(len(windows))
+        self._places = _shares(shares, self._block_size)
+        self._block = lru_cache(maxsize=2)(partial(_block, seed, self._places))  # a batch touches two at most, or many
+        self._orders: dict[
+            int, dict[int, npt.NDArray[np.integer[Any]]]
+        ] = {}  # of each source: by epoch, the newest two
+        self._batch_size, self._seq_len, self._seed = batch_size, seq_len, seed
+        # Of tokens in a store, the next step's are read while this one is computed.
+        self._reader = ThreadPoolExecutor(1) if any(source.tokens.is_remote for source in self.sources) else None
+        self._ahead: dict[tuple[int, int, int], Future[Batch]] = {}
+
+    @property
+    def windows_per_epoch(self) -> int:
+        """Windows of all sources."""
+        return int(self._windows.sum())
+
+    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+        """Rows of the batch of `step` (from 0); `tokens` has the shape (rows, seq_len + 1), int32.
+
+        The global batch is the same however its rows are shared out among hosts. A batch may hold the end of one
+        epoch and the beginning of the next.
+        """
+        if self._reader is None:
+            return self._read(step, rows)
+        coming = self._ahead.pop((step, rows.start, rows.stop), None)
+        batch = coming.result() if coming else self._read(step, rows)
+        self._ahead[step + 1, rows.start, rows.stop] = self._reader.submit(self._read, step + 1, rows)
+        return batch
+
+    def _read(self, step: int, rows: slice) -> Batch:
+        sources, windows = self._draw(step, rows)
+        batch: Batch = {"tokens": np.empty((len(sources), self._seq_len + 1), np.int32)}
+        if self.sources[0].affect is not None:
+            batch["affect"] = np.empty((len(sources), self._seq_len, 8), np.float32)
+        for number in np.unique(sources).tolist():
+            source, places = self.sources[number], np.flatnonzero(sources == number)
+            batch["tokens"][places] = source.tokens.windows(windows[places], self._seq_len)
+            if source.affect is not None:
+                for place in places.tolist():
+                    batch["affect"][place] = source.affect.window(int(windows[place]), self._seq_len)
+        return batch
+
+    def describe(self, step: int, most: int = 8) -> str:
+        """Where the batch of a step comes from, to be read: tokens of the training stream, by source."""
+        drawn = list(zip(*(part.tolist() for part in self._draw(step, slice(None))), strict=True))
+        told = [
+            f"{self.sources[number].name} tokens {window * self._seq_len:,} to {(window + 1) * self._seq_len:,}"
+            for number, window in drawn[:most]
+        ]
+        return "; ".join(told) + (f"; and {len(drawn) - most} more windows" if len(drawn) > most else "")
+
+    def _draw(self, step: int, rows: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Of each row: its source, and its window."""
+        samples = np.arange(step * self._batch_size, (step + 1) * self._batch_size)[rows]
+        sources, ranks = np.empty(len(samples), np.int64), np.empty(len(samples), np.int64)
+        blocks, places = np.divmod(samples, self._block_size)
+        for block in np.unique(blocks).tolist():
+            inside = blocks == block
+            of_block, rank = self._block(block)
+            sources[inside] = of_block[places[inside]]
+            ranks[inside] = block * self._places[sources[inside]] + rank[places[inside]]
+        epochs, positions = np.divmod(ranks, self._windows[sources])
+        windows = [
+            self._order(source, epoch)[position]
+            for source, epoch, position in zip(sources.tolist(), epochs.tolist(), positions.tolist(), strict=True)
+        ]
+        return sources, np.array(windows, np.int64)
+
+    def _order(self, source: int, epoch: int) -> npt.NDArray[np.integer[Any]]:
+        """The order of a source's windows in an epoch; two epochs are kept, for a batch may lie in both."""
+        kept = self._orders.get(source, {})
+        if epoch not in kept:
+            order = _order(self._seed, source, epoch, int(self._windows[source]))
+            newest = dict(sorted({**kept, epoch: order}.items())[-2:])
+            kept = newest if epoch in newest else {epoch: order}  # a step asked for again, from before
+            self._orders[source] = kept
+        return kept[epoch]
+
+
+def _block_size(sources: int) -> int:
+    """Samples of a block: BLOCK, doubled until there is a place for each source."""
+    size = BLOCK
+    while size < sources:
+        size *= 2
+    return size
+
+
+def _shares(sizes: Sequence[float], block: int) -> npt.NDArray[np.int64]:
+    """Places of each source in a block: in proportion, none without a place, `block` in all."""
+    ideal = np.array(sizes) / sum(sizes) * block
+    places = np.maximum(1, np.floor(ideal)).astype(np.int64)
+    while (missing := block - places.sum()) != 0:
+        places[np.argmax(ideal - places) if missing > 0 else np.argmax(places)] += np.sign(missing)
+    return places
+
+
+def evaluation_windows(streams: Mapping[str, TokenStream], seq_len: int, tokens: int) -> tuple[Windows, list[str]]:
+    """Windows spread evenly over every stream, always the same, and the name of each one's stream.
+
+    About `tokens` targets in all, shared out by length, and at least a window of each stream that has one: shape
+    (n, seq_len + 1).
+    """
+    require_window(sum(map(len, streams.values())), seq_len, "held-out")
+    available = {name: stream.number_of_windows(seq_len) for name, stream in streams.items()}
+    parts, names = [], []
+    for name, stream in streams.items():
+        if not (have := available[name]):
+            continue
+        count = min(max(1, tokens // seq_len * have // sum(available.values())), have)
+        parts.append(stream.windows(np.arange(count, dtype=np.int64) * have // count, seq_len))
+        names += [name] * count
+    if not parts:
+        require_window(max(map(len, streams.values())), seq_len, "held-out")
+    return np.concatenate(parts), names
+
+
+def require_window(tokens: int, seq_len: int, split: str) -> None:
+    """Fewer tokens than one window are a `UserError`."""
+    if tokens < seq_len + 1:
+        raise UserError(
+            f"expected at least {seq_len + 1:,} {split} tokens for one sequence, came {tokens:,}. "
+            "Lower pretrain.seq_len, or add text."
+        )
+
+
+def _block(seed: int, places: npt.NDArray[np.int64], block: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Of each place in a block: its source, and how many places of that source come before it."""
+    size, keys_of = int(places.sum()), np.random.Philox(key=np.array([seed, 2**63 + block], np.uint64))
+    sources = np.repeat(np.arange(len(places)), places)[np.argsort(keys_of.random_raw(size), kind="stable")]
+    ranks = np.empty(size, np.int64)
+    ranks[np.argsort(sources, kind="stable")] = np.arange(size) - np.repeat(np.cumsum(places) - places, places)
+    return sources, ranks
+
+
+def _order(seed: int, source: int, epoch: int, windows: int) -> npt.NDArray[np.integer[Any]]:
+    keys = np.random.Philox(key=np.array([seed, (source << 40) + epoch], np.uint64)).random_raw(windows)
+    return np.argsort(keys, kind="stable")

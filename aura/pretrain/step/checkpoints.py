@@ -1,0 +1,423 @@
+"""Checkpoints: what lets a killed run end in the same bytes as an undisturbed one.
+
+They lie in `pretrain.checkpoint_folder`, outside of DVC's outputs (DVC deletes those before a stage reruns), in a
+folder per run: KEY-STEPS, where KEY (`identity.run_key`) is the hash of all that decides the losses. So a changed
+corpus, tokenizer, hyperparameter or training code never finds a stale checkpoint. Runs of one key and other lengths
+share their first steps, and `usable` says which; each writes to its own folder: none removes what another one needs.
+
+Orbax writes them in the background (arrays by tensorstore, to a folder that is renamed when complete; on gs:// a
+marker is written last), and then each is sealed with hashes (`seals.py`). A run goes on from the newest one whose bytes
+are those of its seal. Beside them lie run.json, which says what KEY is the hash of, and the history of every step
+(`history.py`).
+"""
+
+import errno
+import json
+import re
+import shlex
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aura.core import console
+from aura.core.errors import UserError
+from aura.core.params import Pretrain
+from aura.pretrain import distributed, seals, side_files
+from aura.pretrain.history import Row
+from aura.pretrain.identity import decisive, differences, run_key
+from aura.pretrain.run_lock import RunLock
+from aura.pretrain.step import optimizer, training
+from aura.storage import store
+
+KEPT = 2  # newest checkpoints, beside the best one and the one at which a decay began
+RECORD = "record/metadata"  # the file that Orbax writes a step's row to, in the folder of a checkpoint
+SAVE_TIMEOUT = 600  # seconds for which processes wait for each other at a save
+VERIFYING = 3600  # seconds for which the others wait until the first process has read a checkpoint's bytes
+REFUSED = -1  # the step that the first process tells the others when it ends with an error
+UNREADABLE = (OSError, ValueError, KeyError, TypeError)  # what Orbax raises for a damaged file
+
+
+def usable(step: int, written_for: int, options: Pretrain) -> bool:
+    """Whether a run of `options` passes through the state that a run of `written_for` steps had after `step` steps."""
+    if written_for == options.steps:
+        return step <= options.steps
+    before = options.model_copy(update={"steps": written_for})
+    return step <= min(optimizer.steps_before_decay(before), optimizer.steps_before_decay(options))
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The state after `step` steps, the folder of the run that saved it, and the row of that step, if readable."""
+
+    step: int
+    state: training.State
+    folder: str
+    row: Row | None
+
+
+@dataclass(frozen=True)
+class Best:
+    """A policy for Orbax: keep the checkpoint of fewest held-out bits per byte; the later one of two that are equal.
+
+    Orbax itself would forget what a checkpoint measured when the run is resumed.
+
+    Arguments:
+        bits: held-out bits per byte of each checkpoint that was evaluated, by its step.
+    """
+
+    bits: dict[int, float]
+
+    @classmethod
+    def of(cls, folder: str) -> "Best":
+        """Of the checkpoints that are in a run's folder, by their records."""
+        best = cls({})
+        for path in side_files.entries(side_files.place(folder)):
+            if path.name.isdigit() and (row := Row.from_record(side_files.read_object(path / RECORD))):
+                best.add(row)
+        return best
+
+    def add(self, row: Row) -> None:
+        """Note what the checkpoint of a step measured, if it was evaluated."""
+        if row.bits_per_byte is not None:
+            self.bits[row.step] = row.bits_per_byte
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: object) -> list[bool]:
+        """Whether to keep each checkpoint; as Orbax asks it."""
+        del context
+        measured = [(self.bits[one.step], -one.step) for one in checkpoints if one.step in self.bits]
+        best = -min(measured)[1] if measured else None
+        return [one.step == best for one in checkpoints]
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Arguments:
+        options: of the run.
+        tokens: hash of the token manifest.
+
+    Attributes:
+        folder: where this run saves.
+    """
+
+    def __init__(self, options: Pretrain, tokens: str) -> None:
+        self._options, self._key, self._decisive = options, run_key(options, tokens), decisive(options, tokens)
+        self._root = options.checkpoint_folder.rstrip("/")
+        self.folder = f"{self._root}/{self._key}-{options.steps}"
+        self._manager: Any = None
+        self._best = Best({})
+        self._saving: int | None = None
+        self._sealing: threading.Thread | None = None
+        self._sealed_step: int | None = None
+        self._failure: OSError | ValueError | UserError | None = None
+        self._lock: RunLock | None = None
+        self._described = self._resumed = False
+        if "://" in self.folder:
+            store.prepare_gcsfs()  # otherwise it warns of each rename that a server does as a copy and a deletion
+
+    @property
+    def worthwhile(self) -> bool:
+        """Whether the run saves: one that is short, and was never interrupted, does not even load Orbax (2 s)."""
+        return self._options.steps >= self._options.checkpoint_every or self._resumed
+
+    def restore(self, target: training.State) -> Restored | None:
+        """The newest whole checkpoint this run passes through, placed as `target` (`mesh.abstract`) says, or None.
+
+        Raises:
+            UserError: all are damaged, or one cannot be read. In a run of several processes each raises it.
+        """
+        chosen, refusal = (0, 0), None
+        if distributed.is_first():
+            try:
+                self.lock()
+                with side_files.explained(self._root):
+                    chosen = self._choose()
+            except UserError as error:
+                chosen, refusal = (REFUSED, 0), error
+        distributed.meet("chosen", VERIFYING)
+        step, steps = (int(number) for number in distributed.of_the_first(np.array(chosen, np.int32)))
+        if refusal:
+            raise refusal
+        if step == REFUSED:
+            raise UserError("process 0 of this run could not go on from its checkpoints. See its message.")
+        if not step:
+            return None
+        restored = self._restored(step, f"{self._root}/{self._key}-{steps}", target)
+        if distributed.is_first():
+            with side_files.explained(self.folder):
+                for earlier in sorted(seals.Found.of(self.folder).earlier):
+                    seals.seal(self.folder, earlier)
+        return restored
+
+    def lock(self) -> None:
+        """Hold the run's folder, of this disk, until `unlock` or the end of this process.
+
+        Raises:
+            UserError: another process holds it, or it cannot be made.
+        """
+        if self._lock or "://" in self.folder or not distributed.is_first():
+            return
+        if self.worthwhile or Path(self.folder).exists():
+            with side_files.explained(self.folder):
+                self._lock = RunLock(Path(self.folder))
+
+    def unlock(self) -> None:
+        """Let another run have the folder."""
+        if self._lock:
+            self._lock.release()
+            self._lock = None
+
+    def _choose(self) -> tuple[int, int]:
+        """(step, steps of the run that saved it) of the newest whole checkpoint; (0, 0) to begin anew.
+
+        Raises:
+            UserError: checkpoints were saved, and all of them are damaged.
+        """
+        runs = self._runs()
+        named = {name: re.fullmatch(rf"{re.escape(self._key)}-([0-9]+)", name) for name in runs}
+        lengths = {name: int(found[1]) for name, found in named.items() if found}
+        found = {steps: seals.Found.of(f"{self._root}/{name}") for name, steps in lengths.items()}
+        candidates = [
+            (step, steps == self._options.steps, steps)
+            for steps, of_run in found.items()
+            for step in of_run.sealed | of_run.earlier
+            if usable(step, steps, self._options)
+        ]
+        damaged: list[tuple[int, str]] = []
+        for step, _, steps in sorted(candidates, reverse=True):
+            folder = f"{self._root}/{self._key}-{steps}"
+            if step in found[steps].earlier:
+                told = "an earlier version, which recorded no hashes, saved it"
+                console.err.print(f"the checkpoint {folder}/{step} is taken unverified: {told}", markup=False)
+            elif fault := seals.fault(folder, step):
+                console.err.print(f"the checkpoint {folder}/{step} is skipped: {fault}", markup=False)
+                damaged.append((step, folder))
+                continue
+            self._clear({step for step, place in damaged if place == self.folder})
+            return step, steps
+        if damaged:
+            self._refuse(sorted({folder for _, folder in damaged}))
+        self._clear(set())
+        others = [name for name in runs if f"{self._root}/{name}" != self.folder or _saved_something(self.folder)]
+        if others and self.worthwhile:
+            self._say_why_anew(others, {name: lengths[name] for name in others if name in lengths})
+        return 0, 0
+
+    def _clear(self, damaged: set[int]) -> None:
+        """Set aside what this run would save in the place of: damaged checkpoints of its own, and incomplete ones."""
+        for step in sorted(damaged | seals.Found.of(self.folder).incomplete):
+            why = "is damaged" if step in damaged else "was never completed"
+            aside = seals.set_aside(self.folder, step)
+            console.err.print(
+                f"{self.folder}/{step} {why}; it is kept as {aside} until one of that step or a later one is saved",
+                markup=False,
+            )
+
+    def _refuse(self, folders: list[str]) -> None:
+        raise UserError(
+            f"{', '.join(folders)}: every checkpoint of this run is damaged, and the run does not begin anew "
+            f"by itself. Bring the files back from a copy, or begin at step 0 with: {_moving_away(folders)}"
+        )
+
+    def due(self, step: int) -> bool:
+        """Whether to save after `step` steps: every so many, where the schedule's decay begins, and at the end."""
+        if not self.worthwhile:
+            return False
+        every, decay = self._options.checkpoint_every, optimizer.steps_before_decay(self._options)
+        return step % every == 0 or step in (decay, self._options.steps)
+
+    def save(self, row: Row, state: training.State) -> None:
+        """Begin to save the state after the step of `row`; returns once it is copied from the devices."""
+        import orbax.checkpoint as ocp
+
+        self.lock()
+        self._sealed()
+        self.check()
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(row.to_record()))
+        self._saving = row.step
+        with self._writing():
+            if distributed.is_first() and not self._described:
+                described = json.dumps(
+                    {"steps": self._options.steps, "sealed": True, "decides": self._decisive}, indent=2
+                )
+                side_files.write(side_files.place(self.folder) / "run.json", described)
+                self._described = True
+            manager = self._open()
+            self._best.add(row)
+            manager.save(row.step, args=items, force=True)
+            self._sealing = threading.Thread(target=self._seal, args=(row.step,), daemon=True)
+            self._sealing.start()
+
+    def _seal(self, step: int) -> None:
+        """Seal a checkpoint once it is complete; a failure is told by the next `check`."""
+        try:
+            with _bucket_explained(self.folder):
+                self._manager.wait_until_finished()
+                if distributed.is_first():
+                    seals.seal(self.folder, step)
+            self._sealed_step = step
+        except (OSError, ValueError, UserError) as error:
+            self._failure = error
+
+    def _sealed(self) -> None:
+        """Wait for the seal under way."""
+        if self._sealing:
+            self._sealing.join()
+            self._sealing = None
+            if self._sealed_step != self._saving and not self._failure:
+                self._failure = UserError(
+                    f"{self.folder}: the checkpoint of step {self._saving} could not be sealed, for the reason above. "
+                    "Run the same command again: it goes on from the last whole one."
+                )
+
+    def check(self) -> None:
+        """Raise a `UserError` if a save in the background has failed."""
+        if self._manager is not None:
+            with self._writing():
+                self._manager.check_for_errors()
+                if self._failure:
+                    raise self._failure
+
+    def close(self) -> None:
+        """Wait for the save under way and its seal, then let another run have the folder."""
+        try:
+            if self._manager is not None:
+                self._sealed()
+                with self._writing():
+                    self._manager.wait_until_finished()
+                    self._manager.close()
+                    if self._failure:
+                        raise self._failure
+        finally:
+            self.unlock()
+
+    def _open(self) -> Any:  # noqa: ANN401 - an Orbax manager
+        if self._manager is None:
+            import orbax.checkpoint as ocp
+
+            policies = ocp.checkpoint_managers
+            decay = optimizer.steps_before_decay(self._options)
+            self._best = Best.of(self.folder)
+            kept = [policies.LatestN(KEPT), self._best, policies.CustomSteps([decay])]
+            options = ocp.CheckpointManagerOptions(
+                create=True,
+                preservation_policy=policies.AnyPreservationPolicy(kept),
+                async_options=ocp.AsyncOptions(
+                    timeout_secs=SAVE_TIMEOUT,
+                    create_directories_asynchronously=False,  # else threads wait for minutes after a failure
+                ),
+            )
+            self._manager = ocp.CheckpointManager(_absolute(self.folder), options=options, item_handlers=_handlers())
+        return self._manager
+
+    def _runs(self) -> list[str]:
+        """Names of the runs in the checkpoint folder."""
+        return sorted(path.name for path in side_files.entries(side_files.place(self._root)) if path.is_dir())
+
+    def _restored(self, step: int, folder: str, target: training.State) -> Restored:
+        import orbax.checkpoint as ocp
+
+        self._resumed, path = True, _absolute(folder) / str(step)
+        with side_files.explained(folder), ocp.Checkpointer(ocp.CompositeCheckpointHandler(**_handlers())) as reader:
+            try:
+                items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+                state = reader.restore(path, args=items)["state"]
+            except UNREADABLE as error:
+                raise UserError(
+                    f"{folder}/{step}: expected a whole checkpoint, but it cannot be read ({_brief(error)}). "
+                    "Nothing was removed. Run the same command again. If that does not help, this lets the run go on "
+                    f"from the checkpoint before it: {_moving_away([f'{folder}/{step}'])}"
+                ) from error
+            try:
+                items = ocp.args.Composite(record=ocp.args.JsonRestore())
+                row = Row.from_record(reader.restore(path, args=items)["record"])
+            except UNREADABLE:
+                row = None
+        if row is None and distributed.is_first():
+            side_files.say_damaged(path / "record", "the history stands in for it")
+        return Restored(step, state, folder, row)
+
+    def _say_why_anew(self, runs: list[str], lengths: dict[str, int]) -> None:
+        """Tell why none of the runs in the checkpoint folder can be gone on with."""
+        told = f"the run begins at step 0: no checkpoint in {self._root} is of it"
+        if lengths:
+            steps = ", ".join(f"{steps:,}" for steps in sorted(lengths.values()))
+            reason = f"the same run of {steps} steps is there, but with no checkpoint that both pass through"
+        else:
+            read = {name: side_files.read_object(side_files.place(self._root) / name / "run.json") for name in runs}
+            known = [
+                (differences(self._decisive, found["decides"]), name)
+                for name, found in read.items()
+                if found and isinstance(found.get("decides"), dict)
+            ]
+            if known:
+                differing, nearest = min(known, key=lambda pair: (len(pair[0]), pair))
+                reason = f"the nearest run there, {nearest}, differs in {', '.join(differing)}"
+            else:
+                reason = f"what decided the {len(runs)} runs there is not known, for their run.json is missing"
+        console.err.print(f"{told}; {reason}", markup=False)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Word a failed save, whenever Orbax reports it."""
+        with _bucket_explained(self.folder):
+            try:
+                yield
+            except (OSError, ValueError) as error:
+                raise UserError(
+                    f"{self.folder}: the checkpoint of step {self._saving} could not be written ({_brief(error)}). "
+                    f"{_remedy(error)}, then run the same command again: it goes on from the last whole one."
+                ) from error
+
+
+def _bucket_explained(folder: str) -> AbstractContextManager[None]:
+    """Words for the errors of a bucket, which are no OSErrors; those of a disk pass."""
+    return store.explained(folder) if "://" in folder else nullcontext()
+
+
+def _moving_away(folders: list[str]) -> str:
+    """Commands that give folders another name."""
+    move = "gcloud storage mv" if "://" in folders[0] else "mv"
+    return "; ".join(f"{move} {shlex.quote(folder)} {shlex.quote(f'{folder}.damaged')}" for folder in folders)
+
+
+def _saved_something(folder: str) -> bool:
+    """Whether a run of this folder began to save."""
+    return bool((side_files.place(folder) / "run.json").exists())
+
+
+def _absolute(folder: str) -> Any:  # noqa: ANN401 - a path of etils
+    """A folder as Orbax wants it."""
+    return side_files.place(folder) if "://" in folder else side_files.place(folder).absolute()
+
+
+def _handlers() -> dict[str, Any]:
+    """What writes and reads the parts of a checkpoint."""
+    import orbax.checkpoint as ocp
+
+    return {"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
+
+
+def _remedy(error: Exception) -> str:
+    """What helps after a failed save: another run that writes here is no full disk, nor the other way round."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "Make room"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Check the owner and the permissions of the folder"
+    if type(error).__name__ == "StepAlreadyExistsError" or number in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
+        return (
+            "Another run writes to this folder, or something removed a part of it: two runs of the same settings need "
+            "two folders (pretrain.checkpoint_folder). Wait for the other run to end, or give this one its own folder"
+        )
+    return "Make room or fix the folder"
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

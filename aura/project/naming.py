@@ -1,0 +1,137 @@
+"""Changes of a finished tokenizer that need no training: names for its reserved slots, and its export written again.
+
+All that was made before still works with the new version. In the pipeline a name goes into params.yaml, from where
+training takes it ever after. It goes into models/spm and dvc.lock, too, just as training would put it there. So the
+tokenizer is not trained again, also where it is frozen. Beside the pipeline, the names go into a new folder.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from dvc.dependency import ParamsDependency
+from dvc.exceptions import DvcException
+
+from aura.core import checksums, files, params
+from aura.core.errors import UserError
+from aura.project import yaml_edits
+from aura.sharing.remote import open_repo
+from aura.tokenizer import hf_export, slots
+from aura.tokenizer.tokenizer import COPY, Tokenizer
+from aura.train_tokenizer import artifact, train
+from aura.train_tokenizer.artifact import Artifact
+
+OUTPUT, STAGE, KEY = Path("models/spm"), "train_tokenizer", "extra_special_tokens"
+
+
+def in_folder(folder: Path, output: Path, names: Sequence[str]) -> dict[str, int]:
+    """Write the tokenizer of `folder` with `names` in its first free slots to `output`; returns all names with ids.
+
+    Raises:
+        UserError: `output` is there already, `folder` holds no whole tokenizer, or a name cannot be given.
+    """
+    if output.exists():
+        raise UserError(f"{output} is there already. Name another folder: --output FOLDER")
+    made = _renamed(folder, names)
+    with files.replaced_folder(output) as partial:
+        made.write_output(partial)
+    return _named_slots(made)
+
+
+def in_pipeline(names: Sequence[str]) -> tuple[dict[str, int], bool]:
+    """Name slots in params.yaml, and in models/spm and dvc.lock if the tokenizer is there as dvc.lock has it.
+
+    Returns all names with their ids (empty without a tokenizer), and whether models/spm has them now; otherwise
+    `dvc repro` puts them there.
+
+    Raises:
+        UserError: a name cannot be given; nothing is changed then.
+    """
+    options = params.load().train_tokenizer
+    wanted = [*options.extra_special_tokens, *names]
+    train.symbols_of(artifact.with_changes(options, extra_special_tokens=wanted))  # refuses what training would refuse
+    made = _renamed(OUTPUT, names) if _is_as_locked() else None
+    if made is not None and [*_named_slots(made)] != wanted:
+        made = None  # params.yaml was edited since
+    _write_params(len(options.extra_special_tokens), names)
+    if made is None:
+        return {}, False
+    with files.replaced_folder(OUTPUT) as partial:
+        made.write_output(partial)
+    _record(wanted)
+    return _named_slots(made), True
+
+
+def export_again(folder: Path = OUTPUT) -> tuple[list[str], bool]:
+    """Write again, from the spiece.model of a folder, the files that other programs read; its other files stay.
+
+    Returns the names of these files, and whether dvc.lock has them now: it gets those of models/spm, if that folder
+    was as dvc.lock has it before.
+
+    Raises:
+        UserError: the folder holds no tokenizer of ours, or DVC cannot take the files in.
+    """
+    Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
+    made_by = f"dvc repro {STAGE}"
+    made = hf_export.export((folder / "spiece.model").read_bytes())
+    is_recorded = folder.resolve() == OUTPUT.resolve() and _is_as_locked()
+    for name, content in made.items():
+        files.write_bytes(folder / name, content)
+    if COPY not in made:
+        (folder / COPY).unlink(missing_ok=True)
+    checksums.update(folder, {*made, COPY}, made_by)
+    if is_recorded:
+        _record()
+    return [*made], is_recorded
+
+
+def _renamed(folder: Path, names: Sequence[str]) -> Artifact:
+    """The tokenizer of a folder with more names, as training with them would have made it."""
+    tokenizer = Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
+    content = slots.named((folder / "spiece.model").read_bytes(), names)
+    checksums.verify(folder, f"dvc repro {STAGE}", required=False)
+    config = files.read_json(folder / "spiece_config.json", made_by=f"dvc repro {STAGE}")
+    named = Tokenizer.from_bytes(content)
+    special = {named.piece(token): token for token in range(tokenizer.vocab_size) if named.is_special(token)}
+    config["options"][KEY] = slots.own_names([*special])
+    config |= {"special_tokens": special, "model_sha256": hashlib.sha256(content).hexdigest()}
+    return Artifact(content, train.vocabulary(content), config)
+
+
+def _named_slots(made: Artifact) -> dict[str, int]:
+    special: dict[str, int] = made.config["special_tokens"]
+    return {name: special[name] for name in made.config["options"][KEY]}
+
+
+def _write_params(there: int, names: Sequence[str]) -> None:
+    """Put `names` behind the `there` that params.yaml has; every other byte stays."""
+    text = params.PARAMS_FILE.read_bytes().decode()  # line ends as they are
+    for place, name in enumerate(names, there):
+        text = yaml_edits.with_item(text, (STAGE, KEY), name, place)
+    params.parse(text, params.PARAMS_FILE)
+    files.write_bytes(params.PARAMS_FILE, text.encode())
+
+
+def _is_as_locked() -> bool:
+    """Whether models/spm is what dvc.lock says; it is not where the tokenizer was never made, or made by hand."""
+    if not (OUTPUT / "spiece.model").exists():
+        return False
+    with open_repo() as repo:
+        stage = repo.stage.load_one(name=STAGE)
+        return all(out.hash_info and not out.status() for out in stage.outs)
+
+
+def _record(names: Sequence[str] | None = None) -> None:
+    """Put models/spm as it is now, and the names if given, into dvc.lock and DVC's cache; nothing else of the stage."""
+    with open_repo() as repo, repo.lock:
+        stage = repo.stage.load_one(name=STAGE)
+        try:
+            for out in stage.outs:
+                out.save()
+                out.commit()
+        except DvcException as error:
+            raise UserError(f"DVC could not take {OUTPUT} in ({error}). Run: dvc repro {STAGE}") from None
+        for dep in stage.deps:
+            if names is not None and isinstance(dep, ParamsDependency) and f"{STAGE}.{KEY}" in dep.params:
+                dep.hash_info.value[f"{STAGE}.{KEY}"] = list(names)
+        stage.dump(update_pipeline=False)

@@ -1,0 +1,100 @@
+"""The entry of a source in params.yaml and its line among select's deps in dvc.yaml, kept in step.
+
+DVC keeps the output of a removed source and cannot take a list of deps from params.yaml, so `select` lists
+`data/extracted/NAME` for each source in dvc.yaml. Both files are edited in place, comments and all.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from aura.core import params
+from aura.core.errors import UserError
+from aura.core.files import write_bytes
+from aura.extract.sources import pins
+from aura.extract.sources.materialise import partial_folder, raw_folder
+from aura.project import yaml_edits
+
+PIPELINE_FILE = Path("dvc.yaml")
+SOURCES, DEPS = ("extract", "sources"), ("stages", "select", "deps")  # where they stand in the two files
+
+
+def extracted(name: str) -> Path:
+    """Where a source's extracted shards lie."""
+    return Path("data/extracted", name)
+
+
+def require_new(name: str) -> None:
+    """Refuse a name that a source has already."""
+    if name in params.load().extract.sources:
+        raise UserError(f"the source {name} exists already. Choose another name, or: aura source remove {name}")
+
+
+def known(name: str) -> params.Source:
+    """The source of this name; a `UserError` names those that there are."""
+    sources = params.load().extract.sources
+    if name not in sources:
+        raise UserError(f"no source is named {name}. There are: {', '.join(sources)}")
+    return sources[name]
+
+
+def enter(name: str, entry: dict[str, Any], removed: list[str]) -> None:
+    """Write a source into params.yaml and its output among select's deps, and take `removed` out of both."""
+    before = params.load().extract.sources
+    values, pipeline = _read(params.PARAMS_FILE), _read(PIPELINE_FILE)
+    listed = _deps(pipeline)
+    last = max((place for place, dep in enumerate(listed, 1) if str(dep).startswith("data/extracted/")), default=0)
+    values = yaml_edits.with_entry(values, SOURCES, name, entry)
+    pipeline = yaml_edits.with_item(pipeline, DEPS, str(extracted(name)), last)
+    _write(*_without(removed, values, pipeline))
+    for other in removed:
+        _delete_made(other, before[other])
+
+
+def remove(name: str, source: params.Source) -> None:
+    """Take a source out of both files, with its caps and weight, and delete what was made of it."""
+    _write(*_without([name], _read(params.PARAMS_FILE), _read(PIPELINE_FILE)))
+    _delete_made(name, source)
+
+
+def _without(names: list[str], values: str, pipeline: str) -> tuple[str, str]:
+    """The texts of both files without some sources."""
+    for name in names:
+        values = yaml_edits.without_entry(values, SOURCES, name)
+        for section, key in (("select", "caps"), ("pretrain", "source_weights")):
+            if name in YAML(typ="safe").load(values)[section][key]:
+                values = yaml_edits.without_entry(values, (section, key), name)
+        if str(extracted(name)) in _deps(pipeline):
+            pipeline = yaml_edits.without_item(pipeline, DEPS, str(extracted(name)))
+    return values, pipeline
+
+
+def _deps(pipeline: str) -> list[Any]:
+    deps: Any = YAML(typ="safe").load(pipeline)
+    for key in DEPS:
+        deps = deps[key]
+    return list(deps)
+
+
+def _read(path: Path) -> str:
+    return path.read_bytes().decode()  # line ends as they are
+
+
+def _write(values: str, pipeline: str) -> None:
+    """Write both files, or neither: an edit that would leave params.yaml invalid is refused."""
+    params.parse(values, params.PARAMS_FILE)
+    write_bytes(params.PARAMS_FILE, values.encode())
+    write_bytes(PIPELINE_FILE, pipeline.encode())
+
+
+def _delete_made(name: str, source: params.Source) -> None:
+    """Delete what was made of a removed source: DVC would keep it for ever."""
+    made = [extracted(name)]
+    if pins.is_pin(Path(source.path)):
+        rows = raw_folder(Path(source.path))
+        made += [rows, partial_folder(rows)]
+    for folder in made:
+        if folder.exists():
+            shutil.rmtree(folder)

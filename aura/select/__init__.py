@@ -1,0 +1,1 @@
+"""The stage select: duplicates go, caps hold, documents are held out."""

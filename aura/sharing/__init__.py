@@ -1,0 +1,1 @@
+"""Tokenizers and models through git and a bucket."""

@@ -1,0 +1,224 @@
+"""Publishing a tokenizer: whatever can be wrong is asked first, the bytes go out and are verified, then it is tagged.
+
+The tag is the last step and git makes it at once, so no version can be seen before its bytes are there. What is
+published is what the pipeline made and validated, or a tokenizer of the one-shot program. The latter is in no
+dvc.lock, so it gets a commit of its own, on no branch, in which `models/spm.dvc` names its files: every way to
+fetch a version works for it as well.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dvc.repo import Repo
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.tree import Tree
+
+from aura.core import files, params
+from aura.core.errors import UserError
+from aura.corpus import corpus
+from aura.sharing import delivery, transfer, versions
+from aura.sharing.git import git, has_remote
+from aura.sharing.remote import Store, open_repo
+from aura.validate import validation
+
+OUTPUT, PASSED = Path("models/spm"), Path("reports/validate/passed.json")
+FILES = ("spiece.model", "spiece.vocab", "spiece_config.json")
+KEPT = (".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore")  # of a one-shot version's commit
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is to be published: the folder with its files, and the measures it passed with."""
+
+    folder: Path
+    metrics: Mapping[str, Any]
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file."""
+        return {name: files.sha256_file(self.folder / name) for name in FILES}
+
+
+def publish(version: str, made_by_hand: Path | None, licence: str | None) -> tuple[str, bool]:
+    """Publish the pipeline's tokenizer, or that in the folder `made_by_hand`; returns its tag, and whether it is new.
+
+    Where the version is there already with the same bytes, the bucket is made whole again and nothing else.
+
+    Raises:
+        UserError: the working tree is dirty, the tokenizer is not validated or not what dvc.lock says, the version
+            exists with other bytes, or something did not reach bucket or git remote.
+    """
+    tag = versions.tag_of(version)
+    if not tag.startswith(f"{versions.NAME}@"):
+        raise UserError(f"expected a version of the {versions.NAME}, such as v1.2.0; came {version}")
+    _require_root()
+    _require_clean_tree()
+    candidate = _from_pipeline() if made_by_hand is None else _from_folder(made_by_hand)
+    exists = _exists(tag, candidate)
+    if made_by_hand is None:
+        transfer.push([])
+        commit = git("rev-parse", "HEAD")
+    else:
+        commit = _commit_of(tag, _push_folder(made_by_hand))
+    if not exists:
+        git(
+            "tag",
+            "--annotate",
+            "--cleanup=verbatim",
+            "--file",
+            "-",
+            tag,
+            commit,
+            text=_message(tag, candidate, licence),
+        )
+    if has_remote():
+        git("push", "--quiet", "origin", f"refs/tags/{tag}")
+    return tag, not exists
+
+
+def _require_root() -> None:
+    """Refuse a project below the root of its git repository: a tag names no folder, so no one could fetch from it."""
+    if prefix := git("rev-parse", "--show-prefix").rstrip("/"):
+        raise UserError(
+            f"expected the project in the root of its git repository, got it in the folder {prefix}. A version is a "
+            "tag of the repository, and is looked for in its root: give it a repository of its own to publish. "
+            "aura push and pull, and dvc get, work from here"
+        )
+
+
+def _require_clean_tree() -> None:
+    changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
+    if changed:
+        raise UserError(
+            f"expected a clean git tree, found changes in {', '.join(changed[:5])}{', …' if changed[5:] else ''}. "
+            "Commit them: a version is what its commit says"
+        )
+
+
+def _from_pipeline() -> Candidate:
+    """The tokenizer in models/spm; refused unless it is exactly what dvc.lock records and validation passed."""
+    if not PASSED.exists():
+        raise UserError(f"{PASSED} is missing: the tokenizer was not validated, or misses a gate. Run: dvc repro")
+    with open_repo() as repo:
+        outs = repo.find_outs_by_path(str(OUTPUT))
+        if outs[0].workspace_status():
+            raise UserError(f"{OUTPUT} differs from dvc.lock. Run: dvc repro; or, to go back: dvc checkout {OUTPUT}")
+        outdated = _outdated(repo)
+    if outdated:
+        raise UserError(f"{', '.join(outdated)}: not up to date, see: aura why. Run: dvc repro")
+    validated = files.read_object(PASSED, made_by="dvc repro", tokenizer=str)["tokenizer"]
+    came = files.sha256_file(OUTPUT / FILES[0])
+    if validated != came:
+        raise UserError(f"{PASSED}: expected the tokenizer {came}, came {validated}. Run: dvc repro")
+    return Candidate(OUTPUT, files.read_json(PASSED.with_name("metrics.json"), made_by="dvc repro"))
+
+
+def _outdated(repo: Repo) -> list[str]:
+    """The stages up to validate that would run again; data that is just not on this machine does not count."""
+    status = repo.status(targets=["validate"], with_deps=True)
+    return [stage for stage, changes in status.items() if any(not _only_absent(change) for change in changes)]
+
+
+def _only_absent(change: str | dict[str, dict[str, Any]]) -> bool:
+    if isinstance(change, str):
+        return False
+    return all(what in ("deleted", "not in cache") for paths in change.values() for what in paths.values())
+
+
+def _from_folder(folder: Path) -> Candidate:
+    """A tokenizer of the one-shot program, measured here on the project's held-out documents."""
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"expected {', '.join(FILES)} in {folder}; {', '.join(missing)} is not there")
+    files.require_folder(corpus.HELD_OUT, made_by="dvc repro select (or: aura pull data/corpus/held_out)")
+    limits = params.load().validation
+    with tempfile.TemporaryDirectory() as reports:
+        gates = validation.validate(folder / FILES[0], corpus.HELD_OUT, limits, Path(reports))
+        metrics = files.read_json(Path(reports, "metrics.json"), made_by="aura publish")
+    missed = [f"{gate.measure}: expected {gate.limit}, came {gate.value}" for gate in gates if not gate.holds]
+    if missed:
+        raise UserError("\n".join([f"the tokenizer in {folder} misses on held-out documents:", *missed]))
+    return Candidate(folder, metrics)
+
+
+def _exists(tag: str, candidate: Candidate) -> bool:
+    """Whether this version is published already, here or at the git remote; with other bytes it is a `UserError`."""
+    here = git("for-each-ref", "--format=%(objectname)", f"refs/tags/{tag}")
+    there = git("ls-remote", "origin", f"refs/tags/{tag}").partition("\t")[0] if has_remote() else ""
+    if there and not here:
+        git("fetch", "--quiet", "origin", f"refs/tags/{tag}:refs/tags/{tag}")
+    elif there and there != here:
+        raise UserError(f"the git remote has another {tag}. Take it over: git fetch origin --tags --force")
+    if not here and not there:
+        return False
+    published = versions.card_of(tag).get("sha256")
+    if published != candidate.hashes():
+        raise UserError(f"{tag} is published with other bytes, and a version never changes. Choose the next number")
+    return True
+
+
+def _push_folder(folder: Path) -> dict[str, Any]:
+    """Put a one-shot tokenizer's files into DVC's cache and the bucket; returns its entry for a .dvc file."""
+    tree, labels = Tree(), []
+    with open_repo() as repo:
+        cache = Path(repo.cache.local_cache_dir)
+        for name in FILES:
+            content = (folder / name).read_bytes()
+            oid = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            tree.add((name,), None, HashInfo("md5", oid))
+            labels.append(_cached(cache, oid, content, f"{folder}/{name}"))
+        tree.digest()
+        labels.append(_cached(cache, tree.oid, tree.as_bytes(), str(folder)))
+        delivery.upload(Store(repo), cache, labels)
+    size = sum((folder / name).stat().st_size for name in FILES)
+    return {"md5": tree.oid, "size": size, "nfiles": len(FILES), "hash": "md5", "path": OUTPUT.name}
+
+
+def _cached(cache: Path, oid: str, content: bytes, label: str) -> delivery.Item:
+    item = delivery.item(oid, label)
+    path = cache / item.name
+    if not path.exists() or path.read_bytes() != content:
+        files.write_bytes(path, content)
+        path.chmod(delivery.CHECKED)
+    return item
+
+
+def _commit_of(tag: str, entry: dict[str, Any]) -> str:
+    """A commit on no branch, in which models/spm is a one-shot tokenizer."""
+    artifact = {"path": str(OUTPUT), "type": "tokenizer", "desc": "SentencePiece tokenizer of the one-shot program"}
+    content = {
+        "dvc.yaml": versions.as_yaml({"artifacts": {versions.NAME: artifact}}),
+        f"{OUTPUT}.dvc": versions.as_yaml({"outs": [entry]}),
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        index = Path(scratch, "index")
+        git("read-tree", "--empty", index=index)
+        kept = git("ls-tree", "HEAD", *KEPT)
+        git("update-index", "--add", "--index-info", index=index, text=kept + "\n")
+        for path, text in content.items():
+            blob = git("hash-object", "-w", "--stdin", text=text)
+            git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", index=index)
+        tree = git("write-tree", index=index)
+    code = git("rev-parse", "HEAD")
+    return git("commit-tree", tree, "-m", f"{tag}, by the one-shot program\n\nJudged by the gates of commit {code}.")
+
+
+def _message(tag: str, candidate: Candidate, licence: str | None) -> str:
+    """The tag's message: a title and the model card. It has no paths, names of machines or addresses."""
+    config = json.loads((candidate.folder / FILES[2]).read_text(encoding="utf-8"))
+    options = json.dumps(config["options"], sort_keys=True, ensure_ascii=False)
+    learnt_from = {key: config["corpus"][key] for key in ("hash", "documents", "bytes")}
+    card = {
+        "sha256": candidate.hashes(),
+        "corpus": learnt_from,
+        "params": {"sha256": hashlib.sha256(options.encode()).hexdigest()} | config["options"],
+        "metrics": dict(candidate.metrics),
+        "versions": config["versions"],
+        "licence": licence or "not stated: what the licences of its texts allow",
+    }
+    name, _, version = tag.partition("@")
+    return f"{name} {version}\n\n{versions.as_yaml(card)}"

@@ -1,0 +1,1 @@
+"""The action cache, object stores, and where shards lie."""

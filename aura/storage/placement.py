@@ -1,0 +1,206 @@
+"""Where shards lie: as plain files in a stage's output, or in a store, with `shards.json` in the folder in their place.
+
+The one module that knows both. What a stage says of its shards (`manifest.json`) is the same either way, and so are
+the shards' bytes; `shards.json` adds hashes, size and address of each, and is all that DVC then tracks. The price is
+that `dvc push` and `dvc pull` move this list only: the store is where the shards are, for everyone.
+
+A shard is verified before its first byte is used: a file is compared with _SHA256SUMS (`aura/core/checksums.py`), once in
+a run, an object with the list.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from aura.core import checksums
+from aura.core.errors import UserError
+from aura.core.files import read_json, sha256_file, write_records
+from aura.core.keys import action_key
+from aura.storage.cache import VARIABLE, Cache, project_cache
+from aura.storage.store import BLOCK, CONNECTIONS, Store, Stored, altered, explained, fetched, is_intact, located
+from aura.storage.stored_cache import StoredCache
+
+LIST = "shards.json"
+FETCHED = 4  # shards that one process fetches at a time: so many must fit into TMPDIR
+FORMAT = 1
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of an output: on this disk at `path`, or, with `stored`, in a store."""
+
+    path: Path
+    size: int
+    made_by: str  # the command that makes it again
+    recorded: str  # SHA-256 that its bytes must have; of a stored shard that of `stored`
+    stored: Stored | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[Path | BinaryIO]:
+        """What Arrow reads it from, compared with its hash first; a stored shard is fetched for that."""
+        if self.stored is None:
+            self.verify()
+            yield self.path
+            return
+        with fetched(self.stored, self.made_by) as copy:
+            yield copy
+
+    @contextmanager
+    def skimmed(self) -> Iterator[Path | BinaryIO]:
+        """The same to read a small part of it: a stored shard is read in ranges, and its store asked for its hash."""
+        self.verify()
+        if self.stored is None:
+            yield self.path
+            return
+        with explained(self.stored.uri):
+            system, place = located(self.stored.uri)
+            with system.open(place, "rb", block_size=BLOCK // 16) as file:
+                yield file
+
+    def sha256(self) -> str:
+        """SHA-256 of its bytes, which must be the recorded one; those of a stored shard are compared when fetched."""
+        if self.stored is None:
+            self.verify()
+        return self.recorded
+
+    def verify(self) -> None:
+        """Raise `UserError` unless the bytes are those that were recorded; compared once for all uses of this shard."""
+        if self._sha256 != self.recorded:
+            raise checksums.altered(self.path, self.recorded, self._sha256, self.made_by)
+
+    @cached_property
+    def _sha256(self) -> str:
+        """What its bytes have; it goes along to another process."""
+        if self.stored is None:
+            return sha256_file(self.path)
+        if not is_intact(self.stored):
+            raise UserError(altered(self.stored, self.made_by))
+        return self.stored.sha256
+
+
+def shards(folder: Path, made_by: str, recorded: Mapping[str, str] | None = None) -> list[Shard]:
+    """The shards of a folder, by name: every file that its record lists and that is no JSON, or those in its list.
+
+    Arguments:
+        folder: its files must be those that its record lists, or it is a `UserError`.
+        made_by: the command that makes it again.
+        recorded: SHA-256 of each file; those of the folder's own _SHA256SUMS when left out.
+    """
+    recorded = checksums.read(folder, made_by) if recorded is None else recorded
+    if LIST not in recorded:
+        names = sorted(name for name in recorded if "/" not in name and Path(name).suffix != ".json")
+        return [Shard(folder / name, (folder / name).stat().st_size, made_by, recorded[name]) for name in names]
+    checksums.compare(folder / LIST, recorded[LIST], made_by)
+    listed = read_json(folder / LIST, made_by)
+    if listed.get("format") != FORMAT:
+        raise UserError(f"{folder / LIST}: expected format {FORMAT}, came {listed.get('format')!r}. Run: {made_by}")
+    records = {record.pop("name"): Stored(**record) for record in listed["shards"]}
+    return [
+        Shard(folder / name, stored.size, made_by, stored.sha256, stored) for name, stored in sorted(records.items())
+    ]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Shards that are where they belong, and what the action cache says of them."""
+
+    record: Any  # what JSON can hold
+    stored: dict[Path, Stored] = field(default_factory=dict)  # by the path that a plain file would have
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a stage's shards go; `store` is None for this disk."""
+
+    store: Store | None = None
+
+    def cache(self) -> Cache:
+        """The action cache beside it: in the store, if there is one and AURA_CACHE names no folder."""
+        if self.store is None or os.environ.get(VARIABLE):
+            return project_cache()
+        return StoredCache(Path("cache"), self.store)
+
+    def recall(self, cache: Cache, key: str, paths: Mapping[str, Path]) -> Kept | None:
+        """Put what an action made before where it belongs; None if that is not known, or no longer there.
+
+        `paths` names the file of each part; an action may have made only some of them.
+        """
+        if self.store is None:
+            entry = cache.get(key)
+            for path in paths.values() if entry else ():
+                path.parent.mkdir(parents=True, exist_ok=True)
+            if entry and all(entry.place(part, paths[part]) for part in entry.parts):
+                return Kept(entry.record)
+            for path in paths.values():  # else who writes it anew would write into what the cache keeps
+                path.unlink(missing_ok=True)
+            return None
+        entry = cache.get(self._key(key))
+        if entry is None:
+            return None
+        stored = {paths[part]: Stored(**record) for part, record in entry.record["stored"].items()}
+        return Kept(entry.record["record"], stored) if all(map(is_intact, stored.values())) else None
+
+    @contextmanager
+    def opened(self, cache: Cache, key: str, part: str, made_by: str) -> Iterator[BinaryIO | None]:
+        """What an action made before, to be read where it lies; None if it is not known, damaged or gone."""
+        if self.store is None:
+            entry = cache.get(key)
+            kept = entry.file(part) if entry and part in entry.parts else None
+            try:
+                file = kept.open("rb") if kept else None
+            except OSError:  # pruned a moment ago
+                file = None
+            with file or nullcontext():
+                yield file
+        else:
+            entry = cache.get(self._key(key))
+            record = entry.record["stored"].get(part) if entry else None
+            stored = Stored(**record) if record else None
+            with fetched(stored, made_by) if stored and is_intact(stored) else nullcontext() as copy:
+                yield copy
+
+    def keep(self, cache: Cache, key: str, record: Any, paths: Mapping[str, Path]) -> Kept:  # noqa: ANN401 - JSON
+        """Put files just written where they belong, and let the action cache know; may run in a worker process."""
+        if self.store is None:
+            cache.put(key, record, paths)
+            return Kept(record)
+        stored = {part: self.store.put(path) for part, path in paths.items()}
+        cache.put(self._key(key), {"record": record, "stored": {part: asdict(it) for part, it in stored.items()}}, {})
+        for path in paths.values():
+            path.unlink()
+        return Kept(record, {path: stored[part] for part, path in paths.items()})
+
+    def _key(self, key: str) -> str:
+        return action_key("stored", self.store.url if self.store else None, key)
+
+
+THIS_DISK = Place()
+
+
+def of(url: str | None) -> Place:
+    """The place that `store` of params.yaml names."""
+    return Place(Store(url)) if url else THIS_DISK
+
+
+def at_once(look_up: Callable[[Item], Found], items: Sequence[Item], width: int = CONNECTIONS) -> list[Found]:
+    """What `look_up` gives for each item, in order; `width` at a time, for a store takes 30 ms to answer."""
+    with ThreadPoolExecutor(width) as pool:
+        return list(pool.map(look_up, items))
+
+
+def write_lists(kept: Iterable[Kept]) -> None:
+    """Write the list of each folder whose shards went into a store; it comes last, when they are all there."""
+    folders: dict[Path, dict[str, Stored]] = {}
+    for one in kept:
+        for path, stored in one.stored.items():
+            folders.setdefault(path.parent, {})[path.name] = stored
+    for folder, named in folders.items():
+        records = ({"name": name} | asdict(stored) for name, stored in sorted(named.items()))
+        write_records(folder / LIST, {"format": FORMAT}, "shards", records)

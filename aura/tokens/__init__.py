@@ -1,0 +1,1 @@
+"""The token shards that stages hand on: data/tokens."""

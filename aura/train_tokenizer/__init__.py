@@ -1,0 +1,1 @@
+"""The stage train_tokenizer: a SentencePiece model from a corpus."""

@@ -1,0 +1,153 @@
+"""A trained tokenizer as files: the model, its vocabulary to read, the record of how it was made, and what others read.
+
+The record holds every option, the corpus's hash and the versions that decide bytes, and no time, path or
+host: it is the same wherever the tokenizer is built again.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aura.core import checksums, console, files
+from aura.core.params import TrainTokenizer
+from aura.core.section import checked
+from aura.corpus import corpus
+from aura.storage.cache import Cache
+from aura.tokenizer import hf_export, slots
+from aura.tokenizer.arguments import checked_texts
+from aura.tokenizer.golden import golden
+from aura.tokenizer.symbols import SPACE
+from aura.tokenizer.tokenizer import COPY, GOLDEN, Tokenizer
+from aura.train_tokenizer import train, vocabulary_size
+from aura.train_tokenizer.corpus_counts import count_corpus, count_texts
+from aura.train_tokenizer.counts import Counts, texts_hash
+from aura.train_tokenizer.vocabulary_size import Choice
+
+LIBRARIES = ("sentencepiece", "protobuf")  # they write the model's bytes
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A trained tokenizer, ready to be written."""
+
+    model: bytes
+    vocabulary: str
+    config: dict[str, Any]
+
+    def write(self, folder: Path, name: str = "spiece") -> None:
+        """Put the files into a folder, each whole; one of another tokenizer that would be taken for this one's goes.
+
+        The record of a stage that made the folder before goes too: the user's own files may lie there.
+        """
+        made = self.files(name)
+        (folder / checksums.NAME).unlink(missing_ok=True)
+        for file, content in made.items():
+            files.write_bytes(folder / file, content)
+        if name == "spiece" and COPY not in made:
+            (folder / COPY).unlink(missing_ok=True)
+
+    def write_output(self, folder: Path) -> None:
+        """Put the files and their checksums into an empty folder, as the stage leaves them for others."""
+        for name, content in self.files().items():
+            (folder / name).write_bytes(content)
+        checksums.write(folder)
+
+    def files(self, name: str = "spiece") -> dict[str, bytes]:
+        """The content of each file by its name; under the usual name also those that other programs look for."""
+        config = json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"
+        named = {
+            f"{name}.model": self.model,
+            f"{name}.vocab": self.vocabulary.encode(),
+            f"{name}_config.json": config.encode(),
+        }
+        if name != "spiece":  # tokenizer.json has no other name, and so no place beside several models
+            return named
+        return named | {GOLDEN: golden(Tokenizer.from_bytes(self.model))} | hf_export.export(self.model)
+
+
+def build(counts: Counts, corpus_hash: str, options: TrainTokenizer) -> Artifact:
+    """Train a tokenizer from segment counts; prints what is being done, as SentencePiece itself is silent."""
+    symbols = train.symbols_of(options)
+    for notice in symbols.notices:
+        console.err.print(f"note: {notice}", markup=False)
+    for name in slots.learnable(options.extra_special_tokens, counts.table["text"], options.max_piece_chars):
+        console.err.print(
+            f"note: the text holds the special token {name!r}. If it is learnt as a piece, training ends with an "
+            "error. To be sure, stop now and choose a name that no text has, such as one with <| and |> around it",
+            markup=False,
+        )
+    choice, model = _trained(counts, options)
+    model = slots.named(model, options.extra_special_tokens)
+    account = counts.account
+    config = {
+        "options": options.model_dump(),
+        "vocabulary": choice.record(),
+        "sentencepiece": train.FIXED | {"required_chars": f"U+{ord(SPACE):04X}"},
+        "special_tokens": {token: place for place, token in enumerate(symbols.special)},
+        "user_symbols": list(symbols.user),
+        "corpus": {
+            "hash": corpus_hash,
+            "documents": account.documents,
+            "bytes": account.bytes,
+            "words": account.words,
+            "distinct_segments": len(counts.table),
+            "cut_words": account.cut_words,
+            "characters_left_out": account.left_out,
+        },
+        "model_sha256": hashlib.sha256(model).hexdigest(),
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+    return Artifact(model, train.vocabulary(model), config)
+
+
+def _trained(counts: Counts, options: TrainTokenizer) -> tuple[Choice, bytes]:
+    """Train with the size that `options` ask for; an automatic one gives way to what the corpus allows."""
+    choice = vocabulary_size.choose(options, counts.account)
+    for reason in choice.reasons:
+        console.out.print(f"vocabulary size: {reason}", markup=False)
+    console.err.print(
+        f"training {options.model_type} with {choice.size:,} pieces on {len(counts.table):,} distinct parts of words"
+    )
+    smallest = 0
+    while True:
+        try:
+            return choice, train.train_model(counts.table, options, choice.size)
+        except train.VocabularyTooLarge as error:
+            if not choice.automatic:
+                raise
+            fitting = max(smallest, vocabulary_size.rounded_down(error.largest))
+            reason = f"{error.largest:,} pieces are the most this corpus allows; taken: {fitting:,}"
+        except train.VocabularyTooSmall as error:  # once, as no later size is below `smallest`
+            if not choice.automatic:
+                raise
+            smallest, fitting = error.smallest, 2 * error.smallest
+            reason = f"{smallest:,} are needed for symbols, bytes and characters alone; taken: {fitting:,}"
+        console.out.print(f"vocabulary size: {reason}", markup=False)
+        choice = choice.resized(fitting, reason)
+
+
+def build_from_texts(texts: Iterable[str], options: TrainTokenizer) -> Artifact:
+    """Train a tokenizer on documents in memory; `texts` is any iterable of them, one text alone a `TypeError`."""
+    texts = checked_texts(texts)
+    return build(count_texts(texts, train.splitting_of(options)), texts_hash(texts), options)
+
+
+def build_from_corpus(folder: Path, output: Path, options: TrainTokenizer, cache: Cache) -> Artifact:
+    """Train on the documents of one corpus split and put the tokenizer's files into `output`, all or none."""
+    train.symbols_of(options)  # refuses a wrong symbol before any counting
+    corpus.shards(folder)  # and an absent corpus
+    with files.replaced_folder(output) as partial:
+        console.err.print(f"counting the words of {folder}", markup=False)
+        counts = count_corpus(folder, train.splitting_of(options), cache)
+        artifact = build(counts, corpus.corpus_hash(folder), options)
+        artifact.write_output(partial)
+    return artifact
+
+
+def with_changes(options: TrainTokenizer, **changes: object) -> TrainTokenizer:
+    """`options` with some values replaced and checked; a value that does not fit is a `UserError`."""
+    return checked(TrainTokenizer, options.model_dump() | changes, "options")

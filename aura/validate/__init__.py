@@ -1,0 +1,1 @@
+"""The stage validate: gates, measures and the report."""

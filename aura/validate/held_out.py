@@ -1,0 +1,202 @@
+"""Counting over the held-out documents: by source and script, on all cores, with examples to look at.
+
+A shard of the corpus is the unit of work. What is counted adds up, in the order of shards, so that the result
+does not depend on the number of cores. Of a held-out split above a limit, a sample is measured: the documents whose
+hash is smallest, so that a corpus that grows keeps most of its sample.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from aura.core import console, parallel
+from aura.core.errors import UserError
+from aura.core.terms import EMOTIONS
+from aura.corpus import corpus
+from aura.storage.placement import FETCHED, Shard, at_once
+from aura.tokenizer.model_file import Ids
+from aura.tokenizer.tokenizer import Tokenizer
+from aura.validate import measures
+from aura.validate.measures import Measurable, Tally
+from aura.validate.scripts import dominant_script
+
+Group = tuple[str, str]  # source, script
+
+SMALL = 4_000_000  # bytes, below which starting processes costs more than it saves
+BATCH = 256  # documents encoded at once
+WORST = 8  # texts kept as examples of the worst compression
+WORST_BYTES = 200  # a shorter text says little
+EXCERPT = 320  # characters of an example
+
+
+@dataclass(frozen=True, order=True)
+class Passage:
+    """A text to look at; they sort by compression, worst first."""
+
+    bytes_per_token: float
+    source: str
+    script: str
+    doc: str
+    text: str
+
+
+@dataclass
+class Affect:
+    """The affect vectors of documents, counted."""
+
+    strongest: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(EMOTIONS) + 1, np.int64))
+    weights: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
+
+    def count(self, vectors: npt.NDArray[np.float32]) -> None:
+        """Count vectors of shape (documents, 8); the last place of `strongest` is for those that are all zero."""
+        strongest = np.where(vectors.any(axis=1), vectors.argmax(axis=1), len(EMOTIONS))
+        self.strongest += np.bincount(strongest, minlength=len(self.strongest))
+        self.weights += vectors.sum(axis=0, dtype=np.float64)
+
+    def add(self, other: "Affect") -> None:
+        """Take in what `other` counted."""
+        self.strongest += other.strongest
+        self.weights += other.weights
+
+
+@dataclass
+class Counted:
+    """What was counted over documents."""
+
+    tallies: dict[Group, Tally] = field(default_factory=dict)
+    affect: Affect = field(default_factory=Affect)
+    worst: list[Passage] = field(default_factory=list)  # sorted
+    samples: dict[Group, Passage] = field(default_factory=dict)  # the document with the least hash of each group
+    sample_hashes: dict[Group, bytes] = field(default_factory=dict)
+    failing: str | None = None  # the shortest document that does not decode to itself
+    share: float = 1.0  # of the held-out documents, that were measured
+
+    def add(self, other: "Counted") -> None:
+        """Take in what `other` counted."""
+        for group, tally in other.tallies.items():
+            if group in self.tallies:
+                self.tallies[group].add(tally)
+            else:
+                self.tallies[group] = tally
+            self._keep_sample(group, other.sample_hashes[group], other.samples[group])
+        self.affect.add(other.affect)
+        self.worst = heapq.nsmallest(WORST, [*self.worst, *other.worst])
+        self._keep_failing(other.failing)
+
+    def count(
+        self,
+        tokenizer: Measurable,
+        texts: Sequence[str],
+        sources: Sequence[str],
+        docs: Sequence[str],
+        hashes: Sequence[bytes],
+    ) -> None:
+        """Encode documents and count them."""
+        encoded = tokenizer.encode_batch(texts)
+        failed = measures.round_trip_failures(tokenizer, texts, encoded)
+        groups = [(source, dominant_script(text)) for source, text in zip(sources, texts, strict=True)]
+        for text, wrong in zip(texts, failed, strict=True):
+            self._keep_failing(text if wrong else None)
+        for group in sorted(set(groups)):
+            places = [place for place, other in enumerate(groups) if other == group]
+            tally = measures.count(
+                tokenizer, [texts[p] for p in places], [encoded[p] for p in places], [failed[p] for p in places]
+            )
+            self.tallies.setdefault(group, Tally(np.zeros(tokenizer.vocab_size, np.int64))).add(tally)
+            passages = [_passage(group, docs[place], texts[place], encoded[place]) for place in places]
+            self.worst = heapq.nsmallest(WORST, [*self.worst, *filter(_is_telling, passages)])
+            least = min(range(len(places)), key=lambda place: hashes[places[place]])
+            self._keep_sample(group, hashes[places[least]], passages[least])
+
+    def _keep_sample(self, group: Group, text_hash: bytes, passage: Passage) -> None:
+        if group not in self.samples or text_hash < self.sample_hashes[group]:
+            self.samples[group], self.sample_hashes[group] = passage, text_hash
+
+    def _keep_failing(self, text: str | None) -> None:
+        if text is not None and (self.failing is None or (len(text), text) < (len(self.failing), self.failing)):
+            self.failing = text
+
+
+def count_held_out(model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: float) -> Counted:
+    """Count over the documents of a corpus split; `tokenizer` is the one in `model`, which other processes load."""
+    shards = corpus.shards(folder)
+    size = sum(at_once(_text_bytes, shards, FETCHED))
+    share = 1.0 if size <= max_bytes else max_bytes / size
+    counted = Counted(share=share)
+    work = partial(count_shard, model, tokenizer.sha256, share)
+    with parallel.executors(SMALL) as executor_for:
+        done = parallel.ordered_map(executor_for(int(size * share)), work, shards)
+        for part in console.track(done, "measuring", total=len(shards)):
+            counted.add(part)
+    if not counted.tallies:
+        raise UserError(
+            f"expected held-out documents to measure in {folder}, came none: it holds {console.size(size)} of text. "
+            "Raise select.held_out in params.yaml, or add text."
+        )
+    return counted
+
+
+def count_shard(model: Path, sha256: str, share: float, shard: Shard) -> Counted:
+    """Count over that share of one Parquet file's documents whose hashes are smallest."""
+    tokenizer, counted = _loaded(model, sha256), Counted()
+    columns = ["text", "source", "doc", "affect", "text_hash"]
+    with shard.opened() as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=BATCH, columns=columns):
+            chosen = batch if share == 1 else batch.filter(pa.array(_is_sampled(batch.column("text_hash"), share)))
+            if not len(chosen):
+                continue
+            texts, sources, docs, hashes = (
+                chosen.column(name).to_pylist() for name in ("text", "source", "doc", "text_hash")
+            )
+            counted.count(tokenizer, texts, sources, docs, hashes)
+            vectors = chosen.column("affect").flatten().to_numpy(zero_copy_only=False)
+            counted.affect.count(vectors.reshape(-1, len(EMOTIONS)))
+    return counted
+
+
+def worst_passage(tokenizer: Measurable, passage: Passage) -> Passage:
+    """The part of a passage's document, of EXCERPT characters, with the fewest bytes per token."""
+    parts = [passage.text[start : start + EXCERPT] for start in range(0, len(passage.text), EXCERPT)]
+    parts = [part for part in parts if len(part) >= min(EXCERPT // 2, len(passage.text))]
+    encoded = tokenizer.encode_batch(parts)
+    worst = min(zip(parts, encoded, strict=True), key=lambda pair: len(pair[0].encode()) / len(pair[1]))
+    return replace(passage, text=worst[0])
+
+
+def shortened(passage: Passage) -> Passage:
+    """The passage cut to EXCERPT characters."""
+    return replace(passage, text=passage.text[:EXCERPT])
+
+
+def _passage(group: Group, doc: str, text: str, ids: Ids) -> Passage:
+    return Passage(len(text.encode()) / max(len(ids), 1), *group, doc, text[: 64 * EXCERPT])
+
+
+def _is_telling(passage: Passage) -> bool:
+    return len(passage.text.encode()) >= WORST_BYTES
+
+
+def _is_sampled(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
+    """By the half of the hash that does not decide the split, which would be uneven here."""
+    return corpus.hash_halves(hashes)[1] < np.uint64(share * 2.0**64)
+
+
+def _text_bytes(shard: Shard) -> int:
+    return sum(pc.sum(pc.binary_length(texts)).as_py() or 0 for texts in corpus.read_column(shard, "text"))
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: Path, sha256: str) -> Tokenizer:
+    """Loaded once per process; another content under the same path is another key."""
+    tokenizer = Tokenizer.load(model)
+    if tokenizer.sha256 != sha256:
+        raise ValueError(f"{model} changed while it was measured")
+    return tokenizer

@@ -1,0 +1,185 @@
+"""Validation: measures on held-out documents, the gates they must pass, and the files that say so.
+
+`passed.json` holds the tokenizer's hash and nothing else. Later stages depend on it and on no other report,
+so a missed gate stops them, and an edited limit that still passes reruns none of them.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aura.core import checksums, files, parallel
+from aura.core.params import Validate
+from aura.core.terms import EMOTIONS
+from aura.tokenizer.model_file import Kind
+from aura.tokenizer.symbols import SPACE
+from aura.tokenizer.tokenizer import MADE_BY, Tokenizer
+from aura.validate import gates, held_out, integrity, measures
+from aura.validate.gates import DIGITS, Gate, Results
+from aura.validate.held_out import Counted
+from aura.validate.measures import Lengths, Measures, Tally
+
+RANK_POINTS = 200  # points of the frequency curve, evenly spaced on a logarithmic axis
+LISTED = 1000  # dead pieces listed in the report, at most
+MAX_BYTES = 32e6  # of held-out text that is measured
+PASSED, METRICS, DETAILS = "passed.json", "metrics.json", "details.json"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Everything that was found out about a tokenizer."""
+
+    tokenizer: Tokenizer
+    counted: Counted
+    total: Tally
+    results: Results
+
+
+def validate(model: Path, documents: Path, limits: Validate, folder: Path) -> list[Gate]:
+    """Measure the tokenizer in the file `model` on `documents`, write the reports into `folder`, return the gates.
+
+    metrics.json, details.json and plots/ are written whether gates hold or not, passed.json only when every one holds;
+    a stale one is removed before anything else. A file that is no tokenizer of ours is a `UserError`.
+    """
+    (folder / PASSED).unlink(missing_ok=True)
+    checksums.verify(model.parent, MADE_BY, required=False)
+    tokenizer = Tokenizer.load(model)
+    found = examine(model, tokenizer, documents)
+    judged = gates.check(found.results, limits, model.parent)
+    files.write_json(folder / METRICS, metrics(found))
+    drawn = {f"plots/{name}": content.encode() for name, content in plots(found).items()}
+    for name, content in drawn.items():
+        files.write_bytes(folder / name, content)
+    shown = {name: files.sha256_file(folder / name) for name in (METRICS, *drawn)}  # by the report
+    files.write_json(folder / DETAILS, checksums.sealed(details(found, judged) | {"files": shown}))
+    if all(gate.holds for gate in judged):
+        files.write_json(folder / PASSED, {"tokenizer": tokenizer.sha256})
+    return judged
+
+
+def examine(model: Path, tokenizer: Tokenizer, documents: Path) -> Validation:
+    """Count over the documents and take all measures."""
+    counted = held_out.count_held_out(model, tokenizer, documents, MAX_BYTES)
+    total = Tally.total(counted.tallies.values(), tokenizer.vocab_size)
+    lengths = Lengths(tokenizer, total, threads=parallel.cores())
+
+    def by(place: int) -> dict[str, Measures]:
+        names = sorted({group[place] for group in counted.tallies})
+        parts = {name: [tally for group, tally in counted.tallies.items() if group[place] == name] for name in names}
+        return {
+            name: measures.measure(tokenizer, Tally.total(tallies, tokenizer.vocab_size), lengths)
+            for name, tallies in parts.items()
+        }
+
+    failing = counted.failing
+    if failing is not None:
+        failing = measures.smallest_failing(failing, lambda part: tokenizer.decode(tokenizer.encode(part)) != part)
+    learnt = learnt_texts(tokenizer)
+    unreachable = [tokenizer.piece(token) for token in measures.unreachable(tokenizer, learnt)]
+    results = Results(
+        overall=measures.measure(tokenizer, total, lengths),
+        sources=by(0),
+        scripts=by(1),
+        unreachable=unreachable,
+        unreachable_share=len(unreachable) / max(len(learnt), 1),
+        failing_example=failing,
+        faults=integrity.faults(tokenizer, model.parent),
+    )
+    return Validation(tokenizer, counted, total, results)
+
+
+def learnt_texts(tokenizer: Tokenizer) -> dict[int, str]:
+    """The text of each learnt piece, by its id."""
+    learnt = [token for token, kind in enumerate(tokenizer.kinds) if kind is Kind.LEARNT]
+    return {token: tokenizer.piece(token).replace(SPACE, " ") for token in learnt}
+
+
+def metrics(found: Validation) -> dict[str, int | float]:
+    """The overall measures, flat, as `dvc metrics show` prints them."""
+    values = _rounded(found.results.overall)
+    return values | {
+        "unreachable_share": round(found.results.unreachable_share, DIGITS),
+        "vocab_size": found.tokenizer.vocab_size,
+        "measured_share": round(found.counted.share, DIGITS),
+    }
+
+
+def plots(found: Validation) -> dict[str, str]:
+    """The content of each plot's data file, as CSV with a header."""
+    return {
+        "sources.csv": _groups("source", found.results.sources),
+        "scripts.csv": _groups("script", found.results.scripts),
+        "piece_lengths.csv": _piece_lengths(found.tokenizer),
+        "piece_frequencies.csv": _piece_frequencies(found.total),
+        "affect.csv": _affect(found.counted),
+    }
+
+
+def details(found: Validation, judged: list[Gate]) -> dict[str, Any]:
+    """What the report shows beside metrics and plots: gates, and texts and pieces to look at.
+
+    It holds passages of held-out documents, at most EXCERPT characters each, and so belongs into DVC and not into git.
+    """
+    tokenizer = found.tokenizer
+    worst = [held_out.worst_passage(tokenizer, passage) for passage in found.counted.worst]
+    samples = [held_out.shortened(passage) for _, passage in sorted(found.counted.samples.items())]
+    dead = [token for token in learnt_texts(tokenizer) if found.total.id_counts[token] == 0]
+    return {
+        "tokenizer": tokenizer.sha256,
+        "gates": [asdict(gate) for gate in judged],
+        "worst": [asdict(passage) for passage in worst],
+        "samples": [asdict(passage) for passage in samples],
+        "dead_pieces": {"number": len(dead), "listed": [tokenizer.piece(token) for token in dead[:LISTED]]},
+        "unreachable_pieces": found.results.unreachable[:LISTED],
+    }
+
+
+def _groups(column: str, groups: dict[str, Measures] | Any) -> str:  # noqa: ANN401 - any mapping
+    rows = [[name, *_rounded(values).values()] for name, values in groups.items()]
+    return _csv([column, *(field.name for field in fields(Measures))], rows)
+
+
+def _rounded(values: Measures) -> dict[str, int | float]:
+    return {field.name: round(value, DIGITS) for field, value in zip(fields(values), astuple(values), strict=True)}
+
+
+def _piece_lengths(tokenizer: Tokenizer) -> str:
+    """How many learnt pieces stand for 1, 2, 3… bytes of text."""
+    learnt = [kind is Kind.LEARNT for kind in tokenizer.kinds]
+    return _csv(["bytes", "pieces"], enumerate(np.bincount(tokenizer.byte_lengths[learnt]).tolist()))
+
+
+def _piece_frequencies(total: Tally) -> str:
+    """How often the piece of each rank occurred; in logarithms, Zipf's law is a straight line."""
+    counts = np.sort(total.id_counts)[::-1]
+    counts = counts[counts > 0]
+    ranks = np.unique(np.geomspace(1, max(len(counts), 1), RANK_POINTS).round().astype(int))
+    points = [(int(rank), int(counts[rank - 1])) for rank in ranks if rank <= len(counts)]
+    rows = [[*point, *(round(math.log10(number), DIGITS) for number in point)] for point in points]
+    return _csv(["rank", "occurrences", "log10_rank", "log10_occurrences"], rows)
+
+
+def _affect(counted: Counted) -> str:
+    """Share of documents by their strongest emotion, or none; and each emotion's share of all weight."""
+    strongest, weights = counted.affect.strongest, counted.affect.weights
+    shares = strongest / max(int(strongest.sum()), 1)
+    weighted = [*(weights / max(float(weights.sum()), 1.0)), 0.0]
+    rows = [
+        [name, round(float(share), DIGITS), round(float(weight), DIGITS)]
+        for name, share, weight in zip([*EMOTIONS, "none"], shares, weighted, strict=True)
+    ]
+    return _csv(["emotion", "documents", "weight"], rows)
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return written.getvalue()
