@@ -4,8 +4,8 @@ The one module that knows both. What a stage says of its shards (`manifest.json`
 the shards' bytes; `shards.json` adds hashes, size and address of each, and is all that DVC then tracks. The price is
 that `dvc push` and `dvc pull` move this list only: the store is where the shards are, for everyone.
 
-A shard is verified before its first byte is used: a file is compared with _SHA256SUMS (`aura/core/checksums.py`), once in
-a run, an object with the list.
+A shard is verified before its first byte is used: a file is compared with _SHA256SUMS (`aura/core/checksums.py`),
+once in a run, an object with the list.
 """
 
 import os
