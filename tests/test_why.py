@@ -61,7 +61,9 @@ def test_in_a_project_it_names_what_dvc_would_run(project: Project, monkeypatch:
     module.write_text(module.read_text() + "# changed\n")
     found = why.why(None, None)
     assert found["extract@books"] == ["folder data/books: changed (200 → 201 files)"]
-    assert [line.partition(":")[0] for line in found["select"]] == ["module aura/select/select.py", "upstream"]
+    assert found["select"][0].startswith("folder aura/select: changed (")
+    assert found["select"][0].endswith("bytes): aura/select/select.py")
+    assert [line.partition(":")[0] for line in found["select"]] == ["folder aura/select", "upstream"]
     assert found["train_tokenizer"][0] == "param train_tokenizer.vocab_size: 700 → 690"
     assert found["validate"] == ["upstream: select, train_tokenizer would run, and may give other bytes"]
     assert set(why.why("select", None)) == {"extract@books", "select"}

@@ -2,7 +2,8 @@
 
 DVC decides by hashes and says which file they differ in. Here the two records are set side by side, so that each
 difference has its old and new value, and its kind: a parameter, a library, a module of the program, data, or what an
-earlier stage gives. `reasons` is a pure function of two records; with `--since`, the older one is another commit's.
+earlier stage gives. DVC keeps no list of the files in a folder, so git names those that changed. `reasons` is a pure
+function of two records; with `--since`, the older one is another commit's.
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from aura.sharing.git import GitFailed, git
 from aura.sharing.remote import open_repo
 
 Record = dict[str, Any]
+_NAMED = 5  # files of a folder that a reason names
 
 
 def why(stage: str | None, since: str | None) -> dict[str, list[str]]:
@@ -33,11 +35,12 @@ def why(stage: str | None, since: str | None) -> dict[str, list[str]]:
     """
     before = _recorded(since)
     found: dict[str, list[str]] = {}
+    changed = _changed_files(since)
     with open_repo() as repo, lock_repo(repo):
         producers: dict[str, str] = {}
         for entry in _stages(repo, stage):
             name = entry.addressing
-            told = list(reasons(before.get(name), _now(entry), producers))
+            told = [_with_files(reason, changed) for reason in reasons(before.get(name), _now(entry), producers)]
             upstream = [name for name in _upstream(entry, producers) if name in found]
             told += [f"upstream: {', '.join(upstream)} would run, and may give other bytes"] if upstream else []
             if since is None:
@@ -97,6 +100,25 @@ def _sizes(old: Record, new: Record) -> str:
         if old.get(key) != new.get(key) and key in old and key in new:
             return f" ({old[key]:,} → {new[key]:,} {unit})"
     return ""
+
+
+def _with_files(reason: str, changed: list[str]) -> str:
+    """A reason that names a folder, with the files in it that changed; any other reason as it is."""
+    kind, _, rest = reason.partition(" ")
+    folder, _, _ = rest.partition(":")
+    names = [path for path in changed if path.startswith(f"{folder}/")] if kind == "folder" else []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{reason}: {', '.join(names[:_NAMED])}{more}" if names else reason
+
+
+def _changed_files(since: str | None) -> list[str]:
+    """Files that git knows to differ from `since`, or from the commit that last wrote dvc.lock; new ones, too."""
+    try:
+        revision = since or git("log", "-1", "--format=%H", "--", str(LOCK)).strip()
+        changed = git("diff", "--name-only", "--relative", "-z", revision, "--") if revision else ""
+        return sorted(filter(None, (changed + git("ls-files", "--others", "--exclude-standard", "-z")).split("\0")))
+    except GitFailed:  # a project without git, which DVC allows
+        return []
 
 
 def _recorded(since: str | None) -> Stages:
