@@ -43,6 +43,7 @@ lint: setup
 	ruff format --check
 	ruff check
 	mypy
+	lint-imports --no-cache --no-logo
 
 test: setup
 	pytest
