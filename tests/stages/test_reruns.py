@@ -1,4 +1,4 @@
-"""The rerun table of docs/architecture.md, row by row: each change is really made, and DVC is asked."""
+"""The rerun table of docs/contracts.md, row by row: each change is really made, and DVC is asked."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import REPOSITORY, Project
 
-DOCUMENT = REPOSITORY / "docs/architecture.md"
+DOCUMENT = REPOSITORY / "docs/contracts.md"
 
 # Applies each change in turn, asks DVC in process (0.2 s instead of 0.7 s) and takes the change back.
 ASK = """
