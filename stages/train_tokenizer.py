@@ -53,7 +53,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
 
 
 def _left_out(learnt_from: dict[str, dict[str, int]]) -> str:
-    """What training went without: characters that SentencePiece keeps to itself."""
+    """Say what training went without: characters that SentencePiece keeps to itself."""
     present = {name: count for name, count in learnt_from["characters_left_out"].items() if count}
     return ", ".join(f"{count:,} {name}" for name, count in present.items()) or "nothing"
 

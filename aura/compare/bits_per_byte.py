@@ -52,7 +52,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Trial:
-    """What one training run came to."""
+    """The outcome of one training run."""
 
     tokenizer: str
     vocab_size: int

@@ -34,7 +34,7 @@ def measured(tokenizer: Foreign, texts: Iterable[str]) -> dict[str, float]:
 
 
 def changed(old: Foreign, new: Foreign) -> Changed:
-    """Which pieces came and went from `old` to `new`, by the bytes that they stand for."""
+    """List the pieces that `new` lost and gained against `old`, by the bytes that they stand for."""
     before, after = set(filter(None, old.pieces)), set(filter(None, new.pieces))
     came, went = (sorted(pieces, key=lambda piece: (-len(piece), piece)) for pieces in (after - before, before - after))
     return Changed(came, went)

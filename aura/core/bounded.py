@@ -14,7 +14,7 @@ DEPTH = 64  # of brackets in each other: the parser takes a minute for 5,000
 
 
 class Unreadable(ValueError):
-    """What is wrong with a text, in one line."""
+    """The fault of a text, in one line."""
 
 
 def read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
@@ -54,7 +54,7 @@ def bounded_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
 
 
 def _aliases(text: str) -> int:
-    """How many aliases there are, counted to one more than `ALIASES`."""
+    """Count aliases, up to one more than `ALIASES`."""
     found = 0
     for event in YAML(typ="safe", pure=True).parse(text):
         found += isinstance(event, AliasEvent)
@@ -64,7 +64,7 @@ def _aliases(text: str) -> int:
 
 
 def _depth(text: str) -> int:
-    """How many brackets are open at most; those in quotes count, too."""
+    """Return the most brackets that are open at once; those in quotes count, too."""
     depth = most = 0
     for bracket in re.findall(r"[\[\]{}]", text):
         depth = max(depth + (1 if bracket in "[{" else -1), 0)

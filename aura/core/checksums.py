@@ -100,7 +100,7 @@ def altered(path: Path, expected: str, got: str, made_by: str) -> UserError:
 
 
 def remedy(made_by: str) -> str:
-    """What to do about a damaged output of the stage that the command `made_by` runs.
+    """Say how to replace a damaged output of the stage that the command `made_by` runs.
 
     `dvc repro` alone does not help: DVC takes the file for unchanged, or puts its own damaged copy back.
     """

@@ -1,4 +1,4 @@
-"""What DVC and gcsfs read from environment variables, set before either is imported; what the user set stays.
+"""The environment variables of DVC and gcsfs, set before either is imported; a value of the user stays.
 
 `make setup` puts a copy of this file into the environment, of which every Python runs `prepare` when it starts: plain
 `dvc` then works as aura does. So it imports nothing but the standard library, and takes 0.1 ms.
@@ -26,7 +26,7 @@ def prepare() -> None:
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether a full disk (or quota) is among the causes of an error; DVC words it as a failure to link."""
+    """Return whether a full disk (or quota) is among the causes of an error; DVC words it as a failure to link."""
     seen = 0
     while error is not None and seen < 20:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -1,4 +1,4 @@
-"""Where work runs, as a `concurrent.futures` executor: this machine's cores, or a Dask cluster.
+"""Executors (`concurrent.futures`) over this machine's cores, or over a Dask cluster.
 
 Processes, not threads: reading, cleaning and encoding are Python and hold the interpreter lock. A stage's own program
 forks them (10 ms); any other has them spawned (0.5 s each), for a fork hangs if some library's thread holds a lock

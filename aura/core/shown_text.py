@@ -47,7 +47,7 @@ def without_secrets(text: str) -> str:
 
 
 def holds_secret(url: str) -> bool:
-    """Whether an address holds a password, or what looks like a key in its query or fragment."""
+    """Return whether an address holds a password, or something like a key in its query or fragment."""
     for part in url.split("::"):
         try:
             found = urlsplit(part)

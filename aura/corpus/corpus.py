@@ -65,7 +65,7 @@ def _bytes(hashes: pa.Array) -> npt.NDArray[np.uint8]:
 
 
 def is_held_out(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
-    """Which documents are kept from training: a function of each text hash alone.
+    """Mark the documents that are kept from training: a function of each text hash alone.
 
     `share` is the expected share of held-out documents. Raising it only adds documents to the held-out set.
     """

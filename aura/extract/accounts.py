@@ -28,7 +28,7 @@ _SUMMED = (*_NUMBERS, "bytes_bad", "bytes_short", "cut")
 
 @dataclass(slots=True)
 class FileAccount:
-    """What became of one input file, or of a block of a large one."""
+    """The account of one input file, or of a block of a large one."""
 
     file: str
     bytes_read: int = 0
@@ -92,7 +92,7 @@ def by_file(accounts: pa.Table, files: np.ndarray) -> pa.Table:
 
 
 def lines(accounts: pa.Table) -> Iterator[bytes]:
-    """What a manifest says of each file, a line of JSON each, some thousands at a time; put together by Arrow."""
+    """Yield a manifest's entry of each file, a line of JSON each, some thousands at a time; put together by Arrow."""
     for start in range(0, len(accounts), _AT_ONCE):
         some = accounts.slice(start, _AT_ONCE).combine_chunks()
         parts: list[Any] = ['{"file": ', _quoted(some["file"])]

@@ -48,7 +48,7 @@ class Shard:
 
     @property
     def cost(self) -> int:
-        """What making it takes, in bytes to extract: copying an extracted file costs about a quarter of that."""
+        """The work of making it, in bytes to extract: copying an extracted file costs about a quarter of that."""
         size = sum(piece.size for piece in self.pieces if isinstance(piece, InputFile))
         return size // 4 if self.digests else size
 
@@ -79,7 +79,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Run:
-    """What decides a shard, and where it goes; the same for all shards of a source."""
+    """Everything that decides a shard, and the folder for it; the same for all shards of a source."""
 
     recipe: Recipe
     namespace: str
@@ -89,14 +89,14 @@ class Run:
 
 
 def shard_count(asked: int | str, size: int) -> int:
-    """How many shards `size` bytes of files are cut into."""
+    """Return the number of shards that `size` bytes of files are cut into."""
     if isinstance(asked, int):
         return asked
     return next((count for count in COUNTS if size <= count * SHARD_BYTES), COUNTS[-1])
 
 
 def is_new(asked: int | str, cache: Cache, namespace: str) -> bool:
-    """Whether nothing was ever extracted with this namespace, as far as the cache knows."""
+    """Return whether nothing was ever extracted with this namespace, as far as the cache knows."""
     counts = [asked] if isinstance(asked, int) else COUNTS
     return not any(cache.get(_place_key(namespace, 0, count)) for count in counts)
 
@@ -264,7 +264,7 @@ _NONE = _Copied(accounts.SCHEMA.empty_table(), None)
 
 @contextmanager
 def _opened_latest(shard: Shard, run: Run) -> Iterator[_Copied]:
-    """What the cache has of the latest shard of this place, if it is of use and undamaged."""
+    """Open the latest shard of this place in the cache, if it is of use and undamaged."""
     latest = _latest(shard, run) if shard.digests else None
     found = _accounts(run, latest.key) if latest else None
     if latest is None or found is None:
@@ -303,7 +303,7 @@ class _Latest:
     stamps: list[int]
 
     def is_of(self, shard: Shard, known: pa.Table) -> bool:
-        """Whether it has just the shard's files, unchanged and all readable; `known` are its accounts."""
+        """Return whether it has just the shard's files, unchanged and all readable; `known` are its accounts."""
         names = [piece.name for piece in shard.pieces]
         same = 0 not in self.stamps and self.stamps == _stamps(shard) and known["file"].to_pylist() == names
         return same and not pc.any(pc.starts_with(known["digest"], UNREADABLE)).as_py()

@@ -36,7 +36,7 @@ Map = Callable[[Callable[["Task"], Made], Iterator["Task"]], Iterator[Made]]  # 
 
 
 def is_large(file: InputFile, recipe: Recipe) -> bool:
-    """Whether a file is extracted in blocks."""
+    """Return whether a file is extracted in blocks."""
     most = recipe.settings.max_document_bytes // 2
     if file.size * SWELLING <= most:
         return False
@@ -79,7 +79,7 @@ class Large:
 
 
 def find(cache: Cache, namespace: str, file: InputFile) -> Large | None:
-    """What a large file was taken apart into, if that is known; not whether the cache still has all of it."""
+    """Return the blocks that a large file was taken apart into, if known; the cache may have lost some of them."""
     index = cache.get(_index_key(namespace, file.name, digest_of(cache, namespace, file)))
     account = index.read("account") if index else None
     if index is None or account is None:
@@ -88,7 +88,7 @@ def find(cache: Cache, namespace: str, file: InputFile) -> Large | None:
 
 
 def digest_of(cache: Cache, namespace: str, file: InputFile) -> str:
-    """What stands for a large file's content: known, if its stamp is the one that it was last hashed with."""
+    """Return the hash of a large file's content: the known one, if the file still has the stamp of that hash."""
     key = action_key("stamp", namespace, file.name)
     last = cache.get(key)
     if last and file.stamp and last.record["stamp"] == file.stamp:

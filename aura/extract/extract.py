@@ -62,7 +62,7 @@ LIBRARIES = ("numpy", "pyarrow", "xxhash")
 
 @dataclass
 class Work:
-    """How much was done and not found in the cache."""
+    """The work that was done and not found in the cache."""
 
     files_extracted: int = 0  # a large file counts if any block of it was
     shards_written: int = 0

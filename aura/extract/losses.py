@@ -66,7 +66,7 @@ _REMEDIES = {  # by how a reason begins; of two that fit, the first counts, so t
 
 @dataclass(frozen=True)
 class Loss:
-    """What a file, or a whole source, lost: shares from 0 to 1, and documents by reason, the commonest first."""
+    """The losses of a file or a whole source: shares from 0 to 1, and documents by reason, the commonest first."""
 
     records: float
     bytes: float
@@ -74,7 +74,7 @@ class Loss:
 
     @property
     def is_large(self) -> bool:
-        """Whether it is worth a warning."""
+        """True if it is worth a warning."""
         return bool(self.reasons) and max(self.records, self.bytes) > SHARE
 
     def in_words(self) -> str:
@@ -98,7 +98,7 @@ class Warnings:
     remedies: list[str]
 
     def lines(self, name: str) -> Iterator[str]:
-        """What to print about the source `name`: at most a line for it, one for each worst file, and the remedies."""
+        """Word the warnings about the source `name`: a line for it at most, one for each worst file, and remedies."""
         if self.source:
             yield f"warning: source {name} {self.source.in_words()}"
         for file, loss in self.files.items():
@@ -117,7 +117,7 @@ class Warnings:
 
 
 def warnings(files: pa.Table) -> Warnings:
-    """What to warn of, by the account of each file of a source."""
+    """Find the losses that need a warning, by the account of each file of a source."""
     count, worst = 0, list[tuple[float, str, Loss]]()
     for row in _with_losses(files):
         loss, weight = _of_file(row)
@@ -134,7 +134,7 @@ def warnings(files: pa.Table) -> Warnings:
 
 
 def remedy(reason: str) -> str:
-    """What to do about a loss; empty where nothing is known that helps."""
+    """Return the remedy for a loss; empty if none is known."""
     return next((what for start, what in _REMEDIES.items() if reason.startswith(start)), "")
 
 

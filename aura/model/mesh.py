@@ -102,12 +102,12 @@ def mesh_shape(fsdp: int, tensor: int, per_slice: int, slices: int) -> tuple[int
 
 
 def has_mesh() -> bool:
-    """Whether the code runs, or is traced, under `jax.set_mesh`."""
+    """Return whether the code runs, or is traced, under `jax.set_mesh`."""
     return not jax.sharding.get_abstract_mesh().empty
 
 
 def placed(*axes: str | tuple[str, ...] | None) -> PartitionSpec | None:
-    """Where an array lies, by axis of the array; None without a mesh."""
+    """Return the place of an array on the mesh, by axis of the array; None without a mesh."""
     return PartitionSpec(*axes) if has_mesh() else None
 
 
@@ -164,7 +164,7 @@ def summed_part(slope: jax.Array, cut: int) -> jax.Array:
 
 
 def axes_of(array: jax.Array) -> tuple[str | tuple[str, ...] | None, ...]:
-    """Where an array lies, as `placed` takes it; None for each of its axes without a mesh."""
+    """Return the place of an array, as `placed` takes it; None for each of its axes without a mesh."""
     return jax.typeof(array).sharding.spec.partitions if has_mesh() else (None,) * array.ndim
 
 
@@ -174,7 +174,7 @@ def per_device(function: Callable[..., Any], in_specs: Any, out_specs: Any) -> C
 
 
 def abstract(function: Callable[..., Any], mesh: Mesh) -> Any:  # noqa: ANN401 - a pytree of jax.ShapeDtypeStruct
-    """What `function()` would return on `mesh`: shapes, types and places, with nothing computed.
+    """Return the shapes, types and places of `function()` on `mesh`, with nothing computed.
 
     This is the target of a restore, and the arguments of an ahead-of-time compilation.
     """

@@ -65,7 +65,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Compute:
-    """How the same mathematics is carried out: changes rounding, speed and memory, and nothing else."""
+    """A way to carry out the same mathematics: it changes rounding, speed and memory, and nothing else."""
 
     dtype: str = "float32"  # of activations and of the weights as layers see them
     remat: bool = False  # compute each layer's activations again on the way back (arXiv:1604.06174)
@@ -74,7 +74,7 @@ class Compute:
 
     @classmethod
     def of(cls, options: Pretrain, platform: str) -> "Compute":
-        """What params.yaml asks for on devices of this platform (cpu, gpu, tpu)."""
+        """Choose for params.yaml and devices of this platform (cpu, gpu, tpu)."""
         attention = implementation_for(platform, seq_len=options.seq_len, dtype=options.precision)
         return cls(options.precision, options.remat, attention, UNROLL if platform == "cpu" else 1)
 
@@ -147,7 +147,7 @@ class LanguageModel(nnx.Module):  # type: ignore[misc]
         return jnp.einsum("BSD,VD->BSV", x_BxSxD, table_VxD, preferred_element_type=jnp.float32)
 
     def features(self, tokens_BxS: jax.Array, affect_BxSxA: jax.Array | None = None) -> jax.Array:
-        """What the output table is applied to: x_BxSxD. A missing affect vector is the neutral one, zeros."""
+        """Compute the input of the output table: x_BxSxD. A missing affect vector is the neutral one, zeros."""
         positions_S = jnp.arange(tokens_BxS.shape[1])
         attend = partial(causal_attention, implementation=self.compute.attention)
 

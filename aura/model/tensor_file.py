@@ -36,7 +36,7 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """The count of its numbers."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @classmethod

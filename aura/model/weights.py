@@ -45,7 +45,7 @@ def save(folder: Path, model: LanguageModel, origin: dict[str, Any], *, writes: 
 
 
 def config(folder: Path) -> dict[str, Any]:
-    """What config.json in `folder` says of the model and its origin; an absent, altered or foreign one is an error."""
+    """Read config.json in `folder`: the model and its origin; an absent, altered or foreign one is an error."""
     checksums.verify(folder, MADE_BY, "config.json")
     read: dict[str, Any] = files.read_json(folder / "config.json", made_by=MADE_BY)
     if read.get("format") != FORMAT:
@@ -118,7 +118,7 @@ def _gathered_pieces(leaf: jax.Array) -> Iterator[Piece]:
 
 
 def rows_at_once(leaf: Any) -> int:  # noqa: ANN401 - a jax.Array or a jax.ShapeDtypeStruct
-    """How many rows of each part of a weight are gathered at once."""
+    """Return the number of rows of each part of a weight that are gathered at once."""
     parts = parts_of(leaf)
     return int(min(leaf.shape[0] // parts, max(1, PIECE // (4 * tensor_file.row_size(leaf.shape) * parts))))
 

@@ -42,7 +42,7 @@ class Check:
 
 
 def before(extracted: Iterable[Path], output: Path, options: TrainTokenizer) -> list[Check]:
-    """What the guide asks for before training on the `extracted` folders of some sources into the folder `output`."""
+    """Make the guide's checks before training on the `extracted` folders of some sources into the folder `output`."""
     symbols = train.symbols_of(options)
     size = f"{options.vocab_size} pieces, {options.model_type}"
     special = f"{len(symbols.special)} special tokens, {len(symbols.user)} user symbols"
@@ -58,7 +58,7 @@ def before(extracted: Iterable[Path], output: Path, options: TrainTokenizer) -> 
 
 
 def after(folder: Path, passed: bool | None) -> list[Check]:
-    """What the guide asks for after training into `folder`; `passed`: whether the gates held, None if not measured."""
+    """Make the guide's checks after training into `folder`; `passed`: whether the gates held, None if not measured."""
     checks = [_present(folder / name) for name in NAMES]
     if checks[0].holds:
         checks.append(_checked("model", lambda: _load(folder), "loads, and encodes the golden texts as it should"))
@@ -71,7 +71,7 @@ def after(folder: Path, passed: bool | None) -> list[Check]:
 
 
 def passed_gates(folder: Path, passed: Path) -> bool | None:
-    """Whether the pipeline's `passed` file is for the tokenizer in `folder`; None where either is absent."""
+    """Return whether the pipeline's `passed` file is for the tokenizer in `folder`; None if either is absent."""
     model = folder / "spiece.model"
     if not (model.exists() and passed.exists()):
         return None
@@ -80,7 +80,7 @@ def passed_gates(folder: Path, passed: Path) -> bool | None:
 
 
 def versioned(folder: Path) -> list[Check]:
-    """Whether DVC has a record of the files in `folder` as they are (where the guide has Git LFS), and git of that."""
+    """Check that DVC has a record of the files in `folder` as they are (the guide has Git LFS), and git of that."""
     record = Path("dvc.lock")
     stages = YAML(typ="safe").load(record).get("stages", {}) if record.exists() else {}
     if str(folder) not in {out["path"] for stage in stages.values() for out in stage.get("outs", [])}:
@@ -97,7 +97,7 @@ def versioned(folder: Path) -> list[Check]:
 
 
 def in_remote(folder: Path) -> Check:
-    """Whether the DVC remote holds `folder`; asks it over the network."""
+    """Check that the DVC remote holds `folder`; asks it over the network."""
     if not _output("dvc", "remote", "list"):
         return Check("remote", False, "none is configured: dvc remote add --default NAME URL")
     missing = json.loads(_output("dvc", "status", "--cloud", "--json", str(folder)) or "{}")
@@ -112,7 +112,7 @@ def show(title: str, checks: Iterable[Check]) -> None:
 
 
 def _enough(extracted: list[Path]) -> list[Check]:
-    """Whether there is as much text as the guide wants."""
+    """Check that there is as much text as the guide wants."""
     manifests = [folder / "manifest.json" for folder in extracted]
     absent = [str(manifest.parent) for manifest in manifests if not manifest.exists()]
     if absent:
@@ -152,12 +152,12 @@ def _checked(what: str, look: Callable[[], object], fine: str) -> Check:
 
 
 def _paths(listed: list[str] | dict[str, str]) -> Iterable[str]:
-    """What `dvc data status` lists under one kind of change; renamed files are a dictionary or pairs."""
+    """Return the entries of `dvc data status` for one kind of change; renamed files are a dictionary or pairs."""
     return [path for path in listed if isinstance(path, str)]
 
 
 def _output(*command: str) -> str:
-    """What a command prints; its failure is a `UserError` with its own words."""
+    """Return the output of a command; its failure is a `UserError` with its own words."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")

@@ -35,7 +35,7 @@ PIPELINE_OUTPUT = Path("models/spm")  # what the train_tokenizer stage writes, a
 
 @dataclass(frozen=True)
 class Request:
-    """What to train on, how, and where to.
+    """A request to train: on which text, how, and into which folder.
 
     Attributes:
         settings: params.yaml, with what was asked for otherwise in its place.
@@ -56,7 +56,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Documents:
-    """What there is to learn from, and the documents to judge by, if the split left any."""
+    """The text to learn from, and the documents to judge by, if the split left any."""
 
     counts: Counts
     hash: str

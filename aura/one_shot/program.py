@@ -237,7 +237,7 @@ def _note(text: str) -> None:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the files of named folders are read; the attributes mean what they mean in a source of params.yaml."""
+    """The way to read the files of named folders; attributes mean the same as in a source of params.yaml."""
 
     documents: str = "file"
     text_keys: Sequence[str] = TEXT_KEYS

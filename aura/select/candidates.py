@@ -1,4 +1,4 @@
-"""What `select` decides by: hash, name and size of every extracted document, shard by shard.
+"""The data that `select` decides by: hash, name and size of every extracted document, shard by shard.
 
 Held in memory for the whole corpus (about 100 bytes a document), read through the action cache: an extracted
 shard that has not changed is compared with its SHA-256 and not opened.
@@ -74,7 +74,7 @@ def column(shards: list[Shard], name: str) -> pa.Array:
 
 
 def kept(shards: list[Shard]) -> Mask:
-    """Which documents are still in, over all shards in order."""
+    """Mark the documents that are still in, over all shards in order."""
     return np.concatenate([shard.kept for shard in shards])
 
 

@@ -25,7 +25,7 @@ Signatures = npt.NDArray[np.uint32]
 
 
 def without_near_duplicates(shards: list[Shard], similarity: float, cache: Cache, code: str) -> Mask:
-    """Which documents are not nearly the same as an earlier one, by source and name, among those still in."""
+    """Mark the documents that are not nearly the same as an earlier one, by source and name, among those still in."""
     from datasketch import MinHash, MinHashLSH
 
     signatures = np.concatenate(_signatures(shards, cache, code))

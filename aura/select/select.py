@@ -103,13 +103,13 @@ def _drop(found: list[Shard], keep: Mask, reason: str, dropped: dict[str, Counte
 
 
 def _parts(shard: Shard, held_out: float) -> dict[str, Mask]:
-    """Which documents of a shard go into each split."""
+    """Mark the documents of a shard that go into each split."""
     held = is_held_out(shard.columns.column("text_hash").combine_chunks(), held_out)
     return {"train": shard.kept & ~held, "held_out": shard.kept & held}
 
 
 def _hashes(found: list[Shard], held_out: float) -> dict[str, str]:
-    """What `corpus_hash` gives for each split, without reading it."""
+    """Compute the value of `corpus_hash` for each split, without reading it."""
     hashes = candidates.column(found, "text_hash")
     held, kept = is_held_out(hashes, held_out), candidates.kept(found)
     masks = {"train": kept & ~held, "held_out": kept & held}

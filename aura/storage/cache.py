@@ -52,7 +52,7 @@ Described = Mapping[str, tuple[int, str, bool]]  # by a part's name: size, XXH3,
 
 @dataclass(frozen=True)
 class Stats:
-    """What a cache holds."""
+    """The size of a cache."""
 
     entries: int
     bytes: int
@@ -69,7 +69,7 @@ class Entry:
 
     @property
     def record(self) -> Any:  # noqa: ANN401 - anything JSON can hold
-        """What `put` was given; parsed only here, because a caller may want nothing but a part."""
+        """The record that `put` got; parsed only here, because a caller may want nothing but a part."""
         return json.loads(self.record_json)
 
     def read(self, name: str) -> bytes | None:
@@ -83,7 +83,7 @@ class Entry:
         return found if self._intact(name, xxhash.xxh3_128(found)) else None
 
     def file(self, name: str) -> Path | None:
-        """Where a part that is a file lies; None if it is damaged or gone, and then the entry is removed."""
+        """Return the path of a part that is a file; None if it is damaged or gone, and then the entry is removed."""
         kept, digest = self.cache.file(self.key, name), xxhash.xxh3_128()
         with suppress(OSError):
             for block in _blocks(kept):
@@ -114,7 +114,7 @@ class Cache:
 
     @property
     def address(self) -> str:
-        """Where the entries lie, to be read."""
+        """The place of the entries, to be read."""
         return str(self.folder)
 
     def get(self, key: str) -> Entry | None:

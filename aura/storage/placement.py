@@ -1,4 +1,4 @@
-"""Where shards lie: as plain files in a stage's output, or in a store, with `shards.json` in the folder in their place.
+"""The place of shards: plain files in a stage's output, or a store, with `shards.json` in the folder instead.
 
 The one module that knows both. What a stage says of its shards (`manifest.json`) is the same either way, and so are
 the shards' bytes; `shards.json` adds hashes, size and address of each, and is all that DVC then tracks. The price is
@@ -44,7 +44,7 @@ class Shard:
 
     @contextmanager
     def opened(self) -> Iterator[Path | BinaryIO]:
-        """What Arrow reads it from, compared with its hash first; a stored shard is fetched for that."""
+        """Yield a file that Arrow can read, compared with its hash first; a stored shard is fetched for that."""
         if self.stored is None:
             self.verify()
             yield self.path
@@ -77,7 +77,7 @@ class Shard:
 
     @cached_property
     def _sha256(self) -> str:
-        """What its bytes have; it goes along to another process."""
+        """The SHA-256 of its bytes; it goes along to another process."""
         if self.stored is None:
             return sha256_file(self.path)
         if not is_intact(self.stored):
@@ -117,7 +117,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stage's shards go; `store` is None for this disk."""
+    """The place of a stage's shards; `store` is None for this disk."""
 
     store: Store | None = None
 
@@ -149,7 +149,7 @@ class Place:
 
     @contextmanager
     def opened(self, cache: Cache, key: str, part: str, made_by: str) -> Iterator[BinaryIO | None]:
-        """What an action made before, to be read where it lies; None if it is not known, damaged or gone."""
+        """Open a part that an action made before, to be read where it lies; None if it is unknown, damaged or gone."""
         if self.store is None:
             entry = cache.get(key)
             kept = entry.file(part) if entry and part in entry.parts else None
@@ -190,7 +190,7 @@ def of(url: str | None) -> Place:
 
 
 def at_once(look_up: Callable[[Item], Found], items: Sequence[Item], width: int = CONNECTIONS) -> list[Found]:
-    """What `look_up` gives for each item, in order; `width` at a time, for a store takes 30 ms to answer."""
+    """Return the result of `look_up` for each item, in order, `width` at a time: a store takes 30 ms to answer."""
     with ThreadPoolExecutor(width) as pool:
         return list(pool.map(look_up, items))
 

@@ -51,7 +51,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Store:
-    """Where files are put; `url` has no slash at its end and no credentials in it."""
+    """A place that files are put into; `url` has no slash at its end and no credentials in it."""
 
     url: str
 
@@ -92,7 +92,7 @@ def name_of(sha256: str) -> str:
 
 
 def is_intact(stored: Stored) -> bool:
-    """Whether the store holds exactly these bytes: by the MD5 that it reports, else by reading them."""
+    """Return whether the store holds exactly these bytes: by the MD5 that it reports, or by reading them."""
     try:
         with explained(stored.uri, absence=True):
             system, place = located(stored.uri)
@@ -131,7 +131,7 @@ def fetched(stored: Stored, made_by: str) -> Iterator[BinaryIO]:
 
 
 def altered(stored: Stored, made_by: str) -> str:
-    """What to say of an object that is not there as it was put."""
+    """Word the error about an object that is not there as it was put."""
     return (
         f"{stored.uri} is not there with the bytes that were put there (SHA-256 {stored.sha256[:16]}…, "
         f"{stored.size:,} bytes). {checksums.remedy(made_by)}"

@@ -24,7 +24,7 @@ class StoredCache(Cache):
 
     @property
     def address(self) -> str:
-        """Where the entries lie, to be read."""
+        """The place of the entries, to be read."""
         return f"{self.store.url}/{self.folder}"
 
     def read_range(self, key: str, start: int, end: int) -> bytes:

@@ -66,7 +66,7 @@ def _checked_id(token: object) -> int:
 
 
 def _is_ordered(value: object) -> TypeGuard[Iterable[Any]]:
-    """Whether a value can be read in an order that means something: sets have none, and mappings have two sides."""
+    """Return whether a value has an order that means something: sets have none, and mappings have two sides."""
     return isinstance(value, Iterable) and not isinstance(value, Mapping | set | frozenset)
 
 

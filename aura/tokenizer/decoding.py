@@ -63,7 +63,7 @@ class Decoder:
         yield from ([run] if run else [])
 
     def is_special(self, token: int) -> bool:
-        """Whether an id stands for a special token."""
+        """Return whether an id stands for a special token."""
         return token in self._names
 
 

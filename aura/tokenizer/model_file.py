@@ -30,7 +30,7 @@ _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
 class Kind(enum.Enum):
-    """What an id stands for."""
+    """The meaning of an id."""
 
     SPECIAL = "special"  # never in text: <eos>, <USER>, a reserved slot
     USER = "user"  # a user symbol, always kept whole

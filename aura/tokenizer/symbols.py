@@ -1,4 +1,4 @@
-"""Which symbols a tokenizer holds beside what it learns, and at which ids.
+"""The symbols that a tokenizer holds beside what it learns, and their ids.
 
 Special tokens come first and user symbols after them, so that adding a user symbol moves no special token's
 id and a model's <eos> stays its <eos>. Special tokens are control symbols: encoding never makes one out of

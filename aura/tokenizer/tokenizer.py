@@ -208,7 +208,7 @@ class Tokenizer:
         return checked
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or another process gets: all but the tables that grow with use, which it makes anew."""
+        """Return the state for a copy or another process, which makes anew the tables that grow with use."""
         return {name: value for name, value in self.__dict__.items() if name not in ("table", "_decoder")}
 
     def verify_golden(self, path: Path) -> None:
@@ -234,7 +234,7 @@ class Tokenizer:
         return self._texts[self._checked_id(token)]
 
     def is_special(self, token: int) -> bool:
-        """Whether an id is a special token or a reserved slot, which no text encodes to."""
+        """Return whether an id is a special token or a reserved slot, which no text encodes to."""
         return self.kinds[self._checked_id(token)] is Kind.SPECIAL
 
     def _allowed(self, allowed_special: AllowedSpecial) -> Collection[str]:
@@ -269,7 +269,7 @@ class Tokenizer:
         return [_joined(parts, self._fixed_ids, encoded) for parts in cut]
 
     def _may_hold_fixed(self, texts: Sequence[str]) -> bool:
-        """Whether `_fixed` must be searched for: to find that it need not be takes a tenth of the time."""
+        """Return whether to search for `_fixed`; this test takes a tenth of the time of the search."""
         begins = self._fixed_begin
         return len(begins) > FEW_BEGINS or any(any(map(contains, texts, repeat(begin))) for begin in begins)
 

@@ -1,4 +1,4 @@
-"""Where text may be cut so that its parts, encoded alone, give exactly the ids of the whole.
+"""Cuts of text whose parts, encoded alone, give exactly the ids of the whole.
 
 A cut between two characters is exact when no piece of the vocabulary has them side by side: no piece can then
 span it, so unigram's best path and BPE's merges on one side know nothing of the other. (Unigram also needs sums

@@ -64,7 +64,7 @@ class TokenStream:
         return out
 
     def number_of_windows(self, seq_len: int) -> int:
-        """How many whole windows of `seq_len` targets the stream holds."""
+        """Return the number of whole windows of `seq_len` targets in the stream."""
         return max(0, (len(self) - 1) // seq_len)
 
     def windows(self, numbers: npt.NDArray[np.integer[Any]], seq_len: int) -> Windows:

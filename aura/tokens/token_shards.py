@@ -46,7 +46,7 @@ DOCUMENTS = pa.schema(
 
 @dataclass(frozen=True)
 class Entry:
-    """What the manifest says of one shard; `path` is without suffix, as in `train/sample-003`."""
+    """The manifest's entry of one shard; `path` is without suffix, as in `train/sample-003`."""
 
     path: str
     source: str
@@ -231,7 +231,7 @@ def files_of(folder: Path, path: str) -> tuple[Path, Path]:
 
 
 def _below(recorded: dict[str, str], split: str) -> dict[str, str]:
-    """What is recorded of the files in the folder of a split, by their names in it."""
+    """Return the records of the files in the folder of a split, by their names in it."""
     start = f"{split}/"
     return {name.removeprefix(start): digest for name, digest in recorded.items() if name.startswith(start)}
 

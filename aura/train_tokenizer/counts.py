@@ -1,4 +1,4 @@
-"""How often each word of the training documents occurs: all that the tokenizer learns from.
+"""Counts of each word of the training documents: all that the tokenizer learns from.
 
 A word is a run of spaces with the non-spaces after it, so that a piece can hold a word with its space, or an
 indentation. Only U+0020 bounds words: Unicode's other spaces are ordinary characters to SentencePiece.
@@ -34,7 +34,7 @@ _BOUND = np.isin(np.arange(256), [ord(character) for character in _SYMBOLS + "\0
 
 @dataclass(frozen=True)
 class Account:
-    """What was read for some counts."""
+    """The text that was read for some counts."""
 
     documents: int = 0
     bytes: int = 0  # UTF-8

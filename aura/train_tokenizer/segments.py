@@ -50,7 +50,7 @@ _NEUTRAL, _DIGIT, _LETTER, _MARK = range(4)  # what a character is to split_by_n
 
 @dataclass(frozen=True)
 class Splitting:
-    """What decides where words are cut: the keys of the same names in params.yaml."""
+    """The options that decide the cuts of words: the keys of the same names in params.yaml."""
 
     split_digits: bool
     split_by_script: bool
@@ -82,7 +82,7 @@ def segments(words: pa.Table, splitting: Splitting) -> pa.Table:
 
 
 def _cuts(codes: Codes, splitting: Splitting) -> npt.NDArray[np.bool_]:
-    """Whether no piece may hold both the character at each place but the last and the one after it."""
+    """Return whether no piece may hold both the character at each place but the last and the one after it."""
     cuts = np.zeros(max(len(codes) - 1, 0), bool)
     if splitting.split_digits:
         is_digit = _each(codes, _is_digit).astype(bool)
@@ -131,7 +131,7 @@ def _is_digit(code: int) -> bool:
 
 @cache
 def _number_kind(code: int) -> int:
-    """What a character is to split_by_number; `_NEUTRAL` goes with both letters and digits."""
+    """Return the class of a character for split_by_number; `_NEUTRAL` goes with both letters and digits."""
     category = unicodedata.category(chr(code))
     return _DIGIT if category == "Nd" else {"L": _LETTER, "M": _MARK}.get(category[0], _NEUTRAL)
 

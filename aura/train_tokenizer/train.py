@@ -81,7 +81,7 @@ def symbols_of(options: TrainTokenizer) -> symbols.Symbols:
 
 
 def splitting_of(options: TrainTokenizer) -> Splitting:
-    """What of `options` decides where words are cut before training."""
+    """Return the part of `options` that decides the cuts of words before training."""
     return Splitting(options.split_digits, options.split_by_script, options.split_by_number, symbols_of(options).user)
 
 

@@ -1,4 +1,4 @@
-"""How many pieces a tokenizer gets: a number, one of the guide's names, or what the model to be trained wants.
+"""The number of pieces of a tokenizer: a number, a name of the guide's, or the best size for a planned model.
 
 `auto` follows the scaling law with vocabulary of Tao et al. 2024 (arXiv 2407.13623, their third approach): a larger
 vocabulary says more per token but spends parameters and compute on embeddings, and models that see more text can
@@ -110,7 +110,7 @@ def model_width(parameters: float) -> float:
 
 
 def _minimum(parameters: float, compute: float, width: float) -> float:
-    """Where the loss's derivative by the vocabulary size is zero at fixed compute (FLOPs); it rises through it."""
+    """Return the zero of the loss's derivative by the vocabulary size at fixed compute (FLOPs); it rises through it."""
 
     def slope(vocabulary: float) -> float:
         millions, embedding = parameters / 1e6, vocabulary * width / 1e6

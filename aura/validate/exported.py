@@ -35,7 +35,7 @@ def differences(tokenizer: Tokenizer, path: Path) -> Iterator[str]:
 
 
 def remedy(folder: Path) -> str:
-    """What to do about a wrong export in a folder: also right where training would give another tokenizer."""
+    """Say how to replace a wrong export in a folder: also right if training would give another tokenizer."""
     return f"Write it again from spiece.model: aura export-tokenizer {shlex.quote(str(folder))}"
 
 

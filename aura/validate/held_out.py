@@ -69,7 +69,7 @@ class Affect:
 
 @dataclass
 class Counted:
-    """What was counted over documents."""
+    """The counts over documents."""
 
     tallies: dict[Group, Tally] = field(default_factory=dict)
     affect: Affect = field(default_factory=Affect)

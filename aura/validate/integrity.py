@@ -21,7 +21,7 @@ _UNESCAPED = {"\\\\": "\\", "\\n": "\n", "\\t": "\t", "\\r": "\r"}
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong: the name of the check, and what was found."""
+    """A fault: the name of the check, and what was found."""
 
     check: str
     found: str
@@ -44,7 +44,7 @@ def faults(tokenizer: Tokenizer, folder: Path) -> list[Fault]:
 
 
 def checks(folder: Path) -> dict[str, str]:
-    """Which checks `faults` makes in `folder`, and where each looks."""
+    """Name the checks that `faults` makes in `folder`, each with the file that it reads."""
     where = {
         "moved_ids": "spiece.vocab",
         "other_model": "spiece_config.json",

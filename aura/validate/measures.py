@@ -1,4 +1,4 @@
-"""What is counted over held-out text, and the measures that are ratios of it.
+"""Counts over held-out text, and the measures that are ratios of them.
 
 Only measures with a stated formula; which of them gate the pipeline is said in params.yaml. Token counts
 leave <bos> and <eos> out, as they are not text. Any tokenizer can be measured: ours, and those of
@@ -31,7 +31,7 @@ _PROBE = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in PROBE
 
 
 class Measurable(Protocol):
-    """What measuring needs to know of a tokenizer."""
+    """The part of a tokenizer that measuring needs."""
 
     @property
     def vocab_size(self) -> int:
@@ -39,7 +39,7 @@ class Measurable(Protocol):
 
     @property
     def kinds(self) -> Sequence[Kind]:
-        """What each id stands for."""
+        """The meaning of each id."""
 
     @property
     def unk_id(self) -> int | None:
@@ -54,7 +54,7 @@ class Measurable(Protocol):
 
 @dataclass
 class Tally:
-    """What was counted over some documents; all measures are ratios of these. Tallies add up."""
+    """Counts over some documents; all measures are ratios of these. Tallies add up."""
 
     id_counts: npt.NDArray[np.int64]  # (vocab_size,), how often each id occurred
     documents: int = 0
@@ -136,12 +136,12 @@ def count(tokenizer: Measurable, texts: Sequence[str], encoded: Sequence[Ids], f
 
 
 def round_trip_failures(tokenizer: Measurable, texts: Sequence[str], encoded: Sequence[Ids]) -> list[bool]:
-    """Which texts do not decode to themselves."""
+    """Mark the texts that do not decode to themselves."""
     return [tokenizer.decode(ids) != text for text, ids in zip(texts, encoded, strict=True)]
 
 
 class Lengths(dict[str, int]):
-    """How many tokens a string takes when it stands alone; each distinct one is encoded once.
+    """Count the tokens of each string alone; each distinct one is encoded once.
 
     Arguments:
         tokenizer: what encodes.

@@ -122,7 +122,7 @@ def plots(found: Validation) -> dict[str, str]:
 
 
 def details(found: Validation, judged: list[Gate]) -> dict[str, Any]:
-    """What the report shows beside metrics and plots: gates, and texts and pieces to look at.
+    """Return the report's part beside metrics and plots: gates, and texts and pieces to look at.
 
     It holds passages of held-out documents, at most EXCERPT characters each, and so belongs into DVC and not into git.
     """
@@ -150,13 +150,13 @@ def _rounded(values: Measures) -> dict[str, int | float]:
 
 
 def _piece_lengths(tokenizer: Tokenizer) -> str:
-    """How many learnt pieces stand for 1, 2, 3… bytes of text."""
+    """Count the learnt pieces that stand for 1, 2, 3… bytes of text."""
     learnt = [kind is Kind.LEARNT for kind in tokenizer.kinds]
     return _csv(["bytes", "pieces"], enumerate(np.bincount(tokenizer.byte_lengths[learnt]).tolist()))
 
 
 def _piece_frequencies(total: Tally) -> str:
-    """How often the piece of each rank occurred; in logarithms, Zipf's law is a straight line."""
+    """Count the occurrences of the piece of each rank; in logarithms, Zipf's law is a straight line."""
     counts = np.sort(total.id_counts)[::-1]
     counts = counts[counts > 0]
     ranks = np.unique(np.geomspace(1, max(len(counts), 1), RANK_POINTS).round().astype(int))

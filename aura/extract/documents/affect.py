@@ -42,7 +42,7 @@ class Lexicon:
 
     @property
     def is_ascii(self) -> bool:
-        """Whether all of its words are ASCII."""
+        """True if all of its words are ASCII."""
         return all(word.isascii() for word in self.words)
 
 
@@ -121,13 +121,13 @@ def _found(texts: Sequence[bytes], lexicon: Lexicon) -> Iterator[tuple[_Places, 
 
 
 def _runs(inside: npt.NDArray[np.bool_]) -> tuple[_Places, _Places]:
-    """Where runs of true values begin and end; the first value and the last are false."""
+    """Find the begins and ends of runs of true values; the first value and the last are false."""
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     return edges[::2], edges[1::2]
 
 
 def _holds(codes: npt.NDArray[np.uint8], char: bytes) -> bool:
-    """Whether a character is among the bytes."""
+    """Return whether a character is among the bytes."""
     first = np.flatnonzero(codes == char[0])
     return bool(np.any(np.all([codes[first + place] == byte for place, byte in enumerate(char)], axis=0)))
 
@@ -159,7 +159,7 @@ def _entries(words: pa.Array, places: _Places, lexicon: Lexicon) -> tuple[_Place
 
 
 def _table(lexicon: Lexicon) -> npt.NDArray[np.bool_]:
-    """Which hashes the first bytes of the lexicon's words have."""
+    """Mark the hashes that the first bytes of the lexicon's words have."""
     table = np.zeros(1 << _TABLE_BITS, np.bool_)
     words = np.array([word.encode()[:_KEY] for word in lexicon.words], f"S{_KEY}")  # shorter ones end in zeros
     table[_hashed(words.view("<u8"))] = True

@@ -51,7 +51,7 @@ def clean(
 
 
 def _has_unicode(decoded: str, text: bytes) -> bool:
-    """Whether there is a control character or a line break outside of ASCII; looked for where each is found fastest."""
+    """Return whether there is a control character or a line break outside of ASCII; each is sought the fastest way."""
     return "\u2028" in decoded or "\u2029" in decoded or _ABOVE_ASCII.search(text) is not None
 
 

@@ -73,12 +73,12 @@ def plain_name(name: str) -> str:
 
 
 def is_compressed(name: str) -> bool:
-    """Whether a file's name says that it is compressed."""
+    """Return whether a file's name says that it is compressed."""
     return bool(_suffix(name))
 
 
 def decompressed(name: str, data: bytes) -> bytes:
-    """What the file called `name` holds; raises `Damaged` if it is cut short, damaged or a decompression bomb."""
+    """Decompress the file called `name`; raises `Damaged` if it is cut short, damaged or a decompression bomb."""
     if not is_compressed(name) or not data:
         return data
     content = io.BytesIO()  # gives its bytes away without a copy
@@ -88,7 +88,7 @@ def decompressed(name: str, data: bytes) -> bytes:
 
 
 def blocks(name: str, path: Path) -> Iterator[bytes]:
-    """What a compressed file of any size holds, block by block; raises as `decompressed`, perhaps at the last one."""
+    """Decompress a file of any size, block by block; raises as `decompressed`, perhaps at the last one."""
     with open(open_regular(path), "rb") as file:  # noqa: PTH123 - a descriptor
         yield from _blocks(name, file, path.stat().st_size)
 
@@ -137,7 +137,7 @@ def _blocks(name: str, file: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def _streams(file: BinaryIO, method: str, new: Callable[[], Any]) -> Iterator[bytes]:
-    """What the streams of a file hold, one behind the other, with zeros between them or behind the last."""
+    """Yield the content of a file's streams, one behind the other, with zeros between them or behind the last."""
     magic = _MAGIC_OF.get(method, b"")
     rest, first = file.read(BLOCK_BYTES), True
     while rest:

@@ -1,4 +1,4 @@
-"""What readers yield: the raw bytes of a document, the rest of one that was cut, or why there is none."""
+"""The items that readers yield: the raw bytes of a document, the rest of one that was cut, or the reason for a loss."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Lost:
 
 
 class Continued(bytes):
-    """What follows in a document that was too long and was cut: a document of its own, and counted as a cut."""
+    """The rest of a document that was too long and was cut: a document of its own, and counted as a cut."""
 
 
 Item = bytes | Lost
@@ -34,7 +34,7 @@ def cut(document: bytes, limit: int, first: type[bytes] = bytes) -> Iterator[byt
 
 
 def cut_place(data: bytes, start: int, limit: int) -> int:
-    """Where to cut `data`, at most `limit` bytes after `start`: behind a line, or, if that is longer, a character."""
+    """Return the place to cut `data`, at most `limit` bytes after `start`: behind a line, or otherwise a character."""
     end = data.rfind(b"\n", start, start + limit) + 1
     if end > start:
         return end

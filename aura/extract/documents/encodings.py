@@ -64,7 +64,7 @@ def seven_bit(text: bytes, encoding: str | None = None) -> Lost | None:
 
 
 def is_binary(data: bytes) -> bool:
-    """Whether control characters, a run of the same one counted once, are more than stray dirt in a text."""
+    """Return whether control characters, a run of the same one counted once, are more than stray dirt in a text."""
     if len(data.translate(None, _NO_TEXT)) == len(data):
         return False
     if data[_TAR] == b"ustar":
@@ -92,7 +92,7 @@ def _wide(start: bytes) -> str:
 
 
 def _has_one_row(start: bytes, even: float, odd: float) -> bool:
-    """Whether every second byte of a text that passes as UTF-8, but for a NUL, is the number of one row of Unicode."""
+    """Return whether every second byte of a text that passes as UTF-8, but for a NUL, numbers one row of Unicode."""
     row, _ = Counter(start[int(odd > even) : _SAMPLE : 2]).most_common(1)[0]
     return max(even, odd) > 4 * min(even, odd) and (row < ord(" ") or row == ord("0"))
 
@@ -106,7 +106,7 @@ def _is_utf8(start: bytes) -> bool:
 
 
 def _concentration(column: bytes) -> float:
-    """How likely two bytes of a column are the same."""
+    """Return the probability that two bytes of a column are the same."""
     return sum(count * count for count in Counter(column).values()) / max(len(column), 1) ** 2
 
 
@@ -144,7 +144,7 @@ def _decodes(text: bytes, codec: str) -> str:
 
 
 def _is_utf7(text: bytes) -> bool:
-    """Whether each `+` begins a valid sequence, and together they give characters that chance would not give."""
+    """Return whether each `+` begins a valid sequence, and together they give characters that chance would not give."""
     bits = 0.0
     for char, count in Counter(_NOT_ASCII.findall(_decodes(text, "utf-7"))).items():
         if unicodedata.category(char) in ("Cc", "Cn", "Co", "Cs"):

@@ -1,4 +1,4 @@
-"""Where the text of a record is: under a key, or in the turns of a chat. The same in JSON, Parquet and datasets."""
+"""The text of a record: under a key, or in the turns of a chat. The same in JSON, Parquet and datasets."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ class TooDeep(ValueError):
 
 
 def field(value: Value, dotted: str) -> Value:
-    """What lies at a dotted path; a key that itself holds dots goes first. `None` where nothing does."""
+    """Return the value at a dotted path; a key that itself holds dots goes first. `None` if there is no such value."""
     if isinstance(value, dict) and dotted in value:
         return value[dotted]
     for part in dotted.split("."):
@@ -97,13 +97,13 @@ def chat(value: Value, level: int = 0) -> str | None:
 
 
 def is_turn(value: Value) -> bool:
-    """Whether a value is a turn of a chat that can be told without a key above it, by who speaks."""
+    """Return whether a value is a turn of a chat that can be told without a key above it, by its speaker."""
     speakers = (value.get(who) for who, what in _TURNS if what in value) if isinstance(value, dict) else ()
     return any(isinstance(speaker, str) and speaker.lower() in _SPEAKERS for speaker in speakers)
 
 
 def _said(turn: dict[str, Value], what: str, level: int) -> str:
-    """What one turn says: its content, then the tools that it calls."""
+    """Return the words of one turn: its content, then the tools that it calls."""
     content = turn.get(what)
     text = content if isinstance(content, str) else text_of_list(content, level + 1) or ""
     calls = turn.get("tool_calls") if isinstance(turn.get("tool_calls"), list) else []

@@ -25,7 +25,7 @@ PIECE_BYTES = 1_000_000  # a line that is longer comes in pieces
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is looked for in records, and the most bytes of a document."""
+    """The keys that are sought in records, and the most bytes of a document."""
 
     text_keys: Sequence[str]
     limit: int

@@ -155,7 +155,7 @@ class Walk:
         return value
 
     def _may_follow(self, at: int) -> bool:
-        """Whether a whole value may end before `at`: at a line's end, before another value, but not inside another."""
+        """Return whether a whole value may end before `at`: at a line's end, before another value, not inside one."""
         following = self.text[at : at + 1]
         apart = at > 0 and self.text[at - 1] in " \t"
         return not following or following in '\n\x0b\x0c\x1e\ufeff{["' or (apart and following in "-0123456789tfnNI")
@@ -288,7 +288,7 @@ class Walk:
         return None if self.at - start > LONG or (start == 0 and self.begins_inside) else self.text[start : self.at]
 
     def _length_of_line(self, ahead: int) -> int:
-        """How far behind the window's position the line ends that goes on `ahead` behind it; -1 if beyond the limit."""
+        """Return the length of the line that goes on `ahead` behind the window's position; -1 if beyond the limit."""
         while self.text.find("\n", self.at + ahead) < 0 and len(self.text) - self.at <= self.limit and self._grow():
             pass
         end = self.text.find("\n", self.at + ahead)
@@ -296,7 +296,7 @@ class Walk:
         return length if length <= self.limit else -1
 
     def _is_whole_line(self, ahead: int) -> bool:
-        """Whether the line that begins there is a value: a record was cut short before it."""
+        """Return whether the line that begins there is a value: a record was cut short before it."""
         length = self._length_of_line(ahead)
         if length < 0:
             return False

@@ -21,7 +21,7 @@ NOTICE = (
 
 
 def is_nrc(path: Path) -> bool:
-    """Whether `extract.lexicon` names the pin of this lexicon."""
+    """Return whether `extract.lexicon` names the pin of this lexicon."""
     return path.name == "nrc.pin.json"
 
 

@@ -78,7 +78,7 @@ def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | Lost | None
 
 
 def _tried(call: Callable[[], T], lost: int = 1) -> T:
-    """What pyarrow gives; what it raises makes the rest of the file a loss of so many rows."""
+    """Call pyarrow; an error of it makes the rest of the file a loss of so many rows."""
     try:
         return call()
     except ERRORS as error:
@@ -164,7 +164,7 @@ def _type_of(schema: pa.Schema, names: Sequence[str], key: str) -> pa.DataType |
 
 
 def _is_text(kind: pa.DataType | None) -> bool:
-    """Whether values are strings, or bytes: strings without a mark that they are UTF-8, as old programs write them."""
+    """Return whether values are strings, or bytes: strings without a UTF-8 mark, as old programs write them."""
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
     strings = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)

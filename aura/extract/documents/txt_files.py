@@ -37,7 +37,7 @@ def txt_documents(stream: Any, how: Literal["file", "blank_line", "line"], limit
 
 
 def whole_file(data: bytes, limit: int) -> Item | None:
-    """What `txt_documents` gives of a file that is one document, where that takes no decoding and no cut; else None."""
+    """Return the document of a file that is one document and needs no decoding and no cut; None of any other file."""
     if len(data) > min(limit, BLOCK_BYTES) or data.startswith(_MARKS) or b"\0" in data:
         return None
     return Lost("empty") if _is_white(data) else data
@@ -117,7 +117,7 @@ def _split_text_lines(data: bytes) -> list[bytes]:
 
 
 def _split_paragraphs(data: bytes) -> list[bytes]:
-    """What stands between blank lines; the last has not ended yet, and begins with them if they may still go on."""
+    """Yield the text between blank lines; the last has not ended yet, and begins with them if they may still go on."""
     found, start = [], 0
     for blank in _BLANK_LINES.finditer(data):
         found.append(data[start : blank.start()])

@@ -28,7 +28,7 @@ def behind_end(method: str) -> str:
 
 
 def blocks(file: BinaryIO) -> Iterator[bytes]:
-    """What a file's frames hold; raises `EOFError` where one is cut short, and `Damaged` or `ZstdError`."""
+    """Yield the content of a file's frames; raises `EOFError` if one is cut short, and `Damaged` or `ZstdError`."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
     first = True
     while magic := file.read(len(MAGIC)):

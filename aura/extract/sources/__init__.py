@@ -1,1 +1,1 @@
-"""Where text comes from: folders, pins, buckets and the Hugging Face Hub."""
+"""The places of text: folders, pins, buckets and the Hugging Face Hub."""

@@ -1,4 +1,4 @@
-"""What lies behind a URL, through fsspec: the objects, their sizes and versions, and their bytes as they are stored.
+"""Objects behind a URL, through fsspec: their sizes and versions, and their bytes as they are stored.
 
 A URL may name a folder, one object, or a pattern (`gs://bucket/2024-*/*.txt`). An object's version is the first of
 the store's own MD5, etag and generation. Where a store gives none of them, or no size, the object is read, and its
@@ -34,7 +34,7 @@ _VERSIONS = ("md5Hash", "etag", "ETag", "generation")  # the first that a store 
 
 
 def is_url(path: str) -> bool:
-    """Whether a source's place is a URL and no folder."""
+    """Return whether a source's place is a URL and no folder."""
     return "://" in path
 
 
@@ -63,7 +63,7 @@ class Address:
 
     @property
     def connections(self) -> int:
-        """How many requests at a time its library can take: one where it keeps a single connection or file."""
+        """The number of requests that its library can take at a time: one, if it keeps a single connection or file."""
         return CONNECTIONS if self.system.async_impl else 1
 
     def places(self) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -91,14 +91,14 @@ class Address:
             self.system.ls(folder, detail=False)
 
     def place(self, name: str, names: Collection[str]) -> str:
-        """Where the object `name` lies, which is one of `names` that `places` gave."""
+        """Return the place of the object `name`, which is one of `names` that `places` gave."""
         if self.is_one(names):
             return self.root
         base = self._fixed() if self._is_pattern() and self._matched(names) else self._folder()
         return base + (quote(name) if self._is_web() else name)
 
     def is_one(self, names: Collection[str]) -> bool:
-        """Whether the URL names an object, and no folder or pattern; `names` are those that `places` gave."""
+        """Return whether the URL names an object, and no folder or pattern; `names` are those that `places` gave."""
         return list(names) == [self._own_name()] and not self.url.endswith("/")
 
     def described(self, place: str, info: dict[str, Any]) -> tuple[int, str]:
@@ -132,7 +132,7 @@ class Address:
             self.system.get_file(place, str(target))
 
     def is_encoded(self, place: str, file: Path) -> bool:
-        """Whether what was fetched is gzip around the object's content (Content-Encoding), and not the content."""
+        """Return whether the fetched bytes are gzip around the object's content (Content-Encoding)."""
         with file.open("rb") as content:
             starts_so = content.read(len(GZIP)) == GZIP
         return starts_so and self._is_bucket() and self.system.info(place).get("contentEncoding") == "gzip"
@@ -144,11 +144,11 @@ class Address:
         return int(info["size"]), f"{found}:{info[found]}"
 
     def _is_object(self, name: str) -> bool:
-        """Whether a name is one: listings hold folders, and those of web servers links that sort them."""
+        """Return whether a name is an object's: listings hold folders, and those of web servers sorting links."""
         return bool(name) and not name.endswith("/") and not (self._is_web() and ("?" in name or "#" in name))
 
     def _name(self, name: str) -> str:
-        """What an object is called here."""
+        """Return the name of an object here."""
         return posixpath.normpath(unquote(name)) if self._is_web() else name
 
     def _own_name(self) -> str:
@@ -175,7 +175,7 @@ class Address:
         return found
 
     def _matched(self, names: Collection[str]) -> bool:
-        """Whether names were found by the pattern, and not in a folder that is called like one."""
+        """Return whether names were found by the pattern, and not in a folder that is called like one."""
         from fsspec.utils import glob_translate
 
         matches = re.compile(glob_translate(self.root)).match

@@ -24,7 +24,7 @@ TABLE_ROWS = 1000
 
 @dataclass
 class Tables:
-    """What gives a dataset's text as tables of one column, `text`: bytes, because some of it may be no UTF-8.
+    """A reader of a dataset's text as tables of one column, `text`: bytes, because some of it may be no UTF-8.
 
     Of the first row of the stream a text is required, unless `begun`; a later one without any is null.
     """
@@ -91,7 +91,7 @@ def require_text(row: dict[str, Any], title: str, text_keys: Sequence[str]) -> N
 
 
 def _no_such_column(title: str, text_keys: Sequence[str], columns: str) -> UserError:
-    """What to say of a dataset that has other columns."""
+    """Word the error of a dataset that has other columns."""
     return UserError(
         f"{title}: expected a column {' or '.join(text_keys)}, it has {columns}. "
         "Name the one with the text, dotted where it is deeper: text_keys in params.yaml, or hf_stream --text_key."

@@ -42,7 +42,7 @@ class DatasetPin(Section):
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"dataset {self.dataset} (config {self.config or 'default'}, split {self.split})"
 
 
@@ -148,12 +148,12 @@ def iterate(rows: Rows, title: str) -> Iterator[dict[str, Any]]:
 
 
 def _was_saved(folder: Path) -> bool:
-    """Whether `save_to_disk` wrote this folder."""
+    """Return whether `save_to_disk` wrote this folder."""
     return (folder / "dataset_dict.json").exists() or (folder / "state.json").exists()
 
 
 def _saved(folder: Path, pin: DatasetPin) -> Any:  # noqa: ANN401 - a datasets.Dataset
-    """What `save_to_disk` wrote: one dataset, or one for each split."""
+    """Load the files of `save_to_disk`: one dataset, or one for each split."""
     import datasets
 
     made_by = "datasets.Dataset.save_to_disk"
@@ -170,7 +170,7 @@ def _saved(folder: Path, pin: DatasetPin) -> Any:  # noqa: ANN401 - a datasets.D
 
 
 def no_rows(pin: DatasetPin) -> UserError:
-    """What a dataset without rows is told by."""
+    """Return the error about a dataset without rows."""
     return UserError(f"{pin.title} has no rows. Look at its page, and name another split.")
 
 

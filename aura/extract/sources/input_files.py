@@ -48,7 +48,7 @@ class InputFile(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it lies."""
+        """Its place, as text."""
         return f"{self.folder}/{self.below}"
 
     @property
@@ -76,7 +76,7 @@ class InputFile(NamedTuple):
 
 
 def changed_while_read(place: str) -> str:
-    """What to say of a file that became another."""
+    """Word the error about a file that became another."""
     return f"{place} changed while it was read. Run the same command again."
 
 
@@ -118,17 +118,17 @@ def hash_file(path: str | Path) -> tuple[str, int]:
 
 
 def unreadable(error: OSError) -> str:
-    """What stands for the content of a file that cannot be read."""
+    """Return the words that stand for the content of a file that cannot be read."""
     return f"{UNREADABLE}{error.strerror}"
 
 
 def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
-    """Whether a file's name, without the suffix of its compression, ends with one of `suffixes`."""
+    """Return whether a file's name, without the suffix of its compression, ends with one of `suffixes`."""
     return name.endswith(suffixes) or plain_name(name).lower().endswith(suffixes)
 
 
 def chosen_by(kind: str, glob: str | None) -> Callable[[str], bool]:
-    """Which names (relative, with `/`) a source reads: those that match its glob, or end as its kind's files do."""
+    """Return a test of names (relative, with `/`) that a source reads: by its glob, or by the suffixes of its kind."""
     if glob is None:
         suffixes = SUFFIXES[kind]
         return lambda name: has_suffix(name, suffixes)
@@ -144,12 +144,12 @@ def suffix_glob(kind: str) -> str:
 
 
 def names_hidden(glob: str | None) -> bool:
-    """Whether a glob asks for hidden files itself, as in `.config/*.txt`."""
+    """Return whether a glob asks for hidden files itself, as in `.config/*.txt`."""
     return glob is not None and is_hidden(glob)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a relative name, or a folder in it, is hidden."""
+    """Return whether a relative name, or a folder in it, is hidden."""
     return any(part.startswith(_HIDDEN_STARTS) or part in _HIDDEN_FOLDERS for part in name.split("/"))
 
 
@@ -174,7 +174,7 @@ def alternatives(glob: str) -> list[str]:
 def files_at(
     path: Path, chosen: Callable[[str], bool], *, hidden: bool = False, links: Links = "inside"
 ) -> list[InputFile]:
-    """What a source at `path` reads: that file, whatever its name, or the files of that folder that are `chosen`."""
+    """List the files of a source at `path`: that file, whatever its name, or the `chosen` files of that folder."""
     if path.is_dir():
         return files_below(path, chosen, hidden=hidden, links=links)
     return [input_file(_shown(path.name), str(path))]

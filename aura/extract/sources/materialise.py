@@ -27,7 +27,7 @@ RECORD = "dataset.record"  # JSON; not called so, because what ends in .json is 
 
 @dataclass(frozen=True)
 class Materialised:
-    """What lies in a folder: rows, bytes, and how many of the rows this run added."""
+    """The content of a folder: rows, bytes, and how many of the rows this run added."""
 
     folder: Path
     rows: int
@@ -36,12 +36,12 @@ class Materialised:
 
 
 def raw_folder(pin: Path) -> Path:
-    """Where the rows of a pinned dataset lie: data/raw/NAME for data/NAME.pin.json."""
+    """Return the folder for the rows of a pinned dataset: data/raw/NAME for data/NAME.pin.json."""
     return pin.parent / "raw" / pins.source_name(pin)
 
 
 def partial_folder(folder: Path) -> Path:
-    """Where a folder of rows grows until it is complete."""
+    """Return the folder in which rows grow until they are complete."""
     return folder.with_name(f".{folder.name}.partial")
 
 
@@ -56,7 +56,7 @@ def materialise(path: Path, text_keys: Sequence[str]) -> Path:
 
 
 def is_complete(folder: Path, pin: DatasetPin, text_keys: Sequence[str]) -> bool:
-    """Whether `folder` holds all rows of exactly this pin and these text keys."""
+    """Return whether `folder` holds all rows of exactly this pin and these text keys."""
     state = _progress(folder, pin, text_keys)
     if state is None or not state["complete"]:
         return False
@@ -123,7 +123,7 @@ def _progress(folder: Path, pin: DatasetPin, text_keys: Sequence[str]) -> dict[s
 
 
 def _total(rows: Rows, pin: DatasetPin, before: int) -> int | None:
-    """How many rows there are to come, where the dataset says so."""
+    """Return the number of rows to be written, if the dataset says so."""
     splits = rows.stream.info.splits or {}
     known = splits[pin.split].num_examples if pin.split in splits else None
     counts = [count for count in (known, pin.max_documents) if count]

@@ -1,4 +1,4 @@
-"""What to do with files that no kind of source reads by their suffix."""
+"""Advice about files that no kind of source reads by their suffix."""
 
 from collections import Counter
 from pathlib import Path
@@ -40,7 +40,7 @@ def suffix_of(name: str) -> str:
 
 
 def advice(suffixes: list[str]) -> str:
-    """What to do to read files with these suffixes, the commonest first; a sentence or two."""
+    """Say how to read files with these suffixes, the commonest first; a sentence or two."""
     found: dict[str, list[str]] = {}
     for suffix in suffixes:
         found.setdefault(_BY_SUFFIX.get(suffix) or _to_read(suffix), []).append(suffix)
@@ -53,7 +53,7 @@ def _to_read(suffix: str) -> str:
 
 
 def found_instead(folder: Path) -> str:
-    """What a folder holds in the place of what was sought, and what to do with it; one sentence or more."""
+    """Say which files a folder holds in the place of those sought, and how to read them; one sentence or more."""
     files = files_below(folder, bool)
     left = Counter(file.problem for file in files)
     out = left[LEADS_OUT]

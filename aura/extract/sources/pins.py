@@ -21,7 +21,7 @@ SUFFIX = ".pin.json"
 
 
 def is_pin(path: Path) -> bool:
-    """Whether a source's path names a pin rather than a folder."""
+    """Return whether a source's path names a pin rather than a folder."""
     return path.name.endswith(SUFFIX)
 
 

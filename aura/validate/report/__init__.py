@@ -101,7 +101,7 @@ def render(model: Path, folder: Path, since: str) -> str:
 
 
 def committed(path: Path, revision: str) -> dict[str, Any] | None:
-    """What the JSON file at `path` held at a commit; `None` where it, the commit, or git is not there."""
+    """Return the content of the JSON file at `path` at a commit; `None` if it, the commit, or git is not there."""
     try:
         shown = subprocess.run(
             ["git", "show", f"{revision}:./{path.name}"], cwd=path.parent, capture_output=True, check=False
@@ -170,7 +170,7 @@ def _pieces(tokenizer: Tokenizer, text: str) -> Iterable[tuple[int, str, bool]]:
 
 
 def _playground(tokenizer: Tokenizer) -> str | None:
-    """What playground.js needs, as JSON that can stand inside a script element; `None` if it is too large."""
+    """Return the data of playground.js, as JSON that can stand inside a script element; `None` if it is too large."""
     sizes = range(tokenizer.vocab_size)
     model = {
         "type": _model_type(tokenizer),
