@@ -1,4 +1,4 @@
-"""The environment variables of DVC and gcsfs, set before either is imported; a value of the user stays.
+"""What DVC and gcsfs read from environment variables, set before either is imported; what the user set stays.
 
 `make setup` puts a copy of this file into the environment, of which every Python runs `prepare` when it starts: plain
 `dvc` then works as aura does. So it imports nothing but the standard library, and takes 0.1 ms.

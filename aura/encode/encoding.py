@@ -261,7 +261,7 @@ def require_passed(passed: Path, tokenizer: str) -> None:
 
 
 def tokenizer_is_frozen(pipeline: Path) -> bool:
-    """Return whether `dvc freeze train_tokenizer` keeps the tokenizer as it is while the corpus changes."""
+    """Whether the user has said, with `dvc freeze train_tokenizer`, that the tokenizer stays as the corpus changes."""
     text = pipeline.read_text(encoding="utf-8")
     if "frozen" not in text:  # 30 ms less than to parse it
         return False

@@ -71,7 +71,7 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
 
 
 def _of_model(tokenizer_folder: Path, add_bos: bool, seq_len: int) -> dict[str, bytes]:
-    """Return the tokenizer files of Hugging Face's libraries, with the settings that hold only beside this model."""
+    """What Hugging Face's libraries read of the tokenizer, with what is true only beside this model."""
     tokenizer, config = (
         files.read_json(tokenizer_folder / name, made_by=f"aura export-tokenizer {shlex.quote(str(tokenizer_folder))}")
         for name in (EXPORTED, hf_export.CONFIG)

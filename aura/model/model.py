@@ -74,7 +74,7 @@ class Compute:
 
     @classmethod
     def of(cls, options: Pretrain, platform: str) -> "Compute":
-        """Choose for params.yaml and devices of this platform (cpu, gpu, tpu)."""
+        """What params.yaml asks for on devices of this platform (cpu, gpu, tpu)."""
         attention = implementation_for(platform, seq_len=options.seq_len, dtype=options.precision)
         return cls(options.precision, options.remat, attention, UNROLL if platform == "cpu" else 1)
 
