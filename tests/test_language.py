@@ -15,17 +15,17 @@ PARAGRAPH = 6 * 120  # characters: six lines of the width of the code
 
 
 @cache
-def texts() -> tuple[dict[str, str], dict[str, str]]:
-    """Docstrings and all other strings of aura/ and stages/, each by its file and line."""
-    docstrings, others = {}, {}
+def texts() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Docstrings and all other strings of aura/ and stages/, each with its file and line."""
+    docstrings, others = [], []
     for path in [*(REPOSITORY / "aura").rglob("*.py"), *(REPOSITORY / "stages").glob("*.py")]:
         name, found = path.relative_to(REPOSITORY), set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):  # from the top: a docstring's owner is first
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
                 found.add(node.body[0].value)
-                docstrings[f"{name}:{node.body[0].lineno}"] = ast.get_docstring(node)
+                docstrings.append((f"{name}:{node.body[0].lineno}", ast.get_docstring(node)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in found:
-                others[f"{name}:{node.lineno}:{node.col_offset}"] = node.value
+                others.append((f"{name}:{node.lineno}", node.value))
     return docstrings, others
 
 
@@ -52,12 +52,12 @@ def sentences(page: str) -> Iterator[tuple[int, str]]:
 
 
 def test_docstrings_begin_with_their_subject():
-    found = [f"{place}: {text}" for place, text in texts()[0].items() if text.split()[0] in HEADLESS]
+    found = [f"{place}: {text}" for place, text in texts()[0] if text.split()[0] in HEADLESS]
     assert len(found) < 10, "\n".join(found)
 
 
 def test_messages_say_got_and_not_came():
-    found = [f"{place}: {text}" for place, text in texts()[1].items() if re.search(r"\bcame\b", text)]
+    found = [f"{place}: {text}" for place, text in texts()[1] if re.search(r"\bcame\b", text)]
     assert not found, "\n".join(found)
 
 
