@@ -17,11 +17,11 @@ setup: .venv/ready
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	# Plain dvc needs the same environment variables as aura. Python runs the lines of a .pth file when it starts; a copy,
-	# as importing aura itself there would hide the aura of another folder.
+	# Plain dvc needs the same environment variables as aura. Python runs the lines of .pth files when it starts, in the
+	# order of their names; a copy, as importing aura itself there would hide the aura of another folder.
 	packages=$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
 	  cp aura/core/dvc_environment.py $$packages/aura_dvc_environment.py && \
-	  echo 'import aura_dvc_environment; aura_dvc_environment.prepare()' > $$packages/aura_dvc.pth
+	  echo 'import aura_dvc_environment as aura; aura.quiet_interrupts(); aura.prepare(); del aura' > $$packages/0_aura.pth
 	if git rev-parse --git-dir > /dev/null 2>&1; then .venv/bin/aura lock register; fi
 	touch $@
 

@@ -7,6 +7,10 @@ import sys
 if sys.path and sys.path[0].rstrip("/").endswith("stages"):
     del sys.path[0]
 
+from aura.core import endings
+
+endings.begin()  # Ctrl-C during the imports that follow
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from aura.sharing.versions import load_tokenizer as load_tokenizer

@@ -1,5 +1,6 @@
 """`aura gc`: what anyone can still ask for stays, in the cache and in the bucket; what goes is said before."""
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -145,3 +146,32 @@ def test_no_other_dvc_runs_until_all_is_removed(here: Project):
         done = here.run("dvc", "commit", "-f", "data.dvc", check=False)
     assert done.returncode
     assert "Unable to acquire lock" in done.stderr
+
+
+def test_what_killed_commands_left_unfinished_goes_and_what_is_being_written_stays(here: Project):
+    left = [
+        Path(".data.0123abcd.partial"),
+        Path(".removed source.89abcdef.partial"),
+        Path(".aura/.verified.json.partial"),
+    ]
+    at_work = Path(".data.00000000.partial")
+    for folder in (*left[:2], at_work):
+        (folder / "inner").mkdir(parents=True)
+        (folder / "inner/file").write_text("half")
+    left[2].parent.mkdir(exist_ok=True)
+    left[2].write_text("{")
+    Path(".data.partial.txt").write_text("the user's")
+    lock = os.open(at_work, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    [found] = [one for one in find(cloud=False, older_than=14) if "unfinished" in one.kind]
+    assert (found.count, found.bytes) == (3, 9)
+    assert all(path.exists() for path in left), "removed before anybody asked"
+    with left[2].open() as again:  # its writer was started again in the meantime
+        fcntl.flock(again, fcntl.LOCK_EX)
+        found.remove()
+        assert [path for path in (*left, at_work) if path.exists()] == [left[2], at_work]
+    assert here.run("aura", "gc", "--delete").stdout.startswith(
+        "removed 1 unfinished outputs that killed commands left, 1 "
+    )
+    os.close(lock)
+    assert Path(".data.partial.txt").exists()

@@ -132,7 +132,7 @@ def test_a_list_of_another_format_is_refused(texts, store, tmp_path):
     path = tmp_path / "build/corpus/train" / LIST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
     checksums.write(path.parent)
-    with pytest.raises(UserError, match=r"shards.json: expected format 1, came 2. Run: dvc repro select"):
+    with pytest.raises(UserError, match=r"shards.json: expected format 1, got 2. Run: dvc repro select"):
         corpus.shards(path.parent)
 
 

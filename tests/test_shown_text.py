@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from aura.core import console, params
+from aura.core import checksums, console, params
 from aura.core.bounded import Unreadable, read_json, read_yaml
 from aura.core.errors import UserError
 from aura.core.shown_text import holds_secret, without_secrets
+from aura.extract.sources import pins
+from aura.extract.sources.input_files import InputFile
 from tests.conftest import REPOSITORY
 
 HOSTILE = "[red]a[/red] :bomb: [link=http://x]\x1b]52;c;x\x07\x9b2J\r\u202e\u200b"
@@ -24,6 +26,24 @@ def test_nothing_that_is_printed_is_obeyed(capsys: pytest.CaptureFixture[str]):
     shown = "".join(capsys.readouterr())
     assert shown.count("[red]a[/red] :bomb: [link=http://x]") >= 2
     assert not set("\x1b\x07\x9b\r\u202e\u200b") & set(shown)
+
+
+def test_a_name_is_no_message_of_its_own(tmp_path: Path):
+    folder, pin = tmp_path / "folder", tmp_path / "a.pin.json"
+    folder.mkdir()
+    (folder / "right").write_text("text", encoding="utf-8")
+    checksums.write(folder)
+    (folder / "x\nerror: run this\x1b[2J\u202e").write_text("text", encoding="utf-8")
+    pins.write(pin, folder, [])
+    told = []
+    for look in (
+        lambda: checksums.read(folder, "dvc repro"),
+        lambda: pins.require_current(pin, [InputFile("y\nerror: a", str(folder), "right", 4, 0)]),
+    ):
+        with pytest.raises(UserError) as raised:
+            look()
+        told.append(str(raised.value))
+    assert all(text.isprintable() for text in told), told
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from aura.core import params, stage_inputs
 from tests.conftest import REPOSITORY
@@ -270,3 +271,33 @@ def test_code_is_stamped_before_any_other_module_of_aura_is_imported():
     assert [line for line in imports if "aura" in line] == ["from aura import stage_inputs"]
     top = ast.parse((REPOSITORY / "aura/core/stage_inputs.py").read_text()).body
     assert "aura" not in {node.module for node in top if isinstance(node, ast.ImportFrom)}
+
+
+def test_values_parsed_alone_are_those_of_the_whole_file():
+    text = (REPOSITORY / "params.yaml").read_text()
+    cases = [
+        (
+            text,
+            ["store", "pretrain.size", "extract.sources", "select.near_duplicates", "select.caps", "encode.add_bos"],
+        ),
+        (text.rstrip("\n"), ["pretrain.eval_every", "cache"]),
+        ("a: &x {b: 1}\nc: *x\n", ["c.b"]),
+        ("a.b: 1\na: {c: 2}\n", ["a.b", "a.c"]),
+        ("'a': {b: 1}\n", ["a.b"]),
+        ("a:\n- 1\n- 2\nb: |\n  x\n\n  a: 3\n", ["a", "b"]),
+        ("a: {b: 1,\nc: 2}\nd: 3\n", ["a.c", "d"]),
+        ('a: 1\nb: "x\n  a: 5"\n', ["a", "b"]),
+        ('b: "x\n\na: 5"\na: 1\n', ["a", "b"]),
+        ('b: "x\n\na: 5"\na: 1\n', ["a"]),
+        ("a: 1\na: 2\n", ["a"]),
+        ("a: 1\n", ["z", "z.y"]),
+        ("", ["a"]),
+    ]
+    for whole, keys in cases:
+        try:
+            parsed = YAML(typ="safe").load(whole) or {}
+        except YAMLError:
+            continue
+        if parsed:
+            expected = {key: stage_inputs._value(parsed, key) for key in keys}
+            assert stage_inputs._values(whole, "params.yaml", keys) == expected, whole

@@ -20,6 +20,7 @@ def doctor(
     extracted = [source_entries.extracted(name) for name in everything.extract.sources]
     first = checklist.before(extracted, SPM, everything.train_tokenizer)
     then = checklist.after(SPM, checklist.passed_gates(SPM, PASSED)) + checklist.versioned(SPM)
+    then += checklist.recorded()
     then += [checklist.in_remote(SPM)] if remote else []
     checklist.show("before training", first)
     checklist.show("after training", then)

@@ -177,7 +177,11 @@ def stop_run(where: Where) -> None:
     """End the run on the pod; the pod stays, and costs. Its checkpoints stay, too."""
     pod = _there(where)
     pod.prepare()
-    stopped = sum(reply["stopped"] for reply in pod.ask("stop"))
+    replies = pod.ask("stop")
+    for number, reply in enumerate(replies):
+        for process in reply["ended"]:
+            console.out.print(f"worker {number}: ended an orphan of the run, {process}", markup=False)
+    stopped = sum(reply["stopped"] for reply in replies)
     console.out.print(f"stopped {stopped} workers of {pod}. It still costs {pod.cost}", markup=False)
 
 

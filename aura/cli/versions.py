@@ -8,6 +8,14 @@ from rich.table import Table
 
 from aura.core import console
 
+# Of `aura versions`, and where each value is in a model card.
+COLUMNS = {
+    "pieces": ("metrics", "vocab_size"),
+    "type": ("params", "model_type"),
+    "bytes per token": ("metrics", "bytes_per_token"),
+    "unused share": ("metrics", "unused_share"),
+    "sha256": ("sha256", "spiece.model"),
+}
 Repo = Annotated[str, typer.Option(help="Address or folder of the project's git repository.")]
 
 
@@ -33,15 +41,13 @@ def publish(
 
 def versions(repo: Repo = ".") -> None:
     """List the released tokenizers with their measures on held-out text."""
-    from aura.sharing import versions
+    from aura.sharing import model_card, versions
 
-    table = Table("version", "pieces", "type", "bytes per token", "unused share", "sha256")
+    table = Table("version", *COLUMNS)
     for entry in versions.listed(repo):
-        metrics, params = entry.card.get("metrics", {}), entry.card.get("params", {})
-        cells = [metrics.get("vocab_size"), params.get("model_type"), metrics.get("bytes_per_token")]
-        cells += [metrics.get("unused_share"), entry.card.get("sha256", {}).get("spiece.model", "")[:12]]
+        cells = [model_card.value(entry.card, *keys) for keys in COLUMNS.values()]
         name = f"{entry.version} (deprecated)" if entry.deprecated else entry.version
-        table.add_row(name, *("-" if cell in (None, "") else str(cell) for cell in cells))
+        table.add_row(name, *cells[:-1], cells[-1][:12])
     console.out.print(table)
 
 
@@ -49,11 +55,12 @@ def fetch(
     version: Annotated[str, typer.Argument(help="Such as tokenizer@v1.2.0 or v1.2.0.")],
     repo: Repo = ".",
     output: Annotated[Path | None, typer.Option(help="Folder to write; models/tokenizer-v1.2.0 when left out.")] = None,
+    max_gb: Annotated[float, typer.Option(help="Take at most so many GB.", min=0.001)] = 4.0,
 ) -> None:
     """Get a released tokenizer, verified, from anywhere: a clone is not needed."""
     from aura.core import files
     from aura.sharing import versions
 
-    folder = versions.fetch(version, repo, output)
-    for path in sorted(folder.iterdir()):
+    folder = versions.fetch(version, repo, output, int(max_gb * 1e9))
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         console.out.print(f"{files.sha256_file(path)}  {path}", markup=False)

@@ -6,7 +6,6 @@ Files are read as data: nothing in them is executed, and nothing is fetched.
 """
 
 import base64
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,15 @@ import sentencepiece
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
+from aura.core.bounded import Unreadable, read_json
 from aura.core.errors import UserError
 from aura.tokenizer.arguments import checked_ids, checked_texts
 from aura.tokenizer.decoding import piece_bytes
 from aura.tokenizer.model_file import Ids, Kind, checked_pieces
 from aura.tokenizer.tokenizer import Tokenizer
 
+LARGEST = 400_000_000  # bytes of a file; the largest tokenizer.json in use has 35 MB
+MOST_IDS = 10_000_000
 FORMATS = "spiece.model, tokenizer.json, tekken.json, .tiktoken, or a folder with one of the first three"
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -71,19 +73,31 @@ def load(path: Path, name: str) -> Foreign:
         path = found
     if not path.exists():
         raise UserError(f"{name} is missing. Expected {FORMATS}")
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        raise UserError(f"{name}: expected a file of at most {LARGEST:,} bytes. Expected {FORMATS}")
+    try:
+        return _loaded(path, name)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"{name}: a part of this file is missing or of another kind ({str(error)[:200]!r}). Expected {FORMATS}"
+        ) from None
+
+
+def _loaded(path: Path, name: str) -> Foreign:
+    """Load a file by its suffix and content; content of another shape raises whatever Python does."""
     if path.suffix == ".tiktoken":
         return _tiktoken_file(path, name)
     if path.suffix != ".json":
         return from_model(path.read_bytes(), name)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = read_json(path.read_bytes())
+    except Unreadable as error:
         raise UserError(f"{name} is not valid JSON ({error}). Expected {FORMATS}") from None
     if isinstance(content, dict) and "vocab" in content and "pattern" in content.get("config", {}):
         return _tekken(content, name)
     if isinstance(content, dict) and "model" in content:
-        return _tokenizer_json(path, name)
-    raise UserError(f"{name}: expected the JSON of tokenizers (tokenizer.json) or tekken, came another. {FORMATS}")
+        return _tokenizer_json(path, name, content["model"])
+    raise UserError(f"{name}: expected the JSON of tokenizers (tokenizer.json) or tekken, got another. {FORMATS}")
 
 
 def from_model(content: bytes, name: str) -> Foreign:
@@ -147,8 +161,10 @@ def _sentencepiece_kind(processor: Any, token: int) -> Kind:  # noqa: ANN401 - a
 def _tekken(content: dict[str, Any], name: str) -> Foreign:
     """Mistral's tekken.json: ids of special tokens come first, then the ranks."""
     config = content["config"]
-    special = int(config["default_num_special_tokens"])
-    ranks = content["vocab"][: int(config["default_vocab_size"]) - special]
+    special, size = int(config["default_num_special_tokens"]), int(config["default_vocab_size"])
+    if not 0 <= special <= size <= MOST_IDS:
+        raise UserError(f"{name}: expected from 0 to {MOST_IDS:,} ids, of them {special} special; got {size}")
+    ranks = content["vocab"][: size - special]
     return _byte_pairs([base64.b64decode(entry["token_bytes"]) for entry in ranks], config["pattern"], special, name)
 
 
@@ -169,6 +185,8 @@ def _tiktoken_file(path: Path, name: str) -> Foreign:
 
 
 def _byte_pairs(ranks: list[bytes], pattern: str, special: int, name: str) -> Foreign:
+    if len(set(ranks)) != len(ranks) or b"" in ranks or not isinstance(pattern, str):
+        raise UserError(f"{name}: expected pieces that all differ, none of them empty, and a pattern that is text")
     encoding = _tiktoken(name).Encoding(
         name, pat_str=pattern, mergeable_ranks={piece: rank for rank, piece in enumerate(ranks)}, special_tokens={}
     )
@@ -203,16 +221,19 @@ def _tiktoken(name: str) -> Any:  # noqa: ANN401 - a module
     return tiktoken
 
 
-def _tokenizer_json(path: Path, name: str) -> Foreign:
+def _tokenizer_json(path: Path, name: str, model: dict[str, Any]) -> Foreign:
     import tokenizers
 
     try:
         loaded = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 - the library raises the bare class
-        raise UserError(f"{name} is no tokenizer.json that tokenizers can read: {error}") from None
-    model = json.loads(path.read_text(encoding="utf-8"))["model"]
+        raise UserError(
+            f"{name} is no tokenizer.json that tokenizers can read: {str(error)[:300]!r}. Expected {FORMATS}"
+        ) from None
     added = {token for token, entry in loaded.get_added_tokens_decoder().items() if entry.special}
-    size = max(loaded.get_vocab().values()) + 1
+    size = max(loaded.get_vocab().values(), default=-1) + 1
+    if not 0 < size <= MOST_IDS:
+        raise UserError(f"{name}: expected ids below {MOST_IDS:,}, got {size - 1 if size else 'none'}")
     texts = [loaded.id_to_token(token) or "" for token in range(size)]
     byte_level = '"ByteLevel"' in path.read_text(encoding="utf-8")
     kinds = tuple(
@@ -224,6 +245,8 @@ def _tokenizer_json(path: Path, name: str) -> Foreign:
         for text, kind in zip(texts, kinds, strict=True)
     )
     unk_id = loaded.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+    if not isinstance(unk_id, int) or not 0 <= unk_id < size:
+        unk_id = None
     encode = partial(_encode_by_tokenizers, loaded)
     starts_with_space = bool(len(encode([" a"])[0]) > len(encode(["a"])[0]))
     prefix = "" if starts_with_space else " "

@@ -19,6 +19,7 @@ from typing import Any
 
 from aura.core import files
 from aura.core.errors import UserError
+from aura.core.shown_text import on_one_line
 
 NAME = "_SHA256SUMS"
 SEAL = "sha256"  # key of a sealed record: the hash of its other keys
@@ -57,8 +58,8 @@ def read(folder: Path, made_by: str) -> dict[str, str]:
     files.require_folder(folder, made_by)
     listed = _parsed(folder, made_by)
     found = _names(folder)
-    wrong = [f"{name} is missing" for name in sorted(listed.keys() - found)]
-    wrong += [f"{name} is not listed" for name in sorted(found - listed.keys())]
+    wrong = [f"{on_one_line(name)} is missing" for name in sorted(listed.keys() - found)]
+    wrong += [f"{on_one_line(name)} is not listed" for name in sorted(found - listed.keys())]
     if wrong:
         more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise UserError(

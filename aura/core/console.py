@@ -4,10 +4,8 @@ Progress bars are drawn only in a terminal; in a log, a plain line appears at mo
 """
 
 import datetime
-import errno
 import gc
 import io
-import os
 import sys
 import time
 import warnings
@@ -19,6 +17,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from aura.core import endings
 from aura.core.errors import UserError
 from aura.core.shown_text import escaped, without_secrets
 
@@ -40,6 +39,14 @@ class Terminal(Console):
         """Print, as `Console.print`."""
         shown = (without_secrets(thing) if isinstance(thing, str) else thing for thing in objects)
         super().print(*shown, **(options | {"markup": False, "emoji": False}))
+
+    def _write_buffer(self) -> None:
+        """Write what waits; all that is printed passes here. A stream that takes nothing is `endings.lost`."""
+        try:
+            super()._write_buffer()
+        except OSError as error:
+            self._buffer.clear()
+            endings.lost(self.file, error)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Render; all that is printed passes here, cells of tables and lines of progress, too."""
@@ -90,8 +97,12 @@ def summary(stage: str, facts: dict[str, str], see: str) -> None:
     seconds = time.monotonic() - _STARTED
     facts = facts | {"time": f"{seconds:.1f} s"}
     line = " · ".join(f"{name} {value}" for name, value in facts.items())
-    out.print(Text.assemble((stage, "bold"), "  ", line))
-    out.print(f"  see {see}", markup=False)
+    try:
+        out.print(Text.assemble((stage, "bold"), "  ", line))
+        out.print(f"  see {see}", markup=False)
+    except endings.OutputLost as error:  # the outputs are whole
+        if not error.silent:
+            err.print(f"note: {error}")
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -112,7 +123,7 @@ def size(number: float) -> str:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a program's `main`; a user's mistake ends it with one message and exit status 1."""
+    """Run a program's `main`; a user's mistake or a fault of the machine ends it with one message and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # work must not be lost to a terminal that knows only ASCII
@@ -120,40 +131,31 @@ def run(main: Callable[[], None]) -> None:
     gc.freeze()  # what is there stays: no search for garbage need go through it
     gc.enable()
     try:
-        main()
-        gc.freeze()  # nor the one at the end
+        try:
+            with endings.interruptible():
+                main()
+            gc.freeze()  # nor the one at the end
+        finally:
+            endings.flush()
     except UserError as error:
         fail(str(error))
-    except OSError as error:
-        fail(_explain(error))
-    except MemoryError:
-        fail("the memory of this machine, or what this process may take of it, is used up. See: free -m; ulimit -a")
     except KeyboardInterrupt:
-        fail("interrupted. Run the same command again to go on.", status=130)
+        endings.interrupted()
+    except endings.OutputLost as error:
+        if error.silent:
+            sys.exit(endings.NOT_READ)
+        endings.end(str(error))
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        words = endings.worded(error)
+        if words is None:
+            raise
+        endings.end(words)
 
 
 def fail(message: str, status: int = 1) -> None:
     """Print an error on standard error and end the program."""
     err.print(Text.assemble(("error:", "bold red"), " ", without_secrets(message)))
     sys.exit(status)
-
-
-def _explain(error: OSError) -> str:
-    """Word the failures of a file system that a user can mend; anything else is a bug and keeps its trace."""
-    place = error.filename or "an output"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space left on the disk while writing {place}. Free some space, then run the same command again."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
-        return f"cannot write or read {place}: {os.strerror(error.errno)}. Check its owner and permissions."
-    if error.errno == errno.EIO:
-        return f"the disk failed at {place} (input/output error). Look at its log (dmesg), then run the command again."
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"too many files are open, at {place}. Allow more (ulimit -n 4096), then run the same command again."
-    if error.errno in (errno.ENOMEM, errno.EAGAIN):
-        return f"this machine gives no more memory or processes ({os.strerror(error.errno)}). See: ulimit -a"
-    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG):
-        return f"cannot write or read {place}: {os.strerror(error.errno)}. Choose another place for it."
-    raise error
 
 
 _STARTED = time.monotonic()

@@ -189,6 +189,20 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
+def make_readable(path: Path, *, writable: bool = False) -> bool:
+    """Give this account the right to read (and write) a file, if it has not; whether there is one that can be read."""
+    try:
+        if not path.is_file():
+            return False
+        wanted = os.R_OK | os.W_OK if writable else os.R_OK
+        if not os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids):
+            path.chmod(path.stat().st_mode | (0o600 if writable else 0o400))
+        with path.open("rb"):
+            return True
+    except OSError:
+        return False
+
+
 def _exchanged(one: Path, other: Path) -> bool:
     """Whether two folders took each other's name in one step; not every file system can."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -232,17 +246,46 @@ def read_json(path: Path, made_by: str) -> Any:  # noqa: ANN401 - anything JSON 
         raise UserError(f"{path} is not valid JSON ({error}). Make it again with: {made_by}") from None
 
 
-def read_object(path: Path, made_by: str, **kinds: type) -> dict[str, Any]:
-    """`read_json` of an object that must have these keys, each with a value of this type; otherwise a `UserError`."""
-    read = read_json(path, made_by)
-    if not isinstance(read, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(read).__name__}. Make it again with: {made_by}")
-    for key, kind in kinds.items():
-        if not isinstance(read.get(key), kind):
-            raise UserError(
-                f"{path}: expected {key} with a value of type {kind.__name__}, got {read.get(key)!r:.80}. "
-                f"Make it again with: {made_by}"
-            )
+def read_object(path: Path, made_by: str, **shapes: Any) -> dict[str, Any]:  # noqa: ANN401 - see bounded.mismatch
+    """`read_json` of an object that must have these keys with values of these shapes; otherwise a `UserError`."""
+    read: dict[str, Any] = read_json(path, made_by)
+    require_shape(path, read, made_by, **shapes)
+    return read
+
+
+def read_format(path: Path, made_by: str, number: int, **shapes: Any) -> dict[str, Any]:  # noqa: ANN401
+    """`read_object` of a file whose `format` must be `number`, which is looked at first."""
+    read = read_object(path, made_by)
+    if read.get("format") != number:
+        raise UserError(f"{path}: expected format {number}, got {read.get('format')!r:.80}. Run: {made_by}")
+    require_shape(path, read, made_by, **shapes)
+    return read
+
+
+def require_shape(path: Path, read: Any, made_by: str, **shapes: Any) -> None:  # noqa: ANN401 - as above
+    """Raise `UserError` unless what was read from `path` is an object with these keys (see `bounded.mismatch`)."""
+    if wrong := bounded.mismatch(read, shapes):
+        raise UserError(f"{path}: {wrong}. Make it again with: {made_by}")
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that people write, which git has; an absent one, or one that is no UTF-8, is a `UserError`."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. Run this in the project's folder, or: git checkout {path}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid UTF-8: {error}. See: git diff {path}") from None
+
+
+def read_pipeline(path: Path, **shapes: Any) -> dict[str, Any]:  # noqa: ANN401 - see bounded.mismatch
+    """A dvc.yaml, which must have these keys with values of these shapes; otherwise a `UserError`."""
+    try:
+        read: dict[str, Any] = bounded.read_yaml(read_text(path))
+    except bounded.Unreadable as error:
+        raise UserError(f"{path} is not valid YAML: {error}. See: git diff {path}") from None
+    if wrong := bounded.mismatch(read, shapes):
+        raise UserError(f"{path}: {wrong}. See: git diff {path}")
     return read
 
 

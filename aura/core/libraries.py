@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from aura.core.errors import UserError
-from aura.core.files import read_json
+from aura.core.files import read_object
 
 VERSIONS_FILE = Path("versions.json")
 DECISIVE = (
@@ -20,7 +20,7 @@ DECISIVE = (
 
 def require_locked() -> None:
     """Raise `UserError` unless the decisive libraries are installed in the versions of versions.json."""
-    locked = read_json(VERSIONS_FILE, made_by="git checkout versions.json")
+    locked = read_object(VERSIONS_FILE, made_by="git checkout versions.json", **dict.fromkeys(DECISIVE, str))
     for name in DECISIVE:
         try:
             installed = metadata.version(name)

@@ -33,6 +33,23 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def require_threads(number: int) -> None:
+    """Raise RuntimeError (`can't start new thread`) unless so many threads more can run.
+
+    A library in C++ that gets no thread ends the process with a message of its own.
+    """
+    ended = threading.Event()
+    threads = [threading.Thread(target=ended.wait, daemon=True) for _ in range(number)]
+    try:
+        for thread in threads:
+            thread.start()
+    finally:
+        ended.set()
+        for thread in threads:
+            if thread.ident is not None:  # it began
+                thread.join()
+
+
 class SerialExecutor(Executor):
     """Runs each call at once, in the calling process."""
 

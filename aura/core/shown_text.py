@@ -29,6 +29,11 @@ def escaped(text: str) -> str:
     return "".join(character if _is_plain(character) else _spelt(character) for character in text)
 
 
+def on_one_line(name: str) -> str:
+    """A name, such as that of a file, as `escaped`, and without line ends: it cannot pass for a message of its own."""
+    return escaped(name).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _is_plain(character: str) -> bool:
     return character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs"
 

@@ -7,10 +7,15 @@ its inputs before it reads them, and compares them at its end. What the inputs a
 A stamp is size, time of modification and time of the last change of any kind; a folder's own stamp tells of files that
 came and went. Code is stamped when this module is imported, which `stages/__init__.py` does before any other module
 of aura. Of params.yaml the text is kept, and every text that `params.load` got counts as read.
+
+A change after that comparison and before DVC's hashing is too late for the stage. So the stage leaves an account of
+what it read, `reports/inputs/STAGE.json`, as one more output: dvc.lock then says in one entry what DVC hashed and what
+the stage read, wherever the entry goes. `aura/project/recorded_inputs.py` compares the two.
 """
 
 import fnmatch
 import functools
+import hashlib
 import os
 import re
 import stat
@@ -20,6 +25,10 @@ from collections.abc import Callable
 from typing import Any
 
 Stamp = tuple[int, int, int, int]  # size, time of modification and of the last change in ns, number of names
+ACCOUNTS = "reports/inputs/"  # one file a stage, among its outputs in dvc.yaml
+ACCOUNT_FORMAT = 1
+SUMS = "_SHA256SUMS"  # as `aura/core/checksums.py` writes it
+_HASHED = 16_000_000  # bytes; a larger file's size stands for it in the account, because hashing takes 25 ms for these
 _GONE = (-1, 0, 0, 1)  # what a link has that leads nowhere
 _SETTLED, _TICK = 1_000_000_000, 0.02  # ns, s; file systems' clocks advance every 0.01 s at the latest
 _SHOWN = 5  # changes that a message names
@@ -84,7 +93,8 @@ def _inside(folder: str, ignored: Callable[[str], object]) -> tuple[dict[str, St
                 except OSError:  # a link that leads nowhere, or a file that was removed
                     inside[entry.name] = _GONE
                     continue
-                inside[entry.name] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_nlink)
+                size = -1 if stat.S_ISDIR(found.st_mode) else found.st_size  # a linked folder, which DVC leaves out
+                inside[entry.name] = (size, found.st_mtime_ns, found.st_ctime_ns, found.st_nlink)
         return inside, folders
     finally:
         os.close(descriptor)
@@ -125,6 +135,7 @@ class Inputs:
         self.name = name
         stage, variables = _stage(name)
         self._deps = [_resolved(str(dep), variables) for dep in stage.get("deps", [])]
+        self.leaves_account = account_of(name) in [_resolved(str(out), variables) for out in stage.get("outs", [])]
         self._params = _keys(stage.get("params", []), variables)
         self._texts = {file: _text(file) for file in self._params}
         self._ignored = _ignored_by_dvc()
@@ -139,11 +150,28 @@ class Inputs:
         """What is no longer as it was: params with both values, and paths."""
         return self._other_values() + differences(self._stamps, self._stamps_now())
 
+    def account(self) -> dict[str, Any]:
+        """What the stage read, in the words of dvc.lock: values of params, and each dependency as `_described` has it.
+
+        It holds once `require_unchanged` was called after it. 70 modules take 2 ms.
+        """
+        params = {
+            file: {key: plain(value) for key, value in sorted(_values(self._texts[file], file, keys).items())}
+            for file, keys in sorted(self._params.items())
+        }
+        countable = _is_countable(self._stamps)
+        return {
+            "format": ACCOUNT_FORMAT,
+            "params": params,
+            "deps": {dep: _described(dep, self._stamps, self._ignored, countable) for dep in sorted(self._deps)},
+        }
+
     def require_unchanged(self) -> None:
         """Raise `UserError`, naming what changed, unless everything is as it was."""
         from aura.core.errors import UserError
+        from aura.core.shown_text import on_one_line
 
-        changes = self.changes()
+        changes = [on_one_line(change) for change in self.changes()]
         if not changes:
             return
         more = f"; and {len(changes) - _SHOWN:,} more" if len(changes) > _SHOWN else ""
@@ -176,12 +204,71 @@ class Inputs:
         return list(found.values())
 
 
+def account_of(name: str) -> str:
+    """The file in which a stage (`select`, `extract@books`) says what it read."""
+    return f"{ACCOUNTS}{name.replace('@', '/')}.json"
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - anything YAML holds
+    """A value of YAML as JSON gives it back, with the keys in order."""
+    if isinstance(value, dict):
+        return {key: plain(value[name]) for key, name in sorted((str(name), name) for name in value)}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _described(
+    dep: str, stamped: dict[str, dict[str, Stamp]], ignored: Callable[[str], object], countable: bool
+) -> dict[str, Any]:
+    """A dependency as dvc.lock has it: `md5` and `size`, of a folder `nfiles` and `size`; what takes time is left out.
+
+    `sums` is the MD5 of the `_SHA256SUMS` of a folder that a stage made: it stands for every file.
+    """
+    if dep not in stamped:
+        folder, name = os.path.split(dep)
+        size = stamped.get(folder, {}).get(name, _GONE)[0]
+        if size < 0:
+            return {}
+        return {"size": size} | (_md5("md5", dep) if size <= _HASHED else {})
+    sums = _md5("sums", f"{dep}/{SUMS}") if SUMS in stamped[dep] else {}
+    if not countable:
+        return sums
+    sizes = [
+        stamp[0]
+        for folder, inside in stamped.items()
+        if folder == dep or folder.startswith(f"{dep}/")
+        for name, stamp in inside.items()
+        if name and stamp[0] >= 0 and not ignored(name)
+    ]
+    return {"nfiles": len(sizes), "size": sum(sizes)} | sums
+
+
+def _is_countable(stamped: dict[str, dict[str, Stamp]]) -> bool:
+    """Whether `_ignored_by_dvc` knows all that DVC leaves out: no line of a .dvcignore has a slash or an exception."""
+    if any(".dvcignore" in inside for folder, inside in stamped.items() if folder):
+        return False
+    return not any("/" in line or line.startswith("!") for line in _dvcignore())
+
+
+def _md5(key: str, path: str) -> dict[str, str]:
+    """The MD5 of a file under a key; nothing where the file is gone, which `require_unchanged` then says."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - as the rest of this module
+            return {key: hashlib.file_digest(file, "md5").hexdigest()}
+    except OSError:
+        return {}
+
+
 def run(stage: str, main: Callable[[], None]) -> None:
     """Run the `main` of `stages/STAGE.py` between two looks at its inputs; mistakes and changes end with exit status 1.
 
-    Without a dvc.yaml in the working directory nothing is recorded, and nothing is compared.
+    Then the account of what it read is written, where dvc.yaml lists it. Without a dvc.yaml in the working directory
+    nothing is recorded, and nothing is compared.
     """
-    from aura.core import console, libraries
+    from pathlib import Path
+
+    from aura.core import console, files, libraries
 
     def checked() -> None:
         name = _name(stage) if os.path.exists("dvc.yaml") else None  # noqa: PTH110 - as the rest of this module
@@ -191,7 +278,10 @@ def run(stage: str, main: Callable[[], None]) -> None:
         inputs = Inputs(name)
         main()
         libraries.require_locked()  # again: an installation meanwhile may have been imported late
+        account = inputs.account() if inputs.leaves_account else None
         inputs.require_unchanged()
+        if account is not None:
+            files.write_json(Path(account_of(name)), account)
 
     console.run(checked)
 
@@ -239,6 +329,20 @@ def _parsed(text: str, file: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{file}: expected keys with values, got {type(values).__name__}. See: git diff {file}")
     return values
+
+
+def _values(text: str, file: str, keys: list[str]) -> dict[str, Any]:
+    """The values at some keys; the sections that hold them are parsed alone, which saves 7 ms, if they can be."""
+    from aura.core.bounded import bounded_yaml
+
+    sections = {key.partition(".")[0] for key in keys}
+    lines = [re.findall(rf"^{re.escape(name)}:.*(?:\n(?![^\s#-]).*)*", text, re.MULTILINE) for name in sections]
+    holding_dots = any("." in key and re.search(rf"^.?{re.escape(key)}", text, re.MULTILINE) for key in keys)
+    if not file.endswith(".json") and not holding_dots and all(len(found) == 1 for found in lines):
+        alone = bounded_yaml("\n".join(found[0] for found in lines))
+        if isinstance(alone, dict) and alone.keys() == sections:
+            return {key: _value(alone, key) for key in keys}
+    return {key: _value(_parsed(text, file), key) for key in keys}
 
 
 def _value(values: Any, key: str) -> Any:  # noqa: ANN401 - anything YAML holds
@@ -306,12 +410,16 @@ def _keys(listed: list[Any], variables: dict[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def _ignored_by_dvc() -> Callable[[str], object]:
-    """Whether a folder's name matches a line of .dvcignore; what lines with a slash name is compared."""
+def _dvcignore() -> list[str]:
+    """The lines of .dvcignore that say something."""
     try:
         with open(".dvcignore", encoding="utf-8") as file:  # noqa: PTH123
-            lines = [line.strip() for line in file]
+            return [line for line in map(str.strip, file) if line and not line.startswith("#")]
     except OSError:
-        return lambda _: False
-    globs = [line for line in lines if line and "/" not in line and not line.startswith(("#", "!"))]
+        return []
+
+
+def _ignored_by_dvc() -> Callable[[str], object]:
+    """Whether a folder's name matches a line of .dvcignore; what lines with a slash name is compared."""
+    globs = [line for line in _dvcignore() if "/" not in line and not line.startswith("!")]
     return re.compile("|".join(map(fnmatch.translate, globs)) or r"(?!)").match

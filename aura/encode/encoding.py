@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from ruamel.yaml import YAML
 
 from aura.core import checksums, console, files, parallel
 from aura.core.errors import UserError
@@ -232,6 +231,8 @@ def read_corpus_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: expected a corpus of format {corpus.FORMAT}, came {manifest.get('format')!r}. "
             f"Run: {corpus.MADE_BY}"
         )
+    shape = {"hash": {"train": str}, "files": [{"path": str, "sha256": str}]}
+    files.require_shape(folder / "manifest.json", manifest, corpus.MADE_BY, **shape)
     listed = {file["path"] for file in manifest["files"]}
     found = set(corpus_shards(folder))
     wrong = [f"{path} is missing" for path in sorted(listed - found)]
@@ -262,11 +263,10 @@ def require_passed(passed: Path, tokenizer: str) -> None:
 
 def tokenizer_is_frozen(pipeline: Path) -> bool:
     """Whether the user has said, with `dvc freeze train_tokenizer`, that the tokenizer stays as the corpus changes."""
-    text = pipeline.read_text(encoding="utf-8")
-    if "frozen" not in text:  # 30 ms less than to parse it
+    if "frozen" not in files.read_text(pipeline):  # 30 ms less than to parse it
         return False
-    stages = YAML(typ="safe").load(text)["stages"]
-    return bool(stages["train_tokenizer"].get("frozen", False))
+    shape = {"stages": {"train_tokenizer": dict}}
+    return bool(files.read_pipeline(pipeline, **shape)["stages"]["train_tokenizer"].get("frozen", False))
 
 
 def require_same_corpus(config: Path, corpus_hash: str) -> None:

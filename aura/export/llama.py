@@ -72,9 +72,10 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
 
 def _of_model(tokenizer_folder: Path, add_bos: bool, seq_len: int) -> dict[str, bytes]:
     """What Hugging Face's libraries read of the tokenizer, with what is true only beside this model."""
+    made_by = f"aura export-tokenizer {shlex.quote(str(tokenizer_folder))}"
     tokenizer, config = (
-        files.read_json(tokenizer_folder / name, made_by=f"aura export-tokenizer {shlex.quote(str(tokenizer_folder))}")
-        for name in (EXPORTED, hf_export.CONFIG)
+        files.read_object(tokenizer_folder / name, made_by, **shape)
+        for name, shape in ((EXPORTED, {"added_tokens": [{"id": int, "content": str}]}), (hf_export.CONFIG, {}))
     )
     return hf_export.for_model(tokenizer, config, add_bos=add_bos, max_tokens=seq_len)
 

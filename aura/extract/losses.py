@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aura.core.shown_text import on_one_line
 from aura.extract.accounts import HARMLESS, TOO_SHORT, counts
 from aura.extract.documents import parquet
 from aura.extract.documents.compression import FORMATS
@@ -102,7 +103,7 @@ class Warnings:
         if self.source:
             yield f"warning: source {name} {self.source.in_words()}"
         for file, loss in self.files.items():
-            yield f"warning: {file} {loss.in_words()}"
+            yield f"warning: {on_one_line(file)} {loss.in_words()}"
         if self.count > len(self.files):
             yield f"warning: {self.count - len(self.files):,} more files lost above a tenth; the manifest has each"
         yield from (f"  {remedy}" for remedy in self.remedies)

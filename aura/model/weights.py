@@ -47,9 +47,11 @@ def save(folder: Path, model: LanguageModel, origin: dict[str, Any], *, writes: 
 def config(folder: Path) -> dict[str, Any]:
     """Read config.json in `folder`: the model and its origin; an absent, altered or foreign one is an error."""
     checksums.verify(folder, MADE_BY, "config.json")
-    read: dict[str, Any] = files.read_json(folder / "config.json", made_by=MADE_BY)
-    if read.get("format") != FORMAT:
-        raise UserError(f"{folder}: expected format {FORMAT}, came {read.get('format')!r}. Run: {MADE_BY}")
+    shape = {"model": ModelConfig, "tokenizer": str, "seq_len": int}
+    read = files.read_format(folder / "config.json", MADE_BY, FORMAT, **shape)
+    sizes = {name: value for name, value in read["model"].items() if not isinstance(value, bool)}
+    if min(sizes.values()) < 1 or sizes["width"] % sizes["heads"] or sizes["heads"] % sizes["kv_heads"]:
+        raise UserError(f"{folder}/config.json: no model has such a shape: {read['model']}. Run: {MADE_BY}")
     return read
 
 

@@ -3,19 +3,18 @@
 A check looks and changes nothing. Only `in_remote` needs a network, and is asked for by name.
 """
 
-import json
 import os
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from ruamel.yaml import YAML
-
-from aura.core import console, files, libraries
+from aura.core import bounded, console, files, libraries
 from aura.core.errors import UserError
 from aura.core.params import TrainTokenizer
+from aura.project import lock_merge, recorded_inputs
 from aura.tokenizer.tokenizer import GOLDEN, Tokenizer
 from aura.train_tokenizer import train
 
@@ -82,12 +81,12 @@ def passed_gates(folder: Path, passed: Path) -> bool | None:
 def versioned(folder: Path) -> list[Check]:
     """Check that DVC has a record of the files in `folder` as they are (the guide has Git LFS), and git of that."""
     record = Path("dvc.lock")
-    stages = YAML(typ="safe").load(record).get("stages", {}) if record.exists() else {}
+    stages = lock_merge.stages_of(files.read_text(record)) if record.exists() else {}
     if str(folder) not in {out["path"] for stage in stages.values() for out in stage.get("outs", [])}:
         record = folder.with_name(f"{folder.name}.dvc")
     if not record.exists():
         return [Check("version", False, f"DVC does not know {folder}: dvc repro, or dvc add {folder}")]
-    changes = json.loads(_output("dvc", "data", "status", "--json", str(folder)) or "{}").get("uncommitted", {})
+    changes = _told_by_dvc("data", "status", "--json", str(folder)).get("uncommitted", {})
     known = not any(Path(path) == folder for paths in changes.values() for path in _paths(paths))
     committed = not _output("git", "status", "--porcelain", str(record))
     return [
@@ -96,11 +95,21 @@ def versioned(folder: Path) -> list[Check]:
     ]
 
 
+def recorded() -> list[Check]:
+    """Whether dvc.lock records for each stage the inputs that it read; nothing without a dvc.lock."""
+    if not Path("dvc.lock").exists():
+        return []
+    wrong = recorded_inputs.misrecorded(Path(_output("dvc", "cache", "dir")))
+    if not wrong:
+        return [Check("inputs", True, "dvc.lock records what the stages read")]
+    return [Check(f"inputs of {name}", False, recorded_inputs.told(found)) for name, found in wrong.items()]
+
+
 def in_remote(folder: Path) -> Check:
     """Check that the DVC remote holds `folder`; asks it over the network."""
     if not _output("dvc", "remote", "list"):
         return Check("remote", False, "none is configured: dvc remote add --default NAME URL")
-    missing = json.loads(_output("dvc", "status", "--cloud", "--json", str(folder)) or "{}")
+    missing = _told_by_dvc("status", "--cloud", "--json", str(folder))
     return Check("remote", not missing, "holds the files" if not missing else f"lacks the files: dvc push {folder}")
 
 
@@ -117,7 +126,8 @@ def _enough(extracted: list[Path]) -> list[Check]:
     absent = [str(manifest.parent) for manifest in manifests if not manifest.exists()]
     if absent:
         return [Check("text", False, f"not extracted yet: {', '.join(absent)}. Run: dvc repro")]
-    totals = [files.read_json(manifest, made_by="dvc repro")["totals"] for manifest in manifests]
+    shape = {"files": int, "documents": int, "bytes_kept": int}
+    totals = [files.read_object(manifest, "dvc repro", totals=shape)["totals"] for manifest in manifests]
     count, size = (sum(total[name] for total in totals) for name in ("files", "bytes_kept"))
     # Documents count as well as files: one .jsonl file may hold a whole corpus.
     documents = sum(total["documents"] for total in totals)
@@ -156,9 +166,22 @@ def _paths(listed: list[str] | dict[str, str]) -> Iterable[str]:
     return [path for path in listed if isinstance(path, str)]
 
 
+def _told_by_dvc(*arguments: str) -> dict[str, Any]:
+    """The JSON object that a command of DVC prints; empty where it prints nothing."""
+    told = _output("dvc", *arguments)
+    try:
+        found = bounded.read_json(told or "{}")
+    except bounded.Unreadable as error:
+        raise UserError(f"`dvc {' '.join(arguments)}`: expected JSON, got {told!r:.80} ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"`dvc {' '.join(arguments)}`: expected a JSON object, got {told!r:.80}")
+    return found
+
+
 def _output(*command: str) -> str:
     """Return the output of a command; its failure is a `UserError` with its own words."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+        said = done.stderr.strip().partition("\n")[0]  # then DVC asks to be written to
+        raise UserError(f"`{' '.join(command)}` failed: {said}")
     return done.stdout.strip()

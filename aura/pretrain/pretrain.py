@@ -80,9 +80,9 @@ def pretrain(
     watch.lap("prepare")
     with ExitStack() as stack:
         stack.callback(run.checkpoints.unlock)
+        termination = stack.enter_context(Termination(run.checkpoints.unlock))
         run.begin()
         watch.lap("initialise")
-        termination = stack.enter_context(Termination())
         # By default DVCLive edits dvc.yaml.
         live = Live(str(reports), dvcyaml=None, save_dvc_exp=False, report=None) if distributed.is_first() else None
         if live:
@@ -194,6 +194,7 @@ class Run:
                     watch.lap("first_step" if step == first + 1 else "train")
                     self._record(step, outcome, termination, watch)
                     plots.write(self._last_row)
+                    self.checkpoints.check()
                     if distributed.is_first():
                         attempts.reached(step, watch.seconds["first_step"] + watch.seconds["train"])
                     ends = termination.due(step)
@@ -254,8 +255,8 @@ class Run:
         return self.history.last
 
     def _save(self, *, due: bool) -> None:
-        self.checkpoints.check()
         if due:
+            self.checkpoints.lock()
             self.history.save(write=distributed.is_first())
             self.checkpoints.save(self._last_row, self.state)
 

@@ -1,7 +1,7 @@
 """A lock on the folder of a run's checkpoints: two runs in one folder would remove each other's checkpoints.
 
-It lasts until it is released or its process ends, however that ends. A bucket has no locks, nor have some file systems;
-there nothing is held.
+It lasts until it is released or its process ends, however that ends. Some file systems have no locks; there nothing is
+held. `bucket_lock.py` locks a folder in a bucket.
 """
 
 import errno
@@ -30,10 +30,7 @@ class RunLock:
         except BlockingIOError:
             holder = os.read(self._descriptor, 200).decode(errors="replace").strip() or "another process"
             self.release()
-            raise UserError(
-                f"{folder} is in use by {holder}. Two runs in one folder remove each other's checkpoints. "
-                "Wait for that run or end it, or give this one its own folder (pretrain.checkpoint_folder)."
-            ) from None
+            raise in_use(str(folder), holder) from None
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):  # a file system without locks
                 self.release()
@@ -42,9 +39,20 @@ class RunLock:
     def __del__(self) -> None:
         self.release()
 
+    def confirm(self) -> None:
+        """Do nothing: no other process can take this lock from its holder, as it can in a bucket."""
+
     def release(self) -> None:
         """Let another process have the folder."""
         descriptor, self._descriptor = getattr(self, "_descriptor", None), None
         if descriptor is not None:
             with suppress(OSError):
                 os.close(descriptor)
+
+
+def in_use(folder: str, holder: str) -> UserError:
+    """What to say of a folder that another run holds."""
+    return UserError(
+        f"{folder} is in use by {holder}. Two runs in one folder remove each other's checkpoints. "
+        "Wait for that run or end it, or give this one its own folder (pretrain.checkpoint_folder)."
+    )

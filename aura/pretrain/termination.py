@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import NoReturn
@@ -27,9 +27,13 @@ class Termination:
     """Listens for SIGTERM while a run lasts; a context.
 
     In a thread other than the main one, where Python allows no handler, SIGTERM keeps its usual effect.
+
+    Arguments:
+        release: what to call before ending at once; it must return within seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, release: Callable[[], None] = lambda: None) -> None:
+        self._release = release
         self._listens = jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
         self._asked, self._ended, self._can_save = threading.Event(), threading.Event(), False
 
@@ -92,4 +96,5 @@ class Termination:
         console.err.print(
             f"ended by SIGTERM: {why}. Run the same command again: it goes on from the last checkpoint.", markup=False
         )
+        self._release()
         os._exit(TERMINATED)

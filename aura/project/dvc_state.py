@@ -6,7 +6,9 @@ processes in the first mean nothing, and a stage that is missing from the second
 taken from DVC's cache. The number of a dead process may belong to another program by now, for which DVC would wait.
 """
 
+import itertools
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +23,13 @@ from voluptuous import Invalid
 
 from aura.core.bounded import LARGEST, bounded_yaml
 from aura.core.errors import UserError
-from aura.core.files import write_bytes
+from aura.core.files import make_readable, remove, write_bytes
 from aura.core.outside_names import object_hash
 from aura.project.lock_merge import LOCK, Stages, dump
 from aura.sharing.git import GitFailed, git
 
 FOLDER = Path(".dvc/tmp")
+DAMAGED = Path(".aura/damaged")  # what is left of what no stage makes again
 _BEGINS = re.compile(r"  (?P<name>[^\s#-].*?):\s*")  # the first line of a stage
 _HEAD = re.compile(r"(schema|stages|datasets):.*\s*")
 _CLOCK = 1.0  # seconds by which a file's time and a process's may differ
@@ -42,7 +45,9 @@ def repair() -> list[str]:
         raise UserError("there is no .dvc folder here. Run this in the root of the project")
     FOLDER.mkdir(exist_ok=True)
     with _alone():
-        done = _release(FOLDER / "rwlock")
+        done = [line for name in ("rwlock", "btime") for line in _remove_unreadable(FOLDER / name)]
+        done += _release(FOLDER / "rwlock")
+        done += _move_unreadable(LOCK)
         done += _repair_lock(LOCK)
         _require_readable()
     return done
@@ -87,6 +92,34 @@ def _alone() -> Iterator[None]:
             yield
     except LockError:
         raise UserError("a DVC command is at work in this project. Run this again when it has ended") from None
+
+
+def _remove_unreadable(path: Path) -> list[str]:
+    """Remove what stands in a file's place and is none that can be read: DVC makes the file again."""
+    if not (path.exists() or path.is_symlink()) or make_readable(path, writable=True):
+        return []
+    remove(path)
+    return [f"removed {path}, which was no file that can be read"]
+
+
+def _move_unreadable(lock: Path) -> list[str]:
+    """Move away what stands in the place of dvc.lock and is no file that can be read."""
+    if not (lock.exists() or lock.is_symlink()) or make_readable(lock, writable=True):
+        return []
+    kept = set_aside(lock, lock.name)
+    return [
+        f"moved {lock}, which was no file that can be read, to {kept}. dvc repro runs the stages, or recalls them; "
+        f"what was committed of it is back after: git checkout -- {lock}"
+    ]
+
+
+def set_aside(path: Path, name: str) -> Path:
+    """Move what is left of a damaged file to a place of its own in `DAMAGED`, and return that."""
+    DAMAGED.mkdir(parents=True, exist_ok=True)
+    places = (DAMAGED / (f"{name}-{number}" if number else name) for number in itertools.count())
+    place = next(place for place in places if not os.path.lexists(place))
+    path.replace(place)
+    return place
 
 
 def _release(path: Path) -> list[str]:
@@ -153,7 +186,9 @@ def _require_readable() -> None:
         Path("dvc.yaml"),
         *sorted({*Path().glob("*.dvc"), *Path("data").rglob("*.dvc"), *Path("models").glob("*.dvc")}),
     ]:
-        if path.is_file():
+        if path != Path(".dvc") and os.path.lexists(path):
+            if not make_readable(path):
+                raise UserError(f"{path} is no file that can be read. Take it from git: git checkout -- {path}")
             content = path.read_bytes()
             try:
                 values = bounded_yaml(content.decode("utf-8"))

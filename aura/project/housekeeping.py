@@ -12,9 +12,11 @@ the same holds; what is needed of them is what the `shards.json` of all those co
 DVC's lock is held from the first look to the last removal, so that no other DVC command of this folder runs between.
 
 Records of runs stay. One whose outputs are gone does no harm: DVC then runs that stage.
+
+What killed stages left unfinished beside their outputs goes at any age. A writer at work holds a lock on it.
 """
 
-import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -27,7 +29,8 @@ from dvc.repo import Repo
 
 from aura.core import params
 from aura.core.errors import UserError
-from aura.core.files import folder_size
+from aura.core.files import folder_size, leftovers, read_object
+from aura.core.files import remove as remove_path
 from aura.project import kept
 from aura.sharing.delivery import Item, download, item
 from aura.sharing.git import git
@@ -37,6 +40,7 @@ from aura.storage import cache, placement
 from aura.storage import store as stores
 
 DAY = 24 * 3600.0  # seconds
+_UNFINISHED = re.compile(r"\.(.+?)(\.[0-9a-f]{8})?\.partial")  # as `aura/core/files.py` names them
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ def find_rubbish(*, cloud: bool, older_than: float) -> Iterator[list[Rubbish]]:
             raise UserError(f"DVC's cache ({folder}) may be shared with other projects, whose needs are not known here")
         needed = {entry.name: entry for entry in _also_kept(Path(repo.root_dir), folder, remote)}
         needed |= {entry.name: entry for entry in _needed(repo, folder)}
-        found = [_unused_locally(folder, needed, older_than * DAY), _old_checkpoints(older_than), _action_cache()]
+        found = [_unused_locally(folder, needed, older_than * DAY), _unfinished(repo)]
+        found += [_old_checkpoints(older_than), _action_cache()]
         if remote:
             found.append(_unused_in_bucket(remote, needed, older_than * DAY))
             place = placement.of(params.load().store)
@@ -141,7 +146,9 @@ def _listed(remote: Store, folder: Path, needed: Iterable[Item]) -> set[str]:
     """
     lists = [entry for entry in needed if Path(entry.label).name == placement.LIST]
     download(remote, folder, lists)
-    shards = (shard for entry in lists for shard in json.loads((folder / entry.name).read_bytes())["shards"])
+    made_by, shape = "aura repair; dvc repro", [{"sha256": str}]
+    objects = (read_object(folder / entry.name, made_by, shards=shape) for entry in lists)
+    shards = (shard for read in objects for shard in read["shards"])
     return {stores.name_of(shard["sha256"]) for shard in shards}
 
 
@@ -167,6 +174,26 @@ def _unused_locally(folder: Path, needed: Container[str], age: float) -> Rubbish
             path.unlink(missing_ok=True)
 
     return Rubbish("objects in DVC's cache", len(paths), sum(path.stat().st_size for path in paths), remove)
+
+
+def _unfinished(repo: Repo) -> Rubbish:
+    """What killed commands left of the files and folders that they were writing, beside the outputs and in .aura."""
+    root = Path(repo.root_dir)
+    places = {root / ".aura"} | {folder for out in repo.index.outs for folder in Path(out.fs_path).parents}
+    folders = sorted(folder for folder in places if folder.is_relative_to(root) and folder.is_dir())
+
+    def left() -> list[Path]:
+        names = ((folder, _UNFINISHED.fullmatch(entry.name)) for folder in folders for entry in folder.iterdir())
+        outputs = {folder / name[1] for folder, name in names if name}
+        return [path for output in sorted(outputs) for path in leftovers(output)]
+
+    def remove() -> None:
+        for path in left():  # anew: a command may have begun to write meanwhile
+            remove_path(path)
+
+    found = left()
+    size = sum(folder_size(path) if path.is_dir() else path.lstat().st_size for path in found)
+    return Rubbish("unfinished outputs that killed commands left", len(found), size, remove)
 
 
 def _written(path: Path) -> float:

@@ -13,9 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
+from aura.core.bounded import read_yaml
 from aura.sharing.git import git
 
 EXPERIMENTS = ".dvc/tmp/exps"  # below a project: repositories of experiments that run aside
@@ -124,11 +122,11 @@ def _read(path: Path) -> str:
 def _outputs_of(text: str) -> Iterator[tuple[str, str]]:
     """MD5 and path of each output in a dvc.lock or .dvc file; of a text that is neither, all that looks like an MD5."""
     try:
-        content = YAML(typ="safe").load(text)
+        content = read_yaml(text)
         stages = content["stages"].values() if "stages" in content else [content]
         found = [out for stage in stages for out in stage.get("outs") or []]
         yield from [pair for out in found for pair in _hashes(out)]
-    except (YAMLError, TypeError, AttributeError, KeyError, ValueError):  # conflict marks, cut off, another format
+    except (TypeError, AttributeError, KeyError, ValueError):  # conflict marks, cut off, another format
         yield from ((oid, "an output") for oid in _OBJECT.findall(text))
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from aura.core.bounded import Unreadable, mismatch, read_yaml
 from aura.core.errors import UserError
 from aura.core.files import write_bytes
 from aura.sharing.git import GitFailed, git
@@ -112,10 +112,19 @@ def register() -> None:
 def stages_of(text: str) -> Stages:
     """The stages of a dvc.lock; none for an empty text."""
     try:
-        content = YAML(typ="safe").load(text) or {"stages": {}}
-        return dict(content["stages"])
-    except (YAMLError, TypeError, KeyError, ValueError):
-        raise UserError(f"expected a {LOCK}, came something else. After a conflict: aura lock resolve") from None
+        content = read_yaml(text) if text.strip() else {"stages": {}}
+        wrong = mismatch(content, {"stages": {str: dict}})
+        wrong = wrong or next(filter(None, map(_wrong, content["stages"].values())), None)
+    except Unreadable as error:
+        wrong = str(error)
+    if wrong:
+        raise UserError(f"{LOCK}: {wrong}. After a conflict: aura lock resolve; after damage: aura repair")
+    return dict(content["stages"])
+
+
+def _wrong(entry: dict[str, Any]) -> str | None:
+    """What is wrong with what an entry says of its outputs."""
+    return mismatch(entry.get("outs", []), [{"path": str}], "outs")
 
 
 def dump(stages: Stages) -> bytes:

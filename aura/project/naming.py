@@ -14,7 +14,7 @@ from dvc.exceptions import DvcException
 
 from aura.core import checksums, files, params
 from aura.core.errors import UserError
-from aura.project import yaml_edits
+from aura.project import recorded_inputs, yaml_edits
 from aura.sharing.remote import open_repo
 from aura.tokenizer import hf_export, slots
 from aura.tokenizer.tokenizer import COPY, Tokenizer
@@ -90,7 +90,7 @@ def _renamed(folder: Path, names: Sequence[str]) -> Artifact:
     tokenizer = Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
     content = slots.named((folder / "spiece.model").read_bytes(), names)
     checksums.verify(folder, f"dvc repro {STAGE}", required=False)
-    config = files.read_json(folder / "spiece_config.json", made_by=f"dvc repro {STAGE}")
+    config = files.read_object(folder / "spiece_config.json", f"dvc repro {STAGE}", options=dict)
     named = Tokenizer.from_bytes(content)
     special = {named.piece(token): token for token in range(tokenizer.vocab_size) if named.is_special(token)}
     config["options"][KEY] = slots.own_names([*special])
@@ -125,6 +125,8 @@ def _record(names: Sequence[str] | None = None) -> None:
     """Put models/spm as it is now, and the names if given, into dvc.lock and DVC's cache; nothing else of the stage."""
     with open_repo() as repo, repo.lock:
         stage = repo.stage.load_one(name=STAGE)
+        if names is not None:
+            recorded_inputs.put_param(STAGE, f"{STAGE}.{KEY}", list(names))
         try:
             for out in stage.outs:
                 out.save()

@@ -7,6 +7,9 @@ file is hashed here, once (`aura/sharing/verified.py`), and so are the records o
 The order makes it safe to be killed: first what stages made of damaged files is forgotten (their entries in dvc.lock
 and their run records), then DVC's belief in the files, then the files go. Until then the damage is found again.
 A stage that read what such a stage made needs no such care: its record is true of the bytes that it names.
+
+A stage whose inputs changed between its end and DVC's hashing is recorded with other inputs than it read
+(`aura/project/recorded_inputs.py`); its entry and its run's record are forgotten, too.
 """
 
 import hashlib
@@ -23,17 +26,18 @@ from dvc.repo import Repo
 from dvc_data.fsutils import _localfs_info
 from dvc_objects.fs.local import localfs
 
+from aura.core.bounded import bounded_yaml
 from aura.core.errors import UserError
-from aura.core.files import write_bytes
+from aura.core.files import make_readable, remove, write_bytes
 from aura.core.outside_names import object_hash
-from aura.project import dvc_state
+from aura.project import dvc_state, recorded_inputs
+from aura.project.dvc_state import set_aside
 from aura.project.lock_merge import LOCK, Stages, dump, stages_of
 from aura.sharing.delivery import HASHED, Item, accept, item, run_outputs, staging
 from aura.sharing.transfer import files_of, locked
 from aura.sharing.verified import FILE, Verified, cached_files, md5, stamp_of
 from aura.storage.placement import at_once
 
-DAMAGED = Path(".aura/damaged")  # what is left of data that no stage can make again
 CONFIGURATION = (".dvc/config", ".dvc/config.local", "dvc.yaml", "dvc.lock")
 
 
@@ -72,7 +76,8 @@ def repair(*, everything: bool = False) -> Report:
         outputs, sources = _recorded(repo)
         objects = [Path(name) for name in cached_files(cache) if (cache / "files") in Path(name).parents]
         bad_objects = _bad_objects(objects, verified)
-        _check_runs(cache, verified, report)
+        misrecorded = recorded_inputs.misrecorded(cache)
+        _check_runs(cache, verified, report, all_again=bool(misrecorded))
         wrong = _bad_files(repo, [*outputs, *sources], verified)
         report.checked.append(
             f"checked {len(objects):,} objects of DVC's cache, and what DVC believes of the workspace; "
@@ -80,10 +85,11 @@ def repair(*, everything: bool = False) -> Report:
         )
         if bad_objects or wrong:
             tainted = _tainted(cache, bad_objects, wrong, [*outputs, *sources])
-            _forget_stages(repo, tainted, report)
+            _forget_stages(repo, dict.fromkeys(_readers(tainted), "may have read damaged data"), report)
             _forget_runs(cache, tainted, report)
             _remove(repo, cache, outputs, bad_objects, wrong, report)
             repo.drop_data_index()
+        _forget_stages(repo, {name: _other(found) for name, found in misrecorded.items()}, report)
         verified.cache = str(cache)
     verified.configuration = {path: stamp_of(path) for path in CONFIGURATION}
     verified.save(complete=True)
@@ -96,6 +102,10 @@ def _recorded(repo: Repo) -> tuple[list[_Output], list[_Output]]:
         stages = list(repo.index.stages)
     except DvcException as error:
         raise UserError(f"{error}. Repair that file first, or take it from git: git checkout -- dvc.yaml") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # DVC (3.67.1) does not check every key
+        raise UserError(
+            f"a .dvc file or dvc.yaml is damaged: DVC fails at {error}. See: git diff; take it from git: git checkout"
+        ) from None
     outputs = [_output(out, bool(stage.cmd)) for stage in stages for out in stage.outs if out.hash_info]
     made = {out.path for out in outputs}
     sources = {dep.fs_path: dep for stage in stages for dep in stage.deps if dep.hash_info and dep.protocol == "local"}
@@ -122,19 +132,24 @@ def _bad_objects(paths: list[Path], verified: Verified) -> dict[str, Path]:
         if oid is None:
             verified.note(path)
             return False
+        make_readable(path)
         return not verified.holds(path, oid.removesuffix(".dir"))
 
     found = at_once(is_bad, paths, HASHED)
     return {path.parent.name + path.name: path for path, bad in zip(paths, found, strict=True) if bad}
 
 
-def _check_runs(cache: Path, verified: Verified, report: Report) -> None:
-    """Remove the records of runs that are damaged: DVC would write what stands in them, unseen."""
+def _check_runs(cache: Path, verified: Verified, report: Report, *, all_again: bool) -> None:
+    """Remove the records of runs that are damaged, or say other inputs than were read: DVC would take from them."""
     for path in sorted((cache / "runs").glob("*/*/*")):
-        if not verified.noted(path):
+        if all_again or not verified.noted(path):
+            make_readable(path)
             if run_outputs(path, path.relative_to(cache).as_posix()) is None:
-                path.unlink()
+                remove(path)
                 report.done.append(f"removed {path}: a damaged record of a run")
+            elif other := recorded_inputs.other_inputs(bounded_yaml(path.read_text(encoding="utf-8")), cache):
+                path.unlink()
+                report.done.append(f"removed {path}, a record of a run: it {_other(other)}")
             else:
                 verified.note(path)
     _remove_empty(cache)
@@ -184,22 +199,32 @@ def _listed(path: Path) -> list[tuple[str, str]]:
         return []
 
 
-def _forget_stages(repo: Repo, tainted: set[str], report: Report) -> None:
-    """Take out of dvc.lock the stages that read what is tainted, so that DVC runs them."""
-    stages: Stages = stages_of(LOCK.read_text(encoding="utf-8")) if LOCK.exists() else {}
-    readers = [
-        name for name, entry in stages.items() if any(dep.get("md5") in tainted for dep in entry.get("deps", []))
-    ]
+def _recorded_stages() -> Stages:
+    return stages_of(LOCK.read_text(encoding="utf-8")) if LOCK.exists() else {}
+
+
+def _readers(tainted: set[str]) -> list[str]:
+    """The stages of dvc.lock that read what is tainted."""
+    stages = _recorded_stages().items()
+    return [name for name, entry in stages if any(dep.get("md5") in tainted for dep in entry.get("deps", []))]
+
+
+def _other(found: list[str]) -> str:
+    return f"is recorded with other inputs than were read ({recorded_inputs.shown(found)})"
+
+
+def _forget_stages(repo: Repo, reasons: dict[str, str], report: Report) -> None:
+    """Take stages out of dvc.lock, so that DVC runs them; `reasons` says of each what is wrong with its entry."""
+    if not reasons:
+        return
     frozen = {stage.addressing for stage in repo.index.stages if stage.frozen}
-    for name in readers:
+    for name, reason in reasons.items():
         if name in frozen:
-            report.needed.append(
-                f"{name} may have read damaged data, and is frozen. Run: dvc unfreeze {name}; dvc repro"
-            )
+            report.needed.append(f"{name} {reason}, and is frozen. Run: dvc unfreeze {name}; aura repair; dvc repro")
         else:
-            report.done.append(f"{name} may have read damaged data: dvc repro runs it again")
-    if gone := set(readers) - frozen:
-        write_bytes(LOCK, dump({name: entry for name, entry in stages.items() if name not in gone}))
+            report.done.append(f"{name} {reason}: dvc repro runs it again")
+    if gone := reasons.keys() - frozen:
+        write_bytes(LOCK, dump({name: entry for name, entry in _recorded_stages().items() if name not in gone}))
 
 
 def _forget_runs(cache: Path, tainted: set[str], report: Report) -> None:
@@ -243,14 +268,13 @@ def _remove(
         place, out = places.get(oid, (None, None))
         content = _right_bytes(place, oid) if place else None
         if out and not out.made and content is None:
-            DAMAGED.mkdir(parents=True, exist_ok=True)
-            path.replace(DAMAGED / oid)
+            kept = set_aside(path, oid)
             report.needed.append(
-                f"{place} is damaged in DVC's cache, and no stage makes it. What is left of it: {DAMAGED / oid}. "
+                f"{place} is damaged in DVC's cache, and no stage makes it. What is left of it: {kept}. "
                 f"Run: aura pull --force {out.path}; or put the right file there, then run: dvc commit"
             )
         else:
-            path.unlink()
+            remove(path)
             _put_back(cache, item(oid, ""), content)
             report.done.append(
                 f"{'replaced' if content is not None else 'removed'} {path} ({place or 'an old result'}): damaged"

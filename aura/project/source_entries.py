@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from aura.core import params
+from aura.core.bounded import bounded_yaml, mismatch
 from aura.core.errors import UserError
-from aura.core.files import write_bytes
+from aura.core.files import read_text, write_bytes
+from aura.core.stage_inputs import account_of
 from aura.extract.sources import pins
 from aura.extract.sources.materialise import partial_folder, raw_folder
 from aura.project import yaml_edits
@@ -64,7 +64,7 @@ def _without(names: list[str], values: str, pipeline: str) -> tuple[str, str]:
     for name in names:
         values = yaml_edits.without_entry(values, SOURCES, name)
         for section, key in (("select", "caps"), ("pretrain", "source_weights")):
-            if name in YAML(typ="safe").load(values)[section][key]:
+            if name in (bounded_yaml(values) or {})[section][key]:
                 values = yaml_edits.without_entry(values, (section, key), name)
         if str(extracted(name)) in _deps(pipeline):
             pipeline = yaml_edits.without_item(pipeline, DEPS, str(extracted(name)))
@@ -72,13 +72,15 @@ def _without(names: list[str], values: str, pipeline: str) -> tuple[str, str]:
 
 
 def _deps(pipeline: str) -> list[Any]:
-    deps: Any = YAML(typ="safe").load(pipeline)
-    for key in DEPS:
-        deps = deps[key]
-    return list(deps)
+    """What `select` depends on, by the text of dvc.yaml."""
+    read = bounded_yaml(pipeline)
+    if wrong := mismatch(read, {"stages": {"select": {"deps": [str]}}}):
+        raise UserError(f"{PIPELINE_FILE}: {wrong}. See: git diff {PIPELINE_FILE}")
+    return list(read["stages"]["select"]["deps"])
 
 
 def _read(path: Path) -> str:
+    read_text(path)  # an absent or undecodable file is told
     return path.read_bytes().decode()  # line ends as they are
 
 
@@ -91,6 +93,7 @@ def _write(values: str, pipeline: str) -> None:
 
 def _delete_made(name: str, source: params.Source) -> None:
     """Delete what was made of a removed source: DVC would keep it for ever."""
+    Path(account_of(f"extract@{name}")).unlink(missing_ok=True)
     made = [extracted(name)]
     if pins.is_pin(Path(source.path)):
         rows = raw_folder(Path(source.path))

@@ -18,6 +18,7 @@ from networkx import topological_sort
 
 from aura.core.errors import UserError
 from aura.core.libraries import VERSIONS_FILE
+from aura.project import recorded_inputs
 from aura.project.lock_merge import LOCK, Stages, stages_of
 from aura.sharing.git import GitFailed, git
 from aura.sharing.remote import open_repo
@@ -38,11 +39,14 @@ def why(stage: str | None, since: str | None) -> dict[str, list[str]]:
     changed = _changed_files(since)
     with open_repo() as repo, lock_repo(repo):
         producers: dict[str, str] = {}
+        misrecorded = recorded_inputs.misrecorded(Path(repo.cache.local_cache_dir)) if since is None else {}
         for entry in _stages(repo, stage):
             name = entry.addressing
             told = [_with_files(reason, changed) for reason in reasons(before.get(name), _now(entry), producers)]
             upstream = [name for name in _upstream(entry, producers) if name in found]
             told += [f"upstream: {', '.join(upstream)} would run, and may give other bytes"] if upstream else []
+            if name in misrecorded:
+                told.append(recorded_inputs.told(misrecorded[name]))
             if since is None:
                 told += [f"output {out}: {out.workspace_status()[str(out)]}" for out in entry.outs if _lost(out)]
             if told:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
+from aura.core.bounded import Unreadable, read_yaml
 from aura.core.errors import UserError
 
 _PLAIN = re.compile(r"(?:[A-Za-z_/]|\.{1,2}/)(?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
@@ -128,7 +128,7 @@ def _checked(before: str, after: str, path: Sequence[str], change: Callable[[Any
     change(values)
     try:
         found = _load(after)
-    except YAMLError:
+    except UserError:
         found = None
     if found != expected:
         raise UserError(
@@ -139,6 +139,7 @@ def _checked(before: str, after: str, path: Sequence[str], change: Callable[[Any
 
 
 def _node(text: str, path: Sequence[str]) -> Any:  # noqa: ANN401 - a mapping or a sequence
+    _load(text)  # within its bounds
     node: Any = YAML().compose(text)
     for key in path:
         node = next(child for name, child in node.value if name.value == key)
@@ -166,7 +167,10 @@ def _line_end(text: str, place: int) -> int:
 
 
 def _load(text: str) -> Any:  # noqa: ANN401 - what YAML gives
-    return copy.deepcopy(YAML(typ="safe").load(text))
+    try:
+        return copy.deepcopy(read_yaml(text))
+    except Unreadable as error:
+        raise UserError(f"this YAML cannot be edited: {error}. See: git diff params.yaml dvc.yaml") from None
 
 
 def _is_text(value: str) -> bool:

@@ -15,12 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from ruamel.yaml import YAML
 
 from aura.core import checksums, parallel
 from aura.core.console import track
 from aura.core.errors import UserError
-from aura.core.files import replaced_folder, sha256_file, write_records
+from aura.core.files import read_pipeline, replaced_folder, sha256_file, write_records
 from aura.core.keys import action_key, code_key
 from aura.core.params import Select
 from aura.core.terms import SPLITS
@@ -39,7 +38,7 @@ SMALL = 8_000_000  # bytes of Parquet to write; less takes no longer than starti
 
 def require_listed(sources: list[str], pipeline: Path) -> None:
     """Refuse a pipeline whose `select` does not depend on every source: DVC would keep a stale corpus."""
-    deps = YAML(typ="safe").load(pipeline.read_text(encoding="utf-8"))["stages"]["select"]["deps"]
+    deps = read_pipeline(pipeline, stages={"select": {"deps": [str]}})["stages"]["select"]["deps"]
     listed = {dep.removeprefix("data/extracted/") for dep in deps if dep.startswith("data/extracted/")}
     if listed != set(sources):
         raise UserError(

@@ -20,10 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dvc.utils import dict_sha256
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from aura.core import console
+from aura.core.bounded import Unreadable, read_yaml
 from aura.core.errors import UserError
 from aura.core.outside_names import object_hash
 from aura.sharing.remote import ABSENT, Store, TransferError
@@ -34,6 +33,7 @@ PAUSES = (0, 1, 3, 9)  # seconds before each round; within a round, gcsfs itself
 PATIENCE = 45.0  # seconds; a bucket that has not answered for so long is not asked again
 HASHED = os.cpu_count() or 1  # files at a time
 BATCH = 32  # objects that are on their way at a time
+LARGEST_RUN = 200_000  # bytes of a run's record, which take 4 s to parse; those of aura have 5,000
 SHOWN = 20  # of the objects that did not move, in an error
 CHECKED = (
     0o444  # the file mode by which DVC takes a cached object for right; a power cut may leave it empty all the same
@@ -173,11 +173,13 @@ def run_outputs(path: Path, name: str) -> set[str] | None:
     of all of it. DVC looks for a record by its key and then writes the outputs that stand in it, unseen.
     """
     try:
-        record = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > LARGEST_RUN:
+            return None
+        record = read_yaml(path.read_text(encoding="utf-8"))
         outputs = {object_hash(out["md5"], str(path)) for out in record["outs"]}
         value = dict_sha256(record, exclude=_NOT_HASHED)
         key = dict_sha256(record | {"outs": [out["path"] for out in record["outs"]]}, exclude=_NOT_HASHED)
-    except (YAMLError, UnicodeDecodeError, TypeError, KeyError, UserError):
+    except (OSError, Unreadable, UnicodeDecodeError, TypeError, KeyError, UserError):
         return None
     return outputs if name.endswith(f"/{key}/{value}") else None
 
@@ -265,7 +267,8 @@ def staging(folder: Path) -> Iterator[Path]:
 
 def _incomplete(failed: dict[str, str], items: list[Item], store: Store) -> UserError:
     """What did not get through and why, and what to do about it."""
-    labels = {item.name: f"{item.label} ({item.name}) " for item in items}
+    shown = ((item.name, item.label if item.label.isprintable() else repr(item.label)) for item in items)
+    labels = {name: f"{label} ({name}) " for name, label in shown}
     lines = [f"  {labels.get(name, '')}{reason}" for name, reason in sorted(failed.items())]
     if len(lines) > SHOWN:
         lines[SHOWN:] = [f"  and {len(lines) - SHOWN:,} more"]

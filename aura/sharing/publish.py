@@ -209,9 +209,11 @@ def _commit_of(tag: str, entry: dict[str, Any]) -> str:
 
 def _message(tag: str, candidate: Candidate, licence: str | None) -> str:
     """The tag's message: a title and the model card. It has no paths, names of machines or addresses."""
-    config = json.loads((candidate.folder / FILES[2]).read_text(encoding="utf-8"))
+    config = files.read_object(
+        candidate.folder / FILES[2], "dvc repro train_tokenizer", corpus=dict, options=dict, versions=dict
+    )
     options = json.dumps(config["options"], sort_keys=True, ensure_ascii=False)
-    learnt_from = {key: config["corpus"][key] for key in ("hash", "documents", "bytes")}
+    learnt_from = {key: config["corpus"].get(key) for key in ("hash", "documents", "bytes")}
     card = {
         "sha256": candidate.hashes(),
         "corpus": learnt_from,

@@ -3,7 +3,6 @@
 Plain `dvc push` and `dvc pull` work on the same bucket. Unlike them, these drop no failure of the run cache.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ from dvc.exceptions import CheckoutError, DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
 
-from aura.core.dvc_environment import is_disk_full
+from aura.core.bounded import Unreadable, read_json
+from aura.core.dvc_environment import disk_full, is_disk_full
 from aura.core.errors import UserError
 from aura.core.outside_names import object_hash, relative_names
 from aura.sharing.delivery import Item, Moved, download, item, run_outputs, shared_runs, upload
-from aura.sharing.remote import DISK_FULL, Store, open_repo
+from aura.sharing.remote import Store, open_repo
 from aura.sharing.verified import FILE, Verified, md5
 
 
@@ -72,7 +72,7 @@ def pull(targets: list[str], *, run_cache: bool = True, force: bool = False) -> 
             ) from None
         except DvcException as error:
             if is_disk_full(error):
-                raise UserError(DISK_FULL) from None
+                raise UserError(disk_full(error)) from None
             raise UserError(f"{error}\nTo overwrite it: aura pull --force") from None
         return moved
 
@@ -98,11 +98,11 @@ def expand(
 def files_of(path: Path, origin: str) -> list[tuple[str, str]]:
     """The names and hashes of the files in a folder's list."""
     try:
-        listed = [(file["relpath"], file["md5"]) for file in json.loads(path.read_bytes())]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        listed = [(file["relpath"], file["md5"]) for file in read_json(path.read_bytes())]
+    except (Unreadable, TypeError, KeyError):
         raise UserError(
-            f"{path}: expected {origin}, got no list of files of DVC. Remove it, then run: aura pull; or make "
-            "it again: dvc repro"
+            f"{path}: expected {origin}, got no list of files of DVC. In a project of yours remove it, then run: aura "
+            "pull; or make it again: dvc repro"
         ) from None
     names = relative_names((name for name, _ in listed), origin)
     return list(zip(names, (object_hash(oid, origin) for _, oid in listed), strict=True))

@@ -84,6 +84,8 @@ class Verified:
         if self._file:
             known = self._seen if complete else self._known
             content = {"format": FORMAT, "cache": self.cache, "configuration": self.configuration, "files": known}
+            if self._file.is_dir():
+                files.remove(self._file)
             files.write_bytes(self._file, json.dumps(content, separators=(",", ":")).encode())
 
     def nothing_new(self) -> bool:
@@ -107,7 +109,7 @@ class Verified:
                     os.fsync(file.fileno())
                 digest = hashlib.file_digest(file, "md5").hexdigest()
                 size = file.tell()
-        except FileNotFoundError:
+        except OSError:  # absent, no file at all, or the disk cannot read it
             return None
         with self._lock:
             self.hashed += 1
@@ -127,5 +129,5 @@ def is_idle(path: Path) -> bool:
         return not any(json.loads(path.read_bytes()).values())
     except FileNotFoundError:
         return True
-    except (ValueError, AttributeError, RecursionError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False

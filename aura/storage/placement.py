@@ -15,11 +15,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, get_type_hints
 
 from aura.core import checksums
 from aura.core.errors import UserError
-from aura.core.files import read_json, sha256_file, write_records
+from aura.core.files import read_format, sha256_file, write_records
 from aura.core.keys import action_key
 from aura.storage.cache import VARIABLE, Cache, project_cache
 from aura.storage.store import BLOCK, CONNECTIONS, Store, Stored, altered, explained, fetched, is_intact, located
@@ -98,13 +98,16 @@ def shards(folder: Path, made_by: str, recorded: Mapping[str, str] | None = None
         names = sorted(name for name in recorded if "/" not in name and Path(name).suffix != ".json")
         return [Shard(folder / name, (folder / name).stat().st_size, made_by, recorded[name]) for name in names]
     checksums.compare(folder / LIST, recorded[LIST], made_by)
-    listed = read_json(folder / LIST, made_by)
-    if listed.get("format") != FORMAT:
-        raise UserError(f"{folder / LIST}: expected format {FORMAT}, came {listed.get('format')!r}. Run: {made_by}")
-    records = {record.pop("name"): Stored(**record) for record in listed["shards"]}
+    shape = {"name": str} | get_type_hints(Stored)
+    listed = read_format(folder / LIST, made_by, FORMAT, shards=[shape])
+    records = {record["name"]: _stored(record) for record in listed["shards"]}
     return [
         Shard(folder / name, stored.size, made_by, stored.sha256, stored) for name, stored in sorted(records.items())
     ]
+
+
+def _stored(record: dict[str, Any]) -> Stored:
+    return Stored(**{name: record[name] for name in get_type_hints(Stored)})
 
 
 @dataclass(frozen=True)

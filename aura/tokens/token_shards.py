@@ -127,19 +127,21 @@ class TokenShards:
     def __init__(self, folder: Path, tokenizer: str) -> None:
         recorded = checksums.read(folder, MADE_BY)
         checksums.verify(folder, MADE_BY, "manifest.json")
-        manifest = files.read_json(folder / "manifest.json", made_by=MADE_BY)
-        if manifest.get("format") != FORMAT:
-            raise UserError(
-                f"{folder}: expected token shards of format {FORMAT}, came {manifest.get('format')!r}. Run: {MADE_BY}"
-            )
+        shape = {"tokenizer": str, "dtype": str, "vocab_size": int, "shards": [Entry]}
+        manifest = files.read_format(folder / "manifest.json", MADE_BY, FORMAT, **shape)
         if manifest["tokenizer"] != tokenizer:
             raise UserError(
                 f"{folder} was made by the tokenizer {manifest['tokenizer'][:16]}…, but the one at hand is "
                 f"{tokenizer[:16]}…. Make the tokens again with: {MADE_BY}"
             )
         self.folder = folder
-        self.dtype = np.dtype(manifest["dtype"])
         self.vocab_size: int = manifest["vocab_size"]
+        self.dtype = id_dtype(self.vocab_size)
+        if manifest["dtype"] != self.dtype.name:
+            raise UserError(
+                f"{folder}/manifest.json: dtype: expected {self.dtype.name} for {self.vocab_size:,} pieces, got "
+                f"{manifest['dtype']!r:.80}. Run: {MADE_BY}"
+            )
         self.entries = [Entry(**entry) for entry in manifest["shards"]]
         listed = (placement.shards(folder / split, MADE_BY, _below(recorded, split)) for split in SPLITS)
         self._shards = {shard.path: shard for of_split in listed for shard in of_split}

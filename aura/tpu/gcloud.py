@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from aura.core import console
+from aura.core import bounded, console
 from aura.core.errors import UserError
 from aura.tpu import failures, worker
 from aura.tpu.access import Access
@@ -30,13 +30,20 @@ WORKER_FILE = "aura_worker.py"  # aura/tpu/worker.py in a worker's home folder
 LONGEST = 3600.0  # seconds of one gcloud command
 # What gcloud says of a machine that is no longer there: no other try helps, but another pod may.
 GONE = re.compile(r"ERROR: \(gcloud.*(NOT_FOUND|PREEMPTED|TERMINATED|DELETING|STOPPED)", re.DOTALL)
-# What a reply to a verb of worker.py must hold, beside what only some replies do.
-REPLIES: dict[str, dict[str, tuple[type, ...]]] = {
-    "status": {"state": (str,), "key": (str, type(None))},
-    "log": {"text": (str,), "offset": (int,)},
-    "stop": {"stopped": (bool,)},
-    "pack": {"sha256": (str,)},
+# What a reply to a verb of worker.py must hold (see `bounded.mismatch`), and what only some replies do.
+REPLIES: dict[str, dict[Any, Any]] = {
+    "status": {"state": str, "key": str | None},
+    "log": {"text": str, "offset": int},
+    "stop": {"stopped": bool, "ended": [str]},
+    "pack": {"sha256": str},
+    "hashes": {str: str | None},
 }
+PERHAPS: dict[str, dict[str, Any]] = {
+    "status": {"process": int | None, "coordinator": str | None, "deaths": int, "last": str},
+    "start": {"refused": str},
+    "install": {"obstacle": str | None},
+}
+LONGEST_ERROR = 4000  # characters of a worker's own words in a message
 
 
 class Unreachable(UserError):
@@ -148,7 +155,7 @@ class Gcloud:
 
         reply = self._tries(once, f"worker {index} of {node}")
         if "error" in reply:
-            raise UserError(f"worker {index} of {node} could not {verb}: {reply['error']}")
+            raise UserError(f"worker {index} of {node} could not {verb}: {str(reply['error'])[:LONGEST_ERROR]}")
         return reply
 
     def send(self, node: str, index: int, file: Path, to: str) -> None:
@@ -184,8 +191,8 @@ class Gcloud:
                 return None
             self._check(done, name)
             try:
-                return read(json.loads(done.stdout))
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+                return read(bounded.read_json(done.stdout))
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
                 shown = " ".join(done.stdout.split())[:200] or "nothing"
                 raise _Again(
                     f"gcloud {' '.join(arguments[2:4])} {name}: expected the JSON that the TPU API documents, got "
@@ -294,15 +301,15 @@ def _reply(told: str, verb: str) -> worker.Reply:
         raise _Again(f"no reply to {verb}")
     text = replies[-1].removeprefix(worker.REPLY)
     try:
-        reply = json.loads(text)
-    except (ValueError, RecursionError):
+        reply = bounded.read_json(text)
+    except bounded.Unreadable:
         reply = None
-    needed = {} if isinstance(reply, dict) and "error" in reply else REPLIES.get(verb, {})
-    if not isinstance(reply, dict) or any(
-        not isinstance(reply.get(name, ...), kinds) for name, kinds in needed.items()
-    ):
-        raise _Again(f"expected a reply to {verb}, got {text[:200]}")
-    return reply
+    failed = isinstance(reply, dict) and "error" in reply
+    given = reply if isinstance(reply, dict) else {}
+    perhaps = {name: shape for name, shape in PERHAPS.get(verb, {}).items() if name in given}
+    if bounded.mismatch(reply, {} if failed else REPLIES.get(verb, {}) | perhaps):
+        raise _Again(f"expected a reply to {verb}, got {' '.join(text.split())[:200]}")
+    return given
 
 
 def _not_found(done: subprocess.CompletedProcess[str]) -> bool:

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from aura.core import params
+from aura.core.bounded import bounded_yaml
 from aura.core.errors import UserError
 from aura.core.section import Section, checked
 from aura.tpu import old_variables
@@ -253,8 +252,5 @@ def _value(name: str, text: str) -> object:
 
 def _number(text: str) -> object:
     """A variable's text as YAML would read it: a number or a truth value where it looks like one."""
-    try:
-        value: object = YAML(typ="safe").load(text)
-    except YAMLError:
-        return text
+    value: object = bounded_yaml(text)
     return value if isinstance(value, int | float) else text

@@ -85,9 +85,9 @@ def verify(pod: Pod, inputs: dict[Path, Path]) -> None:
     wanted = {str(place): files.sha256_file(file) for place, file in inputs.items()}
     for number, reply in enumerate(pod.ask("hashes", paths=list(wanted))):
         for place, sha256 in wanted.items():
-            if reply[place] != sha256:
+            if reply.get(place) != sha256:
                 raise UserError(
-                    f"worker {number} of {pod}: expected {place} with SHA-256 {sha256}, came {reply[place]}. "
+                    f"worker {number} of {pod}: expected {place} with SHA-256 {sha256}, came {reply.get(place)}. "
                     "Run: aura tpu setup"
                 )
 

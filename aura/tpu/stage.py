@@ -18,8 +18,9 @@ def pretrain_on_pod(values: params.Params) -> None:
     refuse_run_variables(values, os.environ, where.devices)
     settings = Settings(where, values)
     launch.run(settings, Path())
-    metrics = files.read_json(Path("reports/pretrain/metrics.json"), made_by="dvc repro pretrain")
-    checkpoint = files.read_json(Path("models/lm/checkpoint.json"), made_by="dvc repro pretrain")
+    shape = {"parameters": int, "tokens": int, "bits_per_byte": float}
+    metrics = files.read_object(Path("reports/pretrain/metrics.json"), "dvc repro pretrain", **shape)
+    checkpoint = files.read_object(Path("models/lm/checkpoint.json"), "dvc repro pretrain", uri=str)
     console.summary(
         "pretrain",
         {

@@ -66,7 +66,7 @@ def supervise(command: list[str], processes: int, restarts: int) -> None:
 
 
 def _run_once(command: list[str], processes: int, told: threading.Event) -> str | None:
-    """None if all ended well; else which one was lost, and how. `told` is set by SIGTERM, which is passed on."""
+    """None if all ended well; otherwise which one was lost, and how. `told` is set by SIGTERM, which is passed on."""
     place = f"127.0.0.1:{_free_port()}"
     environment = os.environ | {"AURA_COORDINATOR": place, "AURA_PROCESSES": str(processes)}
     running = [
@@ -86,7 +86,7 @@ def _run_once(command: list[str], processes: int, told: threading.Event) -> str 
     if status == TERMINATED:
         return f"process {number} of {processes} was ended by SIGTERM, after it saved"
     if status > 0:
-        raise UserError(f"process {number} of {processes} ended with status {status}. Mend what it says above.")
+        raise UserError(f"process {number} of {processes} ended with status {status}. Fix what it says above.")
     return f"process {number} of {processes} was ended by {signal.Signals(-status).name}"
 
 

@@ -35,6 +35,7 @@ TERMINATED = 128 + signal.SIGTERM  # exit status of a job that was told to end, 
 NOTICE = 40.0  # seconds that a job has to end after SIGTERM: it saves a checkpoint
 POLL = 0.1  # seconds between two looks at a process
 READ_AT_ONCE = 1 << 16  # bytes of a log in one reply
+SHOWN = 200  # characters of a command in a reply
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 # What apt says at a first boot, while the image updates itself or its network comes up; it works some minutes later.
 NOT_YET = re.compile(
@@ -162,15 +163,21 @@ def log(offset: int) -> Reply:
 def stop() -> Reply:
     """End the job and its supervisor, and what a killed supervisor left; `start` goes on from its checkpoints.
 
-    The supervisor passes the signal on, so that the job gets it once.
+    The supervisor passes the signal on, so that the job gets it once. The reply names the processes that were `ended`
+    although no supervisor spoke for them. Only processes that bear this job's AURA_RUN are ended.
     """
     before, found = status(), _processes()
     running = before["state"] == "running"
-    _end([before["pid"]] if running and before.get("pid") in found else found, NOTICE + 5)
-    _end(_processes(), notice=0)
+    supervisor = [before["pid"]] if running and before.get("pid") in found else []
+    _end(supervisor, NOTICE + 5)
+    orphans = {pid: command for pid in _processes() if (command := _command(pid))}
+    _end(list(orphans), 0 if supervisor else NOTICE + 5)
     if running or found:
         _write(RUN / "state.json", {"state": "stopped"})
-    return {"stopped": running or bool(found)}
+    return {
+        "stopped": running or bool(found),
+        "ended": [f"process {pid}: {command}" for pid, command in sorted(orphans.items())],
+    }
 
 
 def pack(paths: list[str], archive: str) -> Reply:
@@ -195,7 +202,10 @@ def supervise() -> None:
     fcntl.flock(lock, fcntl.LOCK_EX)
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    job, deaths, in_a_row = json.loads((RUN / "job.json").read_text()), 0, 0
+    job, deaths, in_a_row = _read(RUN / "job.json"), 0, 0
+    if not isinstance(job.get("command"), list) or not isinstance(job.get("environment"), dict):
+        _write(RUN / "state.json", {"state": "failed", "deaths": 0, "last": f"{RUN / 'job.json'} is damaged"})
+        return
     environment = {**os.environ, **job["environment"], "AURA_PROCESS_FILE": str(RUN / "process.json")}
     environment["PATH"] = f"{HOME / '.venv/bin'}{os.pathsep}{environment['PATH']}"
     while not asked:
@@ -256,11 +266,23 @@ def _processes() -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
+def _command(pid: int) -> str:
+    """What a process runs, shortened; "" if it has ended."""
+    try:
+        words = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    return " ".join(words).strip()[:SHOWN]
+
+
 def _end(pids: list[int], notice: float) -> None:
-    """End processes: with SIGTERM and up to `notice` seconds, then with SIGKILL."""
+    """End processes of a job: with SIGTERM and up to `notice` seconds, then with SIGKILL.
+
+    Before each signal it looks again whether a number is still a process of a job: another may have got it meanwhile.
+    """
     deadline = time.monotonic() + notice
     for number in (signal.SIGTERM, signal.SIGKILL) if notice else (signal.SIGKILL,):
-        for pid in pids:
+        for pid in sorted(set(pids) & set(_processes())):
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
@@ -313,7 +335,7 @@ def _read(path: Path) -> Reply:
     """What `_write` wrote; nothing if there is no such file, or a crash of the machine damaged it."""
     try:
         value = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, RecursionError):  # absent, a folder, or damaged
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -336,7 +358,7 @@ def main(verb: str, arguments: str) -> None:
         return
     try:
         reply = VERBS[verb](**json.loads(arguments))
-    except (OSError, RuntimeError, ValueError, KeyError, tarfile.TarError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, tarfile.TarError) as error:
         reply = {"error": f"{type(error).__name__}: {error}"}
     print(REPLY + json.dumps(reply), flush=True)
 

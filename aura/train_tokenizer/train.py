@@ -21,6 +21,7 @@ import pyarrow as pa
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
+from aura.core import parallel
 from aura.core.errors import UserError
 from aura.core.params import TrainTokenizer
 from aura.tokenizer import symbols
@@ -163,6 +164,7 @@ def _train_once(segments: pa.Table, options: TrainTokenizer, size: int, begin_wi
             path = Path(folder, "seeds.tsv")  # SentencePiece reads them from a file only
             path.write_text(seeds.tsv(begin_with), encoding="utf-8")
             settings |= {"seed_sentencepieces_file": str(path), "seed_sentencepiece_size": max(len(begin_with), 1000)}
+        parallel.require_threads(FIXED["num_threads"])
         try:
             sentencepiece.SentencePieceTrainer.train(**settings)
         except RuntimeError as error:

@@ -115,4 +115,9 @@ def _unescaped(piece: str) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    return files.read_object(path, MADE_BY) if path.exists() else None
+    if not path.exists():
+        return None
+    read = files.read_object(path, MADE_BY)
+    if "special_tokens" in read:
+        files.require_shape(path, read, MADE_BY, special_tokens={str: int})
+    return read

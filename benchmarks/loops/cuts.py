@@ -15,7 +15,7 @@ from loops.project import STAGES, Slot, Warm, stage_process
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
 WITHOUT_FLUSHING = struct.pack("I", 2)  # EXT4_GOING_FLAGS_NOLOGFLUSH
 SIZE_MB = 400
-MOMENTS = ("building", "after a green build", "pretraining")
+MOMENTS = ("building", "pretraining", "after a green build", "pretraining")  # of a seed: half while pretraining
 AFTERWARDS = 15.0  # seconds after a green build within which the power is cut
 
 

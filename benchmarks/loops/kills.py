@@ -22,7 +22,8 @@ def one_try(slot: Slot, judge: Judge, seed: int, seconds: dict[str, float]) -> O
     command = slot.start("dvc.cli", "repro")
     if target in ("dvc repro", "group"):
         command.ended(delay)
-        psutil.Process(command.pid).kill() if target == "dvc repro" else command.kill_group()
+        with suppress(psutil.NoSuchProcess):  # it had ended
+            psutil.Process(command.pid).kill() if target == "dvc repro" else command.kill_group()
     else:
         outcome.what += _kill_within(command, stage, target, delay)
     disturbed = slot.finish(command)

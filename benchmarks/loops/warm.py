@@ -54,11 +54,9 @@ def forked(order: dict[str, object]) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
     finally:
-        import threading  # a thread that is left must not keep the process
+        import threading
 
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread() and not thread.daemon:
-                thread.join(60)
+        threading._shutdown()  # as Python does at its end: it waits for all threads but daemons, and ends idle pools
         os._exit(status)
 
 

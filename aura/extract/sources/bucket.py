@@ -12,13 +12,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
 from aura.core import parallel
+from aura.core.bounded import mismatch
 from aura.core.console import track
 from aura.core.errors import UserError
-from aura.core.files import place_folder, read_json, write_records
+from aura.core.files import place_folder, read_object, write_records
 from aura.core.outside_names import relative_names
 from aura.extract.documents.compression import GZIP, Damaged, blocks
 from aura.extract.sources.addresses import Address, opened
@@ -32,7 +34,9 @@ Objects = dict[str, tuple[int, str]]  # by name below the URL: bytes, version
 
 def url_of(pin: Path) -> str | None:
     """The URL that a pin stands for; `None` if it stands for a folder."""
-    url: str | None = read_json(pin, made_by="aura source add NAME URL").get("url")
+    url: str | None = read_object(pin, made_by="aura source add NAME URL").get("url")
+    if not isinstance(url, str | None):
+        raise UserError(f"{pin}: url: expected a text, got {url!r:.80}. Make it again with: aura source add NAME URL")
     return url
 
 
@@ -96,7 +100,7 @@ def materialise(pin: Path) -> Path:
 
 
 def _read(path: Path) -> tuple[str, Objects]:
-    values = read_json(path, made_by="aura source add NAME URL")
+    values = read_object(path, "aura source add NAME URL", url=str, objects=[(str, int, str)])
     objects = {name: (size, version) for name, size, version in values["objects"]}
     relative_names(objects, str(path))
     return values["url"], objects
@@ -105,8 +109,8 @@ def _read(path: Path) -> tuple[str, Objects]:
 def _unpacked_sizes(folder: Path) -> dict[str, int]:
     """The size here of what was laid down decompressed, by name, as the folder's record says."""
     record = folder / RECORD
-    found: dict[str, int] = read_json(record, made_by="dvc repro").get("unpacked", {}) if record.exists() else {}
-    return found
+    found: Any = read_object(record, made_by="dvc repro").get("unpacked", {}) if record.exists() else {}
+    return {} if mismatch(found, {str: int}) else found
 
 
 def _write_record(folder: Path, url: str, objects: Objects, unpacked: dict[str, int]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from aura.core.errors import UserError
+from aura.core.shown_text import on_one_line
 from aura.extract.documents import parquet
 from aura.extract.documents.document import Lost
 from aura.extract.documents.fields import TooDeep, chat, field, first_text
@@ -48,9 +49,8 @@ class Tables:
         with _opened(file) as stream:
             for record in json_records(stream, RECORD_BYTES, chats="messages" in self.text_keys):
                 if isinstance(record, Lost):
-                    raise UserError(
-                        f"{self.title}: {file}, {record.place}: {record.reason}. Repair or remove the file."
-                    )
+                    place = f"{on_one_line(file)}, {record.place}"
+                    raise UserError(f"{self.title}: {place}: {record.reason}. Repair or remove the file.")
                 value = record.value
                 if not self.begun and isinstance(value, dict):
                     require_text(value, self.title, self.text_keys)
@@ -66,7 +66,7 @@ class Tables:
                     yield None if isinstance(text, Lost) else text
             except parquet.Unreadable as error:
                 if not error.columns:
-                    raise UserError(f"{self.title}: {file}: {error}. Repair or remove the file.") from None
+                    raise UserError(f"{self.title}: {on_one_line(file)}: {error}. Repair or remove the file.") from None
                 if not self.begun:
                     raise _no_such_column(self.title, self.text_keys, error.columns) from None
                 yield from repeat(None, error.rows)

@@ -18,7 +18,7 @@ import xxhash
 from pydantic import Field
 
 from aura.core.errors import UserError
-from aura.core.files import read_json, write_json
+from aura.core.files import read_json, read_object, write_json
 from aura.core.section import Section
 from aura.extract.sources import pins
 from aura.extract.sources.dataset_files import Tables
@@ -158,13 +158,15 @@ def _saved(folder: Path, pin: DatasetPin) -> Any:  # noqa: ANN401 - a datasets.D
 
     made_by = "datasets.Dataset.save_to_disk"
     if (folder / "dataset_dict.json").exists():
-        splits = read_json(folder / "dataset_dict.json", made_by)["splits"]
+        splits = read_object(folder / "dataset_dict.json", made_by, splits=[str])["splits"]
         folder /= pin.split
     else:
-        splits = [read_json(folder / "state.json", made_by)["_split"] or pin.split]
+        splits = [read_object(folder / "state.json", made_by, _split=str | None)["_split"] or pin.split]
     if pin.split not in splits:
         raise ValueError(f"Bad split: {pin.split}. Available splits: {splits}")
-    if not read_json(folder / "state.json", made_by)["_data_files"]:  # which `datasets` cannot load again
+    if not read_object(folder / "state.json", made_by, _data_files=list)[
+        "_data_files"
+    ]:  # which `datasets` cannot load again
         raise no_rows(pin)
     return datasets.load_from_disk(str(folder))
 

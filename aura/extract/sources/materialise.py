@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from aura.core.bounded import mismatch
 from aura.core.console import track
-from aura.core.files import place_folder, read_json, write_json
+from aura.core.files import place_folder, read_object, write_json
 from aura.extract.documents.json_files import as_bytes
 from aura.extract.sources import hub, pins
 from aura.extract.sources.dataset_files import require_text, text_of
@@ -117,8 +118,11 @@ def _progress(folder: Path, pin: DatasetPin, text_keys: Sequence[str]) -> dict[s
     """The record in `folder`, if it is of this pin and these keys."""
     if not (folder / RECORD).exists():
         return None
-    state: dict[str, Any] = read_json(folder / RECORD, made_by="dvc repro")
+    state: dict[str, Any] = read_object(folder / RECORD, made_by="dvc repro")
     identity = _identity(pin, text_keys)
+    shape = {"rows": int, "shards": {str: int}, "stream": dict | None, "complete": bool}
+    if mismatch(state, shape):
+        return None
     return state if {key: state.get(key) for key in identity} == identity else None
 
 

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from aura.core.arrow import from_bytes, to_bytes
 from aura.core.errors import UserError
-from aura.core.files import read_json, write_records
+from aura.core.files import read_object, write_records
 from aura.core.keys import action_key
+from aura.core.shown_text import on_one_line
 from aura.extract.sources.input_files import InputFile
 from aura.storage.cache import Cache
 
@@ -34,7 +35,7 @@ def folder_of(path: Path) -> Path:
     """The folder a source reads: the path itself, or what the pin at `path` names."""
     if not is_pin(path):
         return path
-    folder = Path(read_json(path, made_by=f"aura source scan {source_name(path)}")["folder"])
+    folder = Path(read_object(path, f"aura source scan {source_name(path)}", folder=str)["folder"])
     main = main_workspace(Path.cwd())
     return main / folder if main and not folder.exists() else folder
 
@@ -86,7 +87,7 @@ def write(pin: Path, folder: Path, files: list[InputFile]) -> None:
 def require_current(pin: Path, files: list[InputFile]) -> None:
     """Raise `UserError`, naming files, unless they are what the pin recorded."""
     name = source_name(pin)
-    records = read_json(pin, f"aura source scan {name}")["files"]
+    records = read_object(pin, f"aura source scan {name}", files=[(str, int, str)])["files"]
     recorded = {path: (digest, size) for path, size, digest in records}
     names = {file.name for file in files}
     changes = [
@@ -95,7 +96,9 @@ def require_current(pin: Path, files: list[InputFile]) -> None:
         *(f"changed {file.name}" for file in files if recorded.get(file.name) not in (None, file.fingerprint())),
     ]
     if changes:
-        shown = "; ".join(changes[:5]) + (f"; and {len(changes) - 5} more" if len(changes) > 5 else "")
+        shown = "; ".join(map(on_one_line, changes[:5])) + (
+            f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
+        )
         raise UserError(
             f"{pin} no longer describes its folder: {shown}. Take the change in with: aura source scan {name}"
         )

@@ -11,13 +11,11 @@ are those of its seal. Beside them lie run.json, which says what KEY is the hash
 (`history.py`).
 """
 
-import errno
 import json
 import re
 import shlex
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,8 @@ import numpy as np
 from aura.core import console
 from aura.core.errors import UserError
 from aura.core.params import Pretrain
-from aura.pretrain import distributed, seals, side_files
+from aura.pretrain import distributed, save_failures, seals, side_files
+from aura.pretrain.bucket_lock import BucketLock
 from aura.pretrain.history import Row
 from aura.pretrain.identity import decisive, differences, run_key
 from aura.pretrain.run_lock import RunLock
@@ -114,8 +113,8 @@ class Checkpoints:
         self._saving: int | None = None
         self._sealing: threading.Thread | None = None
         self._sealed_step: int | None = None
-        self._failure: OSError | ValueError | UserError | None = None
-        self._lock: RunLock | None = None
+        self._failure: UserError | None = None
+        self._lock: RunLock | BucketLock | None = None
         self._described = self._resumed = False
         if "://" in self.folder:
             store.prepare_gcsfs()  # otherwise it warns of each rename that a server does as a copy and a deletion
@@ -155,16 +154,18 @@ class Checkpoints:
         return restored
 
     def lock(self) -> None:
-        """Hold the run's folder, of this disk, until `unlock` or the end of this process.
+        """Hold the run's folder until `unlock` or the end of this process; the first process does that for all.
 
         Raises:
-            UserError: another process holds it, or it cannot be made.
+            UserError: another run holds it, or took it meanwhile, or it cannot be made.
         """
-        if self._lock or "://" in self.folder or not distributed.is_first():
+        if not distributed.is_first():
             return
-        if self.worthwhile or Path(self.folder).exists():
+        if self._lock:
+            self._lock.confirm()
+        elif self.worthwhile or side_files.place(self.folder).exists():
             with side_files.explained(self.folder):
-                self._lock = RunLock(Path(self.folder))
+                self._lock = BucketLock(self.folder) if "://" in self.folder else RunLock(Path(self.folder))
 
     def unlock(self) -> None:
         """Let another run have the folder."""
@@ -240,7 +241,7 @@ class Checkpoints:
         self.check()
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(row.to_record()))
         self._saving = row.step
-        with self._writing():
+        with save_failures.told(self.folder, self._saving):
             if distributed.is_first() and not self._described:
                 described = json.dumps(
                     {"steps": self._options.steps, "sealed": True, "decides": self._decisive}, indent=2
@@ -256,12 +257,14 @@ class Checkpoints:
     def _seal(self, step: int) -> None:
         """Seal a checkpoint once it is complete; a failure is told by the next `check`."""
         try:
-            with _bucket_explained(self.folder):
+            with save_failures.told(self.folder, step):
                 self._manager.wait_until_finished()
+                if lock := self._lock:
+                    lock.confirm()
                 if distributed.is_first():
                     seals.seal(self.folder, step)
             self._sealed_step = step
-        except (OSError, ValueError, UserError) as error:
+        except UserError as error:
             self._failure = error
 
     def _sealed(self) -> None:
@@ -276,23 +279,24 @@ class Checkpoints:
                 )
 
     def check(self) -> None:
-        """Raise a `UserError` if a save in the background has failed."""
+        """Raise a `UserError` if a save in the background has failed, or another run took the folder."""
+        if self._lock:
+            self._lock.confirm()
         if self._manager is not None:
-            with self._writing():
+            if self._failure:
+                raise self._failure
+            with save_failures.told(self.folder, self._saving):
                 self._manager.check_for_errors()
-                if self._failure:
-                    raise self._failure
 
     def close(self) -> None:
         """Wait for the save under way and its seal, then let another run have the folder."""
         try:
             if self._manager is not None:
                 self._sealed()
-                with self._writing():
+                self.check()
+                with save_failures.told(self.folder, self._saving):
                     self._manager.wait_until_finished()
                     self._manager.close()
-                    if self._failure:
-                        raise self._failure
         finally:
             self.unlock()
 
@@ -300,6 +304,7 @@ class Checkpoints:
         if self._manager is None:
             import orbax.checkpoint as ocp
 
+            save_failures.told_once()
             policies = ocp.checkpoint_managers
             decay = optimizer.steps_before_decay(self._options)
             self._best = Best.of(self.folder)
@@ -329,9 +334,10 @@ class Checkpoints:
                 state = reader.restore(path, args=items)["state"]
             except UNREADABLE as error:
                 raise UserError(
-                    f"{folder}/{step}: expected a whole checkpoint, but it cannot be read ({_brief(error)}). "
-                    "Nothing was removed. Run the same command again. If that does not help, this lets the run go on "
-                    f"from the checkpoint before it: {_moving_away([f'{folder}/{step}'])}"
+                    f"{folder}/{step}: expected a whole checkpoint, but it cannot be read "
+                    f"({save_failures.brief(error)}). Nothing was removed. Run the same command again. If that does "
+                    "not help, this lets the run go on from the checkpoint before it: "
+                    f"{_moving_away([f'{folder}/{step}'])}"
                 ) from error
             try:
                 items = ocp.args.Composite(record=ocp.args.JsonRestore())
@@ -362,23 +368,6 @@ class Checkpoints:
                 reason = f"what decided the {len(runs)} runs there is not known, for their run.json is missing"
         console.err.print(f"{told}; {reason}", markup=False)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Word a failed save, whenever Orbax reports it."""
-        with _bucket_explained(self.folder):
-            try:
-                yield
-            except (OSError, ValueError) as error:
-                raise UserError(
-                    f"{self.folder}: the checkpoint of step {self._saving} could not be written ({_brief(error)}). "
-                    f"{_remedy(error)}, then run the same command again: it goes on from the last whole one."
-                ) from error
-
-
-def _bucket_explained(folder: str) -> AbstractContextManager[None]:
-    """Words for the errors of a bucket, which are no OSErrors; those of a disk pass."""
-    return store.explained(folder) if "://" in folder else nullcontext()
-
 
 def _moving_away(folders: list[str]) -> str:
     """Commands that give folders another name."""
@@ -401,23 +390,3 @@ def _handlers() -> dict[str, Any]:
     import orbax.checkpoint as ocp
 
     return {"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
-
-
-def _remedy(error: Exception) -> str:
-    """What helps after a failed save: another run that writes here is no full disk, nor the other way round."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return "Make room"
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "Check the owner and the permissions of the folder"
-    if type(error).__name__ == "StepAlreadyExistsError" or number in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
-        return (
-            "Another run writes to this folder, or something removed a part of it: two runs of the same settings need "
-            "two folders (pretrain.checkpoint_folder). Wait for the other run to end, or give this one its own folder"
-        )
-    return "Make room or fix the folder"
-
-
-def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -15,7 +15,7 @@ from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
-from aura.core import checksums, files
+from aura.core import bounded, checksums, files
 from aura.core.errors import UserError
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.symbols import SPACE
@@ -71,9 +71,12 @@ def render(model: Path, folder: Path, since: str) -> str:
 
     tokenizer = Tokenizer.load(model)
     details = checksums.read_sealed(folder / "details.json", MADE_BY)
+    shape = {"files": {str: str}, "gates": [{"holds": bool}], "dead_pieces": {"number": int, "listed": list}}
+    files.require_shape(folder / "details.json", details, MADE_BY, **shape)
     for name, digest in details["files"].items():
         checksums.compare(folder / name, digest, MADE_BY)
-    metrics = files.read_json(folder / "metrics.json", MADE_BY)
+    numbers = {headline.key: float for headline in HEADLINES} | dict.fromkeys(("documents", "bytes"), int)
+    metrics = files.read_object(folder / "metrics.json", MADE_BY, **numbers)
     here = Path(__file__).parent
     environment = jinja2.Environment(
         autoescape=True,
@@ -108,7 +111,11 @@ def committed(path: Path, revision: str) -> dict[str, Any] | None:
         )
     except FileNotFoundError:
         return None
-    return json.loads(shown.stdout) if shown.returncode == 0 else None
+    try:
+        found = bounded.read_json(shown.stdout) if shown.returncode == 0 else None
+    except bounded.Unreadable:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _headlines(metrics: dict[str, Any], before: dict[str, Any] | None) -> list[dict[str, str]]:
