@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from aura.core import params, stage_inputs
+from aura.project import whole_params
 from tests.conftest import REPOSITORY
 
 PIPELINE = """
@@ -91,7 +92,7 @@ def edited_and_read_and_put_back() -> None:
     """Between two looks at it, the stage itself got another state."""
     before = Path("params.yaml").read_text()
     shutil.copy(REPOSITORY / "params.yaml", "params.yaml")
-    params.load()
+    whole_params.load()
     Path("params.yaml").write_text(before)
 
 

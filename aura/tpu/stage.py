@@ -7,19 +7,20 @@ A remote run is a stage like any other: same inputs, same outputs, hashed by DVC
 import os
 from pathlib import Path
 
-from aura.core import console, files, params
+from aura.core import console, files, paths
+from aura.project import whole_params
 from aura.tpu import launch
 from aura.tpu.settings import Settings, place, refuse_run_variables
 
 
-def pretrain_on_pod(values: params.Params) -> None:
+def pretrain_on_pod(values: whole_params.Params) -> None:
     """Run the stage on the pod that NAME, ZONE, ACCELERATOR and the like describe, and stay until it has ended."""
     where = place({}, os.environ)
     refuse_run_variables(values, os.environ, where.devices)
     settings = Settings(where, values)
     launch.run(settings, Path())
-    metrics = files.read_json(Path("reports/pretrain/metrics.json"), made_by="dvc repro pretrain")
-    checkpoint = files.read_json(Path("models/lm/checkpoint.json"), made_by="dvc repro pretrain")
+    metrics = files.read_json(paths.PRETRAINING / "metrics.json", made_by="dvc repro pretrain")
+    checkpoint = files.read_json(paths.LANGUAGE_MODEL / "checkpoint.json", made_by="dvc repro pretrain")
     console.summary(
         "pretrain",
         {
@@ -27,5 +28,5 @@ def pretrain_on_pod(values: params.Params) -> None:
             "tokens": f"{metrics['tokens']:,}",
             "held-out bits per byte": f"{metrics['bits_per_byte']:.3f}",
         },
-        see=f"models/lm, reports/pretrain, and the checkpoint in {checkpoint['uri']}",
+        see=f"{paths.LANGUAGE_MODEL}, {paths.PRETRAINING}, and the checkpoint in {checkpoint['uri']}",
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from aura.core.errors import UserError
-from aura.core.params import JsonSource, TxtSource
+from aura.extract.options import JsonSource, TxtSource
 from aura.extract.sources import bucket
 from aura.extract.sources.listing import list_files
 from tests.bucket import Bucket, client_environment, free_port

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from aura.core import params
 from aura.core.errors import UserError
 from aura.corpus import shards
 from aura.corpus.shards import ShardWriter
@@ -25,21 +24,23 @@ from aura.extract import assembly
 from aura.extract import extract as extraction
 from aura.extract.assembly import shard_count
 from aura.extract.extract import TRANSFORMS, Work, extract
+from aura.extract.options import JsonSource, TxtSource
 from aura.extract.sources import input_files, pins
+from aura.project import whole_params
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
 SOURCES = {
-    "file": params.TxtSource(kind="txt", path="", documents="file"),
-    "line": params.TxtSource(kind="txt", path="", documents="line"),
-    "json": params.JsonSource(kind="json", path=""),
-    "large": params.TxtSource(kind="txt", path="", documents="line"),
+    "file": TxtSource(kind="txt", path="", documents="file"),
+    "line": TxtSource(kind="txt", path="", documents="line"),
+    "json": JsonSource(kind="json", path=""),
+    "large": TxtSource(kind="txt", path="", documents="line"),
 }
 LARGE = {"max_document_bytes": 20_000}  # files of 1200 lines are taken apart, into some ten blocks
 
 
 def build(folder: Path, out: Path, cache: Path, kind: str = "file", **changes: Any) -> Work:
-    found = params.load(REPOSITORY / "params.yaml").extract
+    found = whole_params.load(REPOSITORY / "params.yaml").extract
     chosen = {"lexicon": str(REPOSITORY / found.lexicon), "shards": 4, "min_chars": 5, **changes}
     chosen |= LARGE if kind == "large" else {}
     source = SOURCES[kind].model_copy(update={"path": str(folder)})
