@@ -92,7 +92,7 @@ def test_a_limit_takes_the_first_rows(tmp_path):
 KILLED = """
 import os, sys, threading, time
 from pathlib import Path
-from aura.ingestion import materialise
+from aura.extract.sources import materialise
 
 def kill():
     while len(list(out.parent.glob(".out.partial/*.jsonl"))) < 5:

@@ -300,7 +300,7 @@ def test_the_function_trains_on_one_file_with_blank_lines(tmp_path: Path, capsys
 
 
 PLAIN_SCRIPT = """
-from aura.ingestion import extract
+from aura.extract import extract
 from stages.train_tokenizer import train_tokenizer_enhanced
 
 extract.SMALL = 0  # bytes: even so little text is read by worker processes
