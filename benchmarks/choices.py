@@ -19,13 +19,15 @@ from measure import machine
 
 from aura.compare import bits_per_byte
 from aura.compare.foreign import Foreign, from_model
-from aura.core import params
-from aura.core.params import Params, TrainTokenizer
+from aura.core import paths
 from aura.corpus import corpus
+from aura.project import whole_params
+from aura.project.whole_params import Params
 from aura.storage import cache
 from aura.train_tokenizer import train
 from aura.train_tokenizer.artifact import with_changes
 from aura.train_tokenizer.corpus_counts import count_corpus
+from aura.train_tokenizer.options import TrainTokenizer
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -50,7 +52,7 @@ SOURCE_BYTES = 1_000_000  # of held-out text, from each source
 def trained(setting: str, base: TrainTokenizer, store: cache.Cache) -> bytes:
     """The model of a setting, learnt from data/corpus/train."""
     options = with_changes(base, **({"model_type": "bpe"} if setting in FOREIGN else SETTINGS[setting]))
-    counts = count_corpus(corpus.TRAIN, train.splitting_of(options), store).table.sort_by("text")
+    counts = count_corpus(paths.TRAIN, train.splitting_of(options), store).table.sort_by("text")
     if setting not in FOREIGN:
         return train.train_model(counts, options, int(options.vocab_size))
     written, symbols = BytesIO(), train.symbols_of(options)
@@ -68,7 +70,7 @@ def trained(setting: str, base: TrainTokenizer, store: cache.Cache) -> bytes:
     }
     if setting == "bpe, nmt_nfkc":
         settings |= {
-            "sentence_iterator": (line for text in corpus.read_texts(corpus.TRAIN) for line in text.split("\n")),
+            "sentence_iterator": (line for text in corpus.read_texts(paths.TRAIN) for line in text.split("\n")),
             "input_format": "",
             "normalization_rule_name": "nmt_nfkc",
             "add_dummy_prefix": True,
@@ -88,7 +90,7 @@ def trained(setting: str, base: TrainTokenizer, store: cache.Cache) -> bytes:
 def domains() -> dict[str, list[str]]:
     """Held-out text of each source, and code."""
     found: dict[str, list[str]] = {}
-    for shard in corpus.shards(corpus.HELD_OUT):
+    for shard in corpus.shards(paths.HELD_OUT):
         texts = found.setdefault(shard.path.stem.rpartition("-")[0], [])
         for text in corpus.read_shard(shard):
             if bits_per_byte.size(texts) < SOURCE_BYTES:
@@ -107,7 +109,7 @@ def compression(tokenizer: Foreign, texts: list[str]) -> float:
 
 def tiny(values: Params) -> Params:
     """The project's own values with the model of this benchmark."""
-    return params.changed(values, {"pretrain.size": SHAPE, "pretrain.eval_tokens": EVAL_TOKENS})
+    return whole_params.changed(values, {"pretrain.size": SHAPE, "pretrain.eval_tokens": EVAL_TOKENS})
 
 
 def main() -> None:
@@ -117,11 +119,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--settings", nargs="+", default=[*SETTINGS, *FOREIGN], choices=[*SETTINGS, *FOREIGN])
     arguments = parser.parse_args()
-    values, store = tiny(params.load()), cache.project_cache()
+    values, store = tiny(whole_params.load()), cache.project_cache()
     models = {name: from_model(trained(name, values.train_tokenizer, store), name) for name in arguments.settings}
     texts_of = domains()
-    held_out = bits_per_byte.sample(corpus.HELD_OUT, EVAL_TOKENS * bits_per_byte.NOMINAL)
-    texts = bits_per_byte.Texts(bits_per_byte.sample(corpus.TRAIN, max(arguments.mb, 0.1) * 1e6), held_out)
+    held_out = bits_per_byte.sample(paths.HELD_OUT, EVAL_TOKENS * bits_per_byte.NOMINAL)
+    texts = bits_per_byte.Texts(bits_per_byte.sample(paths.TRAIN, max(arguments.mb, 0.1) * 1e6), held_out)
     print(machine())
     print(f"{bits_per_byte.size(texts.train):,} bytes to learn from, {bits_per_byte.size(held_out):,} held out\n")
     print(f"| setting | pieces | {' | '.join(texts_of)} | bits per byte | spread | seconds | text kept |")

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from aura.core import params
+from aura.project import whole_params
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
 
@@ -67,7 +67,7 @@ def measured(encode: Encoder, texts: list[str]) -> tuple[Sequence[Any], float, f
 
 def trained(texts: list[str], model_type: str, size: int, folder: Path) -> Tokenizer:
     """A tokenizer of the project's own options."""
-    options = params.load().train_tokenizer
+    options = whole_params.load().train_tokenizer
     chosen = artifact.with_changes(options, model_type=model_type, vocab_size=size)
     for name, content in artifact.build_from_texts(texts, chosen).files().items():
         (folder / name).write_bytes(content)

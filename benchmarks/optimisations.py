@@ -20,12 +20,12 @@ import jax
 import numpy as np
 from measure import machine
 
-from aura.core import params
-from aura.core.params import Pretrain
 from aura.model.mesh import abstract, make_mesh
 from aura.model.model import Compute, ModelConfig
+from aura.pretrain.options import Pretrain
 from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import BatchLayout, initial_state, make_step
+from aura.project import whole_params
 from aura.tokens.streams import TokenStream
 from aura.tpu import compiler
 from aura.tpu.topology import GIB, accelerator
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="compile without optimisation; too much memory")
     arguments = parser.parse_args()
     changes = {"size": arguments.size, "seq_len": arguments.seq_len, "batch_size": arguments.batch_size}
-    options = params.load().pretrain.model_copy(update=changes)
+    options = whole_params.load().pretrain.model_copy(update=changes)
     pod = accelerator(arguments.accelerator)
     devices = compiler.devices(pod)
     print(f"{machine()}; {options.size} on {pod}, {options.batch_size} sequences of {options.seq_len}\n")

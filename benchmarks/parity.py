@@ -21,7 +21,7 @@ from measure import machine
 
 from aura.compare import comparison, foreign
 from aura.compare.foreign import Foreign
-from aura.core import params
+from aura.project import whole_params
 from aura.train_tokenizer import artifact
 
 LANGUAGES = ("en-us", "de", "fr", "ru", "hi", "ja", "zh-cn")
@@ -95,7 +95,7 @@ def read(work: Path) -> Paragraphs:
 
 def ours(name: str, texts: list[str], size: int) -> Foreign:
     """A tokenizer with the project's options but for its size."""
-    options = artifact.with_changes(params.load().train_tokenizer, vocab_size=size)
+    options = artifact.with_changes(whole_params.load().train_tokenizer, vocab_size=size)
     return foreign.from_model(artifact.build_from_texts(texts, options).model, f"ours, {name}, {size:,}")
 
 

@@ -28,7 +28,7 @@ import tokenizers
 from exactness import random_strings
 from measure import machine
 
-from aura.core import params
+from aura.project import whole_params
 from aura.tokenizer.golden import TEXTS
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.symbols import SPACE
@@ -84,7 +84,7 @@ def cut(texts: Sequence[str]) -> Iterator[str]:
 def trained(texts: Sequence[str], model_type: str, folder: Path) -> Tokenizer:
     """A tokenizer of the project's own options, with user symbols, of as many pieces as the corpus allows."""
     changes = {"model_type": model_type, "vocab_size": PIECES, "user_symbols": SYMBOLS}
-    options = artifact.with_changes(params.load().train_tokenizer, **changes)
+    options = artifact.with_changes(whole_params.load().train_tokenizer, **changes)
     artifact.build_from_texts(texts, options).write(folder)
     return Tokenizer.load(folder / "spiece.model")
 

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 from turns import serve
 
-from aura.core import params
-from aura.core.params import Shape
 from aura.model.mesh import make_mesh
 from aura.model.model import Compute, ModelConfig
+from aura.model.options import Shape
 from aura.pretrain.flops import flops_per_token, peak_flops
 from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import BatchLayout, initial_state, make_step, train
+from aura.project import whole_params
 from aura.tokens.streams import TokenStream
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     case = json.loads(sys.argv[1])
     pieces = case.pop("vocab_size")
     case["size"] = Shape(**case.pop("shape"))
-    options = params.load().pretrain.model_copy(update={**case, "steps": 1_000_000})
+    options = whole_params.load().pretrain.model_copy(update={**case, "steps": 1_000_000})
     device = jax.devices()[0]
     config, compute, mesh = (
         ModelConfig.of(options, pieces),

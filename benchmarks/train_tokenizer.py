@@ -38,11 +38,11 @@ TEXTS = ("seen", "other", "code")
 
 def aura_model(work: Path, size: int, corpus: str = "corpus", **changes: object) -> None:
     """Train as the pipeline's stage does, from the corpus folder."""
-    from aura.core import params
+    from aura.project import whole_params
     from aura.storage.cache import Cache
     from aura.train_tokenizer import artifact
 
-    options = artifact.with_changes(params.load().train_tokenizer, **({"vocab_size": size} | changes))
+    options = artifact.with_changes(whole_params.load().train_tokenizer, **({"vocab_size": size} | changes))
     artifact.build_from_corpus(work / corpus, work / "model", options, Cache(work / "cache"))
     shutil.copy(work / "model/spiece.model", work / "m.model")
 
@@ -52,13 +52,13 @@ def change_one(work: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from aura.core import params
     from aura.corpus import corpus
+    from aura.project import whole_params
     from aura.storage.cache import Cache
     from aura.train_tokenizer import train
     from aura.train_tokenizer.corpus_counts import count_corpus
 
-    count_corpus(work / "corpus", train.splitting_of(params.load().train_tokenizer), Cache(work / "cache"))
+    count_corpus(work / "corpus", train.splitting_of(whole_params.load().train_tokenizer), Cache(work / "cache"))
     shutil.rmtree(work / "changed", ignore_errors=True)
     shutil.copytree(work / "corpus", work / "changed")
     shard = pq.read_table(work / "changed/00.parquet")

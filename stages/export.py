@@ -1,19 +1,18 @@
 """Stage export: models/lm and models/spm -> models/hf, a folder that Hugging Face transformers loads."""
 
-from pathlib import Path
-
-from aura.core import console, files, libraries, params, stage_inputs
+from aura.core import console, files, params, paths, stage_inputs
+from aura.encode.options import Encode
 from aura.export.llama import export
 from aura.tokenizer import hf_export, model_file
-
-TOKENIZER, OUTPUT = Path("models/spm"), Path("models/hf")
+from stages import preamble
 
 
 def main() -> None:
     """Write the trained model as a LlamaForCausalLM beside its tokenizer."""
-    libraries.require_locked()
-    tensors = export(Path("models/lm"), TOKENIZER, OUTPUT, add_bos=params.load().encode.add_bos)
-    notice = hf_export.gguf_notice(model_file.read(TOKENIZER / "spiece.model"))
+    preamble.check()
+    add_bos = params.section("encode", Encode).add_bos
+    tensors = export(paths.LANGUAGE_MODEL, paths.TOKENIZER, paths.HUGGING_FACE_MODEL, add_bos=add_bos)
+    notice = hf_export.gguf_notice(model_file.read(paths.TOKENIZER_MODEL))
     if notice:
         console.err.print(f"note: {notice}", markup=False)
     console.summary(
@@ -21,9 +20,9 @@ def main() -> None:
         {
             "parameters": f"{sum(tensor.size for tensor in tensors.values()):,}",
             "tensors": f"{len(tensors)}",
-            "size": console.size(files.folder_size(OUTPUT)),
+            "size": console.size(files.folder_size(paths.HUGGING_FACE_MODEL)),
         },
-        see=f"{OUTPUT}/config.json",
+        see=f"{paths.HUGGING_FACE_MODEL}/config.json",
     )
 
 

@@ -3,9 +3,11 @@
 import argparse
 from pathlib import Path
 
-from aura.core import libraries, params, stage_inputs
+from aura.core import params, stage_inputs
 from aura.core.errors import UserError
+from aura.pretrain.options import Pretrain
 from aura.pretrain.stage import pretrain_here
+from stages import preamble
 
 
 def main() -> None:
@@ -13,16 +15,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.pretrain", description=main.__doc__)
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a trace of a few steps for TensorBoard")
     profile = parser.parse_args().profile
-    libraries.require_locked()
-    values = params.load()
-    if values.pretrain.where == "tpu":
+    preamble.check()
+    options = params.section("pretrain", Pretrain)
+    if options.where == "tpu":
         if profile:
             raise UserError("--profile traces a run on this machine; this one is on a pod. Set pretrain.where: local")
+        from aura.project import whole_params
         from aura.tpu.stage import pretrain_on_pod  # decides no bytes: the pod runs this stage
 
-        pretrain_on_pod(values)
+        pretrain_on_pod(whole_params.load())
         return
-    pretrain_here(values.pretrain, profile)
+    pretrain_here(options, profile)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
 """Stage train_tokenizer: data/corpus/train -> models/spm. With arguments: the one-shot program (see --help)."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
-from aura.core import console, libraries, params, stage_inputs
-from aura.corpus import corpus
-from aura.storage import placement
+from aura.core import console, params, paths, stage_inputs
 from aura.train_tokenizer import artifact
-
-OUTPUT = Path("models/spm")
+from aura.train_tokenizer.options import TrainTokenizer
+from stages import preamble
 
 
 def main() -> None:
@@ -24,11 +21,10 @@ def main() -> None:
 
 def train_tokenizer() -> None:
     """Train the tokenizer that params.yaml describes."""
-    libraries.require_locked()
-    everything = params.load()
-    options, known = everything.train_tokenizer, placement.of(everything.store).cache()
-    made = artifact.build_from_corpus(corpus.TRAIN, OUTPUT, options, known)
-    known.prune_own(everything.cache.max_bytes)
+    preamble.check()
+    options = params.section("train_tokenizer", TrainTokenizer)
+    with preamble.storage() as (_, cache):
+        made = artifact.build_from_corpus(paths.TRAIN, paths.TOKENIZER, options, cache)
     learnt_from = made.config["corpus"]
     console.summary(
         "train_tokenizer",
@@ -39,7 +35,7 @@ def train_tokenizer() -> None:
             "distinct parts of words": f"{learnt_from['distinct_segments']:,}",
             "left out": _left_out(learnt_from),
         },
-        see=f"{OUTPUT}/spiece.vocab, {OUTPUT}/spiece_config.json",
+        see=f"{paths.TOKENIZER}/spiece.vocab, {paths.TOKENIZER}/spiece_config.json",
     )
 
 

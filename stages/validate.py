@@ -1,22 +1,19 @@
 """Stage validate: data/corpus/held_out, models/spm -> reports/validate."""
 
-from pathlib import Path
-
-from aura.core import console, libraries, params, stage_inputs
+from aura.core import console, params, paths, stage_inputs
 from aura.core.errors import UserError
-from aura.corpus import corpus
 from aura.validate import report, validation
 from aura.validate.gates import Gate
-
-MODEL, OUTPUT = Path("models/spm/spiece.model"), Path("reports/validate")
+from aura.validate.options import Validate
+from stages import preamble
 
 
 def main() -> None:
     """Measure the tokenizer on held-out documents; a missed gate ends the pipeline here."""
-    libraries.require_locked()
-    limits = params.load().validation
-    gates = validation.validate(MODEL, corpus.HELD_OUT, limits, OUTPUT)
-    page = report.write(MODEL, OUTPUT)
+    preamble.check()
+    limits = params.section("validate", Validate)
+    gates = validation.validate(paths.TOKENIZER_MODEL, paths.HELD_OUT, limits, paths.VALIDATION)
+    page = report.write(paths.TOKENIZER_MODEL, paths.VALIDATION)
     missed = [gate for gate in gates if not gate.holds]
     if missed:
         _explain(missed)
@@ -27,7 +24,9 @@ def main() -> None:
 def _explain(missed: list[Gate]) -> None:
     """Show what was expected and what came, then stop."""
     rows = [[gate.measure, gate.limit, gate.value, gate.look] for gate in missed]
-    console.table(f"missed gates (reports in {OUTPUT})", ["measure", "expected", "came", "where to look"], rows)
+    console.table(
+        f"missed gates (reports in {paths.VALIDATION})", ["measure", "expected", "came", "where to look"], rows
+    )
     raise UserError(
         f"the tokenizer misses {', '.join(gate.measure for gate in missed)} on held-out documents. Change the "
         "corpus or the train_tokenizer section of params.yaml, or move the limit in its validate section; "

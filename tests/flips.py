@@ -10,11 +10,11 @@ import pytest
 
 from aura.core import checksums, files
 from aura.core.errors import UserError
-from aura.core.params import Select
 from aura.core.terms import SPLITS
 from aura.corpus import corpus
 from aura.encode.encoding import encode_corpus
 from aura.export.llama import export
+from aura.select.options import Select
 from aura.select.select import select
 from aura.storage.cache import Cache
 from aura.tokens.token_shards import TokenShards

@@ -7,17 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura.core import checksums, files, params
-from aura.core.params import Pretrain
+from aura.core import checksums, files
 from aura.core.terms import SPLITS
 from aura.corpus import corpus
 from aura.encode.encoding import encode_corpus
+from aura.pretrain.options import Pretrain
+from aura.project import whole_params
 from aura.storage.cache import Cache
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
 from tests.conftest import REPOSITORY, stdlib_texts
 
-PARAMS = params.load(REPOSITORY / "params.yaml")
+PARAMS = whole_params.load(REPOSITORY / "params.yaml")
 
 
 class MiniTokens:

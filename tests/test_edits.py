@@ -5,9 +5,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aura.core import params
 from aura.encode.encoding import encode_with
 from aura.extract.extract import extract
+from aura.extract.options import TxtSource
+from aura.project import whole_params
 from aura.select.select import select
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
@@ -19,7 +20,7 @@ SOURCES = ("notes", "pages")
 EDITS = ("add", "change", "rename", "delete", "move", "copy")
 EDIT = st.tuples(st.sampled_from(EDITS), st.integers(0, 1000))
 ROUNDS = st.lists(st.lists(EDIT, min_size=1, max_size=5), min_size=2, max_size=4)
-PARAMS = params.load(REPOSITORY / "params.yaml")
+PARAMS = whole_params.load(REPOSITORY / "params.yaml")
 EXTRACT = PARAMS.extract.model_copy(update={"lexicon": str(REPOSITORY / PARAMS.extract.lexicon), "shards": 3})
 SELECT = PARAMS.select.model_copy(update={"held_out": 0.3})
 
@@ -52,7 +53,7 @@ def edit(data: Path, how: str, number: int, version: int) -> None:
 def build(data: Path, out: Path, cache: Cache, made: MiniTokens) -> dict[str, bytes]:
     """What the three stages make of both sources: every output file's bytes."""
     for name in SOURCES:
-        source = params.TxtSource(kind="txt", path=str(data / name))
+        source = TxtSource(kind="txt", path=str(data / name))
         extract(name, source, EXTRACT, out / "extracted" / name, cache)
     select(list(SOURCES), SELECT, out / "extracted", out / "corpus", cache)
     encode_with(made.tokenizer, out / "corpus", out / "tokens", PARAMS.encode, cache)

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from aura.core import params
 from aura.core.errors import UserError
+from aura.project import whole_params
 from tests.conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
@@ -13,7 +13,7 @@ TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 def mistake(old: str, new: str) -> str:
     assert old in TEXT
     with pytest.raises(UserError) as error:
-        params.parse(TEXT.replace(old, new, 1), Path("params.yaml"))
+        whole_params.parse(TEXT.replace(old, new, 1), Path("params.yaml"))
     return str(error.value)
 
 
@@ -59,14 +59,14 @@ def test_a_mistake_names_the_key_what_was_expected_and_what_came(old: str, new: 
 def test_every_mistake_is_told_at_once():
     text = TEXT.replace("vocab_size: 8000", "vocab_size: 1").replace("held_out: 0.05", "held_out: 7")
     with pytest.raises(UserError) as error:
-        params.parse(text, Path("params.yaml"))
+        whole_params.parse(text, Path("params.yaml"))
     assert len(str(error.value).splitlines()) == 2
 
 
 @pytest.mark.parametrize(("text", "words"), [("", "expected keys with values"), ("a: [", "is not valid YAML")])
 def test_a_file_that_is_no_mapping_is_refused(text: str, words: str):
     with pytest.raises(UserError, match=words):
-        params.parse(text, Path("params.yaml"))
+        whole_params.parse(text, Path("params.yaml"))
 
 
 def test_there_are_at_most_sixty_knobs_each_with_its_range_beside_it():

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from aura.core import checksums, params
+from aura.core import checksums
 from aura.core.errors import UserError
 from aura.core.files import sha256_file
 from aura.core.terms import SPLITS
 from aura.corpus import corpus
 from aura.extract.extract import extract
+from aura.extract.options import TxtSource
+from aura.project import whole_params
+from aura.select.options import Select
 from aura.select.select import select
 from aura.storage.cache import Cache
 from aura.storage.placement import LIST, THIS_DISK, Place, of, shards
@@ -19,8 +22,8 @@ from aura.train_tokenizer.train import splitting_of
 from aura.validate.held_out import _text_bytes
 from tests.conftest import REPOSITORY
 
-PARAMS = params.load(REPOSITORY / "params.yaml")
-SELECT = params.Select.model_validate(PARAMS.select.model_dump() | {"held_out": 0.3, "near_duplicates": 0.9})
+PARAMS = whole_params.load(REPOSITORY / "params.yaml")
+SELECT = Select.model_validate(PARAMS.select.model_dump() | {"held_out": 0.3, "near_duplicates": 0.9})
 
 
 class Build:
@@ -32,7 +35,7 @@ class Build:
     def run(self, texts: Path) -> int:
         """Returns how many extracted shards had to be written."""
         settings = PARAMS.extract.model_copy(update={"lexicon": str(REPOSITORY / PARAMS.extract.lexicon), "shards": 3})
-        source = params.TxtSource(kind="txt", path=str(texts))
+        source = TxtSource(kind="txt", path=str(texts))
         extracted = self.folder / "extracted"
         _, work = extract("mine", source, settings, extracted / "mine", self.cache, place=self.place)
         select(["mine"], SELECT, extracted, self.folder / "corpus", self.cache, self.place)
@@ -140,5 +143,5 @@ def test_a_list_of_another_format_is_refused(texts, store, tmp_path):
 def test_a_url_with_a_secret_or_none_at_all_is_refused_without_showing_it(url):
     text = (REPOSITORY / "params.yaml").read_text().replace("store: null", f"store: {url}")
     with pytest.raises(UserError, match="store: expected null or an address such as gs://BUCKET/PREFIX") as error:
-        params.parse(text, Path("params.yaml"))
+        whole_params.parse(text, Path("params.yaml"))
     assert "secret" not in str(error.value)

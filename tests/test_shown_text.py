@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from aura.core import checksums, console, params
+from aura.core import checksums, console
 from aura.core.bounded import Unreadable, read_json, read_yaml
 from aura.core.errors import UserError
 from aura.core.shown_text import holds_secret, without_secrets
 from aura.extract.sources import pins
 from aura.extract.sources.input_files import InputFile
+from aura.project import whole_params
 from tests.conftest import REPOSITORY
 
 HOSTILE = "[red]a[/red] :bomb: [link=http://x]\x1b]52;c;x\x07\x9b2J\r\u202e\u200b"
@@ -63,7 +64,7 @@ def test_a_secret_in_an_address_is_neither_shown_nor_kept(url: str, capsys: pyte
     assert "host" in without_secrets(url)
     text = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="holds a user, password or key"):
-        params.parse(text.replace("cluster: null", f"cluster: {url}"), Path("params.yaml"))
+        whole_params.parse(text.replace("cluster: null", f"cluster: {url}"), Path("params.yaml"))
     with pytest.raises(SystemExit):
         console.fail(f"{url}: no answer from '{url}'")
     assert "SECRET" not in capsys.readouterr().err
@@ -80,7 +81,7 @@ def test_yaml_that_cannot_be_read_is_one_line(text: str):
     with pytest.raises(Unreadable):
         read_yaml(text)
     with pytest.raises(UserError, match=r"params\.yaml is not valid YAML"):
-        params.parse(text, Path("params.yaml"))
+        whole_params.parse(text, Path("params.yaml"))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, b"\xff"])

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from aura.core import params
 from aura.core.errors import UserError
-from aura.core.params import TxtSource
+from aura.extract.options import TxtSource
 from aura.extract.sources import bucket
 from aura.extract.sources.listing import list_files
-from aura.project import sources
+from aura.project import sources, whole_params
 from aura.project.sources import Reading
 from tests.conftest import REPOSITORY
 
@@ -43,7 +42,7 @@ def test_an_encoding_that_is_none_changes_nothing(project: Path):
     with pytest.raises(UserError, match="an encoding that Python knows"):
         sources.add("mine", "data/txt", "txt", Reading(encoding="base64"), pin=False, only=False)
     assert (project / "params.yaml").read_bytes() == before
-    assert "mine" not in params.load().extract.sources
+    assert "mine" not in whole_params.load().extract.sources
 
 
 def test_a_folder_of_other_files_says_what_to_do(project: Path):
@@ -62,7 +61,7 @@ def test_a_pattern_of_folders_stands_for_their_files_here_and_behind_a_url(proje
     pattern = place.format(project / "days/2024-*")
     add = sources.add_url if root is None else partial(sources.add, pin=False)
     add("mine", pattern, None, Reading(), only=False)
-    files = list_files(params.load().extract.sources["mine"])
+    files = list_files(whole_params.load().extract.sources["mine"])
     assert [file.name for file in files] == ["2024-01/a.txt", "2024-02/deep/b.md"]
 
 
@@ -85,7 +84,7 @@ def test_hidden_objects_are_left_out_and_counted_unless_a_glob_names_them(projec
     assert found == "1 txt objects (not read: 1 hidden, left out)"
     sources.add_url("asked", folder, "txt", Reading(glob="**/.hid*"), only=False)
     sources.add_url("one", f"{folder}/.hidden.txt", None, Reading(), only=False)
-    entries = params.load().extract.sources
+    entries = whole_params.load().extract.sources
     read = {name: [file.name for file in list_files(entries[name]) if not file.problem] for name in ("asked", "one")}
     assert read == {"asked": [".hidden.txt"], "one": [".hidden.txt"]}
     with pytest.raises(UserError, match=r"it holds only files with \.txt\. \.txt: name the kind: --kind txt"):

@@ -10,10 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from aura.core import params
 from aura.core.errors import UserError
 from aura.extract.sources.input_files import chosen_by
-from aura.project import source_entries, sources, yaml_edits
+from aura.project import source_entries, sources, whole_params, yaml_edits
 from tests.conftest import REPOSITORY
 
 ODD = [
@@ -73,14 +72,14 @@ def test_what_is_added_comes_back_and_the_rest_keeps_its_bytes(
     entry = {"kind": "json", "path": path, "glob": glob, "text_keys": [key]}
     source_entries.enter(name, entry, [])
     try:
-        assert params.load().extract.sources[name].model_dump(exclude_unset=True) == entry
+        assert whole_params.load().extract.sources[name].model_dump(exclude_unset=True) == entry
         for file, old in before.items():
             changes = list(
                 difflib.ndiff(old.splitlines(keepends=True), Path(file).read_bytes().splitlines(keepends=True))
             )
             assert [line[:1] for line in changes if line[:1] != " "] == ["+"]
     finally:
-        source_entries.remove(name, params.load().extract.sources[name])
+        source_entries.remove(name, whole_params.load().extract.sources[name])
     assert {file: Path(file).read_bytes() for file in FILES} == before
 
 
@@ -158,7 +157,7 @@ def added(path: str, glob: str | None = None, kind: str | None = None, *, pin: b
     from aura.extract.sources.listing import list_files
 
     sources.add("new", path, kind, sources.Reading(glob=glob), pin=pin, only=False)
-    return [file.name for file in list_files(params.load().extract.sources["new"])]
+    return [file.name for file in list_files(whole_params.load().extract.sources["new"])]
 
 
 @pytest.mark.parametrize("pin", [False, True])

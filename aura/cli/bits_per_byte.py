@@ -12,11 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from aura.compare import named
-from aura.core import console, files, params
-from aura.corpus import corpus
+from aura.core import console, files, paths
+from aura.project import whole_params
 from aura.storage import placement
 
-OUTPUT = Path("reports/bits_per_byte")
 DIGITS = 4  # decimals in reports
 
 
@@ -24,7 +23,7 @@ def bits_per_byte(
     tokenizers: Annotated[list[str], typer.Argument(help=named.HELP)],
     mb: Annotated[float, typer.Option(help="Train each model on so many MB of data/corpus/train.", min=0.001)] = 2.0,
     seeds: Annotated[int, typer.Option(help="Models for each tokenizer.", min=1)] = 3,
-    output: Annotated[Path, typer.Option(help="Folder for runs.csv and summary.csv.")] = OUTPUT,
+    output: Annotated[Path, typer.Option(help="Folder for runs.csv and summary.csv.")] = paths.BITS_PER_BYTE,
 ) -> None:
     """Train the model of params.yaml for equal bytes of text on each tokenizer, and compare held-out bits per byte.
 
@@ -32,10 +31,10 @@ def bits_per_byte(
     """
     from aura.compare import bits_per_byte as judging  # here, because JAX takes seconds to import
 
-    values = params.load()
+    values = whole_params.load()
     loaded = [named.load(name) for name in tokenizers]
-    held_out = judging.sample(corpus.HELD_OUT, values.pretrain.eval_tokens * judging.NOMINAL)
-    texts = judging.Texts(judging.sample(corpus.TRAIN, mb * 1e6), held_out)
+    held_out = judging.sample(paths.HELD_OUT, values.pretrain.eval_tokens * judging.NOMINAL)
+    texts = judging.Texts(judging.sample(paths.TRAIN, mb * 1e6), held_out)
     known = placement.of(values.store).cache()
     trials = list(judging.trials(loaded, texts, values, seeds, known))
     summaries = [judging.Summary.of(trials[start : start + seeds]) for start in range(0, len(trials), seeds)]

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from aura.core import console, params
+from aura.core import console
 from aura.core.errors import UserError
+from aura.project import whole_params
 from aura.storage import placement
 from aura.storage.stored_cache import StoredCache
 
@@ -15,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="What extraction keeps so that only
 @app.command("stats")
 def cache_stats() -> None:
     """Say where the action cache lies and how much it holds."""
-    settings = params.load()
+    settings = whole_params.load()
     cache = placement.of(settings.store).cache()
     held = cache.stats()
     limit = "" if isinstance(cache, StoredCache) else f" of at most {console.size(settings.cache.max_bytes)}"
@@ -32,7 +33,7 @@ def prune_cache(
 
     In a store, which all its users share: those written first, and only down to a stated --max-gb.
     """
-    settings = params.load()
+    settings = whole_params.load()
     cache = placement.of(settings.store).cache()
     if max_gb is None and isinstance(cache, StoredCache):
         raise UserError(f"{cache.address} is shared by all who use the store. Say what to keep of it: --max-gb N")

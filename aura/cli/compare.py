@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aura.compare import comparison, named
-from aura.core import console
+from aura.core import console, paths
 from aura.core.errors import UserError
 from aura.corpus import corpus
 from aura.storage import placement
@@ -26,7 +26,7 @@ ROWS = (
 
 def compare(
     tokenizers: Tokenizers,
-    text: Annotated[Path, typer.Option(help="Corpus split, folder of .txt files, or one file.")] = corpus.HELD_OUT,
+    text: Annotated[Path, typer.Option(help="Corpus split, folder of .txt files, or one file.")] = paths.HELD_OUT,
     max_mb: Annotated[float, typer.Option(help="Measure at most so many MB of it.", min=0.001)] = MAX_MB,
 ) -> None:
     """Measure tokenizers on the same text, and say which pieces came and went from the first to each other one."""
@@ -73,7 +73,7 @@ def _texts(path: Path, limit: float) -> list[str]:
     """Documents in order, until they hold `limit` bytes."""
     if path.is_file():
         found = iter([comparison.read_text(path)])
-    elif any(path.glob("*.parquet")) or (path / placement.LIST).exists() or path == corpus.HELD_OUT:
+    elif any(path.glob("*.parquet")) or (path / placement.LIST).exists() or path == paths.HELD_OUT:
         found = corpus.read_texts(path)
     else:
         found = (comparison.read_text(file) for file in sorted(path.rglob("*.txt")))

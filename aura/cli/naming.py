@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aura.core import console
+from aura.core import console, paths
 from aura.core.errors import UserError
 
 
@@ -38,7 +38,7 @@ def name_special(
 def export_tokenizer(
     folder: Annotated[
         Path, typer.Argument(help="With a spiece.model; models/spm is recorded in dvc.lock, too.")
-    ] = Path("models/spm"),
+    ] = paths.TOKENIZER,
 ) -> None:
     """Write tokenizer.json, and what else other programs read, again from spiece.model. Nothing is trained."""
     from aura.project import naming  # DVC takes 1 s to import

@@ -7,12 +7,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from aura.core import console, params
+from aura.core import console
 from aura.core.errors import UserError
 from aura.core.files import folder_size
 from aura.extract.sources import pins
 from aura.extract.sources.addresses import is_url
-from aura.project import source_entries, sources
+from aura.project import source_entries, sources, whole_params
 from aura.project.sources import Reading
 
 app = typer.Typer(no_args_is_help=True, help="What the corpus is read from: extract.sources in params.yaml.")
@@ -87,7 +87,7 @@ def add_source(
         found, taken_out = _add_files(name, path, kind, reading, pin=pin, only=only)
     removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
-    entered = params.load().extract.sources[name]
+    entered = whole_params.load().extract.sources[name]
     if entered.kind not in ("dataset", "sample") and not pins.is_pin(Path(entered.path)):
         console.out.print(
             "experiments aside (dvc exp run --temp or --queue) get only what is tracked: "
@@ -116,7 +116,7 @@ def _add_files(
 def list_sources() -> None:
     """List the sources, with the size of what is extracted of each."""
     table = Table("name", "kind", "path", "extracted")
-    for name, source in params.load().extract.sources.items():
+    for name, source in whole_params.load().extract.sources.items():
         folder = source_entries.extracted(name)
         size = console.size(folder_size(folder)) if folder.exists() else "not yet"
         table.add_row(name, source.kind, Text(source.path), size)

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from aura.cli.tpu_options import FINDS, KIND, LAUNCHES, MAKES, takes
-from aura.core import console, params
+from aura.core import console
 from aura.core.errors import UserError
+from aura.project import whole_params
 from aura.tpu import launch as launching
 from aura.tpu import pod as pods
 from aura.tpu import settings as settling
@@ -52,7 +53,7 @@ def plan_run(
     from aura.tpu import plan, report  # JAX, which no other command needs
 
     place, changes = settling.place(where, os.environ), _run(model_size, seq_len, batch_size, steps)
-    run_on = settling.run_changes(params.load(), changes, os.environ, place.wanted.chips)
+    run_on = settling.run_changes(whole_params.load(), changes, os.environ, place.wanted.chips)
     settings = Settings(place, run_on, settling.tokenizer(spm_model, os.environ))
     run, pieces, pod = settings.values.pretrain, settings.vocab_size, settings.place.wanted
     found, problem = None, None
@@ -206,5 +207,5 @@ def _run(model_size: str | None, seq_len: int | None, batch_size: int | None, st
     }
 
 
-def _changed(place: Place, changes: dict[str, object]) -> params.Params:
-    return settling.run_changes(params.load(), changes, os.environ, place.devices)
+def _changed(place: Place, changes: dict[str, object]) -> whole_params.Params:
+    return settling.run_changes(whole_params.load(), changes, os.environ, place.devices)

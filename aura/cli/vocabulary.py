@@ -6,14 +6,13 @@ from typing import Annotated
 import typer
 
 from aura.compare.curve import SIZES, curve
-from aura.core import console, files, params
+from aura.core import console, files, paths
 from aura.core.errors import UserError
 from aura.corpus import corpus
+from aura.project import whole_params
 from aura.storage import placement
 from aura.train_tokenizer import train
 from aura.train_tokenizer.corpus_counts import count_corpus
-
-OUTPUT = Path("reports/vocabulary/curve.csv")
 
 app = typer.Typer(no_args_is_help=True, help="What a vocabulary size is worth on this corpus.")
 
@@ -25,21 +24,23 @@ def vocabulary() -> None:
 
 @app.command("curve")
 def vocabulary_curve(
-    output: Annotated[Path, typer.Option(help="The CSV file to write: vocab_size,bytes_per_token.")] = OUTPUT,
+    output: Annotated[
+        Path, typer.Option(help="The CSV file to write: vocab_size,bytes_per_token.")
+    ] = paths.VOCABULARY_CURVE,
     max_bytes: Annotated[
         int, typer.Option(help="Judge on at most so many bytes of held-out text.", min=1)
     ] = 10_000_000,
 ) -> None:
     """Measure bytes per token on held-out text for unigram vocabularies of 64,000 down to 4,000 pieces."""
-    settings = params.load()
+    settings = whole_params.load()
     options, known = settings.train_tokenizer, placement.of(settings.store).cache()
     held_out, size = [], 0
-    for text in corpus.read_texts(corpus.HELD_OUT):
+    for text in corpus.read_texts(paths.HELD_OUT):
         size += len(text.encode())
         if size > max_bytes:
             break
         held_out.append(text)
-    counts = count_corpus(corpus.TRAIN, train.splitting_of(options), known)
+    counts = count_corpus(paths.TRAIN, train.splitting_of(options), known)
     rows = []
     for pieces, value in console.track(curve(counts, options, held_out), "vocabulary curve", len(SIZES)):
         rows.append(f"{pieces},{value:.6f}\n")
@@ -47,7 +48,7 @@ def vocabulary_curve(
     if not rows:
         raise UserError(
             f"expected text for {SIZES[-1]:,} pieces at least, came {len(counts.table):,} distinct parts of words in "
-            f"{corpus.TRAIN}. Add text."
+            f"{paths.TRAIN}. Add text."
         )
     files.write_bytes(output, "".join(["vocab_size,bytes_per_token\n", *sorted(rows, key=_size)]).encode())
     console.out.print(f"written: {output}", markup=False)

@@ -23,10 +23,9 @@ import jax
 import numpy as np
 
 from aura.compare.foreign import Foreign
-from aura.core import console, params
+from aura.core import console
 from aura.core.errors import UserError
 from aura.core.keys import action_key, code_key
-from aura.core.params import Params
 from aura.corpus import corpus
 from aura.model.mesh import abstract, make_mesh
 from aura.model.model import Compute, ModelConfig
@@ -35,6 +34,8 @@ from aura.pretrain.step import evaluation
 from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.evaluation import HeldOut
 from aura.pretrain.step.training import BatchLayout, initial_state, make_step, train
+from aura.project import whole_params
+from aura.project.whole_params import Params
 from aura.storage.cache import Cache
 from aura.tokens.streams import Ids, TokenStream, Windows
 
@@ -224,7 +225,7 @@ def equal_bytes(values: Params, train_bytes: int, tokens: int) -> Params:
         )
     run = {"seq_len": seq_len, "steps": steps, "affect_conditioning": False, "source_weights": {}, "seed": 0}
     one_device = {"fsdp": 1, "tensor": 1}
-    return params.changed(values, {f"pretrain.{name}": value for name, value in (run | one_device).items()})
+    return whole_params.changed(values, {f"pretrain.{name}": value for name, value in (run | one_device).items()})
 
 
 def _stream(tokenizer: Foreign, texts: Sequence[str], boundary: int) -> Ids:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import sentencepiece
 
-from aura.core.params import TrainTokenizer
 from aura.tokenizer.arguments import checked_texts
 from aura.train_tokenizer import train
 from aura.train_tokenizer.counts import Counts
+from aura.train_tokenizer.options import TrainTokenizer
 from aura.train_tokenizer.seeds import Seeds
 
 SIZES = (64_000, 32_000, 16_000, 8_000, 4_000)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from aura.compare import foreign
 from aura.compare.foreign import FORMATS, Foreign
+from aura.core import paths
 from aura.core.errors import UserError
 
-MODEL = "models/spm/spiece.model"
 _MARKS = (".model", ".json", ".tiktoken")  # a name with one of them is meant as a file, though it may be missing
-HELP = f"Tokenizers: {FORMATS}; or HEAD~1, a tag: models/spm there."
+HELP = f"Tokenizers: {FORMATS}; or HEAD~1, a tag: {paths.TOKENIZER} there."
 
 
 def load(name: str) -> Foreign:
@@ -25,7 +25,7 @@ def load(name: str) -> Foreign:
     from scmrepo.exceptions import SCMError
 
     try:
-        return foreign.from_model(dvc.api.read(MODEL, rev=name, mode="rb"), name)
+        return foreign.from_model(dvc.api.read(str(paths.TOKENIZER_MODEL), rev=name, mode="rb"), name)
     except (DvcException, DataIndexDirError, SCMError, OSError) as error:
         raise UserError(
             f"{name}: expected {FORMATS}; or a revision whose tokenizer is in the cache or the remote ({error}). "

@@ -22,21 +22,30 @@ class Section(pydantic.BaseModel):
 Model = typing.TypeVar("Model", bound=Section)
 
 
-def checked(kind: type[Model], values: Any, name: str) -> Model:  # noqa: ANN401 - what YAML or a caller gives
-    """Check `values` against a section's type; every mistake is listed in one `UserError` that begins with `name`."""
+def checked(kind: type[Model], values: Any, name: str, within: tuple[str, ...] = ()) -> Model:  # noqa: ANN401 - what YAML or a caller gives
+    """Check `values` against a section's type; every mistake is listed in one `UserError` that begins with `name`.
+
+    Args:
+        kind: the section's type.
+        values: the values as YAML or a caller gives them.
+        name: the file's name, for messages.
+        within: the key under which the values stand in the file, for messages.
+    """
     if not isinstance(values, dict):
-        raise UserError(f"{name}: expected keys with values, came {type(values).__name__}. See: git diff {name}")
+        place = ": ".join((name, *within))
+        raise UserError(f"{place}: expected keys with values, came {type(values).__name__}. See: git diff {name}")
     try:
         return kind.model_validate(values)
     except pydantic.ValidationError as error:
-        raise UserError("\n".join(_explain(name, kind, values, mistake) for mistake in error.errors())) from None
+        mistakes = (_explain(name, kind, values, mistake, within) for mistake in error.errors())
+        raise UserError("\n".join(mistakes)) from None
 
 
-def _explain(name: str, kind: type[Section], values: Any, mistake: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    location = _location(mistake["loc"])
+def _explain(name: str, kind: type[Section], values: Any, mistake: Any, within: tuple[str, ...]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    location = _location((*within, *mistake["loc"]))
     key, came = ".".join(location), mistake["input"]
     if mistake["type"] == "extra_forbidden":
-        names = _names_beside(kind, values, location)
+        names = _names_beside(kind, values, location[len(within) :])
         return f"{name}: unknown key {key} (came: {came!r});{nearest(location[-1], names)}"
     if mistake["type"] == "missing":
         return f"{name}: the key {key} is missing. Add it; `git diff {name}` shows whether it was removed."

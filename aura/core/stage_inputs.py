@@ -6,7 +6,7 @@ its inputs before it reads them, and compares them at its end. What the inputs a
 
 A stamp is size, time of modification and time of the last change of any kind; a folder's own stamp tells of files that
 came and went. Code is stamped when this module is imported, which `stages/__init__.py` does before any other module
-of aura. Of params.yaml the text is kept, and every text that `params.load` got counts as read.
+of aura. Of params.yaml the text is kept, and every text that `params.read` got counts as read.
 
 A change after that comparison and before DVC's hashing is too late for the stage. So the stage leaves an account of
 what it read, `reports/inputs/STAGE.json`, as one more output: dvc.lock then says in one entry what DVC hashed and what
@@ -188,7 +188,7 @@ class Inputs:
         return found
 
     def _other_values(self) -> list[str]:
-        """Keys with other values in a file as it is now, or in what `params.load` got; equal texts are not parsed."""
+        """Keys with other values in a file as it is now, or in what `params.read` got; equal texts are not parsed."""
         from aura.core import params
 
         found = {}

@@ -17,7 +17,7 @@ import xxhash
 
 from aura.core import arrow
 from aura.core.errors import UserError
-from aura.core.terms import EMOTIONS, SPLITS
+from aura.core.terms import EMOTIONS
 from aura.storage import placement
 
 arrow.leave_pandas_out()
@@ -34,8 +34,6 @@ SCHEMA = pa.schema(
 
 FORMAT = 1  # of data/corpus/manifest.json
 MADE_BY = "dvc repro select"
-FOLDER = Path("data/corpus")
-TRAIN, HELD_OUT = (FOLDER / split for split in SPLITS)
 
 
 def text_hash(text: bytes) -> bytes:

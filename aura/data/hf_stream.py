@@ -12,7 +12,7 @@ import typer
 
 from aura.core import console
 from aura.core.errors import UserError
-from aura.core.params import TEXT_KEYS
+from aura.extract.options import TEXT_KEYS
 from aura.extract.sources import hub
 from aura.extract.sources.hub import DatasetPin
 from aura.extract.sources.materialise import RECORD, Materialised, is_complete, write_shards

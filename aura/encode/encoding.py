@@ -25,11 +25,11 @@ import pyarrow.parquet as pq
 from aura.core import checksums, console, files, parallel
 from aura.core.errors import UserError
 from aura.core.keys import action_key, code_key
-from aura.core.params import Encode
 from aura.core.terms import SPLITS
 from aura.corpus import corpus
 from aura.encode import encoding_check
 from aura.encode.encoding_check import EncodingCheck
+from aura.encode.options import Encode
 from aura.storage import placement
 from aura.storage.cache import Cache
 from aura.storage.placement import THIS_DISK, Place, Shard, at_once, write_lists

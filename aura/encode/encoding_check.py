@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from aura.core.errors import UserError
-from aura.core.params import Encode
+from aura.encode.options import Encode
 from aura.tokenizer.model_file import Ids, Kind
 from aura.tokenizer.tokenizer import Tokenizer
 

@@ -19,13 +19,13 @@ import xxhash
 from aura.core.arrow import from_bytes, to_bytes
 from aura.core.errors import UserError
 from aura.core.keys import action_key
-from aura.core.params import Source
 from aura.extract.accounts import FileAccount, table
 from aura.extract.documents import compression
 from aura.extract.documents.compression import Damaged
 from aura.extract.documents.document import Continued, Item, Lost
 from aura.extract.documents.impostors import HEAD_BYTES, impostor
 from aura.extract.documents.readers import documents
+from aura.extract.options import Source
 from aura.extract.rows import Extracted, Recipe, extract_items
 from aura.extract.sources.input_files import UNREADABLE, InputFile, changed_while_read
 from aura.storage.cache import Cache

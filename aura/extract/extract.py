@@ -25,7 +25,6 @@ from aura.core.console import track
 from aura.core.errors import UserError
 from aura.core.files import replaced_folder, write_lines
 from aura.core.keys import action_key, code_key
-from aura.core.params import Extract, Source
 from aura.corpus import corpus, shards
 from aura.extract import accounts, assembly, blocks, losses, rows
 from aura.extract.assembly import Built, Run, Shard
@@ -49,6 +48,7 @@ from aura.extract.documents import (
     zstd_frames,
 )
 from aura.extract.documents.affect import read_lexicon
+from aura.extract.options import Extract, Source
 from aura.extract.rows import Recipe
 from aura.extract.sources import input_files
 from aura.extract.sources.input_files import InputFile

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import xxhash
 
-from aura.core.params import Extract, Source, encoding_of, one_document_per_file
 from aura.corpus.corpus import SCHEMA, text_hash
 from aura.extract import accounts
 from aura.extract.accounts import FileAccount
@@ -16,9 +15,10 @@ from aura.extract.documents.cleaning import clean
 from aura.extract.documents.compression import Damaged, decompressed
 from aura.extract.documents.document import Continued, Item, Lost
 from aura.extract.documents.impostors import HEAD_BYTES, impostor
-from aura.extract.documents.readers import documents
+from aura.extract.documents.readers import documents, named_encoding, one_document_per_file
 from aura.extract.documents.regular_files import read_regular
 from aura.extract.documents.txt_files import whole_file
+from aura.extract.options import Extract, Source
 from aura.extract.sources.input_files import InputFile, unreadable
 
 
@@ -51,7 +51,7 @@ class _Rows:
 
     def add(self, account: FileAccount, items: Iterable[Item], first: int = 0) -> None:
         """Clean the documents of a file, of which the first given here has the number `first`."""
-        settings, encoding = self.recipe.settings, encoding_of(self.recipe.source)
+        settings, encoding = self.recipe.settings, named_encoding(self.recipe.source)
         single = one_document_per_file(self.recipe.source)
         for number, item in enumerate(items, start=first):
             if isinstance(item, Lost):

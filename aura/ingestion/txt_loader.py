@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aura.core.params import TEXT_KEYS, JsonSource, Source, TxtSource, encoding_of
 from aura.core.section import checked
 from aura.core.terms import EMOTIONS
 from aura.extract.accounts import FileAccount
 from aura.extract.documents.affect import affect_vectors, read_lexicon
 from aura.extract.documents.cleaning import clean
 from aura.extract.documents.document import Lost
+from aura.extract.documents.readers import named_encoding
+from aura.extract.options import TEXT_KEYS, JsonSource, Source, TxtSource
 from aura.extract.rows import documents_of
 from aura.extract.sources.input_files import InputFile, Links
 from aura.extract.sources.listing import list_files
@@ -92,7 +93,7 @@ def read_documents(source: Source) -> Iterator[tuple[InputFile, str | Lost]]:
     """Every document of a source, cleaned (invalid UTF-8 drops it), or why it cannot be used, with its file."""
     for file in list_files(source):
         for item in documents_of(file, source, sys.maxsize, FileAccount(file.name)):  # held whole, so nothing is cut
-            text = item if isinstance(item, Lost) else clean(item, "drop", 1, encoding_of(source))
+            text = item if isinstance(item, Lost) else clean(item, "drop", 1, named_encoding(source))
             yield file, text if isinstance(text, Lost) else text.decode()
 
 

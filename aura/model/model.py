@@ -16,15 +16,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from aura.core.params import Pretrain
 from aura.core.terms import EMOTIONS
 from aura.model.attention import causal_attention, implementation_for
 from aura.model.mesh import BATCH, axes_of, gathered, placed
+
+if TYPE_CHECKING:
+    from aura.pretrain.options import Pretrain
 
 EPSILON = 1e-5  # of RMSNorm
 ROPE_BASE = 10_000.0
@@ -48,7 +51,7 @@ class ModelConfig:
     affect: bool = False  # whether each position is told its document's affect vector
 
     @classmethod
-    def of(cls, options: Pretrain, vocab_size: int) -> "ModelConfig":
+    def of(cls, options: "Pretrain", vocab_size: int) -> "ModelConfig":
         """The shape that params.yaml asks for; the vocabulary's size is the tokenizer's."""
         return cls(
             vocab_size=vocab_size,
@@ -73,7 +76,7 @@ class Compute:
     unroll: int = 1  # layers written out in a turn of the loop over layers: a larger program with fewer copies
 
     @classmethod
-    def of(cls, options: Pretrain, platform: str) -> "Compute":
+    def of(cls, options: "Pretrain", platform: str) -> "Compute":
         """What params.yaml asks for on devices of this platform (cpu, gpu, tpu)."""
         attention = implementation_for(platform, seq_len=options.seq_len, dtype=options.precision)
         return cls(options.precision, options.remat, attention, UNROLL if platform == "cpu" else 1)

@@ -13,10 +13,10 @@ from typing import Any
 
 from aura.core import bounded, console, files, libraries
 from aura.core.errors import UserError
-from aura.core.params import TrainTokenizer
 from aura.project import lock_merge, recorded_inputs
 from aura.tokenizer.tokenizer import GOLDEN, Tokenizer
 from aura.train_tokenizer import train
+from aura.train_tokenizer.options import TrainTokenizer
 
 MIN_FILES, MIN_BYTES = 100, 10_000_000  # the guide's minimum of training data
 NAMES = ("spiece.model", "spiece.vocab", "spiece_config.json", GOLDEN, "tokenizer.json", "tokenizer_config.json")

@@ -14,14 +14,15 @@ from pathlib import Path
 import pyarrow as pa
 import xxhash
 
-from aura.core import console
+from aura.core import console, paths
 from aura.core.errors import UserError
-from aura.core.params import DatasetSource, JsonSource, Params, SampleSource, Source
 from aura.corpus import corpus
 from aura.extract.extract import extract
+from aura.extract.options import DatasetSource, JsonSource, SampleSource, Source
 from aura.extract.sources.input_files import HIDDEN, LEADS_OUT
 from aura.extract.sources.listing import list_files
 from aura.one_shot import checklist
+from aura.project.whole_params import Params
 from aura.select.select import select
 from aura.storage.cache import Cache
 from aura.train_tokenizer import artifact, train
@@ -29,8 +30,6 @@ from aura.train_tokenizer.artifact import Artifact
 from aura.train_tokenizer.corpus_counts import count_corpus, count_texts
 from aura.train_tokenizer.counts import Counts, texts_hash
 from aura.validate import validation
-
-PIPELINE_OUTPUT = Path("models/spm")  # what the train_tokenizer stage writes, and DVC tracks
 
 
 @dataclass(frozen=True)
@@ -198,5 +197,5 @@ def _summarise(made: Artifact, request: Request) -> None:
     }
     kept = "" if request.work_dir is None else f", {request.work_dir / 'train_tokenizer'}"
     console.summary("tokenizer", facts, see=f"{request.output}/spiece.vocab, {request.output}/spiece_config.json{kept}")
-    if request.output.resolve() == PIPELINE_OUTPUT.resolve():
-        console.err.print(f"note: {PIPELINE_OUTPUT} belongs to the pipeline; the next `dvc repro` makes it again.")
+    if request.output.resolve() == paths.TOKENIZER.resolve():
+        console.err.print(f"note: {paths.TOKENIZER} belongs to the pipeline; the next `dvc repro` makes it again.")

@@ -12,13 +12,15 @@ from typing import Annotated
 
 import typer
 
-from aura.core import console, params
+from aura.core import console, paths
 from aura.core.errors import UserError
-from aura.core.params import TEXT_KEYS, JsonSource, Params, Source, TxtSource
 from aura.core.section import Section, checked
+from aura.extract.options import TEXT_KEYS, JsonSource, Source, TxtSource
 from aura.extract.sources.input_files import SUFFIXES, has_suffix
 from aura.one_shot import one_shot
-from aura.one_shot.one_shot import PIPELINE_OUTPUT, Request
+from aura.one_shot.one_shot import Request
+from aura.project import whole_params
+from aura.project.whole_params import Params
 from aura.train_tokenizer import artifact
 from aura.train_tokenizer.vocabulary_size import NAMED
 
@@ -92,7 +94,7 @@ SkipValidation = Annotated[
 def train_tokenizer(
     txt_dirs: TxtDirs = None,
     json_dirs: JsonDirs = None,
-    output: Output = PIPELINE_OUTPUT,
+    output: Output = paths.TOKENIZER,
     vocab_size: VocabSize = None,
     model_parameters: ModelParameters = None,
     token_budget: TokenBudget = None,
@@ -121,7 +123,7 @@ def train_tokenizer(
     _refuse_idle(
         {"--encoding": encoding, "--follow_links": follow_links}, txt_dirs or json_dirs, "--txt_dirs or --json_dirs"
     )
-    settings = _with_min_length(params.load(), min_length)
+    settings = _with_min_length(whole_params.load(), min_length)
     sources = settings.extract.sources
     if txt_dirs or json_dirs:
         reading = Reading(documents or "file", text_key or TEXT_KEYS, nested, encoding, follow_links)
@@ -176,7 +178,7 @@ def train_tokenizer_enhanced(
     reading = Reading(documents, text_keys, nested, encoding, follow_links)
     chosen = options | {"vocab_size": vocab_size or "auto", "model_type": model_type}
     request = Request(
-        settings=with_options(_without_caps(params.load()), chosen),
+        settings=with_options(_without_caps(whole_params.load()), chosen),
         sources=sources_of([] if is_json else [path], [path] if is_json else [], reading),
         output=Path(output_dir),
         judge=not skip_validation,

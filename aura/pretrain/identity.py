@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from aura.core import keys
-from aura.core.params import Pretrain
 from aura.model import attention, mesh, model
+from aura.pretrain.options import Pretrain
 from aura.pretrain.step import batches, cross_entropy, optimizer, training
 from aura.tokens import streams, token_shards
 

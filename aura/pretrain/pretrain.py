@@ -17,12 +17,12 @@ from dvclive import Live
 
 from aura.core import console, files, keys
 from aura.core.errors import UserError
-from aura.core.params import Pretrain
 from aura.model import weights
 from aura.model.mesh import abstract, make_mesh, number_of_slices
 from aura.model.model import Compute, ModelConfig
 from aura.pretrain import distributed
 from aura.pretrain.history import History, Plots, Row
+from aura.pretrain.options import Pretrain
 from aura.pretrain.sampling import sample_text
 from aura.pretrain.step.batches import Batches, Source, evaluation_windows
 from aura.pretrain.step.checkpoints import Checkpoints

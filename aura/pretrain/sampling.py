@@ -5,10 +5,10 @@ import numpy as np
 import numpy.typing as npt
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aura.core.params import Pretrain
 from aura.model.mesh import BATCH
 from aura.model.model import LanguageModel
 from aura.pretrain.generation import continuations
+from aura.pretrain.options import Pretrain
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.tokens.streams import Ids
 from aura.tokens.token_shards import TokenShards

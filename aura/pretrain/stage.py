@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-from aura.core import console
-from aura.core.params import Pretrain
+from aura.core import console, paths
 from aura.pretrain import distributed, pretrain
-
-TOKENS, TOKENIZER = Path("data/tokens"), Path("models/spm/spiece.model")
-OUTPUT, REPORTS = Path("models/lm"), Path("reports/pretrain")
+from aura.pretrain.options import Pretrain
 
 
 def pretrain_here(options: Pretrain, profile: Path | None = None) -> None:
@@ -17,7 +14,9 @@ def pretrain_here(options: Pretrain, profile: Path | None = None) -> None:
         UserError: as `pretrain.pretrain`.
     """
     distributed.start()
-    metrics = pretrain.pretrain(TOKENS, TOKENIZER, OUTPUT, REPORTS, options, profile)
+    metrics = pretrain.pretrain(
+        paths.TOKENS, paths.TOKENIZER_MODEL, paths.LANGUAGE_MODEL, paths.PRETRAINING, options, profile
+    )
     if not distributed.is_first():
         return
     console.summary(
@@ -30,5 +29,5 @@ def pretrain_here(options: Pretrain, profile: Path | None = None) -> None:
             "held-out bits per byte": f"{metrics.bits_per_byte:.3f}, context-free "
             f"{metrics.context_free_bits_per_byte:.3f} ({-metrics.improvement:+.1%})",
         },
-        see=f"{OUTPUT}/config.json, {REPORTS}/samples.txt, dvc plots show",
+        see=f"{paths.LANGUAGE_MODEL}/config.json, {paths.PRETRAINING}/samples.txt, dvc plots show",
     )

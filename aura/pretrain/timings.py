@@ -13,10 +13,10 @@ from typing import Any
 import jax
 
 from aura.core import files
-from aura.core.params import Pretrain
 from aura.model.model import ModelConfig
 from aura.pretrain import distributed, side_files
 from aura.pretrain.flops import flops_per_token, peak_flops
+from aura.pretrain.options import Pretrain
 
 NOTE_EVERY = 10.0  # seconds between two notes of how far an attempt has come
 

@@ -21,6 +21,7 @@ from dvc.rwlock import SCHEMA
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from voluptuous import Invalid
 
+from aura.core import paths
 from aura.core.bounded import LARGEST, bounded_yaml
 from aura.core.errors import UserError
 from aura.core.files import make_readable, remove, write_bytes
@@ -183,8 +184,8 @@ def _in_conflict(lock: Path) -> bool:
 def _require_readable() -> None:
     """Refuse to go on where a file that people write for DVC cannot be read: git may have it, DVC cannot go on."""
     for path in [
-        Path("dvc.yaml"),
-        *sorted({*Path().glob("*.dvc"), *Path("data").rglob("*.dvc"), *Path("models").glob("*.dvc")}),
+        paths.PIPELINE_FILE,
+        *sorted({*Path().glob("*.dvc"), *Path("data").rglob("*.dvc"), *paths.MODELS.glob("*.dvc")}),
     ]:
         if path != Path(".dvc") and os.path.lexists(path):
             if not make_readable(path):

@@ -27,11 +27,10 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from aura.core import params
 from aura.core.errors import UserError
 from aura.core.files import folder_size, leftovers, read_object
 from aura.core.files import remove as remove_path
-from aura.project import kept
+from aura.project import kept, whole_params
 from aura.sharing.delivery import Item, download, item
 from aura.sharing.git import git
 from aura.sharing.remote import Store, TransferError
@@ -76,7 +75,7 @@ def find_rubbish(*, cloud: bool, older_than: float) -> Iterator[list[Rubbish]]:
         found += [_old_checkpoints(older_than), _action_cache()]
         if remote:
             found.append(_unused_in_bucket(remote, needed, older_than * DAY))
-            place = placement.of(params.load().store)
+            place = placement.of(whole_params.load().store)
             if place.store:
                 listed = _listed(remote, folder, needed.values())
                 found.append(_unused_shards(place.store, listed, older_than * DAY))
@@ -223,7 +222,7 @@ def _old_checkpoints(days: float) -> Rubbish:
 
     Those in a bucket (`pretrain.checkpoint_folder: gs://…`) are left to the bucket's own rules of ageing.
     """
-    folder = Path(params.load().pretrain.checkpoint_folder)  # of an address, a path that does not exist
+    folder = Path(whole_params.load().pretrain.checkpoint_folder)  # of an address, a path that does not exist
     old = [run for run in folder.glob("*") if time.time() - _last_change(run) >= days * DAY]
 
     def remove() -> None:
@@ -239,7 +238,7 @@ def _last_change(folder: Path) -> float:
 
 
 def _action_cache() -> Rubbish:
-    found, limit = cache.project_cache(), params.load().cache.max_bytes
+    found, limit = cache.project_cache(), whole_params.load().cache.max_bytes
     held = found.stats()
     too_much = max(0, int(held.bytes - limit))
     return Rubbish(

@@ -12,16 +12,16 @@ from pathlib import Path
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 
-from aura.core import checksums, files, params
+from aura.core import checksums, files, params, paths
 from aura.core.errors import UserError
-from aura.project import recorded_inputs, yaml_edits
+from aura.project import recorded_inputs, whole_params, yaml_edits
 from aura.sharing.remote import open_repo
 from aura.tokenizer import hf_export, slots
 from aura.tokenizer.tokenizer import COPY, Tokenizer
 from aura.train_tokenizer import artifact, train
 from aura.train_tokenizer.artifact import Artifact
 
-OUTPUT, STAGE, KEY = Path("models/spm"), "train_tokenizer", "extra_special_tokens"
+STAGE, KEY = "train_tokenizer", "extra_special_tokens"
 
 
 def in_folder(folder: Path, output: Path, names: Sequence[str]) -> dict[str, int]:
@@ -47,22 +47,22 @@ def in_pipeline(names: Sequence[str]) -> tuple[dict[str, int], bool]:
     Raises:
         UserError: a name cannot be given; nothing is changed then.
     """
-    options = params.load().train_tokenizer
+    options = whole_params.load().train_tokenizer
     wanted = [*options.extra_special_tokens, *names]
     train.symbols_of(artifact.with_changes(options, extra_special_tokens=wanted))  # refuses what training would refuse
-    made = _renamed(OUTPUT, names) if _is_as_locked() else None
+    made = _renamed(paths.TOKENIZER, names) if _is_as_locked() else None
     if made is not None and [*_named_slots(made)] != wanted:
         made = None  # params.yaml was edited since
     _write_params(len(options.extra_special_tokens), names)
     if made is None:
         return {}, False
-    with files.replaced_folder(OUTPUT) as partial:
+    with files.replaced_folder(paths.TOKENIZER) as partial:
         made.write_output(partial)
     _record(wanted)
     return _named_slots(made), True
 
 
-def export_again(folder: Path = OUTPUT) -> tuple[list[str], bool]:
+def export_again(folder: Path = paths.TOKENIZER) -> tuple[list[str], bool]:
     """Write again, from the spiece.model of a folder, the files that other programs read; its other files stay.
 
     Returns the names of these files, and whether dvc.lock has them now: it gets those of models/spm, if that folder
@@ -74,7 +74,7 @@ def export_again(folder: Path = OUTPUT) -> tuple[list[str], bool]:
     Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
     made_by = f"dvc repro {STAGE}"
     made = hf_export.export((folder / "spiece.model").read_bytes())
-    is_recorded = folder.resolve() == OUTPUT.resolve() and _is_as_locked()
+    is_recorded = folder.resolve() == paths.TOKENIZER.resolve() and _is_as_locked()
     for name, content in made.items():
         files.write_bytes(folder / name, content)
     if COPY not in made:
@@ -108,13 +108,13 @@ def _write_params(there: int, names: Sequence[str]) -> None:
     text = params.PARAMS_FILE.read_bytes().decode()  # line ends as they are
     for place, name in enumerate(names, there):
         text = yaml_edits.with_item(text, (STAGE, KEY), name, place)
-    params.parse(text, params.PARAMS_FILE)
+    whole_params.parse(text, params.PARAMS_FILE)
     files.write_bytes(params.PARAMS_FILE, text.encode())
 
 
 def _is_as_locked() -> bool:
     """Whether models/spm is what dvc.lock says; it is not where the tokenizer was never made, or made by hand."""
-    if not (OUTPUT / "spiece.model").exists():
+    if not paths.TOKENIZER_MODEL.exists():
         return False
     with open_repo() as repo:
         stage = repo.stage.load_one(name=STAGE)
@@ -132,7 +132,7 @@ def _record(names: Sequence[str] | None = None) -> None:
                 out.save()
                 out.commit()
         except DvcException as error:
-            raise UserError(f"DVC could not take {OUTPUT} in ({error}). Run: dvc repro {STAGE}") from None
+            raise UserError(f"DVC could not take {paths.TOKENIZER} in ({error}). Run: dvc repro {STAGE}") from None
         for dep in stage.deps:
             if names is not None and isinstance(dep, ParamsDependency) and f"{STAGE}.{KEY}" in dep.params:
                 dep.hash_info.value[f"{STAGE}.{KEY}"] = list(names)

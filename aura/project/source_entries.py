@@ -8,33 +8,33 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from aura.core import params
+from aura.core import params, paths
 from aura.core.bounded import bounded_yaml, mismatch
 from aura.core.errors import UserError
 from aura.core.files import read_text, write_bytes
 from aura.core.stage_inputs import account_of
+from aura.extract.options import Source
 from aura.extract.sources import pins
 from aura.extract.sources.materialise import partial_folder, raw_folder
-from aura.project import yaml_edits
+from aura.project import whole_params, yaml_edits
 
-PIPELINE_FILE = Path("dvc.yaml")
 SOURCES, DEPS = ("extract", "sources"), ("stages", "select", "deps")  # where they stand in the two files
 
 
 def extracted(name: str) -> Path:
     """Where a source's extracted shards lie."""
-    return Path("data/extracted", name)
+    return paths.EXTRACTED / name
 
 
 def require_new(name: str) -> None:
     """Refuse a name that a source has already."""
-    if name in params.load().extract.sources:
+    if name in whole_params.load().extract.sources:
         raise UserError(f"the source {name} exists already. Choose another name, or: aura source remove {name}")
 
 
-def known(name: str) -> params.Source:
+def known(name: str) -> Source:
     """The source of this name; a `UserError` names those that there are."""
-    sources = params.load().extract.sources
+    sources = whole_params.load().extract.sources
     if name not in sources:
         raise UserError(f"no source is named {name}. There are: {', '.join(sources)}")
     return sources[name]
@@ -42,10 +42,10 @@ def known(name: str) -> params.Source:
 
 def enter(name: str, entry: dict[str, Any], removed: list[str]) -> None:
     """Write a source into params.yaml and its output among select's deps, and take `removed` out of both."""
-    before = params.load().extract.sources
-    values, pipeline = _read(params.PARAMS_FILE), _read(PIPELINE_FILE)
+    before = whole_params.load().extract.sources
+    values, pipeline = _read(params.PARAMS_FILE), _read(paths.PIPELINE_FILE)
     listed = _deps(pipeline)
-    last = max((place for place, dep in enumerate(listed, 1) if str(dep).startswith("data/extracted/")), default=0)
+    last = max((place for place, dep in enumerate(listed, 1) if str(dep).startswith(f"{paths.EXTRACTED}/")), default=0)
     values = yaml_edits.with_entry(values, SOURCES, name, entry)
     pipeline = yaml_edits.with_item(pipeline, DEPS, str(extracted(name)), last)
     _write(*_without(removed, values, pipeline))
@@ -53,9 +53,9 @@ def enter(name: str, entry: dict[str, Any], removed: list[str]) -> None:
         _delete_made(other, before[other])
 
 
-def remove(name: str, source: params.Source) -> None:
+def remove(name: str, source: Source) -> None:
     """Take a source out of both files, with its caps and weight, and delete what was made of it."""
-    _write(*_without([name], _read(params.PARAMS_FILE), _read(PIPELINE_FILE)))
+    _write(*_without([name], _read(params.PARAMS_FILE), _read(paths.PIPELINE_FILE)))
     _delete_made(name, source)
 
 
@@ -75,7 +75,7 @@ def _deps(pipeline: str) -> list[Any]:
     """What `select` depends on, by the text of dvc.yaml."""
     read = bounded_yaml(pipeline)
     if wrong := mismatch(read, {"stages": {"select": {"deps": [str]}}}):
-        raise UserError(f"{PIPELINE_FILE}: {wrong}. See: git diff {PIPELINE_FILE}")
+        raise UserError(f"{paths.PIPELINE_FILE}: {wrong}. See: git diff {paths.PIPELINE_FILE}")
     return list(read["stages"]["select"]["deps"])
 
 
@@ -86,12 +86,12 @@ def _read(path: Path) -> str:
 
 def _write(values: str, pipeline: str) -> None:
     """Write both files, or neither: an edit that would leave params.yaml invalid is refused."""
-    params.parse(values, params.PARAMS_FILE)
+    whole_params.parse(values, params.PARAMS_FILE)
     write_bytes(params.PARAMS_FILE, values.encode())
-    write_bytes(PIPELINE_FILE, pipeline.encode())
+    write_bytes(paths.PIPELINE_FILE, pipeline.encode())
 
 
-def _delete_made(name: str, source: params.Source) -> None:
+def _delete_made(name: str, source: Source) -> None:
     """Delete what was made of a removed source: DVC would keep it for ever."""
     Path(account_of(f"extract@{name}")).unlink(missing_ok=True)
     made = [extracted(name)]

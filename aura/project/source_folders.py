@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from aura.core import paths
 from aura.core.errors import UserError
 from aura.extract.sources import pins
 from aura.extract.sources.input_files import (
@@ -129,8 +130,8 @@ def not_read(kinds: Iterable[str]) -> str:
 def refuse_outputs(path: str) -> None:
     """Refuse a folder that is, holds or lies in one that the pipeline writes: DVC would find a circle."""
     chosen = Path(path).resolve()
-    for made in ("data/extracted", "data/corpus", "data/tokens", "models"):
-        output = Path(made).resolve()
+    for made in (paths.EXTRACTED, paths.CORPUS, paths.TOKENS, paths.MODELS):
+        output = made.resolve()
         if chosen == output or output in chosen.parents or chosen in output.parents:
             raise UserError(
                 f"expected a folder of your own text, such as data/txt; {path} holds or is the output {made}"

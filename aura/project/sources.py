@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aura.core import params
 from aura.core.errors import UserError
 from aura.extract.sources import bucket, hub, pins
 from aura.extract.sources.input_files import HIDDEN, SUFFIXES, Links, chosen_by, is_hidden, names_hidden
 from aura.extract.sources.other_suffixes import instead_of, suffix_of
-from aura.project import source_entries, source_folders
+from aura.project import source_entries, source_folders, whole_params
 from aura.storage.cache import project_cache
 
 PIN_ADVISED = 3000  # files; above, DVC's own work for one changed file takes longer than extracting it
@@ -63,7 +62,7 @@ def add(name: str, path: str, kind: str | None, reading: Reading, *, pin: bool, 
         source_folders.refuse_unhashable(Path(path))
     if pin:
         entry["path"] = str(Path("data", name + pins.SUFFIX))
-    removed = list(params.load().extract.sources) if only else []
+    removed = list(whole_params.load().extract.sources) if only else []
     source_entries.enter(name, entry, removed)
     if pin:
         files = pins.with_digests(files, project_cache())
@@ -85,7 +84,7 @@ def add_url(name: str, url: str, kind: str | None, reading: Reading, *, only: bo
     kind = kind or _kind_of_objects(url, reading.glob)
     objects, aside = _objects(url, kind, reading.glob)
     pin = Path("data", name + pins.SUFFIX)
-    removed = list(params.load().extract.sources) if only else []
+    removed = list(whole_params.load().extract.sources) if only else []
     source_entries.enter(name, reading.entry(kind, str(pin)), removed)
     bucket.write_pin(pin, url, objects)
     return f"{len(objects):,} {kind} objects{aside}", removed
@@ -143,7 +142,7 @@ def add_dataset(
     )
     path = Path("data", name + pins.SUFFIX)
     entry: dict[str, Any] = {"kind": "dataset", "path": str(path)}
-    removed = list(params.load().extract.sources) if only else []
+    removed = list(whole_params.load().extract.sources) if only else []
     source_entries.enter(name, entry | ({"text_keys": text_keys} if text_keys else {}), removed)
     hub.write_pin(path, pin)
     return f"{pin.title} at revision {pin.revision}", removed
@@ -152,7 +151,7 @@ def add_dataset(
 def remove(name: str) -> None:
     """Take a source out of the pipeline, with its caps and extracted shards; the user's own files stay."""
     source = source_entries.known(name)
-    if len(params.load().extract.sources) == 1:
+    if len(whole_params.load().extract.sources) == 1:
         raise UserError(f"{name} is the only source; add another one first: aura source add NAME PATH")
     source_entries.remove(name, source)
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from aura.core.params import Caps
 from aura.corpus.corpus import hash_halves
 from aura.select.candidates import Mask, Shard, column, kept, sources
+from aura.select.options import Caps
 
 NUMBER = re.compile(r"#\d+$")  # of a document in a file of many
 

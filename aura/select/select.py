@@ -16,18 +16,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from aura.core import checksums, parallel
+from aura.core import checksums, parallel, paths
 from aura.core.console import track
 from aura.core.errors import UserError
 from aura.core.files import read_pipeline, replaced_folder, sha256_file, write_records
 from aura.core.keys import action_key, code_key
-from aura.core.params import Select
 from aura.core.terms import SPLITS
 from aura.corpus import corpus, shards
 from aura.corpus.corpus import FORMAT, is_held_out
 from aura.corpus.shards import ShardWriter
 from aura.select import candidates, choices, near_duplicates
 from aura.select.candidates import Mask, Shard
+from aura.select.options import Select
 from aura.storage import placement
 from aura.storage.cache import Cache
 from aura.storage.placement import THIS_DISK, Kept, Place, at_once, write_lists
@@ -39,10 +39,11 @@ SMALL = 8_000_000  # bytes of Parquet to write; less takes no longer than starti
 def require_listed(sources: list[str], pipeline: Path) -> None:
     """Refuse a pipeline whose `select` does not depend on every source: DVC would keep a stale corpus."""
     deps = read_pipeline(pipeline, stages={"select": {"deps": [str]}})["stages"]["select"]["deps"]
-    listed = {dep.removeprefix("data/extracted/") for dep in deps if dep.startswith("data/extracted/")}
+    folder = f"{paths.EXTRACTED}/"
+    listed = {dep.removeprefix(folder) for dep in deps if dep.startswith(folder)}
     if listed != set(sources):
         raise UserError(
-            f"{pipeline}: expected data/extracted/NAME among select's deps for each source ({', '.join(sources)}); "
+            f"{pipeline}: expected {folder}NAME among select's deps for each source ({', '.join(sources)}); "
             f"came {', '.join(sorted(listed))}. Mend the list by hand; `aura source add` and `remove` keep it right."
         )
 

@@ -14,14 +14,18 @@ from typing import Annotated
 
 import typer
 
-from aura.core import console, keys, params
+from aura.core import console, keys
 from aura.core.errors import UserError
-from aura.core.params import MODEL_SIZES, TEXT_KEYS, JsonSource, Params, Pretrain
 from aura.encode.encoding import encode_with
 from aura.extract.extract import extract
+from aura.extract.options import TEXT_KEYS, JsonSource
 from aura.extract.sources import hub
 from aura.extract.sources.hub import DatasetPin
 from aura.extract.sources.materialise import is_complete, write_shards
+from aura.model.options import MODEL_SIZES
+from aura.pretrain.options import Pretrain
+from aura.project import whole_params
+from aura.project.whole_params import Params
 from aura.select.select import select
 from aura.storage import cache
 from aura.tokenizer.tokenizer import Tokenizer
@@ -63,7 +67,7 @@ def pretrain_hf(
     asked = {
         "steps": steps, "learning_rate": lr, "batch_size": batch_size, "seq_len": seq_len, "size": model_size,
     }  # fmt: skip
-    settings = params.load()
+    settings = whole_params.load()
     options = _with_changes(settings, {name: value for name, value in asked.items() if value is not None})
     tokenizer = Tokenizer.load(spm_model)
     if output.exists() and not (output / "lm").exists() and any(output.iterdir()):
@@ -95,7 +99,7 @@ def _with_changes(settings: Params, changes: dict[str, object]) -> Pretrain:
         values["warmup_steps"] = values["steps"]
     values["source_weights"] = {}  # they name the pipeline's sources
     checked = settings.model_dump(by_alias=True) | {"pretrain": values}
-    return params.checked_together(checked, "pretrain_hf").pretrain
+    return whole_params.checked_together(checked, "pretrain_hf").pretrain
 
 
 def _tokens(pin: DatasetPin, text_keys: list[str], tokenizer: Tokenizer, settings: Params, work: Path) -> Path:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from aura.core import params
 from aura.core.errors import UserError
-from aura.core.params import TxtSource
 from aura.core.section import checked
 from aura.extract.accounts import HARMLESS
 from aura.extract.losses import remedy
+from aura.extract.options import TxtSource
 from aura.ingestion.txt_loader import read_documents
+from aura.project import whole_params
 from aura.tokenizer.model_file import Ids
 from aura.tokenizer.tokenizer import AllowedSpecial, Tokenizer
 from aura.train_tokenizer import artifact
@@ -133,7 +133,7 @@ class SPMTokenizer(Tokenizer):
         """
         texts = _read_texts(Path(input_dir), encoding)
         changes = options if vocab_size is None else options | {"vocab_size": vocab_size}
-        chosen = artifact.with_changes(params.load().train_tokenizer, **changes)
+        chosen = artifact.with_changes(whole_params.load().train_tokenizer, **changes)
         made = artifact.build_from_texts(texts, chosen)
         prefix = Path(model_prefix)
         made.write(prefix.parent, prefix.name)

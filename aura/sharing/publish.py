@@ -18,15 +18,14 @@ from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
-from aura.core import files, params
+from aura.core import files, params, paths
 from aura.core.errors import UserError
-from aura.corpus import corpus
 from aura.sharing import delivery, transfer, versions
 from aura.sharing.git import git, has_remote
 from aura.sharing.remote import Store, open_repo
 from aura.validate import validation
+from aura.validate.options import Validate
 
-OUTPUT, PASSED = Path("models/spm"), Path("reports/validate/passed.json")
 FILES = ("spiece.model", "spiece.vocab", "spiece_config.json")
 KEPT = (".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore")  # of a one-shot version's commit
 
@@ -101,20 +100,21 @@ def _require_clean_tree() -> None:
 
 def _from_pipeline() -> Candidate:
     """The tokenizer in models/spm; refused unless it is exactly what dvc.lock records and validation passed."""
-    if not PASSED.exists():
-        raise UserError(f"{PASSED} is missing: the tokenizer was not validated, or misses a gate. Run: dvc repro")
+    if not paths.PASSED.exists():
+        raise UserError(f"{paths.PASSED} is missing: the tokenizer was not validated, or misses a gate. Run: dvc repro")
     with open_repo() as repo:
-        outs = repo.find_outs_by_path(str(OUTPUT))
+        outs = repo.find_outs_by_path(str(paths.TOKENIZER))
         if outs[0].workspace_status():
-            raise UserError(f"{OUTPUT} differs from dvc.lock. Run: dvc repro; or, to go back: dvc checkout {OUTPUT}")
+            remedy = f"Run: dvc repro; or, to go back: dvc checkout {paths.TOKENIZER}"
+            raise UserError(f"{paths.TOKENIZER} differs from dvc.lock. {remedy}")
         outdated = _outdated(repo)
     if outdated:
         raise UserError(f"{', '.join(outdated)}: not up to date, see: aura why. Run: dvc repro")
-    validated = files.read_object(PASSED, made_by="dvc repro", tokenizer=str)["tokenizer"]
-    came = files.sha256_file(OUTPUT / FILES[0])
+    validated = files.read_object(paths.PASSED, made_by="dvc repro", tokenizer=str)["tokenizer"]
+    came = files.sha256_file(paths.TOKENIZER / FILES[0])
     if validated != came:
-        raise UserError(f"{PASSED}: expected the tokenizer {came}, came {validated}. Run: dvc repro")
-    return Candidate(OUTPUT, files.read_json(PASSED.with_name("metrics.json"), made_by="dvc repro"))
+        raise UserError(f"{paths.PASSED}: expected the tokenizer {came}, came {validated}. Run: dvc repro")
+    return Candidate(paths.TOKENIZER, files.read_json(paths.PASSED.with_name("metrics.json"), made_by="dvc repro"))
 
 
 def _outdated(repo: Repo) -> list[str]:
@@ -134,10 +134,10 @@ def _from_folder(folder: Path) -> Candidate:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise UserError(f"expected {', '.join(FILES)} in {folder}; {', '.join(missing)} is not there")
-    files.require_folder(corpus.HELD_OUT, made_by="dvc repro select (or: aura pull data/corpus/held_out)")
-    limits = params.load().validation
+    files.require_folder(paths.HELD_OUT, made_by="dvc repro select (or: aura pull data/corpus/held_out)")
+    limits = params.section("validate", Validate)
     with tempfile.TemporaryDirectory() as reports:
-        gates = validation.validate(folder / FILES[0], corpus.HELD_OUT, limits, Path(reports))
+        gates = validation.validate(folder / FILES[0], paths.HELD_OUT, limits, Path(reports))
         metrics = files.read_json(Path(reports, "metrics.json"), made_by="aura publish")
     missed = [f"{gate.measure}: expected {gate.limit}, came {gate.value}" for gate in gates if not gate.holds]
     if missed:
@@ -175,7 +175,7 @@ def _push_folder(folder: Path) -> dict[str, Any]:
         labels.append(_cached(cache, tree.oid, tree.as_bytes(), str(folder)))
         delivery.upload(Store(repo), cache, labels)
     size = sum((folder / name).stat().st_size for name in FILES)
-    return {"md5": tree.oid, "size": size, "nfiles": len(FILES), "hash": "md5", "path": OUTPUT.name}
+    return {"md5": tree.oid, "size": size, "nfiles": len(FILES), "hash": "md5", "path": paths.TOKENIZER.name}
 
 
 def _cached(cache: Path, oid: str, content: bytes, label: str) -> delivery.Item:
@@ -189,10 +189,14 @@ def _cached(cache: Path, oid: str, content: bytes, label: str) -> delivery.Item:
 
 def _commit_of(tag: str, entry: dict[str, Any]) -> str:
     """A commit on no branch, in which models/spm is a one-shot tokenizer."""
-    artifact = {"path": str(OUTPUT), "type": "tokenizer", "desc": "SentencePiece tokenizer of the one-shot program"}
+    artifact = {
+        "path": str(paths.TOKENIZER),
+        "type": "tokenizer",
+        "desc": "SentencePiece tokenizer of the one-shot program",
+    }
     content = {
         "dvc.yaml": versions.as_yaml({"artifacts": {versions.NAME: artifact}}),
-        f"{OUTPUT}.dvc": versions.as_yaml({"outs": [entry]}),
+        f"{paths.TOKENIZER}.dvc": versions.as_yaml({"outs": [entry]}),
     }
     with tempfile.TemporaryDirectory() as scratch:
         index = Path(scratch, "index")

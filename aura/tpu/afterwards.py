@@ -11,12 +11,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aura.core.params import Pretrain
 from aura.model import tensor_file, weights
 from aura.model.mesh import BATCH
 from aura.model.model import ModelConfig
 from aura.pretrain import sampling
 from aura.pretrain.generation import continuations
+from aura.pretrain.options import Pretrain
 from aura.pretrain.step.evaluation import token_nats
 from aura.pretrain.step.training import State
 

@@ -17,18 +17,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aura.core import console, files
+from aura.core import console, files, paths
 from aura.core.errors import UserError
 from aura.tpu import setup
 from aura.tpu.gcloud import Unreachable
 from aura.tpu.pod import Pod, Worker
-from aura.tpu.settings import PORT, TOKENIZER, Settings, require_file
+from aura.tpu.settings import PORT, Settings, require_file
 from aura.tpu.worker import Reply
 
 __all__ = ["PORT", "Job", "run"]
 PATIENCE = 5  # times in a row that a pod may fail to answer although it is said to be ready
 TAIL = 4000  # bytes of a log that is there already
-RESULTS = ["models/lm", "reports/pretrain"]
+RESULTS = [str(paths.LANGUAGE_MODEL), str(paths.PRETRAINING)]
 RESULTS_ARCHIVE = "aura_results.tar"
 
 
@@ -152,7 +152,7 @@ def launch(pod: Pod, job: Job, settings: Settings) -> None:
     Raises:
         UserError: a worker has another tokenizer, or the pod is busy with another run.
     """
-    setup.verify(pod, {TOKENIZER: settings.tokenizer})
+    setup.verify(pod, {paths.TOKENIZER_MODEL: settings.tokenizer})
     setup.send_tokens(pod, settings.tokens)
     start(pod, job)
 

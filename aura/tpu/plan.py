@@ -17,10 +17,10 @@ import jax
 from jax._src import core
 
 from aura.core.errors import UserError
-from aura.core.params import Pretrain
 from aura.model.mesh import abstract, make_mesh
 from aura.model.model import Compute, ModelConfig
 from aura.pretrain.flops import flops_per_token, peak_flops
+from aura.pretrain.options import Pretrain
 from aura.pretrain.step.training import BatchLayout, State, initial_state, make_step, require_devices
 from aura.tpu import compiler
 from aura.tpu.afterwards import bytes_beside_steps

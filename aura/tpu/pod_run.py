@@ -10,8 +10,9 @@ from typing import Any
 
 from etils import epath
 
-from aura.core import console, files, libraries, params
+from aura.core import console, files, libraries, params, paths
 from aura.pretrain import distributed, stage
+from aura.pretrain.options import Pretrain
 from aura.pretrain.step.checkpoints import Checkpoints
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.tokens.token_shards import TokenShards
@@ -22,12 +23,12 @@ READ_AT_ONCE = 1 << 24  # bytes
 def main() -> None:
     """Train, then describe the checkpoint."""
     libraries.require_locked()
-    options = params.load().pretrain
+    options = params.section("pretrain", Pretrain)
     stage.pretrain_here(options)
     if distributed.is_first():
-        shards = TokenShards(stage.TOKENS, Tokenizer.load(stage.TOKENIZER).encoding_sha256)
+        shards = TokenShards(paths.TOKENS, Tokenizer.load(paths.TOKENIZER_MODEL).encoding_sha256)
         folder = Checkpoints(options, shards.sha256).folder
-        files.write_json(stage.OUTPUT / "checkpoint.json", describe(folder))
+        files.write_json(paths.LANGUAGE_MODEL / "checkpoint.json", describe(folder))
 
 
 def describe(folder: str) -> dict[str, Any]:

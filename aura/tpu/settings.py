@@ -16,10 +16,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from aura.core import params
+from aura.core import paths
 from aura.core.bounded import bounded_yaml
 from aura.core.errors import UserError
 from aura.core.section import Section, checked
+from aura.project import whole_params
 from aura.tpu import old_variables
 from aura.tpu.access import Access
 from aura.tpu.topology import Accelerator, accelerator
@@ -32,7 +33,6 @@ RUN_VARIABLES = {
     "STEPS": "pretrain.steps",
     "LR": "pretrain.learning_rate",
 }
-TOKENIZER, TOKENS = Path("models/spm/spiece.model"), Path("data/tokens")
 BY_NAME = (
     "name",
     "project",
@@ -116,9 +116,9 @@ class Settings:
     """
 
     place: Place
-    values: params.Params
-    tokenizer: Path = TOKENIZER
-    tokens: Path = TOKENS
+    values: whole_params.Params
+    tokenizer: Path = paths.TOKENIZER_MODEL
+    tokens: Path = paths.TOKENS
 
     @property
     def vocab_size(self) -> int:
@@ -164,11 +164,11 @@ def place(options: Mapping[str, object | None], environment: Mapping[str, str], 
 
 
 def run_changes(
-    given: params.Params,
+    given: whole_params.Params,
     options: Mapping[str, object | None],
     environment: Mapping[str, str],
     devices: int | None = None,
-) -> params.Params:
+) -> whole_params.Params:
     """params.yaml with what options (by a key such as `pretrain.steps`) and variables change of the run.
 
     Arguments:
@@ -183,10 +183,10 @@ def run_changes(
         changes["pretrain.batch_size"] = old_variables.batch_size(environment, devices)
     changes = {key: value for key, value in changes.items() if value is not None}
     changes |= {key: _number(environment[name]) for name, key in RUN_VARIABLES.items() if environment.get(name)}
-    return params.changed(given, changes | options)
+    return whole_params.changed(given, changes | options)
 
 
-def refuse_run_variables(given: params.Params, environment: Mapping[str, str], devices: int | None) -> None:
+def refuse_run_variables(given: whole_params.Params, environment: Mapping[str, str], devices: int | None) -> None:
     """Stop if a variable would change the run that params.yaml describes: a stage runs what DVC has a record of."""
     asked = run_changes(given, {}, environment, devices)
     if asked.pretrain != given.pretrain:
@@ -200,7 +200,7 @@ def refuse_run_variables(given: params.Params, environment: Mapping[str, str], d
             "variables say something else of the run than params.yaml, and DVC would not know it. "
             f"Run: dvc exp run {settings}; or unset {', '.join(_run_variables(environment))}"
         )
-    for name, expected in (("SPM_MODEL", TOKENIZER), ("DATASET", TOKENS)):
+    for name, expected in (("SPM_MODEL", paths.TOKENIZER_MODEL), ("DATASET", paths.TOKENS)):
         value = environment.get(name)
         if value and Path(value).resolve() != expected.resolve():
             raise UserError(
@@ -220,9 +220,9 @@ def tokenizer(option: str | None, environment: Mapping[str, str]) -> Path:
         UserError: one is named that is not there; the pipeline's own may yet be made.
     """
     named = option or environment.get("SPM_MODEL")
-    if named and named != str(TOKENIZER):
+    if named and named != str(paths.TOKENIZER_MODEL):
         require_file(Path(named), made_by="dvc repro train_tokenizer")
-    return Path(named or TOKENIZER)
+    return Path(named or paths.TOKENIZER_MODEL)
 
 
 def require_file(path: Path, made_by: str) -> None:
@@ -233,7 +233,7 @@ def require_file(path: Path, made_by: str) -> None:
 
 def tokens(option: str | None, environment: Mapping[str, str]) -> Path:
     """The folder of token shards that --dataset, DATASET or else the pipeline names; `UserError` if it is none."""
-    path = Path(option or environment.get("DATASET") or TOKENS)
+    path = Path(option or environment.get("DATASET") or paths.TOKENS)
     if not (path / "manifest.json").exists():
         raise UserError(
             f"DATASET: expected a folder of token shards, came {path}, which has no manifest.json. A dataset of the "

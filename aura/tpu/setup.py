@@ -13,10 +13,11 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from aura.core import console, files, params
+from aura.core import console, files, paths
 from aura.core.errors import UserError
+from aura.project import whole_params
 from aura.tpu.pod import Pod
-from aura.tpu.settings import TOKENIZER, TOKENS, Settings, require_file
+from aura.tpu.settings import Settings, require_file
 
 REQUIREMENTS = ["requirements.txt", "requirements-tpu.txt"]
 CODE = ["aura", "stages"]
@@ -34,7 +35,7 @@ def setup(pod: Pod, settings: Settings) -> None:
         send_archive(pod, archive, replace=CODE)
     console.err.print(f"installing the locked packages on {pod.accelerator.hosts} workers", markup=False)
     install(pod)
-    send_inputs(pod, {TOKENIZER: settings.tokenizer})
+    send_inputs(pod, {paths.TOKENIZER_MODEL: settings.tokenizer})
 
 
 def install(pod: Pod) -> None:
@@ -63,8 +64,10 @@ def install(pod: Pod) -> None:
 def send_tokens(pod: Pod, tokens: Path) -> None:
     """Bring the token shards to every worker that has not got them."""
     shards = sorted(path for path in tokens.rglob("*") if path.is_file() and path.name != "manifest.json")
-    inside = {TOKENS / path.relative_to(tokens): path for path in shards}
-    send_inputs(pod, inside | {TOKENS / "manifest.json": tokens / "manifest.json"})  # it names the others: comes last
+    inside = {paths.TOKENS / path.relative_to(tokens): path for path in shards}
+    send_inputs(
+        pod, inside | {paths.TOKENS / "manifest.json": tokens / "manifest.json"}
+    )  # it names the others: comes last
 
 
 def send_inputs(pod: Pod, inputs: dict[Path, Path]) -> None:
@@ -92,13 +95,13 @@ def verify(pod: Pod, inputs: dict[Path, Path]) -> None:
                 )
 
 
-def project_files(values: params.Params) -> Iterable[tuple[str, bytes]]:
+def project_files(values: whole_params.Params) -> Iterable[tuple[str, bytes]]:
     """Name and content of what a worker needs of the project: code, locks, and params.yaml as this run wants it."""
     code = (path for folder in CODE for path in Path(folder).rglob("*") if path.is_file())
     locks = [Path(name) for name in (*REQUIREMENTS, "versions.json", "pyproject.toml")]
     for path in sorted([*(path for path in code if path.suffix != ".pyc"), *locks]):
         yield path.as_posix(), path.read_bytes()
-    there = params.changed(values, {"pretrain.where": "local"}).model_dump(mode="json", by_alias=True)
+    there = whole_params.changed(values, {"pretrain.where": "local"}).model_dump(mode="json", by_alias=True)
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump(there, text)
     yield "params.yaml", text.getvalue().encode()

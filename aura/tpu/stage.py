@@ -7,20 +7,21 @@ A remote run is a stage like any other: same inputs, same outputs, hashed by DVC
 import os
 from pathlib import Path
 
-from aura.core import console, files, params
+from aura.core import console, files, paths
+from aura.project import whole_params
 from aura.tpu import launch
 from aura.tpu.settings import Settings, place, refuse_run_variables
 
 
-def pretrain_on_pod(values: params.Params) -> None:
+def pretrain_on_pod(values: whole_params.Params) -> None:
     """Run the stage on the pod that NAME, ZONE, ACCELERATOR and the like describe, and stay until it has ended."""
     where = place({}, os.environ)
     refuse_run_variables(values, os.environ, where.devices)
     settings = Settings(where, values)
     launch.run(settings, Path())
     shape = {"parameters": int, "tokens": int, "bits_per_byte": float}
-    metrics = files.read_object(Path("reports/pretrain/metrics.json"), "dvc repro pretrain", **shape)
-    checkpoint = files.read_object(Path("models/lm/checkpoint.json"), "dvc repro pretrain", uri=str)
+    metrics = files.read_object(paths.PRETRAINING / "metrics.json", "dvc repro pretrain", **shape)
+    checkpoint = files.read_object(paths.LANGUAGE_MODEL / "checkpoint.json", "dvc repro pretrain", uri=str)
     console.summary(
         "pretrain",
         {
@@ -28,5 +29,5 @@ def pretrain_on_pod(values: params.Params) -> None:
             "tokens": f"{metrics['tokens']:,}",
             "held-out bits per byte": f"{metrics['bits_per_byte']:.3f}",
         },
-        see=f"models/lm, reports/pretrain, and the checkpoint in {checkpoint['uri']}",
+        see=f"{paths.LANGUAGE_MODEL}, {paths.PRETRAINING}, and the checkpoint in {checkpoint['uri']}",
     )

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from aura.core import checksums, console, files
-from aura.core.params import TrainTokenizer
 from aura.core.section import checked
 from aura.corpus import corpus
 from aura.storage.cache import Cache
@@ -25,6 +24,7 @@ from aura.tokenizer.tokenizer import COPY, GOLDEN, Tokenizer
 from aura.train_tokenizer import train, vocabulary_size
 from aura.train_tokenizer.corpus_counts import count_corpus, count_texts
 from aura.train_tokenizer.counts import Counts, texts_hash
+from aura.train_tokenizer.options import TrainTokenizer
 from aura.train_tokenizer.vocabulary_size import Choice
 
 LIBRARIES = ("sentencepiece", "protobuf")  # they write the model's bytes

@@ -23,11 +23,11 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.core import parallel
 from aura.core.errors import UserError
-from aura.core.params import TrainTokenizer
 from aura.tokenizer import symbols
 from aura.tokenizer.model_file import SCORE_STEPS
 from aura.train_tokenizer import seeds
 from aura.train_tokenizer.counts import MAX_WORD_CHARS
+from aura.train_tokenizer.options import TrainTokenizer
 from aura.train_tokenizer.seeds import Seeds
 from aura.train_tokenizer.segments import Splitting
 

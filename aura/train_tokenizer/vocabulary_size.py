@@ -10,8 +10,8 @@ import itertools
 import math
 from dataclasses import asdict, dataclass
 
-from aura.core.params import TrainTokenizer
 from aura.train_tokenizer.counts import Account
+from aura.train_tokenizer.options import TrainTokenizer
 
 NAMED = {"tiny": 2_000, "small": 8_000, "medium": 16_000, "large": 32_000, "xl": 50_000}
 MULTIPLE = 128  # of an automatic size: what a TPU's matrix unit is wide

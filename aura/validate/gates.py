@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aura.core.params import Validate
 from aura.validate import exported, integrity
 from aura.validate.integrity import Fault
 from aura.validate.measures import Measures
+from aura.validate.options import Validate
 
 DIGITS = 6  # decimals in reports: more than anyone reads, fewer than machines differ in
 GROUP_SHARE = 0.01  # of the held-out bytes: a smaller source or script is too little text to judge by

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from aura.core import checksums, files, parallel
-from aura.core.params import Validate
 from aura.core.terms import EMOTIONS
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.symbols import SPACE
@@ -24,6 +23,7 @@ from aura.validate import gates, held_out, integrity, measures
 from aura.validate.gates import DIGITS, Gate, Results
 from aura.validate.held_out import Counted
 from aura.validate.measures import Lengths, Measures, Tally
+from aura.validate.options import Validate
 
 RANK_POINTS = 200  # points of the frequency curve, evenly spaced on a logarithmic axis
 LISTED = 1000  # dead pieces listed in the report, at most

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from aura.core.errors import UserError
 from aura.core.keys import action_key, code_key
-from aura.core.params import Encode
 from aura.corpus import corpus
 from aura.encode import encoding
 from aura.encode.encoding_check import ENDS, EncodingCheck
+from aura.encode.options import Encode
 from aura.storage.cache import Cache
 from aura.tokenizer import symbols, unit_table, units
 from aura.tokenizer import tokenizer as tokenizer_module

@@ -9,11 +9,11 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.core import params
 from aura.extract import accounts, blocks
 from aura.extract.documents.affect import Lexicon
 from aura.extract.rows import Extracted, Recipe, extract_files
 from aura.extract.sources.input_files import input_file
+from aura.project import whole_params
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
@@ -53,7 +53,7 @@ BOTH = ["documents", "bytes_read", "bytes_decompressed", "bytes_kept", "cut", "l
 
 def recipe(source: dict[str, object], limit: int) -> Recipe:
     """For documents of up to `limit` bytes; files of more than half of it are read in blocks of a quarter of it."""
-    extract = params.load(REPOSITORY / "params.yaml").extract
+    extract = whole_params.load(REPOSITORY / "params.yaml").extract
     made = extract.model_validate(extract.model_dump() | {"sources": {"mine": {"path": "data/mine"} | source}})
     return Recipe("mine", made.sources["mine"], made.model_copy(update={"max_document_bytes": limit}), LEXICON)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aura.core.errors import UserError
-from aura.core.params import TxtSource
+from aura.extract.options import TxtSource
 from aura.extract.sources import bucket
 from aura.extract.sources.listing import list_files
 from aura.storage.store import explained

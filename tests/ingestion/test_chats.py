@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from aura.core.params import TEXT_KEYS, JsonSource, ParquetSource
 from aura.extract.documents.document import Lost
 from aura.extract.documents.fields import TooDeep, first_text
+from aura.extract.options import TEXT_KEYS, JsonSource, ParquetSource
 from aura.extract.sources.materialise import write_shards
 from tests.ingestion.test_hub import pin_of
 from tests.ingestion.test_materialise import lines

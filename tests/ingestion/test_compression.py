@@ -12,7 +12,6 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.core import params
 from aura.extract import extract as module
 from aura.extract.documents.compression import (
     FREE_BYTES,
@@ -23,7 +22,9 @@ from aura.extract.documents.compression import (
     opened,
     plain_name,
 )
+from aura.extract.options import TxtSource
 from aura.ingestion.txt_loader import load_json_corpus, load_text_corpus
+from aura.project import whole_params
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
@@ -107,9 +108,9 @@ def test_the_manifest_counts_by_hand(tmp_path, ending):
     for name, data in cases.items():
         (folder / name).write_bytes(data)
     (folder / f"other.pdf.{ending}").write_bytes(packed)
-    found = params.load(REPOSITORY / "params.yaml").extract
+    found = whole_params.load(REPOSITORY / "params.yaml").extract
     settings = found.model_copy(update={"lexicon": str(REPOSITORY / found.lexicon)})
-    source = params.TxtSource(kind="txt", path=str(folder))
+    source = TxtSource(kind="txt", path=str(folder))
     module.extract("mine", source, settings, tmp_path / "out", Cache(tmp_path / "cache"))
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     files = {file["file"]: file for file in manifest["files"]}

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from aura.core import params
 from aura.core.errors import UserError
-from aura.core.params import JsonSource, TxtSource
 from aura.extract.documents import encodings, txt_files
 from aura.extract.documents.cleaning import clean
 from aura.extract.documents.document import Lost
 from aura.extract.documents.readers import documents
+from aura.extract.options import JsonSource, TxtSource
+from aura.project import whole_params
 from tests.conftest import REPOSITORY
 from tests.ingestion.program import Program
 
@@ -170,7 +171,7 @@ def test_what_is_no_text_encoding_is_refused_with_a_list(name):
     values = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
     entry = f"{{kind: txt, path: data/txt, encoding: {json.dumps(name)}}}"
     with pytest.raises(UserError, match=r"an encoding that Python knows, such as utf-8, .*gb18030"):
-        params.parse(values.replace("{kind: sample, path: data/sample.pin.json}", entry), params.PARAMS_FILE)
+        whole_params.parse(values.replace("{kind: sample, path: data/sample.pin.json}", entry), params.PARAMS_FILE)
 
 
 def test_a_small_file_a_large_one_and_a_compressed_one_are_judged_alike(tmp_path):

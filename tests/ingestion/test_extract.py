@@ -9,22 +9,24 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from aura.core import checksums, params
+from aura.core import checksums
 from aura.core.errors import UserError
 from aura.extract.extract import extract
+from aura.extract.options import Extract, TxtSource
 from aura.extract.sources.input_files import chosen_by, files_below
 from aura.extract.sources.pins import require_current, write
+from aura.project import whole_params
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
 
-def settings(**changes: object) -> params.Extract:
-    found = params.load(REPOSITORY / "params.yaml").extract
+def settings(**changes: object) -> Extract:
+    found = whole_params.load(REPOSITORY / "params.yaml").extract
     return found.model_copy(update={"lexicon": str(REPOSITORY / found.lexicon), "shards": 4, **changes})
 
 
 def run(folder: Path, out: Path, documents: str = "file", **changes: object) -> dict[str, object]:
-    source = params.TxtSource.model_validate({"kind": "txt", "path": str(folder), "documents": documents})
+    source = TxtSource.model_validate({"kind": "txt", "path": str(folder), "documents": documents})
     return extract("mine", source, settings(**changes), out, Cache(out.with_name(f"{out.name}-cache")))[0]
 
 

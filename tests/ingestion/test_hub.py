@@ -122,7 +122,7 @@ def test_a_pin_is_read_as_written(tmp_path):
 def message_of_the_hub(address: str, code: str) -> str:
     """What a program says that asks the Hub at `address`; in another process, for the address is read at import."""
     script = (
-        "from aura import console; from aura.ingestion import hub; from aura.extract.sources.hub import DatasetPin\n"
+        "from aura.core import console; from aura.extract.sources import hub; DatasetPin = hub.DatasetPin\n"
         f"pin = DatasetPin(dataset='allenai/c4', config='en', split='train', revision='{COMMIT}')\n"
         f"console.run(lambda: {code})"
     )

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from aura.core import params
 from aura.core.errors import UserError
 from aura.corpus import shards
 from aura.corpus.shards import ShardWriter
@@ -25,21 +24,23 @@ from aura.extract import assembly
 from aura.extract import extract as extraction
 from aura.extract.assembly import shard_count
 from aura.extract.extract import TRANSFORMS, Work, extract
+from aura.extract.options import JsonSource, TxtSource
 from aura.extract.sources import input_files, pins
+from aura.project import whole_params
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
 SOURCES = {
-    "file": params.TxtSource(kind="txt", path="", documents="file"),
-    "line": params.TxtSource(kind="txt", path="", documents="line"),
-    "json": params.JsonSource(kind="json", path=""),
-    "large": params.TxtSource(kind="txt", path="", documents="line"),
+    "file": TxtSource(kind="txt", path="", documents="file"),
+    "line": TxtSource(kind="txt", path="", documents="line"),
+    "json": JsonSource(kind="json", path=""),
+    "large": TxtSource(kind="txt", path="", documents="line"),
 }
 LARGE = {"max_document_bytes": 20_000}  # files of 1200 lines are taken apart, into some ten blocks
 
 
 def build(folder: Path, out: Path, cache: Path, kind: str = "file", **changes: Any) -> Work:
-    found = params.load(REPOSITORY / "params.yaml").extract
+    found = whole_params.load(REPOSITORY / "params.yaml").extract
     chosen = {"lexicon": str(REPOSITORY / found.lexicon), "shards": 4, "min_chars": 5, **changes}
     chosen |= LARGE if kind == "large" else {}
     source = SOURCES[kind].model_copy(update={"path": str(folder)})
@@ -327,13 +328,14 @@ def test_other_code_misses(folder, tmp_path):
 
 def test_the_code_in_the_key_is_the_code_the_stage_depends_on():
     deps = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]["extract"]["do"]["deps"]
-    listed = {dep for dep in deps if dep.startswith("aura/ingestion/")}
-    # These look into no file: the package is empty, a pin says that a folder is as it was, and a dataset's rows
-    # are files by the time they are extracted; warnings and advice are made of what was counted.
-    idle = ("__init__", "addresses", "bucket", "dataset_files", "hub", "listing", "losses", "materialise")
-    idle += ("other_suffixes", "pins")
-    listed -= {f"aura/ingestion/{name}.py" for name in idle}
-    assert {Path(str(module.__file__)).relative_to(REPOSITORY).as_posix() for module in TRANSFORMS} == listed
+    folders = [REPOSITORY / dep for dep in deps if dep in ("aura/corpus", "aura/extract")]
+    listed = {path for folder in folders for path in folder.rglob("*.py") if path.name != "__init__.py"}
+    # These look into no file: a pin says that a folder is as it was, and a dataset's rows are files by the time they
+    # are extracted; warnings and advice are made of what was counted; the options' values are in the key themselves.
+    idle = {"addresses", "bucket", "dataset_files", "hub", "listing", "losses", "materialise", "options"}
+    idle |= {"other_suffixes", "pins"}
+    listed = {path for path in listed if path.stem not in idle}
+    assert {Path(str(module.__file__)) for module in TRANSFORMS} == listed
 
 
 def test_libraries_in_the_key_are_those_the_stage_depends_on():

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from aura.core.errors import UserError
-from aura.core.params import JsonSource, TxtSource
 from aura.extract.documents.regular_files import of_the_system, read_regular
 from aura.extract.losses import remedy
+from aura.extract.options import JsonSource, TxtSource
 from aura.extract.sources.input_files import HIDDEN, LEADS_OUT
 from aura.extract.sources.listing import list_files
 from aura.ingestion.txt_loader import load_json_corpus, load_text_corpus, read_documents

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura.core import params
 from aura.core.errors import UserError
 from aura.extract.documents.document import Lost
 from aura.extract.extract import extract
+from aura.extract.options import TEXT_KEYS, DatasetSource
 from aura.extract.sources import hub, materialise
 from aura.extract.sources.materialise import RECORD, is_complete, write_shards
+from aura.project import whole_params
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 from tests.ingestion.test_hub import pin_of, repository
@@ -69,7 +70,7 @@ def test_what_is_no_text_is_counted_and_stops_no_dataset(tmp_path, kind):
         texts.append("\ud800".encode("utf-8", "surrogatepass"))
     assert write_shards(pin_of(folder), ["text"], tmp_path / "out").rows == len(texts)
     written = b"".join(path.read_bytes() for path in sorted((tmp_path / "out").glob("*.jsonl")))
-    found = read(params.DatasetSource(kind="dataset", path="x"), written)
+    found = read(DatasetSource(kind="dataset", path="x"), written)
     assert found == [Lost("no text key") if text is None else text for text in texts]
 
 
@@ -91,7 +92,7 @@ def test_a_limit_takes_the_first_rows(tmp_path):
 KILLED = """
 import os, sys, threading, time
 from pathlib import Path
-from aura.ingestion import materialise
+from aura.extract.sources import materialise
 
 def kill():
     while len(list(out.parent.glob(".out.partial/*.jsonl"))) < 5:
@@ -143,7 +144,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
     with pytest.raises(
         UserError, match=r"expected a column text or content.*, it has id, data, turns\. .*text_keys in params\.yaml"
     ):
-        write_shards(pin, list(params.TEXT_KEYS), tmp_path / "out")
+        write_shards(pin, list(TEXT_KEYS), tmp_path / "out")
     with pytest.raises(UserError, match=r"expected text, got turns \(list\)"):
         write_shards(pin, ["turns"], tmp_path / "out")
     assert write_shards(pin, ["data.note"], tmp_path / "out").rows == 1
@@ -168,9 +169,9 @@ def test_a_pinned_dataset_is_extracted_and_written_out_once(tmp_path):
     folder = repository(tmp_path / "repository")
     path = tmp_path / "data/mine.pin.json"
     hub.write_pin(path, pin_of(folder))
-    found = params.load(REPOSITORY / "params.yaml").extract
+    found = whole_params.load(REPOSITORY / "params.yaml").extract
     settings = found.model_copy(update={"lexicon": str(REPOSITORY / found.lexicon)})
-    source = params.DatasetSource(kind="dataset", path=str(path))
+    source = DatasetSource(kind="dataset", path=str(path))
     assert extract("mine", source, settings, tmp_path / "out", Cache(tmp_path / "cache"))[0]["documents"] == 75
     written = {shard: shard.stat().st_mtime_ns for shard in (tmp_path / "data/raw/mine").iterdir()}
     extract("mine", source, settings, tmp_path / "again", Cache(tmp_path / "cache"))

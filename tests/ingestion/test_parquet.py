@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura.core import params
 from aura.extract.documents import parquet
 from aura.extract.documents.document import Lost
 from aura.extract.documents.impostors import impostor
 from aura.extract.documents.readers import documents
 from aura.extract.extract import extract
+from aura.extract.options import ParquetSource
+from aura.project import whole_params
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
@@ -28,7 +29,7 @@ def packed(columns: dict[str, object], **options: object) -> bytes:
 
 def read(data: bytes, *text_keys: str) -> list[bytes | Lost]:
     options = {"text_keys": list(text_keys)} if text_keys else {}
-    source = params.ParquetSource.model_validate({"kind": "parquet", "path": "x", **options})
+    source = ParquetSource.model_validate({"kind": "parquet", "path": "x", **options})
     return list(documents(source, io.BytesIO(data), 16_000_000))
 
 
@@ -98,9 +99,9 @@ def test_extraction_names_each_document_by_file_and_row(tmp_path: Path):
     data = packed({"text": [f"{LONG}0", None, f"{LONG}2"]})
     (tmp_path / "rows/a.parquet").write_bytes(data)
     (tmp_path / "rows/b.parquet.gz").write_bytes(gzip.compress(data))
-    found = params.load(REPOSITORY / "params.yaml").extract
+    found = whole_params.load(REPOSITORY / "params.yaml").extract
     settings = found.model_copy(update={"lexicon": str(REPOSITORY / found.lexicon), "shards": 1})
-    source = params.ParquetSource(kind="parquet", path=str(tmp_path / "rows"))
+    source = ParquetSource(kind="parquet", path=str(tmp_path / "rows"))
     extract("mine", source, settings, tmp_path / "out", Cache(tmp_path / "cache"))
     rows = pq.read_table(tmp_path / "out/0000.parquet").to_pylist()
     assert {row["doc"]: row["text"] for row in rows} == {
@@ -167,7 +168,7 @@ def test_a_few_bytes_that_stand_for_much_text_are_given_up_in_bounded_memory():
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 10**6]))
     data = packed({"text": column}, compression="zstd", store_schema=False)
     assert len(data) < 1000
-    source = params.ParquetSource(kind="parquet", path="x")
+    source = ParquetSource(kind="parquet", path="x")
     before, count, lost = pa.total_allocated_bytes(), 0, []
     for item in documents(source, io.BytesIO(data), 16_000_000):
         assert pa.total_allocated_bytes() - before < 20_000_000

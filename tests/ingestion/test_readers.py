@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from aura.core.errors import UserError
-from aura.core.params import JsonSource, TxtSource
 from aura.extract.documents.cleaning import clean
 from aura.extract.documents.document import Lost
 from aura.extract.documents.readers import documents
+from aura.extract.options import JsonSource, TxtSource
 from aura.extract.sources.listing import list_files
 
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.core import checksums, params
+from aura.core import checksums
 from aura.core.errors import UserError
 from aura.corpus.corpus import SCHEMA, corpus_hash, is_held_out, text_hash
 from aura.select.candidates import Shard
 from aura.select.choices import within_share
+from aura.select.options import Select
 from aura.select.select import select
 from aura.storage.cache import Cache
 
@@ -35,9 +36,7 @@ def run(tmp_path: Path, texts: dict[str, list[str]], name: str = "a", **rules: o
     write_extracted(tmp_path / name / "extracted", texts)
     chosen = RULES | rules
     out = tmp_path / name / "corpus"
-    select(
-        list(texts), params.Select.model_validate(chosen), tmp_path / name / "extracted", out, Cache(tmp_path / "cache")
-    )
+    select(list(texts), Select.model_validate(chosen), tmp_path / name / "extracted", out, Cache(tmp_path / "cache"))
     return out
 
 
@@ -109,7 +108,7 @@ def test_a_cap_on_files_counts_names_with_a_number_sign(tmp_path):
     caps = RULES | {"deduplicate": "none", "caps": {"mine": {"max_files": 10}}}
     select(
         ["mine"],
-        params.Select.model_validate(caps),
+        Select.model_validate(caps),
         tmp_path / "extracted",
         tmp_path / "corpus",
         Cache(tmp_path / "cache"),
@@ -136,7 +135,7 @@ def test_the_corpus_hash_is_of_the_set_of_documents(tmp_path):
 
 def test_an_absent_source_is_refused_with_the_command_that_makes_it(tmp_path):
     write_extracted(tmp_path, {"a": MANY})
-    rules = params.Select.model_validate(RULES)
+    rules = Select.model_validate(RULES)
     with pytest.raises(UserError, match=r"folder .*/b is missing\. It is made by: dvc repro extract@b"):
         select(["a", "b"], rules, tmp_path, tmp_path / "corpus", Cache(tmp_path / "cache"))
 

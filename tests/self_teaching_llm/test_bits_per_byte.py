@@ -16,9 +16,9 @@ from aura.compare import bits_per_byte as judging
 from aura.compare import foreign
 from aura.compare.bits_per_byte import Course, Summary, Texts, Trial, trials
 from aura.compare.foreign import Foreign
-from aura.core import params
 from aura.core.errors import UserError
 from aura.corpus import corpus
+from aura.project import whole_params
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 from tests.mini_tokens import PARAMS, MiniTokens
@@ -26,7 +26,7 @@ from tests.mini_tokens import PARAMS, MiniTokens
 MISTRAL = Path(mistral_common.__file__).parent / "data/mistral_instruct_tokenizer_240323.model.v3"
 SIZE = {"layers": 1, "width": 16, "heads": 2, "kv_heads": 1, "hidden": 32}
 SMALL = {"size": SIZE, "batch_size": 4, "seq_len": 16, "warmup_steps": 2, "eval_tokens": 1024}
-VALUES = params.changed(PARAMS, {f"pretrain.{name}": value for name, value in SMALL.items()})
+VALUES = whole_params.changed(PARAMS, {f"pretrain.{name}": value for name, value in SMALL.items()})
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_every_held_out_byte_is_counted_whatever_the_tokenizer(ours, by_bytes, t
 
 
 def test_a_model_that_learnt_nothing_needs_the_bits_of_a_uniform_guess(by_bytes, texts, tmp_path):
-    values = params.changed(VALUES, {"pretrain.learning_rate": 1e-9})
+    values = whole_params.changed(VALUES, {"pretrain.learning_rate": 1e-9})
     (found,) = trials([by_bytes], texts, values, 1, Cache(tmp_path))
     assert found.bits_per_byte == pytest.approx(math.log2(257), rel=0.03)
 
@@ -105,7 +105,9 @@ def test_all_see_the_same_bytes_in_windows_of_the_same_bytes(bytes_per_token):
 
 def test_too_little_text_says_so(ours, texts):
     with pytest.raises(UserError, match=r"warmup_steps \(90\) steps at least.* Raise --mb"):
-        Course(ours, Texts(texts.train[:1], texts.held_out), params.changed(VALUES, {"pretrain.warmup_steps": 90}))
+        Course(
+            ours, Texts(texts.train[:1], texts.held_out), whole_params.changed(VALUES, {"pretrain.warmup_steps": 90})
+        )
 
 
 def test_a_sample_is_whole_documents_and_the_same_ones(made):

@@ -14,11 +14,12 @@ from dvclive import Live
 
 from aura.core import files
 from aura.core.errors import UserError
-from aura.core.params import MODEL_SIZES, Pretrain
+from aura.model.options import MODEL_SIZES
 from aura.pretrain import identity, side_files
 from aura.pretrain import pretrain as program
 from aura.pretrain.history import BLOCK, History, Row
 from aura.pretrain.identity import run_key
+from aura.pretrain.options import Pretrain
 from aura.pretrain.step.checkpoints import Checkpoints, usable
 from aura.pretrain.timings import Attempts
 from aura.tokens.token_shards import TokenShards

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aura.core import params
 from aura.pretrain import sampling
+from aura.project import whole_params
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
 from tests.conftest import REPOSITORY
@@ -16,7 +16,7 @@ EMOJI = "🙂"  # four ids, one for each byte
 
 @pytest.fixture(scope="module")
 def options():
-    return params.load(REPOSITORY / "params.yaml")
+    return whole_params.load(REPOSITORY / "params.yaml")
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,18 @@ def test_a_malformed_params_file(project: Project, old: str, new: str, words: st
     assert sorted(path.stat().st_mtime_ns for path in (project.folder / "data").rglob("*")) == before
 
 
+def test_the_first_stage_tells_the_mistakes_of_every_section(project: Project):
+    project.edit_params(extract={"min_chars": -1}, pretrain={"steps": "many", "sed": 0})
+    done = project.run("dvc", "repro", check=False)
+    assert len(project.ran(done.stdout)) == 1
+    for words in (
+        "extract.min_chars: expected greater than or equal to 0; came -1",
+        "pretrain.steps: expected a valid integer; came 'many'",
+        "unknown key pretrain.sed (came: 0); did you mean seed?",
+    ):
+        assert words in done.stderr
+
+
 def test_a_full_disk_leaves_no_output_and_the_next_run_completes(project: Project):
     before = project.lock()["extract@books"]
     shutil.rmtree(project.folder / "data/extracted/books")

@@ -165,3 +165,33 @@ def test_each_change_invalidates_exactly_the_stages_of_the_table(answers: dict[s
     row_of = {name: name if name in rows else f"{'/'.join(name.split('/')[:2])}/" for name in answers}
     assert set(row_of.values()) == set(rows)
     assert {name: named(stages) for name, stages in answers.items()} == {name: rows[row_of[name]] for name in answers}
+
+
+def knob_changes(folder: Path) -> dict[str, dict[str, str]]:
+    """For each section of params.yaml: one more field in its class, with a value, and a param in dvc.yaml."""
+    pipeline, values = (folder / "dvc.yaml").read_text(), YAML(typ="safe").load(folder / "params.yaml")
+    changes = {}
+    for stage in ("extract", "select", "train_tokenizer", "validate", "encode", "pretrain"):
+        options = f"aura/{stage}/options.py"
+        name = stage.title().replace("_", "")
+        text = StringIO()
+        YAML().dump(values | {stage: values[stage] | {"new_knob": True}}, text)
+        code = (folder / options).read_text()
+        changes[stage] = {
+            options: re.sub(rf"(class {name}\(Section\):\n    .*\n\n)", r"\1    new_knob: bool\n", code),
+            "params.yaml": text.getvalue(),
+            "dvc.yaml": re.sub(rf"( *- {stage}\.)(\w+\n)", r"\1new_knob\n\1\2", pipeline, count=1),
+        }
+        assert all("new_knob" in content for content in changes[stage].values())
+    return changes
+
+
+def test_a_new_knob_reruns_its_stage_alone(built: Project, tmp_path: Path):
+    project = built.copy(tmp_path / "project")
+    changes = knob_changes(project.folder)
+    asked = project.run(sys.executable, "-c", ASK, input=json.dumps(changes))
+    answers = {name: named(set(stages)) for name, stages in json.loads(asked.stdout.splitlines()[-1]).items()}
+    assert answers == {stage: {stage} for stage in changes} | {"nothing": set(), "everything taken back": set()}
+    for path, text in changes["select"].items():
+        (project.folder / path).write_text(text)
+    assert project.ran(project.run("dvc", "repro").stdout) == {"select"}

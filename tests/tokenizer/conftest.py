@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura.core import checksums, params
-from aura.core.params import TrainTokenizer
+from aura.core import checksums
 from aura.corpus import corpus
+from aura.project import whole_params
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
+from aura.train_tokenizer.options import TrainTokenizer
 
 FAMILY = "\U0001f469\u200d\U0001f469\u200d\U0001f467"  # three emoji, joined
 # Scripts that the English docstrings lack.
@@ -37,7 +38,7 @@ def documents() -> list[str]:
 @pytest.fixture(scope="session")
 def options() -> Callable[..., TrainTokenizer]:
     """The project's own options with some of them changed; 1,000 pieces, to train in seconds."""
-    base = params.load(Path(__file__).parents[2] / "params.yaml").train_tokenizer
+    base = whole_params.load(Path(__file__).parents[2] / "params.yaml").train_tokenizer
     return lambda **changes: artifact.with_changes(base, **({"vocab_size": 1000} | changes))
 
 

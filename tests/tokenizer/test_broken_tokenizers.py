@@ -9,10 +9,10 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.core.errors import UserError
-from aura.core.params import Validate
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact, train
 from aura.train_tokenizer.counts import count_words
+from aura.validate.options import Validate
 from aura.validate.validation import validate
 
 LIMITS = Validate(

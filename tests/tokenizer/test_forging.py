@@ -8,10 +8,10 @@ import tokenizers as hugging_face
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aura.core.params import TrainTokenizer
 from aura.tokenizer.symbols import BASIC, ROLES
 from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
 from aura.train_tokenizer import artifact
+from aura.train_tokenizer.options import TrainTokenizer
 from aura.train_tokenizer.train import VocabularyTooLarge, VocabularyTooSmall
 from aura.validate import exported
 

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura.core import params
 from aura.core.errors import UserError
-from aura.core.params import TxtSource
 from aura.corpus import corpus
+from aura.extract.options import TxtSource
 from aura.one_shot import one_shot, program
+from aura.project import whole_params
 from aura.tokenizer.symbols import ROLES
 from aura.tokenizer.tokenizer import Tokenizer
 from stages.train_tokenizer import train_tokenizer_enhanced
@@ -88,7 +88,7 @@ def test_held_out_text_decides_nothing(mini: Project, tmp_path: Path, model_type
     shutil.copytree(mini.folder / "data/books", books)
 
     def model_and_held_out() -> tuple[str, dict[str, str]]:
-        settings = program.with_options(params.load(), {"vocab_size": 600, "model_type": model_type})
+        settings = program.with_options(whole_params.load(), {"vocab_size": 600, "model_type": model_type})
         sources = program.sources_of([books], [], program.Reading())
         one_shot.run(one_shot.Request(settings, sources, tmp_path / "out", judge=False, work_dir=work))
         rows = pq.read_table(work / "train_tokenizer/corpus/held_out", columns=["doc", "text"]).to_pylist()
@@ -106,7 +106,7 @@ def test_held_out_text_decides_nothing(mini: Project, tmp_path: Path, model_type
 def held_out(text: str) -> bool:
     """Whether the split takes a document of the mini project for judging."""
     hashes = pa.array([corpus.text_hash(text.encode())], corpus.SCHEMA.field("text_hash").type)
-    return bool(corpus.is_held_out(hashes, params.load().select.held_out)[0])
+    return bool(corpus.is_held_out(hashes, whole_params.load().select.held_out)[0])
 
 
 def test_the_guides_advanced_command_runs_as_written(mini: Project):
@@ -300,7 +300,7 @@ def test_the_function_trains_on_one_file_with_blank_lines(tmp_path: Path, capsys
 
 
 PLAIN_SCRIPT = """
-from aura.ingestion import extract
+from aura.extract import extract
 from stages.train_tokenizer import train_tokenizer_enhanced
 
 extract.SMALL = 0  # bytes: even so little text is read by worker processes

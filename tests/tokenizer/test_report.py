@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from aura.core import checksums
+from aura.core import checksums, paths
 from aura.core.errors import UserError
-from aura.core.params import Validate
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
 from aura.validate import report
+from aura.validate.options import Validate
 from aura.validate.validation import validate
 from tests.tokenizer.browser import CHROMIUM, visit
 from tests.tokenizer.test_validation import EASY
@@ -132,8 +132,8 @@ def test_the_vocabulary_curve_has_a_mark_and_a_tick_for_each_size(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     arguments = (tmp_path / "spm/spiece.model", tmp_path / "out", "HEAD")
     assert "what a larger vocabulary" not in report.render(*arguments)
-    report.CURVE.parent.mkdir(parents=True)
-    report.CURVE.write_text("\n".join(["vocab_size,bytes_per_token", *rows]) + "\n")
+    paths.VOCABULARY_CURVE.parent.mkdir(parents=True)
+    paths.VOCABULARY_CURVE.write_text("\n".join(["vocab_size,bytes_per_token", *rows]) + "\n")
     text = report.render(*arguments)
     figure = text[text.index("what a larger vocabulary") :].partition("</figure>")[0]
     assert figure.count('class="mark"') == len(rows)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tokenizers as hf
 
-from aura.core import checksums, params
+from aura.core import checksums
 from aura.core.errors import UserError
-from aura.project import naming
+from aura.project import naming, whole_params
 from aura.tokenizer import slots
 from aura.tokenizer.symbols import BASIC, ROLES, symbols
 from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
@@ -180,7 +180,7 @@ def test_names_change_one_line_of_params(tmp_path, monkeypatch, end, listed):
         if line[0] != line[1]
     ]
     assert len(changed) == 1
-    assert params.load().train_tokenizer.extra_special_tokens == ["<old>"] * ("old" in listed) + NAMES[:2]
+    assert whole_params.load().train_tokenizer.extra_special_tokens == ["<old>"] * ("old" in listed) + NAMES[:2]
 
 
 def test_an_export_of_before_is_written_again_without_training(made, tmp_path):

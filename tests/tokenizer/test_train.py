@@ -4,10 +4,10 @@ from collections.abc import Callable
 import pytest
 
 from aura.core.errors import UserError
-from aura.core.params import TrainTokenizer
 from aura.train_tokenizer import artifact, train
 from aura.train_tokenizer.corpus_counts import count_texts
 from aura.train_tokenizer.counts import Counts
+from aura.train_tokenizer.options import TrainTokenizer
 
 
 @pytest.fixture(scope="module")

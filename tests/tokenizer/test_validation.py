@@ -9,8 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from aura.core.errors import UserError
-from aura.core.params import Validate
 from aura.validate import held_out as counting
+from aura.validate.options import Validate
 from aura.validate.validation import validate
 
 REPOSITORY = Path(__file__).parents[2]

@@ -2,9 +2,9 @@ from collections.abc import Callable
 
 import pytest
 
-from aura.core.params import TrainTokenizer
 from aura.train_tokenizer import artifact, vocabulary_size
 from aura.train_tokenizer.counts import Account
+from aura.train_tokenizer.options import TrainTokenizer
 from aura.train_tokenizer.vocabulary_size import MULTIPLE, choose, model_width, optimal_size
 
 Options = Callable[..., TrainTokenizer]

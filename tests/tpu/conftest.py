@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aura.core import params
+from aura.project import whole_params
 from aura.tpu.gcloud import Gcloud
 from aura.tpu.pod import Pod
 from aura.tpu.settings import Place, Settings
@@ -118,5 +118,5 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     tokenizer.write_bytes(b"a tokenizer")
     for name in ("0.npy", "manifest.json"):
         (tokens / name).write_text("{}")
-    values = params.changed(params.load(), {"pretrain.checkpoint_folder": str(tmp_path / "checkpoints")})
+    values = whole_params.changed(whole_params.load(), {"pretrain.checkpoint_folder": str(tmp_path / "checkpoints")})
     return Settings(Place(name="pod", zone="us-central2-b"), values, tokenizer, tokens)

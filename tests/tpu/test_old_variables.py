@@ -8,14 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 from aura.cli import app
-from aura.core import params
 from aura.core.errors import UserError
+from aura.project import whole_params
 from aura.tpu import old_variables, settings
 from stages import pretrain as stage
 from tests.conftest import REPOSITORY
 from tests.tpu.conftest import Cloud
 
-GIVEN = params.load(REPOSITORY / "params.yaml")
+GIVEN = whole_params.load(REPOSITORY / "params.yaml")
 # Every variable that those scripts read, with a value that asks for something.
 OLD = {
     "ACCEL": "v4-8", "VERSION": "tpu-vm-v4-base", "PORT": "12355", "REPO_URL": "https://example.com/x.git",

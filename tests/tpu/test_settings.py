@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from aura.core import params
 from aura.core.errors import UserError
+from aura.project import whole_params
 from aura.tpu import settings
 from tests.conftest import REPOSITORY
 
-GIVEN = params.load(REPOSITORY / "params.yaml")
+GIVEN = whole_params.load(REPOSITORY / "params.yaml")
 
 
 def test_options_go_before_variables_and_those_before_defaults():

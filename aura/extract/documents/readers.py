@@ -8,13 +8,13 @@ What it cannot use it yields as a `Lost` with the reason: nothing goes missing w
 from collections.abc import Iterator
 from typing import Any
 
-from aura.core.params import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
 from aura.extract.documents import parquet
 from aura.extract.documents.document import Item, Lost, cut
 from aura.extract.documents.encodings import Decoded
 from aura.extract.documents.json_files import Wanted, json_documents
 from aura.extract.documents.sample import docstrings
 from aura.extract.documents.txt_files import txt_documents
+from aura.extract.options import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
 
 
 def documents(source: Source, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - anything with `read`
@@ -24,13 +24,23 @@ def documents(source: Source, stream: Any, limit: int) -> Iterator[Item]:  # noq
     bytes is cut. A file with nothing in it is lost as "empty".
     """
     nothing = True
-    if isinstance(source, (TxtSource, JsonSource)) and source.encoding:
-        stream = Decoded(stream, source.encoding)
+    if encoding := named_encoding(source):
+        stream = Decoded(stream, encoding)
     for item in _items(source, stream, limit):
         nothing = False
         yield item
     if nothing:
         yield Lost("empty")
+
+
+def named_encoding(source: Source) -> str | None:
+    """The encoding that a source names for its files, if it does."""
+    return source.encoding if isinstance(source, (TxtSource, JsonSource)) else None
+
+
+def one_document_per_file(source: Source) -> bool:
+    """Whether each of a source's files is one document, which then has the file's name."""
+    return source.kind == "sample" or (source.kind == "txt" and source.documents == "file")
 
 
 def _items(source: Source, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - as above

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from aura.core.errors import UserError
-from aura.core.params import DatasetSource, SampleSource, Source
 from aura.extract.documents.sample import sample_files
+from aura.extract.options import DatasetSource, SampleSource, Source
 from aura.extract.sources import bucket, pins
 from aura.extract.sources.input_files import (
     HIDDEN,

@@ -24,11 +24,11 @@ import numpy as np
 
 from aura.core import console
 from aura.core.errors import UserError
-from aura.core.params import Pretrain
 from aura.pretrain import distributed, save_failures, seals, side_files
 from aura.pretrain.bucket_lock import BucketLock
 from aura.pretrain.history import Row
 from aura.pretrain.identity import decisive, differences, run_key
+from aura.pretrain.options import Pretrain
 from aura.pretrain.run_lock import RunLock
 from aura.pretrain.step import optimizer, training
 from aura.storage import store

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import optax
 
-from aura.core.params import Pretrain
 from aura.model.weights import leaf_name
+from aura.pretrain.options import Pretrain
 
 DECAY_SHARE = 0.4  # of the steps, in which wsd falls
 FINAL_SHARE = 0.1  # of the peak learning rate, reached at the last step

@@ -19,10 +19,10 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aura.core.errors import UserError
-from aura.core.params import Pretrain
 from aura.core.terms import EMOTIONS
 from aura.model.mesh import BATCH, mesh_shape, placed
 from aura.model.model import Compute, LanguageModel, ModelConfig
+from aura.pretrain.options import Pretrain
 from aura.pretrain.step.batches import Batch, Batches
 from aura.pretrain.step.cross_entropy import mean_cross_entropy
 from aura.pretrain.step.optimizer import make_optimizer

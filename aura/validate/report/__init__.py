@@ -15,7 +15,7 @@ from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
-from aura.core import bounded, checksums, files
+from aura.core import bounded, checksums, files, paths
 from aura.core.errors import UserError
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.symbols import SPACE
@@ -24,7 +24,6 @@ from aura.validate.report import charts
 
 PAGE = "report.html"
 MADE_BY = "dvc repro validate"
-CURVE = Path("reports/vocabulary/curve.csv")  # columns vocab_size, bytes_per_token; where it was asked for
 MAX_PLAYGROUND = 1_400_000  # bytes of pieces in the page; a larger vocabulary goes without a playground
 EXAMPLE = "Type here: naïve café, 中文 и кириллица, snake_case and 3.14159."
 _LETTERS = {Kind.SPECIAL: "S", Kind.USER: "U", Kind.BYTE: "B", Kind.LEARNT: "L"}
@@ -153,8 +152,10 @@ def _charts(plots: Path) -> dict[str, Any]:
         "frequencies": charts.line(frequencies, "rank", "occurrences", log_x=True, log_y=True),
         "affect": affect,
     }
-    if CURVE.exists():
-        curve = sorted((float(row["vocab_size"]), float(row["bytes_per_token"])) for row in _rows(CURVE))
+    if paths.VOCABULARY_CURVE.exists():
+        curve = sorted(
+            (float(row["vocab_size"]), float(row["bytes_per_token"])) for row in _rows(paths.VOCABULARY_CURVE)
+        )
         drawn["curve"] = charts.line(curve, "pieces", "bytes per token", log_x=True, log_y=False, marks=True)
     return drawn
 

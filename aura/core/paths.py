@@ -1,0 +1,22 @@
+"""Where the project's files lie, relative to its folder. dvc.yaml names the same paths."""
+
+from pathlib import Path
+
+PIPELINE_FILE = Path("dvc.yaml")
+
+EXTRACTED = Path("data/extracted")  # a folder for each source
+CORPUS = Path("data/corpus")
+TRAIN, HELD_OUT = CORPUS / "train", CORPUS / "held_out"
+TOKENS = Path("data/tokens")
+
+MODELS = Path("models")
+TOKENIZER = MODELS / "spm"
+TOKENIZER_MODEL = TOKENIZER / "spiece.model"
+LANGUAGE_MODEL = MODELS / "lm"
+HUGGING_FACE_MODEL = MODELS / "hf"
+
+VALIDATION = Path("reports/validate")
+PASSED = VALIDATION / "passed.json"  # written when every gate holds; `encode` requires it
+PRETRAINING = Path("reports/pretrain")
+BITS_PER_BYTE = Path("reports/bits_per_byte")
+VOCABULARY_CURVE = Path("reports/vocabulary/curve.csv")  # columns vocab_size, bytes_per_token

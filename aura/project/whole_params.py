@@ -1,0 +1,117 @@
+"""All of params.yaml, checked at once: every mistake in it is told before any work.
+
+A stage takes its own section from `aura.core.params`, and calls `load` for this check alone.
+So this module decides no bytes, and no stage lists it in dvc.yaml.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from aura.core.errors import UserError
+from aura.core.params import PARAMS_FILE, Shared, parsed, read
+from aura.core.section import checked, nearest
+from aura.core.shown_text import holds_secret
+from aura.encode.options import Encode
+from aura.extract.options import Extract
+from aura.pretrain.options import Pretrain
+from aura.select.options import Select
+from aura.train_tokenizer.options import TrainTokenizer
+from aura.validate.options import Validate
+
+
+class Params(Shared):
+    """All of params.yaml."""
+
+    extract: Extract
+    select: Select
+    train_tokenizer: TrainTokenizer
+    validation: Validate = Field(alias="validate")  # pydantic keeps the name `validate` for itself
+    encode: Encode
+    pretrain: Pretrain
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check params.yaml; every mistake in it is listed in one `UserError`."""
+    return parse(read(path), path)
+
+
+def parse(text: str, path: Path) -> Params:
+    """Check the text of a params.yaml; `path` is what messages call it."""
+    return checked_together(parsed(text, path), str(path))
+
+
+def checked_together(values: Any, name: str) -> Params:  # noqa: ANN401 - what YAML or a caller gives
+    """Check the values of a whole params.yaml, each and together; messages begin with `name`."""
+    params = checked(Params, values, name)
+    _check_together(name, params)
+    return params
+
+
+def changed(params: Params, changes: Mapping[str, Any]) -> Params:
+    """The same with other values for some keys, such as `pretrain.steps`; checked like a file.
+
+    Raises:
+        UserError: a value is not one that params.yaml could hold; the message names its key.
+    """
+    values = params.model_dump(by_alias=True)
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        values[section][name] = value
+    return checked_together(values, "params.yaml with options and variables")
+
+
+def _check_together(name: str, params: Params) -> None:
+    """Rules that bind several keys."""
+    run, sources = params.pretrain, params.extract.sources
+    width, heads, kv_heads, hidden = run.shape.width, run.shape.heads, run.shape.kv_heads, run.shape.hidden
+    rules = [
+        (
+            width % heads == 0,
+            f"pretrain.size.width ({width}) must be divisible by pretrain.size.heads ({heads})",
+        ),
+        (
+            (width // heads) % 2 == 0,
+            "pretrain.width / pretrain.size.heads must be even (rotary embeddings turn pairs)",
+        ),
+        (
+            heads % kv_heads == 0,
+            f"pretrain.size.heads ({heads}) must be divisible by pretrain.size.kv_heads ({kv_heads})",
+        ),
+        (
+            kv_heads % run.tensor == 0 and hidden % run.tensor == 0,
+            f"pretrain.tensor ({run.tensor}) must divide pretrain.size.kv_heads ({kv_heads}) and "
+            f"pretrain.size.hidden ({hidden})",
+        ),
+        (
+            width % run.fsdp == 0,
+            f"pretrain.fsdp ({run.fsdp}) must divide pretrain.size.width ({width})",
+        ),
+        (
+            run.batch_size % run.accumulation == 0,
+            f"pretrain.accumulation ({run.accumulation}) must divide pretrain.batch_size ({run.batch_size})",
+        ),
+        (
+            run.warmup_steps <= run.steps,
+            f"pretrain.warmup_steps ({run.warmup_steps}) must be at most pretrain.steps ({run.steps})",
+        ),
+        *(
+            (name in sources, f"select.caps.{name}: no such source;{nearest(name, list(sources))}")
+            for name in params.select.caps
+        ),
+        *(
+            (name in sources, f"pretrain.source_weights.{name}: no such source;{nearest(name, list(sources))}")
+            for name in run.source_weights
+        ),
+    ]
+    places = {"cluster": params.cluster or "", "pretrain.checkpoint_folder": run.checkpoint_folder}
+    places |= {f"extract.sources.{source}.path": entry.path for source, entry in sources.items()}
+    rules += [
+        (not holds_secret(place), f"{key} holds a user, password or key, and git would keep it. Leave it out")
+        for key, place in places.items()
+    ]
+    broken = [f"{name}: {message}" for holds, message in rules if not holds]
+    if broken:
+        raise UserError("\n".join(broken))

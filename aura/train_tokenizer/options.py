@@ -1,0 +1,36 @@
+"""The options of `train_tokenizer` in params.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from aura.core.section import Section
+
+VOCABULARY_NAMES = ("tiny", "small", "medium", "large", "xl", "auto")
+
+
+def _vocabulary_size(value: object) -> int | str:
+    """A number of pieces or a name of one; a union of types would report every mistake twice."""
+    if value in VOCABULARY_NAMES or (type(value) is int and 264 <= value <= 1_000_000):
+        return value
+    raise PydanticCustomError("vocabulary_size", f"264 to 1000000 or one of {', '.join(VOCABULARY_NAMES)}")
+
+
+class TrainTokenizer(Section):
+    """The tokenizer."""
+
+    model_type: Literal["unigram", "bpe"]
+    vocab_size: Annotated[int | str, PlainValidator(_vocabulary_size)]
+    model_parameters: Annotated[int, Field(ge=1, le=10**13)] | None
+    token_budget: Annotated[int, Field(ge=1, le=10**15)] | None
+    character_coverage: float = Field(ge=0.98, le=1)  # SentencePiece's own range
+    max_piece_chars: int = Field(ge=1, le=64)
+    split_digits: bool
+    split_by_script: bool
+    split_by_number: bool
+    whitespace_pieces: bool
+    special_tokens: bool
+    reserved_tokens: int = Field(ge=0, le=1024)
+    extra_special_tokens: list[str]
+    user_symbols: list[Annotated[str, Field(min_length=1)]]

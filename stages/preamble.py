@@ -1,0 +1,33 @@
+"""The preamble of every stage script: libraries and params.yaml are checked, then storage is opened.
+
+It decides no bytes, and neither does `aura.project.whole_params`, so dvc.yaml lists neither of them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from aura.core import libraries, params
+from aura.project import whole_params
+
+if TYPE_CHECKING:
+    from aura.storage.cache import Cache
+    from aura.storage.placement import Place
+
+
+def check() -> None:
+    """Refuse libraries other than the locked ones, and tell every mistake in params.yaml, before any work."""
+    libraries.require_locked()
+    whole_params.load()
+
+
+@contextmanager
+def storage() -> Iterator[tuple["Place", "Cache"]]:
+    """Yield the place of shards and the action cache; after a success, the cache is cut to its limit."""
+    from aura.storage import placement  # not above: `export` does not depend on it
+
+    shared = params.shared()
+    place = placement.of(shared.store)
+    cache = place.cache()
+    yield place, cache
+    cache.prune_own(shared.cache.max_bytes)
