@@ -12,7 +12,7 @@ from aura.project import whole_params
 
 if TYPE_CHECKING:
     from aura.storage.cache import Cache
-    from aura.storage.placement import Place
+    from aura.storage.placement import ShardPlace
 
 
 def check() -> None:
@@ -22,7 +22,7 @@ def check() -> None:
 
 
 @contextmanager
-def storage() -> Iterator[tuple["Place", "Cache"]]:
+def storage() -> Iterator[tuple["ShardPlace", "Cache"]]:
     """Yield the place of shards and the action cache; after a success, the cache is cut to its limit."""
     from aura.storage import placement  # not above: `export` does not depend on it
 

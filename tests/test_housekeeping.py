@@ -28,7 +28,7 @@ def here(bucket: Bucket, small_template: Path, tmp_path: Path, monkeypatch: pyte
     return project
 
 
-def find(*, cloud: bool, older_than: float) -> list[housekeeping.Rubbish]:
+def find(*, cloud: bool, older_than: float) -> list[housekeeping.Deletable]:
     with housekeeping.find_rubbish(cloud=cloud, older_than=older_than) as found:
         return found
 

@@ -16,7 +16,7 @@ from aura.project import whole_params
 from aura.select.options import Select
 from aura.select.select import select
 from aura.storage.cache import Cache
-from aura.storage.placement import LIST, THIS_DISK, Place, of, shards
+from aura.storage.placement import LIST, THIS_DISK, ShardPlace, of, shards
 from aura.train_tokenizer.corpus_counts import count_corpus
 from aura.train_tokenizer.train import splitting_of
 from aura.validate.held_out import _text_bytes
@@ -29,7 +29,7 @@ SELECT = Select.model_validate(PARAMS.select.model_dump() | {"held_out": 0.3, "n
 class Build:
     """extract and select of one small source, into `place`."""
 
-    def __init__(self, folder: Path, place: Place) -> None:
+    def __init__(self, folder: Path, place: ShardPlace) -> None:
         self.folder, self.place, self.cache = folder, place, Cache(folder / "cache")
 
     def run(self, texts: Path) -> int:
@@ -63,7 +63,7 @@ def texts(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Place:
+def store(tmp_path: Path) -> ShardPlace:
     return of((tmp_path / "objects").as_uri())
 
 

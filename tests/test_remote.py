@@ -64,7 +64,7 @@ def test_a_refusal_is_one_line(monkeypatch: pytest.MonkeyPatch, status: int, say
     with refusing(status) as address:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
         with remote.open_repo() as repo:
-            for action in (lambda: transfer.push([]), lambda: transfer.pull([]), remote.Store(repo).check):
+            for action in (lambda: transfer.push([]), lambda: transfer.pull([]), remote.DvcRemote(repo).check):
                 with pytest.raises(UserError, match=f"^{says}[^\n]*$"):
                     action()
 
@@ -109,7 +109,7 @@ def test_check_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyP
     try:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", bucket.address)
         with remote.open_repo() as repo:
-            remote.Store(repo).check()
+            remote.DvcRemote(repo).check()
         assert bucket.objects() == {}
     finally:
         bucket.stop()

@@ -10,8 +10,8 @@ from aura.cli.cache import cache_stats, prune_cache
 from aura.core.errors import UserError
 from aura.core.keys import action_key
 from aura.storage import store
-from aura.storage.placement import Place
-from aura.storage.store import Store
+from aura.storage.placement import ShardPlace
+from aura.storage.store import ObjectStore
 from aura.storage.stored_cache import StoredCache
 from tests.conftest import REPOSITORY
 
@@ -19,8 +19,8 @@ CONTENT = b"the bytes of a shard, " * 1000
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Store:
-    return Store((tmp_path / "objects").as_uri())
+def here(tmp_path: Path) -> ObjectStore:
+    return ObjectStore((tmp_path / "objects").as_uri())
 
 
 @pytest.fixture
@@ -85,12 +85,12 @@ def test_many_writers_of_one_object_leave_it_whole_and_nothing_else(here, shard,
 
 def test_a_url_that_cannot_be_used_is_one_message(shard):
     with pytest.raises(UserError, match=r"nope://there/sha256/.*Protocol not known: nope"):
-        Store("nope://there").put(shard)
+        ObjectStore("nope://there").put(shard)
 
 
 def test_a_cache_in_a_store_is_a_cache(here, monkeypatch):
     monkeypatch.delenv("AURA_CACHE", raising=False)
-    cache, key = Place(here).cache(), action_key("an action")
+    cache, key = ShardPlace(here).cache(), action_key("an action")
     assert isinstance(cache, StoredCache)
     assert cache.get(key) is None
     cache.put(key, {"n": list(range(20000))}, {"bytes": b"\0data", "empty": b"", "large": b"large" * 900_000})
@@ -126,7 +126,7 @@ def test_a_shared_cache_is_pruned_only_to_a_stated_size(here, tmp_path, monkeypa
     text = (REPOSITORY / "params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("store: null", f"store: {here.url}"))
     cache_stats()
-    Place(here).cache().put(action_key(1), {}, {"part": b"x" * 2000})
+    ShardPlace(here).cache().put(action_key(1), {}, {"part": b"x" * 2000})
     cache_stats()
     with pytest.raises(UserError, match=f"{here.url}/cache is shared by all who use the store.*--max-gb N"):
         prune_cache(None)
@@ -139,4 +139,4 @@ def test_a_shared_cache_is_pruned_only_to_a_stated_size(here, tmp_path, monkeypa
 
 def test_the_environments_folder_comes_before_the_store(here, tmp_path, monkeypatch):
     monkeypatch.setenv("AURA_CACHE", str(tmp_path / "mine"))
-    assert Place(here).cache().address == str(tmp_path / "mine")
+    assert ShardPlace(here).cache().address == str(tmp_path / "mine")

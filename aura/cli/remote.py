@@ -25,6 +25,6 @@ def check_remote() -> None:
     from aura.sharing import remote
 
     with remote.open_repo() as repo:
-        store = remote.Store(repo)
+        store = remote.DvcRemote(repo)
         store.check()
     console.out.print(f"{store.url}: can be read and written", markup=False)

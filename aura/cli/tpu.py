@@ -16,7 +16,7 @@ from aura.tpu import launch as launching
 from aura.tpu import pod as pods
 from aura.tpu import settings as settling
 from aura.tpu.pod import Pod
-from aura.tpu.settings import Place, Settings
+from aura.tpu.settings import PodSettings, Settings
 
 app = typer.Typer(no_args_is_help=True, help="TPU pods: does a run fit there, and running it there.")
 
@@ -207,5 +207,5 @@ def _run(model_size: str | None, seq_len: int | None, batch_size: int | None, st
     }
 
 
-def _changed(place: Place, changes: dict[str, object]) -> whole_params.Params:
+def _changed(place: PodSettings, changes: dict[str, object]) -> whole_params.Params:
     return settling.run_changes(whole_params.load(), changes, os.environ, place.devices)

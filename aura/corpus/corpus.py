@@ -70,7 +70,7 @@ def is_held_out(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
     return hash_halves(hashes)[0] < np.uint64(share * 2.0**64)
 
 
-def shards(folder: Path) -> list[placement.Shard]:
+def shards(folder: Path) -> list[placement.ShardFile]:
     """The Parquet files of one split, in order, here or in a store; an absent or empty folder is a `UserError`."""
     found = [shard for shard in placement.shards(folder, made_by=MADE_BY) if shard.path.suffix == ".parquet"]
     if not found:
@@ -84,13 +84,13 @@ def read_texts(folder: Path) -> Iterator[str]:
         yield from read_shard(shard)
 
 
-def read_shard(shard: placement.Shard) -> Iterator[str]:
+def read_shard(shard: placement.ShardFile) -> Iterator[str]:
     """Yield every document's text of one Parquet file, in order, a few megabytes of them in memory at a time."""
     for texts in read_column(shard, "text"):
         yield from texts.to_pylist()
 
 
-def read_column(shard: placement.Shard, name: str) -> Iterator[pa.Array]:
+def read_column(shard: placement.ShardFile, name: str) -> Iterator[pa.Array]:
     """Yield a column of one Parquet file, some documents at a time."""
     with shard.opened() as file:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=[name]):
@@ -103,7 +103,7 @@ def corpus_hash(folder: Path) -> str:
     return hash_of(pa.chunked_array(columns).combine_chunks())
 
 
-def _hashes(shard: placement.Shard) -> pa.Array:
+def _hashes(shard: placement.ShardFile) -> pa.Array:
     """Without the texts, a 200th of the shard."""
     with shard.skimmed() as file:
         return pq.read_table(file, columns=["text_hash"]).column("text_hash").combine_chunks()

@@ -32,7 +32,7 @@ from aura.encode.encoding_check import EncodingCheck
 from aura.encode.options import Encode
 from aura.storage import placement
 from aura.storage.cache import Cache
-from aura.storage.placement import THIS_DISK, Place, Shard, at_once, write_lists
+from aura.storage.placement import THIS_DISK, ShardFile, ShardPlace, at_once, write_lists
 from aura.tokenizer import model_file, symbols, unit_table, units
 from aura.tokenizer import tokenizer as tokenizer_module
 from aura.tokenizer.model_file import Ids
@@ -49,10 +49,10 @@ def encode_corpus(
     output: Path,
     layout: Encode,
     cache: Cache,
-    place: Place = THIS_DISK,
+    place: ShardPlace = THIS_DISK,
     *,
     frozen: bool = False,
-) -> list[token_shards.Entry]:
+) -> list[token_shards.ShardEntry]:
     """Write the token shards of `corpus_folder` to `output`, all or none, and return what each holds.
 
     Arguments:
@@ -78,8 +78,8 @@ def encode_corpus(
 
 
 def encode_with(
-    tokenizer: Tokenizer, corpus_folder: Path, output: Path, layout: Encode, cache: Cache, place: Place = THIS_DISK
-) -> list[token_shards.Entry]:
+    tokenizer: Tokenizer, corpus_folder: Path, output: Path, layout: Encode, cache: Cache, place: ShardPlace = THIS_DISK
+) -> list[token_shards.ShardEntry]:
     """`encode_corpus` with whatever tokenizer: it may have learnt from other text, and passed no gates."""
     manifest = read_corpus_manifest(corpus_folder)
     shards = corpus_shards(corpus_folder)
@@ -102,14 +102,14 @@ def encode_with(
                     entry = _write(partial_output, path, blocks, check)
                     kept[path] = place.keep(cache, keys[path], asdict(entry), targets[path])
         write_lists(filter(None, kept.values()))
-        whole = [token_shards.Entry(**known.record) for known in kept.values() if known]
+        whole = [token_shards.ShardEntry(**known.record) for known in kept.values() if known]
         token_shards.write_manifest(
             partial_output, tokenizer.encoding_sha256, tokenizer.vocab_size, layout.model_dump(), whole
         )
     return whole
 
 
-def _checked(shard: Shard, file: dict[str, Any]) -> str:
+def _checked(shard: ShardFile, file: dict[str, Any]) -> str:
     """The SHA-256 of a corpus file, which must be as in the manifest; a stored one's bytes are checked when read."""
     got = shard.sha256()
     if got != file["sha256"]:
@@ -124,7 +124,7 @@ def _targets(output: Path, path: str) -> dict[str, Path]:
 
 
 @dataclass(frozen=True)
-class Block:
+class DocumentBlock:
     """Documents of one corpus file: before encoding a corpus table, after it their ids and index."""
 
     path: str
@@ -156,8 +156,8 @@ def _kept_table(tokenizer: Tokenizer, cache: Cache) -> Iterator[None]:
 
 
 def _encoded(
-    shards: Mapping[str, Shard], paths: Sequence[str], tokenizer: Tokenizer, layout: Encode, check: EncodingCheck
-) -> Iterator[tuple[str, Iterable[Block]]]:
+    shards: Mapping[str, ShardFile], paths: Sequence[str], tokenizer: Tokenizer, layout: Encode, check: EncodingCheck
+) -> Iterator[tuple[str, Iterable[DocumentBlock]]]:
     """Yield each corpus file with its encoded blocks, in order."""
     blocks = (
         block for path in console.track(paths, "encoding", total=len(paths)) for block in _read(shards[path], path)
@@ -168,7 +168,7 @@ def _encoded(
         yield from groupby(done, key=lambda block: block.path)
 
 
-def _read(shard: Shard, path: str) -> Iterator[Block]:
+def _read(shard: ShardFile, path: str) -> Iterator[DocumentBlock]:
     """The documents of a corpus file, in blocks of whole row groups; an empty file is one empty block."""
     waiting = [corpus.SCHEMA.empty_table()]
     with shard.opened() as opened:
@@ -176,13 +176,13 @@ def _read(shard: Shard, path: str) -> Iterator[Block]:
         for group in range(file.num_row_groups):
             waiting.append(file.read_row_group(group).cast(corpus.SCHEMA))
             if sum(table.nbytes for table in waiting) >= unit_table.BLOCK_CHARS[1]:
-                yield Block(path, pa.concat_tables(waiting).combine_chunks())
+                yield DocumentBlock(path, pa.concat_tables(waiting).combine_chunks())
                 waiting = []
     if waiting:
-        yield Block(path, pa.concat_tables(waiting).combine_chunks())
+        yield DocumentBlock(path, pa.concat_tables(waiting).combine_chunks())
 
 
-def _encode_block(block: Block, tokenizer: Tokenizer, layout: Encode, check: EncodingCheck) -> Block:
+def _encode_block(block: DocumentBlock, tokenizer: Tokenizer, layout: Encode, check: EncodingCheck) -> DocumentBlock:
     """The ids of a block's documents, with <bos> and <eos>, and a row of the shard's index for each."""
     [texts] = block.documents["text"].chunks or [pa.array([], pa.large_string())]
     if tokenizer.table is None:
@@ -206,12 +206,12 @@ def _encode_block(block: Block, tokenizer: Tokenizer, layout: Encode, check: Enc
             ids[places], is_text[places] = token, False
     ids[is_text] = flat
     columns = {"tokens": tokens, "bytes": pc.cast(pc.binary_length(texts), pa.int64())}
-    return Block(
+    return DocumentBlock(
         block.path, pa.table(columns | {name: block.documents[name] for name in ("doc", "source", "affect")}), ids
     )
 
 
-def _write(output: Path, path: str, blocks: Iterable[Block], check: EncodingCheck) -> token_shards.Entry:
+def _write(output: Path, path: str, blocks: Iterable[DocumentBlock], check: EncodingCheck) -> token_shards.ShardEntry:
     """Write the encoded blocks of one corpus file as one shard."""
     parts, tables = zip(*((block.ids, block.documents) for block in blocks), strict=True)
     documents = pa.concat_tables(tables)
@@ -245,7 +245,7 @@ def read_corpus_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def corpus_shards(folder: Path) -> dict[str, Shard]:
+def corpus_shards(folder: Path) -> dict[str, ShardFile]:
     """The files of both splits, by their paths in the manifest."""
     found = [shard for split in SPLITS for shard in placement.shards(folder / split, corpus.MADE_BY)]
     return {shard.path.relative_to(folder).as_posix(): shard for shard in found if shard.path.suffix == ".parquet"}

@@ -28,7 +28,7 @@ from aura.extract.blocks import Block
 from aura.extract.rows import Extracted, Recipe, extract_files
 from aura.extract.sources.input_files import UNREADABLE, InputFile
 from aura.storage.cache import Cache
-from aura.storage.placement import Kept, Place
+from aura.storage.placement import Kept, ShardPlace
 
 COUNTS = tuple(1 << power for power in range(4, 13))  # of shards, with `shards: auto`: 16 to 4096,
 SHARD_BYTES = 10_000_000  # and at most so many bytes of files in each, as long as there are more
@@ -37,7 +37,7 @@ Piece = InputFile | Block
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardPlan:
     """A shard to be: its number of how many, and the files and blocks in it, in order."""
 
     number: int
@@ -78,14 +78,14 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Run:
+class ExtractionRun:
     """Everything that decides a shard, and the folder for it; the same for all shards of a source."""
 
     recipe: Recipe
     namespace: str
     cache: Cache
     folder: Path
-    place: Place
+    place: ShardPlace
 
 
 def shard_count(asked: int | str, size: int) -> int:
@@ -101,9 +101,9 @@ def is_new(asked: int | str, cache: Cache, namespace: str) -> bool:
     return not any(cache.get(_place_key(namespace, 0, count)) for count in counts)
 
 
-def planned(files: Sequence[InputFile], large: Mapping[InputFile, list[Block]], count: int) -> list[Shard]:
+def planned(files: Sequence[InputFile], large: Mapping[InputFile, list[Block]], count: int) -> list[ShardPlan]:
     """All shards that have files; `large` has the blocks of those files that are taken apart."""
-    found = [Shard(number, count, [], []) for number in range(count)]
+    found = [ShardPlan(number, count, [], []) for number in range(count)]
     for place, file in enumerate(files):
         if large and file in large:
             for block in large[file]:
@@ -117,7 +117,7 @@ def _number(name: str, first: int, count: int) -> int:
     return int(xxhash.xxh3_64_intdigest(f"{name}\0{first}".encode()) % count)
 
 
-def find(shard: Shard, *, run: Run) -> Built | Shard:
+def find(shard: ShardPlan, *, run: ExtractionRun) -> Built | ShardPlan:
     """A shard that was made before, recalled to where it belongs; else the shard, with its digests if they may help."""
     latest = _latest(shard, run)
     if latest is None:
@@ -135,7 +135,7 @@ def find(shard: Shard, *, run: Run) -> Built | Shard:
     return built or shard
 
 
-def make(shard: Shard, *, run: Run) -> Built | None:
+def make(shard: ShardPlan, *, run: ExtractionRun) -> Built | None:
     """Write a shard and keep it; None if the cache no longer has a block of it. Runs in a worker process."""
     with _opened_latest(shard, run) as latest:
         writing = _Writing(shard.path(run.folder), run.recipe, latest)
@@ -263,7 +263,7 @@ _NONE = _Copied(accounts.SCHEMA.empty_table(), None)
 
 
 @contextmanager
-def _opened_latest(shard: Shard, run: Run) -> Iterator[_Copied]:
+def _opened_latest(shard: ShardPlan, run: ExtractionRun) -> Iterator[_Copied]:
     """Open the latest shard of this place in the cache, if it is of use and undamaged."""
     latest = _latest(shard, run) if shard.digests else None
     found = _accounts(run, latest.key) if latest else None
@@ -280,12 +280,12 @@ def _opened_latest(shard: Shard, run: Run) -> Iterator[_Copied]:
             yield _Copied(found, None)  # nothing readable in any of its files: there is no shard, only accounts
 
 
-def _recalled(shard: Shard, key: str, found: pa.Table | None, run: Run) -> Built | None:
+def _recalled(shard: ShardPlan, key: str, found: pa.Table | None, run: ExtractionRun) -> Built | None:
     kept = None if found is None else run.place.recall(run.cache, key, {"parquet": shard.path(run.folder)})
     return Built(kept, found) if kept else None
 
 
-def _accounts(run: Run, key: str) -> pa.Table | None:
+def _accounts(run: ExtractionRun, key: str) -> pa.Table | None:
     entry = run.cache.get(_accounts_key(key))
     data = entry.read("accounts") if entry else None
     return None if data is None else from_bytes(data)
@@ -302,13 +302,13 @@ class _Latest:
     key: str
     stamps: list[int]
 
-    def is_of(self, shard: Shard, known: pa.Table) -> bool:
+    def is_of(self, shard: ShardPlan, known: pa.Table) -> bool:
         """Return whether it has just the shard's files, unchanged and all readable; `known` are its accounts."""
         names = [piece.name for piece in shard.pieces]
         same = 0 not in self.stamps and self.stamps == _stamps(shard) and known["file"].to_pylist() == names
         return same and not pc.any(pc.starts_with(known["digest"], UNREADABLE)).as_py()
 
-    def digests(self, shard: Shard, known: pa.Table | None) -> list[str]:
+    def digests(self, shard: ShardPlan, known: pa.Table | None) -> list[str]:
         """Of each file and block, without opening those that it has with the same stamp."""
         there: dict[tuple[str, int], str] = {}
         if known is not None and len(known) == len(self.stamps):
@@ -320,7 +320,7 @@ class _Latest:
         ]
 
 
-def _latest(shard: Shard, run: Run) -> _Latest | None:
+def _latest(shard: ShardPlan, run: ExtractionRun) -> _Latest | None:
     """The latest shard of this place; or of the one it was a part of, with half as many shards."""
     places = [(shard.number, shard.count)]
     if shard.count % 2 == 0:
@@ -333,12 +333,12 @@ def _latest(shard: Shard, run: Run) -> _Latest | None:
     return None
 
 
-def _remember(shard: Shard, key: str, run: Run) -> None:
+def _remember(shard: ShardPlan, key: str, run: ExtractionRun) -> None:
     stamps = np.array(_stamps(shard), np.int64).tobytes()
     run.cache.put(_place_key(run.namespace, shard.number, shard.count), key, {"stamps": stamps})
 
 
-def _stamps(shard: Shard) -> list[int]:
+def _stamps(shard: ShardPlan) -> list[int]:
     return [piece.stamp for piece in shard.pieces]
 
 
@@ -346,7 +346,7 @@ def _place_key(namespace: str, number: int, count: int) -> str:
     return action_key("place", namespace, number, count)
 
 
-def _key(run: Run, pieces: list[Piece], digests: list[str]) -> str:
+def _key(run: ExtractionRun, pieces: list[Piece], digests: list[str]) -> str:
     """Of a shard's content: the names and digests in it, in order."""
     digest = xxhash.xxh3_128()
     for piece, own in zip(pieces, digests, strict=True):

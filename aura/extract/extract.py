@@ -27,7 +27,7 @@ from aura.core.files import replaced_folder, write_lines
 from aura.core.keys import action_key, code_key
 from aura.corpus import corpus, shards
 from aura.extract import accounts, assembly, blocks, losses, rows
-from aura.extract.assembly import Built, Run, Shard
+from aura.extract.assembly import Built, ExtractionRun, ShardPlan
 from aura.extract.blocks import Large
 from aura.extract.documents import (
     affect,
@@ -54,7 +54,7 @@ from aura.extract.sources import input_files
 from aura.extract.sources.input_files import InputFile
 from aura.extract.sources.listing import list_files
 from aura.storage.cache import Cache
-from aura.storage.placement import THIS_DISK, Place, at_once, write_lists
+from aura.storage.placement import THIS_DISK, ShardPlace, at_once, write_lists
 
 SMALL = 8_000_000  # bytes to extract; starting workers (0.5 s) costs more than extracting as much here
 LIBRARIES = ("numpy", "pyarrow", "xxhash")
@@ -76,7 +76,7 @@ def extract(
     out: Path,
     cache: Cache,
     cluster: str | None = None,
-    place: Place = THIS_DISK,
+    place: ShardPlace = THIS_DISK,
 ) -> tuple[dict[str, Any], Work]:
     """Extract one source into `out`; returns its manifest's totals, and what had to be done for them.
 
@@ -94,7 +94,7 @@ def extract(
     with replaced_folder(out) as folder, parallel.executors(SMALL, cluster, surely=new) as executor_for:
         with _no_search_for_garbage():
             files = list_files(source, cache)
-        job = _Job(Run(recipe, namespace, cache, folder, place), executor_for)
+        job = _Job(ExtractionRun(recipe, namespace, cache, folder, place), executor_for)
         found = job.extract(files)
         totals = accounts.totals(found)
         if not totals["documents"]:
@@ -137,7 +137,7 @@ def _namespace(recipe: Recipe) -> str:
 class _Job:
     """One run, and how much it had to do."""
 
-    def __init__(self, run: Run, executor_for: Callable[..., Executor]) -> None:
+    def __init__(self, run: ExtractionRun, executor_for: Callable[..., Executor]) -> None:
         self.run, self.executor_for = run, executor_for
         self.work = Work()
         self.digests: dict[str, str] = {}  # SHA-256 of each shard, by the name of its file
@@ -179,16 +179,16 @@ class _Job:
         self.work.blocks_extracted += made
         return large
 
-    def _built(self, shards: list[Shard], large: list[InputFile]) -> list[Built]:
+    def _built(self, shards: list[ShardPlan], large: list[InputFile]) -> list[Built]:
         """The shards, in order: those that the cache has are recalled, then the others made."""
         found = at_once(partial(assembly.find, run=self.run), shards)
-        missing = [one for one in found if isinstance(one, Shard)]
+        missing = [one for one in found if isinstance(one, ShardPlan)]
         pool = self.executor_for(sum(shard.cost for shard in missing), len(missing))
         made = parallel.ordered_map(pool, partial(assembly.make, run=self.run), missing)
         tracked = iter(track(made, f"extract {self.run.recipe.name}", len(missing)))
         built = []
         for one in found:
-            if isinstance(one, Shard):
+            if isinstance(one, ShardPlan):
                 one = next(tracked) or self._made_again(one, large)
                 self.work.files_extracted += one.extracted
                 self.work.shards_written += 1
@@ -197,7 +197,7 @@ class _Job:
         next(tracked, None)  # it was the last: let the progress bar end
         return built
 
-    def _made_again(self, shard: Shard, large: list[InputFile]) -> Built:
+    def _made_again(self, shard: ShardPlan, large: list[InputFile]) -> Built:
         """A shard of which the cache lost a block since that was made or found."""
         names = {piece.name for piece in shard.pieces}
         self._taken_apart([file for file in large if file.name in names], known=False)

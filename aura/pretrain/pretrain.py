@@ -76,7 +76,7 @@ def pretrain(
     tokenizer = Tokenizer.load(tokenizer_file)
     shards = TokenShards(tokens, tokenizer.encoding_sha256)
     shards.verify()
-    run = Run(shards, tokenizer, options)
+    run = TrainingRun(shards, tokenizer, options)
     watch.lap("prepare")
     with ExitStack() as stack:
         stack.callback(run.checkpoints.unlock)
@@ -132,7 +132,7 @@ def _processor() -> str:
     return keys.action_key(platform.machine(), features)
 
 
-class Run:
+class TrainingRun:
     """A run's fixed parts, its state on the devices, and what it has measured so far.
 
     Arguments:

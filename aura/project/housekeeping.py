@@ -31,9 +31,9 @@ from aura.core.errors import UserError
 from aura.core.files import folder_size, leftovers, read_object
 from aura.core.files import remove as remove_path
 from aura.project import kept, whole_params
-from aura.sharing.delivery import Item, download, item
+from aura.sharing.delivery import RemoteObject, download, item
 from aura.sharing.git import git
-from aura.sharing.remote import Store, TransferError
+from aura.sharing.remote import DvcRemote, TransferError
 from aura.sharing.transfer import expand, locked
 from aura.storage import cache, placement
 from aura.storage import store as stores
@@ -43,7 +43,7 @@ _UNFINISHED = re.compile(r"\.(.+?)(\.[0-9a-f]{8})?\.partial")  # as `aura/core/f
 
 
 @dataclass(frozen=True)
-class Rubbish:
+class Deletable:
     """What is to go: what it is, how many there are, of what size, and how to remove it."""
 
     kind: str
@@ -53,7 +53,7 @@ class Rubbish:
 
 
 @contextmanager
-def find_rubbish(*, cloud: bool, older_than: float) -> Iterator[list[Rubbish]]:
+def find_rubbish(*, cloud: bool, older_than: float) -> Iterator[list[Deletable]]:
     """What can be removed; nothing is yet. Remove it inside the `with`: until its end no other DVC runs here.
 
     Args:
@@ -66,7 +66,7 @@ def find_rubbish(*, cloud: bool, older_than: float) -> Iterator[list[Rubbish]]:
     with locked() as repo:
         if cloud:
             _know_every_branch()
-        remote, folder = Store(repo) if cloud else None, Path(repo.cache.local_cache_dir)
+        remote, folder = DvcRemote(repo) if cloud else None, Path(repo.cache.local_cache_dir)
         if not folder.is_relative_to(repo.root_dir):
             raise UserError(f"DVC's cache ({folder}) may be shared with other projects, whose needs are not known here")
         needed = {entry.name: entry for entry in _also_kept(Path(repo.root_dir), folder, remote)}
@@ -96,7 +96,7 @@ def _know_every_branch() -> None:
         git("fetch", "--quiet", "--no-tags", "--prune", remote, f"+refs/exps/*:refs/aura/experiments/{remote}/*")
 
 
-def _needed(repo: Repo, folder: Path) -> list[Item]:
+def _needed(repo: Repo, folder: Path) -> list[RemoteObject]:
     """All objects that some commit at a ref, or the workspace, is made of."""
     outs: dict[str, str] = {}
     commits = set(git("rev-list", "--no-walk", "--all").split())
@@ -109,11 +109,11 @@ def _needed(repo: Repo, folder: Path) -> list[Item]:
     except DvcException as error:
         raise UserError(f"cannot tell what is needed: {error}") from None
     missing = any(oid.endswith(".dir") and not (folder / item(oid, "").name).exists() for oid in outs)
-    store = Store(repo) if missing else None
+    store = DvcRemote(repo) if missing else None
     return expand(store, folder, outs.items())
 
 
-def _also_kept(project: Path, folder: Path, remote: Store | None) -> Iterator[Item]:
+def _also_kept(project: Path, folder: Path, remote: DvcRemote | None) -> Iterator[RemoteObject]:
     """All objects of what only a stash, reflog, index or worktree names.
 
     A folder's list that is nowhere, because it was removed before, needs nothing: no one can ask for its files. Without
@@ -123,7 +123,7 @@ def _also_kept(project: Path, folder: Path, remote: Store | None) -> Iterator[It
         yield from expand(None, folder, [out])
 
 
-def _available(outs: dict[str, str], folder: Path, remote: Store | None) -> Iterable[tuple[str, str]]:
+def _available(outs: dict[str, str], folder: Path, remote: DvcRemote | None) -> Iterable[tuple[str, str]]:
     """Those of `outs` that are files, or folders whose list is here, after it was fetched where the bucket has it."""
     lists = {item(oid, label).name: (oid, label) for oid, label in outs.items() if oid.endswith(".dir")}
     absent = {name for name in lists if not (folder / name).exists()}
@@ -138,7 +138,7 @@ def _available(outs: dict[str, str], folder: Path, remote: Store | None) -> Iter
     return [(oid, label) for oid, label in outs.items() if oid not in unknown]
 
 
-def _listed(remote: Store, folder: Path, needed: Iterable[Item]) -> set[str]:
+def _listed(remote: DvcRemote, folder: Path, needed: Iterable[RemoteObject]) -> set[str]:
     """The names of all shards that lists among the needed objects name; lists that are not here are fetched.
 
     A shard's name is its hash, so one that was put under another spelling of the store's address counts as well.
@@ -151,7 +151,7 @@ def _listed(remote: Store, folder: Path, needed: Iterable[Item]) -> set[str]:
     return {stores.name_of(shard["sha256"]) for shard in shards}
 
 
-def _unused_shards(store: stores.Store, needed: Container[str], age: float) -> Rubbish:
+def _unused_shards(store: stores.ObjectStore, needed: Container[str], age: float) -> Deletable:
     """Shards that no list names; the action cache in the store is pruned by `aura cache prune`."""
     now = time.time()
     unused = {
@@ -159,10 +159,10 @@ def _unused_shards(store: stores.Store, needed: Container[str], age: float) -> R
         for name, (size, written) in store.sizes_and_times(stores.OBJECTS).items()
         if name not in needed and now - written >= age
     }
-    return Rubbish(f"shards in {store.url}", len(unused), sum(unused.values()), lambda: store.remove(unused))
+    return Deletable(f"shards in {store.url}", len(unused), sum(unused.values()), lambda: store.remove(unused))
 
 
-def _unused_locally(folder: Path, needed: Container[str], age: float) -> Rubbish:
+def _unused_locally(folder: Path, needed: Container[str], age: float) -> Deletable:
     now = time.time()
     there = (path for path in (folder / "files/md5").glob("??/*") if path.relative_to(folder).as_posix() not in needed)
     paths = [path for path in there if now - _written(path) >= age]
@@ -172,10 +172,10 @@ def _unused_locally(folder: Path, needed: Container[str], age: float) -> Rubbish
         for path in sorted(paths, key=lambda path: path.suffix != ".dir"):
             path.unlink(missing_ok=True)
 
-    return Rubbish("objects in DVC's cache", len(paths), sum(path.stat().st_size for path in paths), remove)
+    return Deletable("objects in DVC's cache", len(paths), sum(path.stat().st_size for path in paths), remove)
 
 
-def _unfinished(repo: Repo) -> Rubbish:
+def _unfinished(repo: Repo) -> Deletable:
     """What killed commands left of the files and folders that they were writing, beside the outputs and in .aura."""
     root = Path(repo.root_dir)
     places = {root / ".aura"} | {folder for out in repo.index.outs for folder in Path(out.fs_path).parents}
@@ -192,7 +192,7 @@ def _unfinished(repo: Repo) -> Rubbish:
 
     found = left()
     size = sum(folder_size(path) if path.is_dir() else path.lstat().st_size for path in found)
-    return Rubbish("unfinished outputs that killed commands left", len(found), size, remove)
+    return Deletable("unfinished outputs that killed commands left", len(found), size, remove)
 
 
 def _written(path: Path) -> float:
@@ -200,7 +200,7 @@ def _written(path: Path) -> float:
     return max(path.stat().st_mtime, path.stat().st_ctime)
 
 
-def _unused_in_bucket(store: Store, needed: Container[str], age: float) -> Rubbish:
+def _unused_in_bucket(store: DvcRemote, needed: Container[str], age: float) -> Deletable:
     try:
         there = store.sizes_and_ages("files/md5")
     except TransferError as error:
@@ -214,10 +214,10 @@ def _unused_in_bucket(store: Store, needed: Container[str], age: float) -> Rubbi
             if names:
                 store.remove(names)
 
-    return Rubbish(f"objects in {store.url}", len(unused), sum(unused.values()), remove)
+    return Deletable(f"objects in {store.url}", len(unused), sum(unused.values()), remove)
 
 
-def _old_checkpoints(days: float) -> Rubbish:
+def _old_checkpoints(days: float) -> Deletable:
     """Checkpoints of runs that no one went on with; each run has a folder of its own, by what decides it.
 
     Those in a bucket (`pretrain.checkpoint_folder: gs://…`) are left to the bucket's own rules of ageing.
@@ -229,7 +229,7 @@ def _old_checkpoints(days: float) -> Rubbish:
         for run in old:
             shutil.rmtree(run)
 
-    return Rubbish(f"runs' checkpoints in {folder}", len(old), sum(map(folder_size, old)), remove)
+    return Deletable(f"runs' checkpoints in {folder}", len(old), sum(map(folder_size, old)), remove)
 
 
 def _last_change(folder: Path) -> float:
@@ -237,11 +237,11 @@ def _last_change(folder: Path) -> float:
     return max(path.stat().st_mtime for path in paths)
 
 
-def _action_cache() -> Rubbish:
+def _action_cache() -> Deletable:
     found, limit = cache.project_cache(), whole_params.load().cache.max_bytes
     held = found.stats()
     too_much = max(0, int(held.bytes - limit))
-    return Rubbish(
+    return Deletable(
         f"of the action cache's {held.entries:,} entries, the oldest",
         int(too_much > 0),
         too_much,

@@ -33,7 +33,7 @@ from aura.core.outside_names import object_hash
 from aura.project import dvc_state, recorded_inputs
 from aura.project.dvc_state import set_aside
 from aura.project.lock_merge import LOCK, Stages, dump, stages_of
-from aura.sharing.delivery import HASHED, Item, accept, item, run_outputs, staging
+from aura.sharing.delivery import HASHED, RemoteObject, accept, item, run_outputs, staging
 from aura.sharing.transfer import files_of, locked
 from aura.sharing.verified import FILE, Verified, cached_files, md5, stamp_of
 from aura.storage.placement import at_once
@@ -305,7 +305,7 @@ def _right_bytes(place: Path, oid: str) -> bytes | Path | None:
     return text if hashlib.md5(text, usedforsecurity=False).hexdigest() == oid.removesuffix(".dir") else None
 
 
-def _put_back(cache: Path, entry: Item, content: bytes | Path | None) -> None:
+def _put_back(cache: Path, entry: RemoteObject, content: bytes | Path | None) -> None:
     if content is None:
         return
     with staging(cache) as folder:

@@ -27,32 +27,32 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass
-class Shard:
+class ShardColumns:
     """One extracted shard's decisive columns, and which of its documents are still in."""
 
     source: str
-    file: placement.Shard
+    file: placement.ShardFile
     digest: str  # SHA-256 of its bytes
     columns: pa.Table  # text_hash, doc, size (UTF-8 bytes of the text)
     kept: Mask
 
 
-def read_shards(source: str, folder: Path, cache: Cache, code: str) -> list[Shard]:
+def read_shards(source: str, folder: Path, cache: Cache, code: str) -> list[ShardColumns]:
     """The shards of one source, in order; `code` is the hash of the code at work."""
     made_by = f"dvc repro extract@{source}"
     files = [file for file in placement.shards(folder, made_by) if file.path.suffix == ".parquet"]
     if not files:
         raise UserError(f"{folder} holds no Parquet shards. {checksums.remedy(made_by)}")
-    digests = placement.at_once(placement.Shard.sha256, files)
+    digests = placement.at_once(placement.ShardFile.sha256, files)
     keys = [action_key("columns", code, digest) for digest in digests]
     found = placement.at_once(partial(_columns, cache=cache), list(zip(files, keys, strict=True)), placement.FETCHED)
     return [
-        Shard(source, file, digest, columns, np.ones(len(columns), dtype=bool))
+        ShardColumns(source, file, digest, columns, np.ones(len(columns), dtype=bool))
         for file, digest, columns in zip(files, digests, found, strict=True)
     ]
 
 
-def _columns(place: tuple[placement.Shard, str], *, cache: Cache) -> pa.Table:
+def _columns(place: tuple[placement.ShardFile, str], *, cache: Cache) -> pa.Table:
     shard, key = place
     entry = cache.get(key)
     data = entry.read("columns") if entry else None
@@ -68,16 +68,16 @@ def _columns(place: tuple[placement.Shard, str], *, cache: Cache) -> pa.Table:
     return columns
 
 
-def column(shards: list[Shard], name: str) -> pa.Array:
+def column(shards: list[ShardColumns], name: str) -> pa.Array:
     """One column over all shards, in order."""
     return pa.concat_arrays([shard.columns.column(name).combine_chunks() for shard in shards])
 
 
-def kept(shards: list[Shard]) -> Mask:
+def kept(shards: list[ShardColumns]) -> Mask:
     """Mark the documents that are still in, over all shards in order."""
     return np.concatenate([shard.kept for shard in shards])
 
 
-def sources(shards: list[Shard]) -> npt.NDArray[np.object_]:
+def sources(shards: list[ShardColumns]) -> npt.NDArray[np.object_]:
     """The source of each document, over all shards in order."""
     return np.repeat(np.array([shard.source for shard in shards], dtype=object), [len(shard.kept) for shard in shards])

@@ -12,13 +12,13 @@ import pyarrow as pa
 import xxhash
 
 from aura.corpus.corpus import hash_halves
-from aura.select.candidates import Mask, Shard, column, kept, sources
+from aura.select.candidates import Mask, ShardColumns, column, kept, sources
 from aura.select.options import Caps
 
 NUMBER = re.compile(r"#\d+$")  # of a document in a file of many
 
 
-def first_of_each_hash(shards: list[Shard]) -> Mask:
+def first_of_each_hash(shards: list[ShardColumns]) -> Mask:
     """Of documents with one text, the first by source and name stays, whatever shards they lie in."""
     high, low = hash_halves(column(shards, "text_hash"))
     order = np.lexsort((low, high))
@@ -36,14 +36,14 @@ def first_of_each_hash(shards: list[Shard]) -> Mask:
     return keep
 
 
-def within_share(shards: list[Shard], source: str, share: float) -> Mask:
+def within_share(shards: list[ShardColumns], source: str, share: float) -> Mask:
     """Of `source`, the documents whose hash lies below `share` of the range; all of other sources."""
     # Not the half that decides the split, or a share would choose held-out documents first.
     rank = hash_halves(column(shards, "text_hash"))[1]
     return np.asarray((sources(shards) != source) | (rank / 2.0**64 < share), dtype=bool)
 
 
-def under_caps(shards: list[Shard], source: str, caps: Caps) -> Mask:
+def under_caps(shards: list[ShardColumns], source: str, caps: Caps) -> Mask:
     """The documents of `source` with the lowest hashes that fit under its caps; all of other sources."""
     mine = np.asarray(sources(shards) == source, dtype=bool)
     keep = kept(shards) & mine

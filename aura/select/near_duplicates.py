@@ -15,7 +15,7 @@ import xxhash
 
 from aura.core import parallel
 from aura.core.keys import action_key
-from aura.select.candidates import Mask, Shard, column, kept, sources
+from aura.select.candidates import Mask, ShardColumns, column, kept, sources
 from aura.storage import placement
 from aura.storage.cache import Cache
 
@@ -24,7 +24,7 @@ SMALL = 2_000_000  # bytes of Parquet; signatures of less take no longer than st
 Signatures = npt.NDArray[np.uint32]
 
 
-def without_near_duplicates(shards: list[Shard], similarity: float, cache: Cache, code: str) -> Mask:
+def without_near_duplicates(shards: list[ShardColumns], similarity: float, cache: Cache, code: str) -> Mask:
     """Mark the documents that are not nearly the same as an earlier one, by source and name, among those still in."""
     from datasketch import MinHash, MinHashLSH
 
@@ -41,7 +41,7 @@ def without_near_duplicates(shards: list[Shard], similarity: float, cache: Cache
     return keep
 
 
-def _signatures(shards: list[Shard], cache: Cache, code: str) -> list[Signatures]:
+def _signatures(shards: list[ShardColumns], cache: Cache, code: str) -> list[Signatures]:
     missing = [shard for shard in shards if cache.get(_key(code, shard.digest)) is None]
     with parallel.executors(SMALL) as executor_for:
         pool = executor_for(sum(shard.file.size for shard in missing))
@@ -55,7 +55,7 @@ def _key(code: str, digest: str) -> str:
     return action_key("signatures", code, digest)
 
 
-def _known(shard: Shard, cache: Cache, code: str) -> Signatures:
+def _known(shard: ShardColumns, cache: Cache, code: str) -> Signatures:
     entry = cache.get(_key(code, shard.digest))
     data = entry.read("signatures") if entry else None
     if data is None:
@@ -63,7 +63,7 @@ def _known(shard: Shard, cache: Cache, code: str) -> Signatures:
     return np.frombuffer(data, dtype=np.uint32).reshape(-1, PERMUTATIONS)
 
 
-def _sign_shard(shard: tuple[placement.Shard, str], *, cache: Cache, code: str) -> bytes:
+def _sign_shard(shard: tuple[placement.ShardFile, str], *, cache: Cache, code: str) -> bytes:
     """The signatures of a shard's documents, kept in the cache; runs in a worker process."""
     file, digest = shard
     with file.opened() as opened:

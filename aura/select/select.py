@@ -26,11 +26,11 @@ from aura.corpus import corpus, shards
 from aura.corpus.corpus import FORMAT, is_held_out
 from aura.corpus.shards import ShardWriter
 from aura.select import candidates, choices, near_duplicates
-from aura.select.candidates import Mask, Shard
+from aura.select.candidates import Mask, ShardColumns
 from aura.select.options import Select
 from aura.storage import placement
 from aura.storage.cache import Cache
-from aura.storage.placement import THIS_DISK, Kept, Place, at_once, write_lists
+from aura.storage.placement import THIS_DISK, Kept, ShardPlace, at_once, write_lists
 
 LIBRARIES = ("datasketch", "numpy", "pyarrow", "xxhash")
 SMALL = 8_000_000  # bytes of Parquet to write; less takes no longer than starting workers
@@ -49,7 +49,7 @@ def require_listed(sources: list[str], pipeline: Path) -> None:
 
 
 def select(
-    sources: list[str], settings: Select, extracted: Path, out: Path, cache: Cache, place: Place = THIS_DISK
+    sources: list[str], settings: Select, extracted: Path, out: Path, cache: Cache, place: ShardPlace = THIS_DISK
 ) -> dict[str, Any]:
     """Write `out`/train, `out`/held_out and `out`/manifest.json; returns the manifest's totals per source.
 
@@ -76,7 +76,7 @@ def select(
 
 
 def _choose(
-    found: list[Shard], sources: list[str], settings: Select, cache: Cache, code: str
+    found: list[ShardColumns], sources: list[str], settings: Select, cache: Cache, code: str
 ) -> dict[str, Counter[str]]:
     """Take out what the rules do not let through; returns how many documents of each source, by rule."""
     dropped: dict[str, Counter[str]] = {source: Counter() for source in sources}
@@ -92,7 +92,7 @@ def _choose(
     return dropped
 
 
-def _drop(found: list[Shard], keep: Mask, reason: str, dropped: dict[str, Counter[str]]) -> None:
+def _drop(found: list[ShardColumns], keep: Mask, reason: str, dropped: dict[str, Counter[str]]) -> None:
     """Take out the documents where `keep` (over all shards in order) is false, counting each once."""
     start = 0
     for shard in found:
@@ -102,13 +102,13 @@ def _drop(found: list[Shard], keep: Mask, reason: str, dropped: dict[str, Counte
         start += len(here)
 
 
-def _parts(shard: Shard, held_out: float) -> dict[str, Mask]:
+def _parts(shard: ShardColumns, held_out: float) -> dict[str, Mask]:
     """Mark the documents of a shard that go into each split."""
     held = is_held_out(shard.columns.column("text_hash").combine_chunks(), held_out)
     return {"train": shard.kept & ~held, "held_out": shard.kept & held}
 
 
-def _hashes(found: list[Shard], held_out: float) -> dict[str, str]:
+def _hashes(found: list[ShardColumns], held_out: float) -> dict[str, str]:
     """Compute the value of `corpus_hash` for each split, without reading it."""
     hashes = candidates.column(found, "text_hash")
     held, kept = is_held_out(hashes, held_out), candidates.kept(found)
@@ -120,14 +120,14 @@ def _hashes(found: list[Shard], held_out: float) -> dict[str, str]:
 class _Task:
     """The two corpus shards of one extracted shard."""
 
-    file: placement.Shard
+    file: placement.ShardFile
     key: str
     parts: dict[str, Mask]
     targets: dict[str, Path]
 
 
 def _write(
-    found: list[Shard], held_out: float, folder: Path, cache: Cache, code: str, place: Place
+    found: list[ShardColumns], held_out: float, folder: Path, cache: Cache, code: str, place: ShardPlace
 ) -> list[dict[str, Any]]:
     """Write both splits below `folder`, a file per extracted shard and split; returns a record per file."""
     for split in SPLITS:
@@ -157,14 +157,14 @@ def _write(
     return sorted(records, key=lambda record: str(record["path"]))
 
 
-def _task(shard: Shard, held_out: float, folder: Path, code: str) -> _Task:
+def _task(shard: ShardColumns, held_out: float, folder: Path, code: str) -> _Task:
     parts = _parts(shard, held_out)
     masks = [xxhash.xxh3_128_hexdigest(np.packbits(parts[split]).tobytes()) for split in SPLITS]
     targets = {split: folder / split / f"{shard.source}-{shard.file.path.name}" for split in SPLITS}
     return _Task(shard.file, action_key("corpus", code, shard.digest, masks), parts, targets)
 
 
-def _write_shard(task: _Task, *, cache: Cache, place: Place) -> Kept:
+def _write_shard(task: _Task, *, cache: Cache, place: ShardPlace) -> Kept:
     """Copy the rows of each split into its file, some documents at a time; runs in a worker process.
 
     Its record is the SHA-256 of each file, by split.
@@ -184,7 +184,7 @@ def _write_shard(task: _Task, *, cache: Cache, place: Place) -> Kept:
 
 
 def _totals(
-    found: list[Shard], dropped: dict[str, Counter[str]], records: list[dict[str, Any]]
+    found: list[ShardColumns], dropped: dict[str, Counter[str]], records: list[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Per source: documents that came, were dropped (by reason) and went into each split."""
     totals: dict[str, dict[str, Any]] = {}

@@ -25,7 +25,7 @@ from aura.core import console
 from aura.core.bounded import Unreadable, read_yaml
 from aura.core.errors import UserError
 from aura.core.outside_names import object_hash
-from aura.sharing.remote import ABSENT, Store, TransferError
+from aura.sharing.remote import ABSENT, DvcRemote, TransferError
 from aura.sharing.verified import Verified, md5
 from aura.storage.placement import at_once
 
@@ -48,7 +48,7 @@ _ABANDONED = 24 * 3600.0  # seconds; a download's folder of this age has no writ
 
 
 @dataclass(frozen=True)
-class Item:
+class RemoteObject:
     """An object by its name, which is the same in bucket and cache, and the MD5 of its bytes."""
 
     name: str
@@ -71,16 +71,16 @@ class Moved:
         self.bytes += sum((folder / name).stat().st_size for name in new)
 
 
-def item(oid: str, label: str) -> Item:
+def item(oid: str, label: str) -> RemoteObject:
     """The object that DVC knows by the hash `oid` (with `.dir` at the end for a folder's list of files).
 
     Raises `UserError` if `oid` is no hash.
     """
     object_hash(oid, label or "an object's name")
-    return Item(f"files/md5/{oid[:2]}/{oid[2:]}", oid.removesuffix(".dir"), label)
+    return RemoteObject(f"files/md5/{oid[:2]}/{oid[2:]}", oid.removesuffix(".dir"), label)
 
 
-def upload(store: Store, folder: Path, items: list[Item], *, force: bool = False) -> Moved:
+def upload(store: DvcRemote, folder: Path, items: list[RemoteObject], *, force: bool = False) -> Moved:
     """Bring `items` from `folder` to the store, folders' lists after the files they name, until the store holds all.
 
     Raises `UserError` with what it does not hold in the end.
@@ -116,7 +116,11 @@ def upload(store: Store, folder: Path, items: list[Item], *, force: bool = False
 
 
 def download(
-    store: Store, folder: Path, items: list[Item], moved: Moved | None = None, verified: Verified | None = None
+    store: DvcRemote,
+    folder: Path,
+    items: list[RemoteObject],
+    moved: Moved | None = None,
+    verified: Verified | None = None,
 ) -> Moved:
     """Bring `items` from the store to `folder`, each only after its bytes were found to have its hash.
 
@@ -152,7 +156,7 @@ def download(
     return moved
 
 
-def shared_runs(store: Store) -> list[Item]:
+def shared_runs(store: DvcRemote) -> list[RemoteObject]:
     """The records of runs that the store holds."""
     found: dict[str, str] = {}
 
@@ -163,7 +167,7 @@ def shared_runs(store: Store) -> list[Item]:
     failed = _in_rounds(attempt, ABSENT)
     if failed:
         raise _incomplete(failed, [], store)
-    return [Item(name, md5, "a run's record") for name, md5 in found.items() if _RUN.fullmatch(name)]
+    return [RemoteObject(name, md5, "a run's record") for name, md5 in found.items() if _RUN.fullmatch(name)]
 
 
 def run_outputs(path: Path, name: str) -> set[str] | None:
@@ -204,7 +208,7 @@ def _in_rounds(attempt: Callable[[], dict[str, str]], *final: str) -> dict[str, 
     return failed
 
 
-def accept(arrival: Path, item: Item, folder: Path) -> bool:
+def accept(arrival: Path, item: RemoteObject, folder: Path) -> bool:
     """Move a downloaded file into its place if its bytes are right; else remove it."""
     target = folder / item.name
     right = md5(arrival) == item.md5
@@ -220,7 +224,7 @@ def accept(arrival: Path, item: Item, folder: Path) -> bool:
     return True
 
 
-def _unfit(folder: Path, items: list[Item]) -> dict[str, str]:
+def _unfit(folder: Path, items: list[RemoteObject]) -> dict[str, str]:
     """Why those of `items` cannot be uploaded that are not in `folder`, or not with their bytes."""
     found = at_once(lambda item: _reason(folder / item.name, item.md5), items, HASHED)
     return {item.name: reason for item, reason in zip(items, found, strict=True) if reason}
@@ -238,7 +242,7 @@ def _names_others(name: str) -> bool:
     return name.endswith(".dir") or name.startswith("runs/")
 
 
-def _distinct(items: Iterable[Item]) -> list[Item]:
+def _distinct(items: Iterable[RemoteObject]) -> list[RemoteObject]:
     return list({item.name: item for item in items}.values())
 
 
@@ -265,7 +269,7 @@ def staging(folder: Path) -> Iterator[Path]:
         yield Path(staging)
 
 
-def _incomplete(failed: dict[str, str], items: list[Item], store: Store) -> UserError:
+def _incomplete(failed: dict[str, str], items: list[RemoteObject], store: DvcRemote) -> UserError:
     """What did not get through and why, and what to do about it."""
     shown = ((item.name, item.label if item.label.isprintable() else repr(item.label)) for item in items)
     labels = {name: f"{label} ({name}) " for name, label in shown}

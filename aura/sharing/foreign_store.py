@@ -14,14 +14,14 @@ from dvc.fs import get_cloud_fs
 from fsspec.callbacks import Callback
 
 from aura.core.errors import UserError
-from aura.sharing.remote import Store
+from aura.sharing.remote import DvcRemote
 from aura.storage.placement import at_once
 from aura.storage.store import CONNECTIONS
 
 LARGEST_LIST = 4_000_000  # bytes of a folder's list of files, which holds 40,000 of them
 
 
-class ForeignStore(Store):
+class ForeignStore(DvcRemote):
     """What lies at a URL or in a folder, of which at most so many bytes are taken."""
 
     def __init__(self, url: str, *, anonymous: bool, most: int) -> None:

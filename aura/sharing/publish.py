@@ -22,7 +22,7 @@ from aura.core import files, params, paths
 from aura.core.errors import UserError
 from aura.sharing import delivery, transfer, versions
 from aura.sharing.git import git, has_remote
-from aura.sharing.remote import Store, open_repo
+from aura.sharing.remote import DvcRemote, open_repo
 from aura.validate import validation
 from aura.validate.options import Validate
 
@@ -173,12 +173,12 @@ def _push_folder(folder: Path) -> dict[str, Any]:
             labels.append(_cached(cache, oid, content, f"{folder}/{name}"))
         tree.digest()
         labels.append(_cached(cache, tree.oid, tree.as_bytes(), str(folder)))
-        delivery.upload(Store(repo), cache, labels)
+        delivery.upload(DvcRemote(repo), cache, labels)
     size = sum((folder / name).stat().st_size for name in FILES)
     return {"md5": tree.oid, "size": size, "nfiles": len(FILES), "hash": "md5", "path": paths.TOKENIZER.name}
 
 
-def _cached(cache: Path, oid: str, content: bytes, label: str) -> delivery.Item:
+def _cached(cache: Path, oid: str, content: bytes, label: str) -> delivery.RemoteObject:
     item = delivery.item(oid, label)
     path = cache / item.name
     if not path.exists() or path.read_bytes() != content:

@@ -86,7 +86,7 @@ def set_url(url: str) -> None:
         config["core"]["remote"] = NAME
 
 
-class Store:
+class DvcRemote:
     """What a project's default remote names: objects under names such as `files/md5/ab/cdef…`, relative to its URL."""
 
     def __init__(self, repo: Repo) -> None:

@@ -17,8 +17,8 @@ from aura.core.bounded import Unreadable, read_json
 from aura.core.dvc_environment import disk_full, is_disk_full
 from aura.core.errors import UserError
 from aura.core.outside_names import object_hash, relative_names
-from aura.sharing.delivery import Item, Moved, download, item, run_outputs, shared_runs, upload
-from aura.sharing.remote import Store, open_repo
+from aura.sharing.delivery import Moved, RemoteObject, download, item, run_outputs, shared_runs, upload
+from aura.sharing.remote import DvcRemote, open_repo
 from aura.sharing.verified import FILE, Verified, md5
 
 
@@ -34,7 +34,7 @@ def push(targets: list[str], *, run_cache: bool = False, force: bool = False) ->
         UserError: something did not move; it says what, and why.
     """
     with locked() as repo:
-        store, cache = Store(repo), Path(repo.cache.local_cache_dir)
+        store, cache = DvcRemote(repo), Path(repo.cache.local_cache_dir)
         outs = _outs(repo, targets)
         items = expand(store, cache, [(out.hash_info.value, str(out)) for out in outs if out.use_cache])
         recorded = {out.hash_info.value for out in outs}
@@ -55,7 +55,7 @@ def pull(targets: list[str], *, run_cache: bool = True, force: bool = False) -> 
         UserError: something did not arrive, and the workspace is as it was; it says what, and why.
     """
     with locked() as repo:
-        store, cache = Store(repo), Path(os.path.relpath(repo.cache.local_cache_dir))  # as `Verified` names files
+        store, cache = DvcRemote(repo), Path(os.path.relpath(repo.cache.local_cache_dir))  # as `Verified` names files
         wanted = [(out.hash_info.value, str(out)) for out in _outs(repo, targets) if out.use_cache]
         moved, verified = Moved(), Verified(FILE if Path(repo.root_dir) == Path.cwd() else None)
         items = expand(store, cache, wanted, moved)
@@ -78,8 +78,8 @@ def pull(targets: list[str], *, run_cache: bool = True, force: bool = False) -> 
 
 
 def expand(
-    store: Store | None, folder: Path, outs: Iterable[tuple[str, str]], moved: Moved | None = None
-) -> list[Item]:
+    store: DvcRemote | None, folder: Path, outs: Iterable[tuple[str, str]], moved: Moved | None = None
+) -> list[RemoteObject]:
     """The objects of outputs, given as (hash, label): each itself and, of a folder, its files.
 
     The lists of files are fetched where `folder` does not have them; `store` may be None where it has all. Raises
@@ -128,7 +128,7 @@ def _outs(repo: Repo, targets: list[str]) -> list[Any]:
     return [out for out in outs if out.hash_info and out.can_push and not out.stage.is_repo_import]
 
 
-def _runs(cache: Path, recorded: set[str] | None) -> tuple[list[Item], set[str]]:
+def _runs(cache: Path, recorded: set[str] | None) -> tuple[list[RemoteObject], set[str]]:
     """The records of runs whose every output is among `recorded` (None: of any run), and those outputs' hashes.
 
     A run whose outputs this machine no longer has is left out: no one could use it.
@@ -140,6 +140,6 @@ def _runs(cache: Path, recorded: set[str] | None) -> tuple[list[Item], set[str]]
         if outputs is None or (recorded is not None and not outputs <= recorded):
             continue
         if all((cache / item(oid, "").name).exists() for oid in outputs):
-            records.append(Item(name, md5(path), "a run's record"))
+            records.append(RemoteObject(name, md5(path), "a run's record"))
             objects |= outputs
     return records, objects

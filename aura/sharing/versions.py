@@ -25,11 +25,11 @@ from aura.core.errors import UserError
 from aura.core.outside_names import object_hash, plain_names
 from aura.core.shown_text import without_secrets
 from aura.sharing import model_card
-from aura.sharing.delivery import Item, download
+from aura.sharing.delivery import RemoteObject, download
 from aura.sharing.foreign_repository import ForeignRepository, Release, fetched_tags, tags_of
 from aura.sharing.foreign_store import ForeignStore
 from aura.sharing.git import GitFailed, git
-from aura.sharing.remote import AccessRefused, Store, open_repo
+from aura.sharing.remote import AccessRefused, DvcRemote, open_repo
 from aura.sharing.transfer import expand
 from aura.tokenizer.tokenizer import MADE_BY, Tokenizer
 
@@ -122,7 +122,7 @@ def fetched(tag: str, repo: str, most: int = LARGEST) -> dict[str, Path]:
     record = place / f"{tag}.json"
     known = _recorded(record)
     if known and not Path(source).is_dir():
-        found = {name: place / Item(**item).name for name, (item, _) in known.items()}
+        found = {name: place / RemoteObject(**item).name for name, (item, _) in known.items()}
         if all(path.exists() for path in found.values()) and _sha256_of(found) == _digests(known):
             return found
     with _opened(tag, source) as (clone, title):
@@ -249,28 +249,28 @@ def _opened(tag: str, source: str) -> Iterator[tuple[Path, str]]:
             yield clone, title
 
 
-def _download(repository: ForeignRepository, tag: str, source: str, place: Path, most: int) -> list[Item]:
+def _download(repository: ForeignRepository, tag: str, source: str, place: Path, most: int) -> list[RemoteObject]:
     """Bring the objects of an artifact to `place`, and return its files, labelled with their names."""
     release = repository.release(tag.partition("@")[0])
     if not release.hash.endswith(".dir"):
         raise UserError(f"{tag} of {without_secrets(source)}: expected a folder at {release.path}, got a single file")
     if _is_own(source):  # with what .dvc/config.local adds
         with open_repo(Path(source)) as repo:
-            return _brought(Store(repo), place, release)
+            return _brought(DvcRemote(repo), place, release)
     try:
         return _brought(ForeignStore(release.url, anonymous=True, most=most), place, release)
     except AccessRefused:
         return _brought(ForeignStore(release.url, anonymous=False, most=most), place, release)
 
 
-def _brought(store: Store, place: Path, release: Release) -> list[Item]:
+def _brought(store: DvcRemote, place: Path, release: Release) -> list[RemoteObject]:
     _, *found = expand(store, place, [(release.hash, release.path)])
     if not found:
         raise UserError(f"expected files in {release.path}, got a list of none")
     names = [item.label.removeprefix(f"{release.path}/") for item in found]
     plain_names(names, f"the list of files of {release.path}")
     download(store, place, found)
-    return [Item(item.name, item.md5, name) for item, name in zip(found, names, strict=True)]
+    return [RemoteObject(item.name, item.md5, name) for item, name in zip(found, names, strict=True)]
 
 
 def _compare(expected: dict[str, str], got: dict[str, str], found: dict[str, Path], tag: str) -> None:
@@ -299,7 +299,7 @@ def _recorded(record: Path) -> dict[str, tuple[dict[str, str], str]]:
             return {}
         plain_names(known["files"], str(record))
         for item, _ in known["files"].values():
-            object_hash(Item(**item).name.removeprefix("files/md5/").replace("/", ""), str(record))
+            object_hash(RemoteObject(**item).name.removeprefix("files/md5/").replace("/", ""), str(record))
         return {name: (item, digest) for name, (item, digest) in known["files"].items()}
     except (UserError, KeyError, TypeError, ValueError, AttributeError):
         return {}

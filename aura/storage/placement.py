@@ -22,7 +22,7 @@ from aura.core.errors import UserError
 from aura.core.files import read_format, sha256_file, write_records
 from aura.core.keys import action_key
 from aura.storage.cache import VARIABLE, Cache, project_cache
-from aura.storage.store import BLOCK, CONNECTIONS, Store, Stored, altered, explained, fetched, is_intact, located
+from aura.storage.store import BLOCK, CONNECTIONS, ObjectStore, Stored, altered, explained, fetched, is_intact, located
 from aura.storage.stored_cache import StoredCache
 
 LIST = "shards.json"
@@ -33,7 +33,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardFile:
     """A file of an output: on this disk at `path`, or, with `stored`, in a store."""
 
     path: Path
@@ -85,7 +85,7 @@ class Shard:
         return self.stored.sha256
 
 
-def shards(folder: Path, made_by: str, recorded: Mapping[str, str] | None = None) -> list[Shard]:
+def shards(folder: Path, made_by: str, recorded: Mapping[str, str] | None = None) -> list[ShardFile]:
     """The shards of a folder, by name: every file that its record lists and that is no JSON, or those in its list.
 
     Arguments:
@@ -96,13 +96,14 @@ def shards(folder: Path, made_by: str, recorded: Mapping[str, str] | None = None
     recorded = checksums.read(folder, made_by) if recorded is None else recorded
     if LIST not in recorded:
         names = sorted(name for name in recorded if "/" not in name and Path(name).suffix != ".json")
-        return [Shard(folder / name, (folder / name).stat().st_size, made_by, recorded[name]) for name in names]
+        return [ShardFile(folder / name, (folder / name).stat().st_size, made_by, recorded[name]) for name in names]
     checksums.compare(folder / LIST, recorded[LIST], made_by)
     shape = {"name": str} | get_type_hints(Stored)
     listed = read_format(folder / LIST, made_by, FORMAT, shards=[shape])
     records = {record["name"]: _stored(record) for record in listed["shards"]}
     return [
-        Shard(folder / name, stored.size, made_by, stored.sha256, stored) for name, stored in sorted(records.items())
+        ShardFile(folder / name, stored.size, made_by, stored.sha256, stored)
+        for name, stored in sorted(records.items())
     ]
 
 
@@ -119,10 +120,10 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Place:
+class ShardPlace:
     """The place of a stage's shards; `store` is None for this disk."""
 
-    store: Store | None = None
+    store: ObjectStore | None = None
 
     def cache(self) -> Cache:
         """The action cache beside it: in the store, if there is one and AURA_CACHE names no folder."""
@@ -184,12 +185,12 @@ class Place:
         return action_key("stored", self.store.url if self.store else None, key)
 
 
-THIS_DISK = Place()
+THIS_DISK = ShardPlace()
 
 
-def of(url: str | None) -> Place:
+def of(url: str | None) -> ShardPlace:
     """The place that `store` of params.yaml names."""
-    return Place(Store(url)) if url else THIS_DISK
+    return ShardPlace(ObjectStore(url)) if url else THIS_DISK
 
 
 def at_once(look_up: Callable[[Item], Found], items: Sequence[Item], width: int = CONNECTIONS) -> list[Found]:

@@ -50,7 +50,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Store:
+class ObjectStore:
     """A place that files are put into; `url` has no slash at its end and no credentials in it."""
 
     url: str

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import IO
 
 from aura.storage.cache import Cache
-from aura.storage.store import Store, read_range, upload
+from aura.storage.store import ObjectStore, read_range, upload
 
 
 @dataclass(frozen=True)
 class StoredCache(Cache):
     """Entries in a store; `folder` is a place in it."""
 
-    store: Store
+    store: ObjectStore
 
     @property
     def address(self) -> str:

@@ -45,7 +45,7 @@ DOCUMENTS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Entry:
+class ShardEntry:
     """The manifest's entry of one shard; `path` is without suffix, as in `train/sample-003`."""
 
     path: str
@@ -74,7 +74,7 @@ def source_of(name: str) -> str:
     return name.rpartition("-")[0]
 
 
-def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> Entry:
+def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> ShardEntry:
     """Write one shard (`ids` of one dimension in the set's dtype, `documents` of schema DOCUMENTS) below `folder`."""
     ids_file, documents_file = files_of(folder, path)
     ids_file.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> Entry
     np.save(content, ids)  # not to the file: numpy words a full disk as a short count
     files.write_bytes(ids_file, content.getvalue())
     pq.write_table(documents.cast(DOCUMENTS), documents_file, compression="zstd")
-    return Entry(
+    return ShardEntry(
         path=path,
         source=source_of(Path(path).name),
         documents=documents.num_rows,
@@ -95,7 +95,9 @@ def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> Entry
     )
 
 
-def write_manifest(folder: Path, tokenizer: str, vocab_size: int, layout: dict[str, Any], entries: list[Entry]) -> None:
+def write_manifest(
+    folder: Path, tokenizer: str, vocab_size: int, layout: dict[str, Any], entries: list[ShardEntry]
+) -> None:
     """Write the files that make a set of shards whole, the manifest and _SHA256SUMS; they come last.
 
     `tokenizer` is `Tokenizer.encoding_sha256`, `layout` the options of section `encode`.
@@ -127,7 +129,7 @@ class TokenShards:
     def __init__(self, folder: Path, tokenizer: str) -> None:
         recorded = checksums.read(folder, MADE_BY)
         checksums.verify(folder, MADE_BY, "manifest.json")
-        shape = {"tokenizer": str, "dtype": str, "vocab_size": int, "shards": [Entry]}
+        shape = {"tokenizer": str, "dtype": str, "vocab_size": int, "shards": [ShardEntry]}
         manifest = files.read_format(folder / "manifest.json", MADE_BY, FORMAT, **shape)
         if manifest["tokenizer"] != tokenizer:
             raise UserError(
@@ -142,7 +144,7 @@ class TokenShards:
                 f"{folder}/manifest.json: dtype: expected {self.dtype.name} for {self.vocab_size:,} pieces, got "
                 f"{manifest['dtype']!r:.80}. Run: {MADE_BY}"
             )
-        self.entries = [Entry(**entry) for entry in manifest["shards"]]
+        self.entries = [ShardEntry(**entry) for entry in manifest["shards"]]
         listed = (placement.shards(folder / split, MADE_BY, _below(recorded, split)) for split in SPLITS)
         self._shards = {shard.path: shard for of_split in listed for shard in of_split}
         self._check_names_and_sizes()
@@ -191,14 +193,14 @@ class TokenShards:
         if shard.recorded != sha256:
             raise checksums.altered(path, sha256, shard.recorded, MADE_BY)
 
-    def _of(self, split: str, source: str | None = None) -> list[Entry]:
+    def _of(self, split: str, source: str | None = None) -> list[ShardEntry]:
         return [entry for entry in self.entries if entry.split == split and source in (None, entry.source)]
 
-    def _documents(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
+    def _documents(self, entry: ShardEntry, columns: list[str] | None = None) -> pa.Table:
         with self._shards[files_of(self.folder, entry.path)[1]].opened() as file:
             return pq.read_table(file, columns=columns)
 
-    def _ids(self, entry: Entry) -> IdArray:
+    def _ids(self, entry: ShardEntry) -> IdArray:
         file = files_of(self.folder, entry.path)[0]
         self._compare(file, entry.ids_sha256)
         if stored := self._shards[file].stored:
@@ -242,7 +244,7 @@ def _bytes(size: int | None) -> str:
     return "no file" if size is None else f"{size:,} bytes"
 
 
-def _counts(entries: list[Entry]) -> dict[str, dict[str, dict[str, int]]]:
+def _counts(entries: list[ShardEntry]) -> dict[str, dict[str, dict[str, int]]]:
     """Documents, tokens and bytes per split and source."""
     counts: dict[str, dict[str, dict[str, int]]] = {split: {} for split in SPLITS}
     for entry in entries:

@@ -12,7 +12,7 @@ from aura.core import console
 from aura.core.errors import UserError
 from aura.tpu import failures, worker
 from aura.tpu.gcloud import WORKER_FILE, Gcloud, Node, Request, Unreachable
-from aura.tpu.settings import PORT, Place
+from aura.tpu.settings import PORT, PodSettings
 from aura.tpu.topology import Accelerator
 from aura.tpu.worker import Reply
 
@@ -63,7 +63,7 @@ class Pod:
     port: int = PORT
 
     @classmethod
-    def of(cls, place: Place, *, by_name: bool = False) -> "Pod":
+    def of(cls, place: PodSettings, *, by_name: bool = False) -> "Pod":
         """The pod of this name, as it is, or as it is wanted if there is none.
 
         With `by_name`, it does not matter whether it is what is asked for.
@@ -240,14 +240,14 @@ class Pod:
         return pauses(FIRST_PAUSE * self.gcloud.pause / Gcloud.pause)
 
 
-def connected(place: Place) -> Gcloud:
+def connected(place: PodSettings) -> Gcloud:
     """gcloud for the zone of a pod; `UserError` if none is given."""
     if place.zone is None:
         raise UserError("expected a zone, got none. Set ZONE=us-central2-b (or yours), or give --zone.")
     return Gcloud(place.zone, place.project, access=place.access)
 
 
-def delete(place: Place) -> str:
+def delete(place: PodSettings) -> str:
     """Delete the pod of a name, whatever it is, and even if Google's description of it cannot be read; what it was."""
     gcloud, kind = connected(place), ""
     try:
@@ -259,7 +259,7 @@ def delete(place: Place) -> str:
     return f"{place.name} ({kind}{place.zone})"
 
 
-def refuse_other(place: Place, there: Request) -> None:
+def refuse_other(place: PodSettings, there: Request) -> None:
     """Stop if the pod of a name is something else than what options and variables ask for."""
     given, wanted = place.model_fields_set, place.wanted
     differences = []

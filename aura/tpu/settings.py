@@ -51,7 +51,7 @@ Labels = Annotated[
 Tags = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?(,[a-z]([a-z0-9-]{0,61}[a-z0-9])?)*$")]
 
 
-class Place(Section):
+class PodSettings(Section):
     """The pod; the variables are these names in capitals.
 
     Attributes:
@@ -115,7 +115,7 @@ class Settings:
         tokens: folder of token shards.
     """
 
-    place: Place
+    place: PodSettings
     values: whole_params.Params
     tokenizer: Path = paths.TOKENIZER_MODEL
     tokens: Path = paths.TOKENS
@@ -142,7 +142,9 @@ class Settings:
         return Tokenizer.load(self.tokenizer).vocab_size
 
 
-def place(options: Mapping[str, object | None], environment: Mapping[str, str], *, by_name: bool = False) -> Place:
+def place(
+    options: Mapping[str, object | None], environment: Mapping[str, str], *, by_name: bool = False
+) -> PodSettings:
     """The pod that options (by an attribute's name; None if left out) and variables describe.
 
     With `by_name`, only what finds a pod is read, so that no other variable keeps anyone from looking at it or from
@@ -154,13 +156,13 @@ def place(options: Mapping[str, object | None], environment: Mapping[str, str], 
     if not by_name:
         old_variables.refuse(environment)
         environment = old_variables.renamed(environment)
-    names = BY_NAME if by_name else tuple(Place.model_fields)
+    names = BY_NAME if by_name else tuple(PodSettings.model_fields)
     values: dict[str, object] = {name: _value(name, text) for name in names if (text := environment.get(name.upper()))}
     values |= {name: value for name, value in options.items() if value is not None}
     reserved = values.get("reserved") or values.get("reservation")
     if reserved and values.setdefault("spot", False) is not False:
         raise UserError("a reservation has no spot machines. Leave out --spot (SPOT), or --reserved and --reservation")
-    return checked(Place, values, "the pod (options, or variables in capitals)")
+    return checked(PodSettings, values, "the pod (options, or variables in capitals)")
 
 
 def run_changes(
@@ -244,7 +246,7 @@ def tokens(option: str | None, environment: Mapping[str, str]) -> Path:
 
 def _value(name: str, text: str) -> object:
     """A variable's text as an attribute of `Place` wants it: a number or a switch where it is one, otherwise as is."""
-    kind = typing.get_type_hints(Place)[name]
+    kind = typing.get_type_hints(PodSettings)[name]
     if kind is bool:
         return SWITCH.get(text.lower(), _number(text.lower()))
     return _number(text) if kind is int else text

@@ -18,7 +18,7 @@ from aura.core import parallel
 from aura.core.keys import action_key, code_key
 from aura.corpus import corpus
 from aura.storage.cache import Cache
-from aura.storage.placement import Shard, at_once
+from aura.storage.placement import ShardFile, at_once
 from aura.tokenizer.arguments import checked_texts
 from aura.train_tokenizer import counts, segments
 from aura.train_tokenizer.counts import Account, Counts
@@ -63,11 +63,11 @@ def _total(parts: Iterable[Counts]) -> Counts:
     return Counts(counts.added(tables), account)
 
 
-def _key(shard: Shard, splitting: Splitting, code: str) -> str:
+def _key(shard: ShardFile, splitting: Splitting, code: str) -> str:
     return action_key("segments", code, asdict(splitting), shard.sha256())
 
 
-def _count(shard: Shard, *, splitting: Splitting, code: str, cache: Cache) -> Counts:
+def _count(shard: ShardFile, *, splitting: Splitting, code: str, cache: Cache) -> Counts:
     """Count one shard and keep the result; runs in a worker process."""
     result = _segmented(counts.count_arrays(corpus.read_column(shard, "text")), splitting)
     written = pa.BufferOutputStream()

@@ -21,7 +21,7 @@ from aura.core import console, parallel
 from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS
 from aura.corpus import corpus
-from aura.storage.placement import FETCHED, Shard, at_once
+from aura.storage.placement import FETCHED, ShardFile, at_once
 from aura.tokenizer.model_file import Ids
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.validate import measures
@@ -144,7 +144,7 @@ def count_held_out(model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: f
     return counted
 
 
-def count_shard(model: Path, sha256: str, share: float, shard: Shard) -> Counted:
+def count_shard(model: Path, sha256: str, share: float, shard: ShardFile) -> Counted:
     """Count over that share of one Parquet file's documents whose hashes are smallest."""
     tokenizer, counted = _loaded(model, sha256), Counted()
     columns = ["text", "source", "doc", "affect", "text_hash"]
@@ -189,7 +189,7 @@ def _is_sampled(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
     return corpus.hash_halves(hashes)[1] < np.uint64(share * 2.0**64)
 
 
-def _text_bytes(shard: Shard) -> int:
+def _text_bytes(shard: ShardFile) -> int:
     return sum(pc.sum(pc.binary_length(texts)).as_py() or 0 for texts in corpus.read_column(shard, "text"))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aura.core import checksums
 from aura.core.errors import UserError
 from aura.corpus.corpus import SCHEMA, corpus_hash, is_held_out, text_hash
-from aura.select.candidates import Shard
+from aura.select.candidates import ShardColumns
 from aura.select.choices import within_share
 from aura.select.options import Select
 from aura.select.select import select
@@ -170,7 +170,7 @@ def test_near_duplicates_go_and_are_counted_per_source(tmp_path):
 def test_a_share_is_kept_and_a_higher_one_only_adds(share, more):
     hashes = [text_hash(text.encode()) for text in MANY]
     columns = pa.table({"text_hash": pa.array(hashes, pa.binary(16))})
-    shards = [Shard("mine", Path("x"), "", columns, np.ones(len(MANY), dtype=bool))]
+    shards = [ShardColumns("mine", Path("x"), "", columns, np.ones(len(MANY), dtype=bool))]
     kept = within_share(shards, "mine", share)
     assert abs(kept.mean() - share) < 0.2
     assert not (kept & ~within_share(shards, "mine", share + more)).any()

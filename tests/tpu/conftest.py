@@ -13,7 +13,7 @@ import pytest
 from aura.project import whole_params
 from aura.tpu.gcloud import Gcloud
 from aura.tpu.pod import Pod
-from aura.tpu.settings import Place, Settings
+from aura.tpu.settings import PodSettings, Settings
 from aura.tpu.topology import accelerator
 from tests.conftest import REPOSITORY
 
@@ -119,4 +119,4 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in ("0.npy", "manifest.json"):
         (tokens / name).write_text("{}")
     values = whole_params.changed(whole_params.load(), {"pretrain.checkpoint_folder": str(tmp_path / "checkpoints")})
-    return Settings(Place(name="pod", zone="us-central2-b"), values, tokenizer, tokens)
+    return Settings(PodSettings(name="pod", zone="us-central2-b"), values, tokenizer, tokens)

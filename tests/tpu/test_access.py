@@ -140,6 +140,6 @@ def test_the_options_of_the_commands_are_those_of_the_settings():
     from aura.cli import tpu_options
 
     options = tpu_options.FINDS | tpu_options.MAKES | tpu_options.LAUNCHES
-    assert set(options) == set(settings.Place.model_fields)
+    assert set(options) == set(settings.PodSettings.model_fields)
     documented = (REPOSITORY / "docs/tpu.md").read_text()
     assert not [name for name in options if f"`{name.upper()}`" not in documented]
