@@ -25,7 +25,7 @@ def _explain(missed: list[Gate]) -> None:
     """Show what was expected and what came, then stop."""
     rows = [[gate.measure, gate.limit, gate.value, gate.look] for gate in missed]
     console.table(
-        f"missed gates (reports in {paths.VALIDATION})", ["measure", "expected", "came", "where to look"], rows
+        f"missed gates (reports in {paths.VALIDATION})", ["measure", "expected", "got", "where to look"], rows
     )
     raise UserError(
         f"the tokenizer misses {', '.join(gate.measure for gate in missed)} on held-out documents. Change the "

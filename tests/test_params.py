@@ -20,7 +20,7 @@ def mistake(old: str, new: str) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("min_chars:", "min_char:", "unknown key extract.min_char (came: 20); did you mean min_chars?"),
+        ("min_chars:", "min_char:", "unknown key extract.min_char (got: 20); did you mean min_chars?"),
         ("min_chars:", "min_char:", "the key extract.min_chars is missing"),
         ("encode:", "encoder:", "did you mean encode?"),
         (
@@ -28,8 +28,8 @@ def mistake(old: str, new: str) -> str:
             "vocab_size: many",
             "train_tokenizer.vocab_size: expected 264 to 1000000 or one of tiny, ",
         ),
-        ("vocab_size: 8000", "vocab_size: 8000.5", "came 8000.5 (float)"),
-        ("held_out: 0.05", "held_out: 0.9", "select.held_out: expected less than or equal to 0.5; came 0.9"),
+        ("vocab_size: 8000", "vocab_size: 8000.5", "got 8000.5 (float)"),
+        ("held_out: 0.05", "held_out: 0.9", "select.held_out: expected less than or equal to 0.5; got 0.9"),
         (
             "kind: sample",
             "kind: smaple",
@@ -38,18 +38,18 @@ def mistake(old: str, new: str) -> str:
         (
             "{kind: sample,",
             "{kind: txt, text_keys: [a],",
-            "extract.sources.sample.text_keys (came: ['a']); known here: docu",
+            "extract.sources.sample.text_keys (got: ['a']); known here: docu",
         ),
         ("caps: {}", "caps: {sampel: {max_files: 1}}", "select.caps.sampel: no such source; did you mean sample?"),
-        ("caps: {}", "caps: {sample: {max_file: 1}}", "select.caps.sample.max_file (came: 1); did you mean max_files?"),
+        ("caps: {}", "caps: {sample: {max_file: 1}}", "select.caps.sample.max_file (got: 1); did you mean max_files?"),
         (
             "size: tiny",
             "size: {layers: 1, width: 128, heads: 5, kv_heads: 5, hidden: 8}",
             "pretrain.size.width (128) must be divisible by pretrain.size.heads (5)",
         ),
         ("size: tiny", "size: tinny", "pretrain.size: expected 'tiny', 'small'"),
-        ("size: tiny", "size: {layer: 1}", "pretrain.size.layer (came: 1); did you mean layers?"),
-        ("split_digits: true", "split_digits: 1", "train_tokenizer.split_digits: expected a valid boolean; came 1"),
+        ("size: tiny", "size: {layer: 1}", "pretrain.size.layer (got: 1); did you mean layers?"),
+        ("split_digits: true", "split_digits: 1", "train_tokenizer.split_digits: expected a valid boolean; got 1"),
     ],
 )
 def test_a_mistake_names_the_key_what_was_expected_and_what_came(old: str, new: str, words: str):

@@ -73,5 +73,5 @@ def test_in_a_project_it_names_what_dvc_would_run(project: Project, monkeypatch:
     assert "param train_tokenizer.vocab_size: 700 → 690" in why.why(None, "before")["train_tokenizer"]
     with pytest.raises(UserError, match=r"there is no stage nothing. There are: extract@"):
         why.why("nothing", None)
-    with pytest.raises(UserError, match=r"expected a git revision with a dvc.lock, came nowhere"):
+    with pytest.raises(UserError, match=r"expected a git revision with a dvc.lock, got nowhere"):
         why.why(None, "nowhere")

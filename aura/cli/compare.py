@@ -29,7 +29,7 @@ def compare(
     text: Annotated[Path, typer.Option(help="Corpus split, folder of .txt files, or one file.")] = paths.HELD_OUT,
     max_mb: Annotated[float, typer.Option(help="Measure at most so many MB of it.", min=0.001)] = MAX_MB,
 ) -> None:
-    """Measure tokenizers on the same text, and say which pieces came and went from the first to each other one."""
+    """Measure tokenizers on the same text, and name the pieces that each gained or lost against the first."""
     loaded = [named.load(name) for name in tokenizers]
     texts = _texts(text, max_mb * 1e6)
     found = [comparison.measured(tokenizer, texts) for tokenizer in loaded]
@@ -39,7 +39,7 @@ def compare(
     console.out.print(table, soft_wrap=False)
     for tokenizer in loaded[1:]:
         pieces = comparison.changed(loaded[0], tokenizer)
-        for verb, changed in (("came", pieces.came), ("went", pieces.went)):
+        for verb, changed in (("gained", pieces.came), ("lost", pieces.went)):
             shown = " ".join(repr(piece.decode(errors="replace")) for piece in changed[:SHOWN])
             console.out.print(
                 f"{loaded[0].name} -> {tokenizer.name}: {len(changed):,} pieces {verb}: {shown}", markup=False
@@ -59,7 +59,7 @@ def parity(
             raise UserError(f"--text: expected NAME=PATH, each name once; got {entry!r}")
         paths[name] = Path(path)
     if reference not in paths:
-        raise UserError(f"expected --text {reference}=PATH, came {', '.join(paths)}. Or name another --reference")
+        raise UserError(f"expected --text {reference}=PATH, got {', '.join(paths)}. Or name another --reference")
     texts = comparison.aligned(paths)
     loaded = [named.load(name) for name in tokenizers]
     table = Table("language", *(tokenizer.name for tokenizer in loaded))

@@ -14,7 +14,7 @@ Version = Annotated[Path, typer.Argument(help="A version of dvc.lock, as git giv
 
 @app.command("repair")
 def repair_lock() -> None:
-    """Mend dvc.lock and .dvc/tmp/rwlock after a kill -9 or a power cut; does nothing where nothing is broken."""
+    """Fix dvc.lock and .dvc/tmp/rwlock after a kill -9 or a power cut; does nothing where nothing is broken."""
     from aura.project.dvc_state import repair  # DVC takes a second to import
 
     for line in repair():

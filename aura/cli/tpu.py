@@ -166,7 +166,7 @@ def show_logs(
     pod = _there(where)
     workers = pod.workers()
     if worker is not None and worker >= len(workers):
-        raise UserError(f"--worker: expected 0 to {len(workers) - 1}, came {worker}")
+        raise UserError(f"--worker: expected 0 to {len(workers) - 1}, got {worker}")
     pod.prepare()
     chosen = workers[(launching.first(pod.ask("status")) or 0) if worker is None else worker]
     console.out.print(pod.gcloud.ssh(chosen.node, chosen.index, "log", offset=-size)["text"], markup=False)

@@ -47,7 +47,7 @@ def vocabulary_curve(
         console.out.print(f"{pieces:>7,} pieces  {value:.3f} bytes per token", markup=False)
     if not rows:
         raise UserError(
-            f"expected text for {SIZES[-1]:,} pieces at least, came {len(counts.table):,} distinct parts of words in "
+            f"expected text for {SIZES[-1]:,} pieces at least, got {len(counts.table):,} distinct parts of words in "
             f"{paths.TRAIN}. Add text."
         )
     files.write_bytes(output, "".join(["vocab_size,bytes_per_token\n", *sorted(rows, key=_size)]).encode())

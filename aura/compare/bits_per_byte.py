@@ -108,7 +108,7 @@ def sample(folder: Path, max_bytes: float) -> list[str]:
             largest, _, dropped = heapq.heappop(kept)
             below, bytes_kept = -largest, bytes_kept - len(dropped.encode())
     if not bytes_kept:
-        raise UserError(f"expected text in {folder}, came {len(kept):,} documents without any. Add text.")
+        raise UserError(f"expected text in {folder}, got {len(kept):,} documents without any. Add text.")
     return [text for _, _, text in sorted(kept, key=lambda entry: entry[1])]
 
 
@@ -220,7 +220,7 @@ def equal_bytes(values: Params, train_bytes: int, tokens: int) -> Params:
     steps = max(1, round(tokens / (values.pretrain.batch_size * seq_len)))
     if steps < values.pretrain.warmup_steps:
         raise UserError(
-            f"expected text for pretrain.warmup_steps ({values.pretrain.warmup_steps}) steps at least, came "
+            f"expected text for pretrain.warmup_steps ({values.pretrain.warmup_steps}) steps at least, got "
             f"{train_bytes:,} bytes, which are {steps}. Raise --mb, or lower pretrain.warmup_steps."
         )
     run = {"seq_len": seq_len, "steps": steps, "affect_conditioning": False, "source_weights": {}, "seed": 0}
@@ -236,7 +236,7 @@ def _stream(tokenizer: Foreign, texts: Sequence[str], boundary: int) -> Ids:
             parts += [np.array([boundary]), ids]
     stream = np.concatenate(parts).astype(np.uint32)
     if len(stream) == len(texts):
-        raise UserError(f"{tokenizer.name}: expected tokens for {size(texts):,} bytes of text, came none")
+        raise UserError(f"{tokenizer.name}: expected tokens for {size(texts):,} bytes of text, got none")
     return stream
 
 

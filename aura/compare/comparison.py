@@ -64,7 +64,7 @@ def aligned(folders: Mapping[str, Path]) -> dict[str, list[str]]:
         lines = {name: lines_of(read_text(path)) for name, path in folders.items()}
         if len({len(part) for part in lines.values()}) != 1:
             numbers = ", ".join(f"{name} {len(part):,}" for name, part in lines.items())
-            raise UserError(f"expected files aligned by line, came different numbers of lines: {numbers}")
+            raise UserError(f"expected files aligned by line, got different numbers of lines: {numbers}")
         return lines
     names = set.intersection(
         *(

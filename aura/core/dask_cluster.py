@@ -118,7 +118,7 @@ def require_safe(address: str) -> None:
     if parts.scheme == "tls" or (parts.scheme == "tcp" and _is_loopback(parts.hostname or "")):
         return
     raise UserError(
-        f"expected tls://HOST:PORT as the Dask scheduler's address (tcp:// on this machine alone); came {address}. "
+        f"expected tls://HOST:PORT as the Dask scheduler's address (tcp:// on this machine alone); got {address}. "
         "Whoever reaches a scheduler without TLS can run anything on its workers."
     )
 

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """A mistake in input, parameters or surroundings, worded for the person who can mend it.
+    """A mistake in input, parameters or surroundings, worded for the person who can fix it.
 
     The message says what was expected, what came and what to do next. `aura.core.console.run` prints it
     without a traceback and ends the program with exit status 1.

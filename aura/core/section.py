@@ -1,6 +1,6 @@
 """A settings file's sections as types: no unknown keys, no silent conversions, and every mistake told at once.
 
-A mistake names the key, what was expected, what came, and for an unknown key the nearest right name.
+A mistake names the key, what was expected, what it got, and for an unknown key the nearest right name.
 """
 
 import difflib
@@ -33,7 +33,7 @@ def checked(kind: type[Model], values: Any, name: str, within: tuple[str, ...] =
     """
     if not isinstance(values, dict):
         place = ": ".join((name, *within))
-        raise UserError(f"{place}: expected keys with values, came {type(values).__name__}. See: git diff {name}")
+        raise UserError(f"{place}: expected keys with values, got {type(values).__name__}. See: git diff {name}")
     try:
         return kind.model_validate(values)
     except pydantic.ValidationError as error:
@@ -43,19 +43,19 @@ def checked(kind: type[Model], values: Any, name: str, within: tuple[str, ...] =
 
 def _explain(name: str, kind: type[Section], values: Any, mistake: Any, within: tuple[str, ...]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     location = _location((*within, *mistake["loc"]))
-    key, came = ".".join(location), mistake["input"]
+    key, got = ".".join(location), mistake["input"]
     if mistake["type"] == "extra_forbidden":
         names = _names_beside(kind, values, location[len(within) :])
-        return f"{name}: unknown key {key} (came: {came!r});{nearest(location[-1], names)}"
+        return f"{name}: unknown key {key} (got: {got!r});{nearest(location[-1], names)}"
     if mistake["type"] == "missing":
         return f"{name}: the key {key} is missing. Add it; `git diff {name}` shows whether it was removed."
     expected = mistake["msg"].removeprefix("Input should be ").replace("String should match", "a name that matches")
     if mistake["type"] == "store_url":
-        came = str(came).rpartition("@")[2].partition("?")[0]  # a secret in it should not get into a log, too
+        got = str(got).rpartition("@")[2].partition("?")[0]  # a secret in it should not get into a log, too
     if mistake["type"] == "union_tag_invalid":
-        key, came = f"{key}.kind", mistake["ctx"]["tag"]
+        key, got = f"{key}.kind", mistake["ctx"]["tag"]
         expected = f"one of {mistake['ctx']['expected_tags']}"
-    return f"{name}: {key}: expected {expected}; came {came!r} ({type(came).__name__})"
+    return f"{name}: {key}: expected {expected}; got {got!r} ({type(got).__name__})"
 
 
 def _location(loc: tuple[str | int, ...]) -> list[str]:

@@ -66,8 +66,8 @@ def stream(pin: DatasetPin, text_keys: list[str], output: Path) -> Materialised 
     if output.is_dir() and not any(output.iterdir()):
         output.rmdir()
     if output.exists():
-        came = "another dataset, revision or number of rows" if (output / RECORD).exists() else "other files"
-        raise UserError(f"expected a new folder as --output, {output} holds {came}. Name another, or remove it.")
+        got = "another dataset, revision or number of rows" if (output / RECORD).exists() else "other files"
+        raise UserError(f"expected a new folder as --output, {output} holds {got}. Name another, or remove it.")
     return write_shards(pin, text_keys, output)
 
 

@@ -228,7 +228,7 @@ def read_corpus_manifest(folder: Path) -> dict[str, Any]:
     manifest = checksums.read_sealed(folder / "manifest.json", made_by=corpus.MADE_BY)
     if manifest.get("format") != corpus.FORMAT:
         raise UserError(
-            f"{folder}: expected a corpus of format {corpus.FORMAT}, came {manifest.get('format')!r}. "
+            f"{folder}: expected a corpus of format {corpus.FORMAT}, got {manifest.get('format')!r}. "
             f"Run: {corpus.MADE_BY}"
         )
     shape = {"hash": {"train": str}, "files": [{"path": str, "sha256": str}]}
@@ -253,10 +253,10 @@ def corpus_shards(folder: Path) -> dict[str, ShardFile]:
 
 def require_passed(passed: Path, tokenizer: str) -> None:
     """Refuse a tokenizer (by its SHA-256) that is not the one whose gates held."""
-    came = files.read_object(passed, made_by="dvc repro validate", tokenizer=str)["tokenizer"]
-    if came != tokenizer:
+    got = files.read_object(passed, made_by="dvc repro validate", tokenizer=str)["tokenizer"]
+    if got != tokenizer:
         raise UserError(
-            f"{passed} is for the tokenizer {came[:16]}…, but the one at hand is {tokenizer[:16]}…. "
+            f"{passed} is for the tokenizer {got[:16]}…, but the one at hand is {tokenizer[:16]}…. "
             "Run: dvc repro validate"
         )
 

@@ -137,6 +137,6 @@ def stop_on_bad(accounts: pa.Table) -> None:
     """Raise `UserError` at the first file that something was lost of, with its name and the place in it."""
     for bad in accounts.filter(pc.not_equal(accounts["first_bad"], "")).slice(0, 1).to_pylist():
         raise UserError(
-            f"{bad['file']}: {bad['first_bad']}. Mend or remove the file, "
+            f"{bad['file']}: {bad['first_bad']}. Fix or remove the file, "
             "or set extract.on_bad_file: skip to leave such files out and count them."
         )

@@ -96,7 +96,7 @@ def mesh_shape(fsdp: int, tensor: int, per_slice: int, slices: int) -> tuple[int
         of = f" in each of {slices} slices" if slices > 1 else ""
         raise UserError(
             f"expected pretrain.fsdp x pretrain.tensor ({fsdp} x {tensor}) to divide the number of devices, "
-            f"came {per_slice} devices{of}. Lower one of them."
+            f"got {per_slice} devices{of}. Lower one of them."
         )
     return per_slice // (fsdp * tensor), fsdp, tensor
 

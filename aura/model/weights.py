@@ -74,10 +74,10 @@ def checked(folder: Path) -> Path:
     file, shapes = folder / "model.safetensors", _shapes(ModelConfig(**config(folder)["model"]))
     checksums.verify(folder, MADE_BY, file.name)
     expected = {leaf_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
-    came = tensor_file.shapes(file)
-    if came != expected:
-        wrong = sorted(name for name in came.keys() | expected.keys() if came.get(name) != expected.get(name))
-        told = "; ".join(f"{name}: {expected.get(name)} expected, {came.get(name)} found" for name in wrong[:5])
+    got = tensor_file.shapes(file)
+    if got != expected:
+        wrong = sorted(name for name in got.keys() | expected.keys() if got.get(name) != expected.get(name))
+        told = "; ".join(f"{name}: {expected.get(name)} expected, {got.get(name)} found" for name in wrong[:5])
         raise UserError(f"{file} does not fit its config.json: {told}. {checksums.remedy(MADE_BY)}")
     return file
 

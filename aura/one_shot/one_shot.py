@@ -179,7 +179,7 @@ def _judge(model: Path, held_out: Path | None, request: Request, work: Path) -> 
     measures = [f"{gate.measure.replace('_', ' ')} {gate.value}" for gate in gates]
     console.out.print("held-out text: " + " · ".join(measures), markup=False)
     missed = [
-        f"  {gate.measure}: expected {gate.limit}, came {gate.value}"
+        f"  {gate.measure}: expected {gate.limit}, got {gate.value}"
         + (f" ({gate.look})" if "text" in gate.look else "")
         for gate in gates
         if not gate.holds

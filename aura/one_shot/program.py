@@ -287,7 +287,7 @@ def size_named(size: str) -> int | str:
         return int(size)
     except ValueError:
         names = ", ".join(f"{name} ({number:,})" for name, number in NAMED.items())
-        raise UserError(f"vocab_size: expected a number of pieces, or one of {names}, auto; came {size!r}") from None
+        raise UserError(f"vocab_size: expected a number of pieces, or one of {names}, auto; got {size!r}") from None
 
 
 def _with_min_length(settings: Params, characters: int | None) -> Params:

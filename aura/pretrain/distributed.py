@@ -39,7 +39,7 @@ def start() -> None:
         processes, process = int(os.environ["AURA_PROCESSES"]), int(os.environ["AURA_PROCESS"])
     except (KeyError, ValueError):
         raise UserError(
-            "AURA_COORDINATOR is set; expected numbers in AURA_PROCESSES and AURA_PROCESS too, came "
+            "AURA_COORDINATOR is set; expected numbers in AURA_PROCESSES and AURA_PROCESS too, got "
             f"{os.environ.get('AURA_PROCESSES')!r} and {os.environ.get('AURA_PROCESS')!r}. Set or unset all three."
         ) from None
     join(coordinator, processes, process)

@@ -110,7 +110,7 @@ def _instead(path: Path) -> str:
 def require_kind(kind: str) -> None:
     """Refuse what is no kind of source made of files."""
     if kind not in SUFFIXES:
-        raise UserError(f"expected --kind to be one of {', '.join([*SUFFIXES, 'dataset', 'sample'])}; came {kind}")
+        raise UserError(f"expected --kind to be one of {', '.join([*SUFFIXES, 'dataset', 'sample'])}; got {kind}")
 
 
 def left_aside(path: str, files: list[InputFile]) -> str:

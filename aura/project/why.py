@@ -132,7 +132,7 @@ def _recorded(since: str | None) -> Stages:
         git("rev-parse", "--verify", "--quiet", f"{since}^{{commit}}")
         return stages_of(git("show", f"{since}:./{LOCK}"))
     except GitFailed as error:
-        raise UserError(f"expected a git revision with a {LOCK}, came {since} ({error})") from None
+        raise UserError(f"expected a git revision with a {LOCK}, got {since} ({error})") from None
 
 
 def _stages(repo: Repo, name: str | None) -> list[PipelineStage]:

@@ -44,7 +44,7 @@ def require_listed(sources: list[str], pipeline: Path) -> None:
     if listed != set(sources):
         raise UserError(
             f"{pipeline}: expected {folder}NAME among select's deps for each source ({', '.join(sources)}); "
-            f"came {', '.join(sorted(listed))}. Mend the list by hand; `aura source add` and `remove` keep it right."
+            f"got {', '.join(sorted(listed))}. Fix the list by hand; `aura source add` and `remove` keep it right."
         )
 
 
@@ -201,7 +201,7 @@ def _require_both_splits(totals: dict[str, dict[str, Any]], held_out: float) -> 
     counts = {split: sum(source[split]["documents"] for source in totals.values()) for split in SPLITS}
     if not all(counts.values()):
         raise UserError(
-            f"expected documents for training and held-out ones to judge by; came {counts['train']} and "
+            f"expected documents for training and held-out ones to judge by; got {counts['train']} and "
             f"{counts['held_out']} (select.held_out: {held_out}). Add documents, raise select.held_out, or, if a file "
             "holds many documents, say so: documents: blank_line in its entry of extract.sources"
         )

@@ -53,7 +53,7 @@ def publish(version: str, made_by_hand: Path | None, licence: str | None) -> tup
     """
     tag = versions.tag_of(version)
     if not tag.startswith(f"{versions.NAME}@"):
-        raise UserError(f"expected a version of the {versions.NAME}, such as v1.2.0; came {version}")
+        raise UserError(f"expected a version of the {versions.NAME}, such as v1.2.0; got {version}")
     _require_root()
     _require_clean_tree()
     candidate = _from_pipeline() if made_by_hand is None else _from_folder(made_by_hand)
@@ -111,9 +111,9 @@ def _from_pipeline() -> Candidate:
     if outdated:
         raise UserError(f"{', '.join(outdated)}: not up to date, see: aura why. Run: dvc repro")
     validated = files.read_object(paths.PASSED, made_by="dvc repro", tokenizer=str)["tokenizer"]
-    came = files.sha256_file(paths.TOKENIZER / FILES[0])
-    if validated != came:
-        raise UserError(f"{paths.PASSED}: expected the tokenizer {came}, came {validated}. Run: dvc repro")
+    at_hand = files.sha256_file(paths.TOKENIZER / FILES[0])
+    if validated != at_hand:
+        raise UserError(f"{paths.PASSED}: expected the tokenizer {at_hand}, got {validated}. Run: dvc repro")
     return Candidate(paths.TOKENIZER, files.read_json(paths.PASSED.with_name("metrics.json"), made_by="dvc repro"))
 
 
@@ -139,7 +139,7 @@ def _from_folder(folder: Path) -> Candidate:
     with tempfile.TemporaryDirectory() as reports:
         gates = validation.validate(folder / FILES[0], paths.HELD_OUT, limits, Path(reports))
         metrics = files.read_json(Path(reports, "metrics.json"), made_by="aura publish")
-    missed = [f"{gate.measure}: expected {gate.limit}, came {gate.value}" for gate in gates if not gate.holds]
+    missed = [f"{gate.measure}: expected {gate.limit}, got {gate.value}" for gate in gates if not gate.holds]
     if missed:
         raise UserError("\n".join([f"the tokenizer in {folder} misses on held-out documents:", *missed]))
     return Candidate(folder, metrics)

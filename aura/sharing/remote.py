@@ -79,7 +79,7 @@ def set_url(url: str) -> None:
     """
     is_folder = url.startswith((".", "/"))
     if not is_folder and not re.fullmatch(r"gs://[^/@?#]+(/[^@?#]*)?", url):
-        raise UserError(f"expected gs://BUCKET/PREFIX, or a folder such as ../store; came {url.rpartition('@')[2]}")
+        raise UserError(f"expected gs://BUCKET/PREFIX, or a folder such as ../store; got {url.rpartition('@')[2]}")
     repo = open_repo()
     with repo.config.edit("repo") as config:
         config["remote"].setdefault(NAME, {}).update(url=url.rstrip("/"), verify=True)
@@ -167,7 +167,7 @@ class DvcRemote:
         except TransferError as error:
             raise UserError(f"{self.url}: {error}. Try again") from None
         if found != text:
-            raise UserError(f"{self.url}: what was written came back altered. Try again")
+            raise UserError(f"{self.url}: what was written was read back altered. Try again")
 
     def explain(self, error: BaseException) -> Exception:
         """The error as a `UserError` where trying again is of no use, and as a `TransferError` otherwise."""
@@ -213,7 +213,7 @@ class DvcRemote:
         names: Sequence[str],
         callback: Callback = DEFAULT_CALLBACK,
     ) -> dict[str, str]:
-        """Copy with DVC's own mover; a failure that no retry can mend ends it."""
+        """Copy with DVC's own mover; a failure that no retry can fix ends it."""
         named = dict(zip(zip(sources, targets, strict=True), names, strict=True))
         failed: dict[str, str] = {}
         fatal: list[UserError] = []

@@ -75,9 +75,9 @@ def checked_pieces(content: bytes, name: str) -> list[Piece]:
     return [_piece(entry) for entry in model.pieces]
 
 
-def refusal(name: str, came: str, expected: str = "a tokenizer made by aura") -> UserError:
-    """The error for a model file that is something else; `came` tells what."""
-    return UserError(f"{name}: expected {expected}, came {came}. {checksums.remedy('dvc repro train_tokenizer')}")
+def refusal(name: str, got: str, expected: str = "a tokenizer made by aura") -> UserError:
+    """The error for a model file that is something else; `got` tells what."""
+    return UserError(f"{name}: expected {expected}, got {got}. {checksums.remedy('dvc repro train_tokenizer')}")
 
 
 def _piece(entry: Any) -> Piece:  # noqa: ANN401 - a ModelProto.SentencePiece
@@ -87,7 +87,7 @@ def _piece(entry: Any) -> Piece:  # noqa: ANN401 - a ModelProto.SentencePiece
 
 
 def _faults(model: Any) -> Iterator[str]:  # noqa: ANN401 - a ModelProto
-    """Yield what is wrong with a model, worded to follow "came"."""
+    """Yield what is wrong with a model, worded to follow "got"."""
     parts = ("trainer_spec", "normalizer_spec")
     missing = [part for part in parts if not model.HasField(part)]
     if missing:

@@ -216,16 +216,14 @@ class Tokenizer:
         checksums.verify(path.parent, MADE_BY, path.name, required=False)
         golden = files.read_json(path, MADE_BY)
         expected = {"format": GOLDEN_FORMAT, "tokenizer": self.sha256}
-        came = {name: golden.get(name) for name in expected} if isinstance(golden, dict) else golden
-        if came != expected:
-            raise UserError(
-                f"{path} is not of this model: expected {expected}, came {came}. {checksums.remedy(MADE_BY)}"
-            )
+        got = {name: golden.get(name) for name in expected} if isinstance(golden, dict) else golden
+        if got != expected:
+            raise UserError(f"{path} is not of this model: expected {expected}, got {got}. {checksums.remedy(MADE_BY)}")
         for text, allowed, expected_ids in _cases(golden.get("cases"), path):
             ids = self.encode(text, allowed_special=allowed)
             if ids != expected_ids:
                 raise UserError(
-                    f"{path}: expected {text!r} to have the ids {expected_ids}, came {ids}. Some library reads the "
+                    f"{path}: expected {text!r} to have the ids {expected_ids}, got {ids}. Some library reads the "
                     f"model otherwise than the one that made it: run make setup. {checksums.remedy(MADE_BY)}"
                 )
 
@@ -249,7 +247,7 @@ class Tokenizer:
                 return names
         raise ValueError(
             f'allowed_special: expected "all", or a set of names out of {" ".join(self._special_ids)}; '
-            f"came {', '.join(map(repr, unknown))}"
+            f"got {', '.join(map(repr, unknown))}"
         )
 
     def _encode_with_special(self, text: str, allowed: Collection[str]) -> Ids:
@@ -318,6 +316,6 @@ def _refuse_surrogates(texts: Sequence[str]) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"expected text that UTF-8 can hold, came the lone surrogate {text[error.start]!r} at character "
+                f"expected text that UTF-8 can hold, got the lone surrogate {text[error.start]!r} at character "
                 f'{error.start}. Read files with errors="replace", or drop such a document.'
             ) from None

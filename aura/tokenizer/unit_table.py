@@ -91,7 +91,7 @@ class UnitTable:
         """All ids of `texts`, one text after the other, and the number of ids of each text."""
         text, documents = _buffers(texts)
         if len(text) > MAX_BLOCK_BYTES:
-            raise ValueError(f"expected texts of at most {MAX_BLOCK_BYTES:,} bytes, came {len(text):,}. Split it.")
+            raise ValueError(f"expected texts of at most {MAX_BLOCK_BYTES:,} bytes, got {len(text):,}. Split it.")
         if not len(text):
             return np.empty(0, np.int32), np.zeros(len(texts), np.int64)
         bounds = self._cutter.bounds(text, documents)

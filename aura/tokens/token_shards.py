@@ -208,7 +208,7 @@ class TokenShards:
         ids: Ids = np.load(file, mmap_mode="r", allow_pickle=False)
         if ids.shape != (entry.tokens,) or ids.dtype != self.dtype:
             raise UserError(
-                f"{file}: expected {entry.tokens} ids of {self.dtype}, came {ids.shape} of {ids.dtype}. "
+                f"{file}: expected {entry.tokens} ids of {self.dtype}, got {ids.shape} of {ids.dtype}. "
                 f"{checksums.remedy(MADE_BY)}"
             )
         return ids

@@ -115,6 +115,6 @@ def _group(line: str) -> int:
     # Such as mesh['a'=2,'b'=4] {'b'} or mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'b'}.
     mesh = re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", line)
     if mesh is None:
-        raise ValueError(f"expected replica_groups in one of the known forms, came: {line.strip()[:300]}")
+        raise ValueError(f"expected replica_groups in one of the known forms, got: {line.strip()[:300]}")
     sizes = dict(re.findall(r"'([^']+)'=([0-9]+)", mesh[1]))
     return math.prod(int(sizes[axis]) for axis in re.findall(r"'([^']+)'", mesh[2]))

@@ -49,7 +49,7 @@ class Job:
         folder = settings.values.pretrain.checkpoint_folder
         if "://" not in folder and not Path(folder).is_absolute():
             raise UserError(
-                f"pretrain.checkpoint_folder: expected gs://BUCKET/PREFIX, came {folder}. What lies on a pod is lost "
+                f"pretrain.checkpoint_folder: expected gs://BUCKET/PREFIX, got {folder}. What lies on a pod is lost "
                 "with it, and every worker needs the same folder."
             )
         files.require_folder(settings.tokens, made_by="dvc repro encode")

@@ -238,7 +238,7 @@ def tokens(option: str | None, environment: Mapping[str, str]) -> Path:
     path = Path(option or environment.get("DATASET") or paths.TOKENS)
     if not (path / "manifest.json").exists():
         raise UserError(
-            f"DATASET: expected a folder of token shards, came {path}, which has no manifest.json. A dataset of the "
+            f"DATASET: expected a folder of token shards, got {path}, which has no manifest.json. A dataset of the "
             "Hub becomes one as a source: aura source add NAME OWNER/DATASET --kind dataset, then: dvc repro encode"
         )
     return path

@@ -90,7 +90,7 @@ def verify(pod: Pod, inputs: dict[Path, Path]) -> None:
         for place, sha256 in wanted.items():
             if reply.get(place) != sha256:
                 raise UserError(
-                    f"worker {number} of {pod}: expected {place} with SHA-256 {sha256}, came {reply.get(place)}. "
+                    f"worker {number} of {pod}: expected {place} with SHA-256 {sha256}, got {reply.get(place)}. "
                     "Run: aura tpu setup"
                 )
 

@@ -130,7 +130,7 @@ def accelerator(name: str, slices: int = 1) -> Accelerator:
         UserError: there is no such TPU; the message names the nearest ones.
     """
     if slices < 1:
-        raise UserError(f"slices: expected 1 or more, came {slices}")
+        raise UserError(f"slices: expected 1 or more, got {slices}")
     asked = name.strip().lower()
     if ELSEWHERE.match(asked):
         raise UserError(

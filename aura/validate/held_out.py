@@ -138,7 +138,7 @@ def count_held_out(model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: f
             counted.add(part)
     if not counted.tallies:
         raise UserError(
-            f"expected held-out documents to measure in {folder}, came none: it holds {console.size(size)} of text. "
+            f"expected held-out documents to measure in {folder}, got none: it holds {console.size(size)} of text. "
             "Raise select.held_out in params.yaml, or add text."
         )
     return counted

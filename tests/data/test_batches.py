@@ -70,7 +70,7 @@ def test_rows_are_int32_windows_with_their_targets():
 
 def test_too_few_training_tokens_say_what_to_do():
     with pytest.raises(
-        UserError, match=r"expected at least 1,002 training tokens .* came 1,001\. Lower pretrain\.seq_len"
+        UserError, match=r"expected at least 1,002 training tokens .* got 1,001\. Lower pretrain\.seq_len"
     ):
         Batches([Source("all", STREAM)], batch_size=1, seq_len=1001, seed=0)
 

@@ -148,7 +148,7 @@ def test_on_bad_file_fail_stops_at_the_first_that_is_met_with_its_name_and_place
     done = program.run()
     assert done.returncode == 1
     (said,) = done.stderr.splitlines()
-    assert f": {place}. Mend or remove the file" in said
+    assert f": {place}. Fix or remove the file" in said
     assert said.startswith((f"error: {name}:", f"error: c{name}:"))
     assert program.run().stderr.splitlines() == [said], "the same one each time"
     assert not (tmp_path / "data/extracted").exists() or not list((tmp_path / "data/extracted").iterdir())

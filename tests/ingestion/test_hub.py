@@ -109,7 +109,7 @@ def test_damaged_rows_end_in_a_message(tmp_path):
 def test_a_pin_names_a_commit_and_no_branch(tmp_path, revision):
     path = tmp_path / "c4.pin.json"
     path.write_text(json.dumps({"dataset": "allenai/c4", "config": "en", "split": "train", "revision": revision}))
-    with pytest.raises(UserError, match=rf"c4\.pin\.json: revision: .*came '{revision}'.*aura source remove c4"):
+    with pytest.raises(UserError, match=rf"c4\.pin\.json: revision: .*got '{revision}'.*aura source remove c4"):
         hub.read_pin(path)
 
 

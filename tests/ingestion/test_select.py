@@ -141,7 +141,7 @@ def test_an_absent_source_is_refused_with_the_command_that_makes_it(tmp_path):
 
 
 def test_a_split_without_documents_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"came 1 and 0 \(select\.held_out: 0\.0001\)"):
+    with pytest.raises(UserError, match=r"got 1 and 0 \(select\.held_out: 0\.0001\)"):
         run(tmp_path, {"mine": ["just one document"]}, held_out=0.0001)
 
 

@@ -146,9 +146,7 @@ def test_before_its_decay_a_wsd_rate_does_not_depend_on_the_number_of_steps(warm
 
 
 def test_a_diverged_run_names_its_step_and_batch_and_what_to_lower():
-    with pytest.raises(
-        UserError, match=r"came (nan|inf) at step \d of 4\. Its batch: squares tokens .* Lower pretrain"
-    ):
+    with pytest.raises(UserError, match=r"got (nan|inf) at step \d of 4\. Its batch: squares tokens .* Lower pretrain"):
         losses(learning_rate=1.0, grad_clip=1000.0, weight_decay=1e38)
 
 

@@ -61,7 +61,7 @@ def test_slices_lie_along_data(planner: Project):
     assert "on 2 x v5e-4 (8 chips, 2 hosts, v5e:2x2), mesh data 2 x fsdp 4 x tensor 1: it fits" in told
     planner.edit_params(pretrain={"fsdp": 8})
     refused = planner.run("aura", "tpu", "plan", *arguments, check=False)
-    assert "came 4 devices in each of 2 slices" in refused.stderr
+    assert "got 4 devices in each of 2 slices" in refused.stderr
 
 
 def test_a_run_that_does_not_fit_says_what_would_help_and_is_not_launched(planner: Project, tmp_path: Path):

@@ -58,9 +58,9 @@ def test_a_vocabulary_larger_than_the_corpus_allows(project: Project):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("min_chars:", "min_char:", "unknown key extract.min_char (came: 20); did you mean min_chars?"),
+        ("min_chars:", "min_char:", "unknown key extract.min_char (got: 20); did you mean min_chars?"),
         ("vocab_size: 700", "vocab_size: many", "train_tokenizer.vocab_size: expected 264 to 1000000 or one of tiny"),
-        ("held_out: 0.2", "held_out: 0.9", "select.held_out: expected less than or equal to 0.5; came 0.9"),
+        ("held_out: 0.2", "held_out: 0.9", "select.held_out: expected less than or equal to 0.5; got 0.9"),
         ("extract:", "extract: [", "is not valid YAML"),
     ],
 )
@@ -77,9 +77,9 @@ def test_the_first_stage_tells_the_mistakes_of_every_section(project: Project):
     done = project.run("dvc", "repro", check=False)
     assert len(project.ran(done.stdout)) == 1
     for words in (
-        "extract.min_chars: expected greater than or equal to 0; came -1",
-        "pretrain.steps: expected a valid integer; came 'many'",
-        "unknown key pretrain.sed (came: 0); did you mean seed?",
+        "extract.min_chars: expected greater than or equal to 0; got -1",
+        "pretrain.steps: expected a valid integer; got 'many'",
+        "unknown key pretrain.sed (got: 0); did you mean seed?",
     ):
         assert words in done.stderr
 

@@ -140,7 +140,7 @@ def test_a_stale_golden_file(tmp_path, good, held_out):
     golden = json.loads(good["golden.json"])
     golden["cases"][3]["ids"] = [500, 501, 502]
     said = judge(tmp_path, good | {"golden.json": json.dumps(golden).encode()}, held_out)
-    assert "golden.json: expected 'a' to have the ids [500, 501, 502], came" in said
+    assert "golden.json: expected 'a' to have the ids [500, 501, 502], got" in said
 
 
 def test_the_golden_file_of_another_model(tmp_path, good, held_out):

@@ -247,7 +247,7 @@ def test_a_missed_gate_names_the_measure_and_leaves_the_files(mini: Project, tmp
     done = train(mini, *arguments, status=1)
     skipped = train(mini, *arguments, "--skip_validation")
     mini.edit_params(validate={"min_bytes_per_token": 1.1})
-    assert "bytes_per_token: expected min_bytes_per_token 9.5, came " in done.stderr
+    assert "bytes_per_token: expected min_bytes_per_token 9.5, got " in done.stderr
     assert "--skip_validation" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
     assert "held-out" not in skipped.stdout + skipped.stderr

@@ -100,9 +100,7 @@ def test_a_notice_about_a_special_user_symbol_is_shown(counts, options, capsys):
 
 
 def test_a_wrong_option_names_it(options):
-    with pytest.raises(
-        UserError, match=r"vocab_size: expected 264 to 1000000 or one of tiny, .*, auto; came 3 \(int\)"
-    ):
+    with pytest.raises(UserError, match=r"vocab_size: expected 264 to 1000000 or one of tiny, .*, auto; got 3 \(int\)"):
         options(vocab_size=3)
     with pytest.raises(UserError, match="model_type"):
         options(model_type="wordpiece")

@@ -12,7 +12,7 @@ from tests.mini_tokens import tiny
 
 REFUSED = [
     ({"tensor": 2}, 50_257, r"pretrain\.tensor \(2\) to divide the vocabulary, got 50257"),
-    ({"fsdp": 3}, 50_000, r"fsdp x pretrain\.tensor \(3 x 1\) to divide the number of devices, came 16"),
+    ({"fsdp": 3}, 50_000, r"fsdp x pretrain\.tensor \(3 x 1\) to divide the number of devices, got 16"),
     ({"batch_size": 24}, 50_000, r"\(24 sequences\) to be divisible by the 16 devices"),
 ]
 

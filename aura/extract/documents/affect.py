@@ -79,7 +79,7 @@ def _read_lines(path: Path) -> dict[str, list[str]]:
         if not tab or not word.strip() or any(emotion not in EMOTIONS for emotion in named):
             raise UserError(
                 f"{path}, line {number}: expected a word, a tab and emotions out of {', '.join(EMOTIONS)}, "
-                f"joined by commas; came {line!r}"
+                f"joined by commas; got {line!r}"
             )
         entries[word.strip().lower()] = named
     return entries

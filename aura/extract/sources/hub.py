@@ -61,7 +61,7 @@ def read_pin(path: Path) -> DatasetPin:
         mistake = error.errors()[0]
         key = ".".join(map(str, mistake["loc"])) or "the whole"
         raise UserError(
-            f"{path}: {key}: {mistake['msg']}; came {mistake['input']!r}. Mend it by hand, "
+            f"{path}: {key}: {mistake['msg']}; got {mistake['input']!r}. Fix it by hand, "
             f"or: aura source remove {pins.source_name(path)}, then add it again."
         ) from None
 

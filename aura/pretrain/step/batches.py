@@ -52,7 +52,7 @@ class Batches:
         self.sources = [source for source in sources if source.tokens.number_of_windows(seq_len) and source.weight]
         if not self.sources:
             raise UserError(
-                "expected a source with tokens for one sequence and a weight above 0, came none. "
+                "expected a source with tokens for one sequence and a weight above 0, got none. "
                 "Raise a weight in pretrain.source_weights, or lower pretrain.seq_len."
             )
         windows = [source.tokens.number_of_windows(seq_len) for source in self.sources]
@@ -178,7 +178,7 @@ def require_window(tokens: int, seq_len: int, split: str) -> None:
     """Fewer tokens than one window are a `UserError`."""
     if tokens < seq_len + 1:
         raise UserError(
-            f"expected at least {seq_len + 1:,} {split} tokens for one sequence, came {tokens:,}. "
+            f"expected at least {seq_len + 1:,} {split} tokens for one sequence, got {tokens:,}. "
             "Lower pretrain.seq_len, or add text."
         )
 

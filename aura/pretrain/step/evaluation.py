@@ -49,7 +49,7 @@ class HeldOut:
         self.bytes = int(self._bytes_of_window.sum())
         if self.bytes == 0:
             raise UserError(
-                "expected text in the held-out tokens, came special tokens only. Raise select.held_out, or add text."
+                "expected text in the held-out tokens, got special tokens only. Raise select.held_out, or add text."
             )
         self.context_free_bits_per_byte = entropy_bits(targets[self._counted]) * self.tokens / self.bytes
         padding = np.zeros((-len(windows) % batch_size, windows.shape[1]), np.int32)  # so that one shape is compiled

@@ -178,7 +178,7 @@ def train(
         for name, value in values.items():
             if not math.isfinite(value):
                 raise UserError(
-                    f"training stopped: expected a finite {name.replace('_', ' ')}, came {value} at step {number + 1} "
+                    f"training stopped: expected a finite {name.replace('_', ' ')}, got {value} at step {number + 1} "
                     f"of {steps}. Its batch: {batches.describe(number)}. Lower pretrain.learning_rate or "
                     "pretrain.grad_clip, or raise pretrain.warmup_steps."
                 )
