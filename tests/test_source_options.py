@@ -2,7 +2,6 @@
 
 import os
 import re
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from aura.extract.options import TxtSource
 from aura.extract.sources import bucket
 from aura.extract.sources.listing import list_files
 from aura.project import sources, whole_params
-from aura.project.sources import Reading
+from aura.project.sources import NewSource, Reading
 from tests.conftest import REPOSITORY
 
 
@@ -29,9 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_encoding_and_links_are_written_down_and_hidden_files_named(project: Path):
-    found, _ = sources.add(
-        "mine", "data/txt", None, Reading(encoding="cp1252", links="anywhere"), pin=False, only=False
-    )
+    found, _ = sources.add(NewSource("mine", "data/txt", reading=Reading(encoding="cp1252", links="anywhere")))
     assert found == "1 txt files (not read: 1 hidden, left out)"
     entry = YAML(typ="safe").load(project / "params.yaml")["extract"]["sources"]["mine"]
     assert entry == {"kind": "txt", "path": "data/txt", "encoding": "cp1252", "links": "anywhere"}
@@ -40,7 +37,7 @@ def test_encoding_and_links_are_written_down_and_hidden_files_named(project: Pat
 def test_an_encoding_that_is_none_changes_nothing(project: Path):
     before = (project / "params.yaml").read_bytes()
     with pytest.raises(UserError, match="an encoding that Python knows"):
-        sources.add("mine", "data/txt", "txt", Reading(encoding="base64"), pin=False, only=False)
+        sources.add(NewSource("mine", "data/txt", "txt", Reading(encoding="base64")))
     assert (project / "params.yaml").read_bytes() == before
     assert "mine" not in whole_params.load().extract.sources
 
@@ -49,18 +46,17 @@ def test_a_folder_of_other_files_says_what_to_do(project: Path):
     (project / "data/other").mkdir()
     (project / "data/other/table.csv").write_bytes(b"a,b")
     with pytest.raises(UserError, match="turn tables into Parquet"):
-        sources.add("mine", "data/other", None, Reading(), pin=False, only=False)
+        sources.add(NewSource("mine", "data/other"))
 
 
-@pytest.mark.parametrize(("place", "root"), [("{}", "{}"), ("file://{}", None)])
-def test_a_pattern_of_folders_stands_for_their_files_here_and_behind_a_url(project: Path, place: str, root: str | None):
+@pytest.mark.parametrize("place", ["{}", "file://{}"])
+def test_a_pattern_of_folders_stands_for_their_files_here_and_behind_a_url(project: Path, place: str):
     for name in ("2024-01/a.txt", "2024-02/deep/b.md", "2024-02/c.csv", "2023-12/d.txt", "2024-top.jsonl"):
         path = project / "days" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("a text")
     pattern = place.format(project / "days/2024-*")
-    add = sources.add_url if root is None else partial(sources.add, pin=False)
-    add("mine", pattern, None, Reading(), only=False)
+    sources.add(NewSource("mine", pattern))
     files = list_files(whole_params.load().extract.sources["mine"])
     assert [file.name for file in files] == ["2024-01/a.txt", "2024-02/deep/b.md"]
 
@@ -68,27 +64,27 @@ def test_a_pattern_of_folders_stands_for_their_files_here_and_behind_a_url(proje
 def test_the_kind_is_that_of_the_files_a_pattern_chooses(project: Path):
     (project / "data/txt/a.jsonl").write_text('{"text": "a text"}')
     (project / "data/txt/b.txt").write_text("a text")
-    found, _ = sources.add("mine", "data/txt/*.jsonl", None, Reading(), pin=False, only=False)
+    found, _ = sources.add(NewSource("mine", "data/txt/*.jsonl"))
     assert found.startswith("1 json files")
-    found, _ = sources.add_url("far", f"file://{project}/data/txt", None, Reading(glob="*.jsonl"), only=False)
+    found, _ = sources.add(NewSource("far", f"file://{project}/data/txt", reading=Reading(glob="*.jsonl")))
     assert found.startswith("1 json objects")
     (project / "data/txt").rename(project / "texts").joinpath("deep").mkdir()
     (project / "texts/b.txt").rename(project / "texts/deep/b.txt")
     with pytest.raises(UserError, match=re.escape('write --glob "**/b.*"')):
-        sources.add("other", "texts", "txt", Reading(glob="b.*"), pin=False, only=False)
+        sources.add(NewSource("other", "texts", "txt", Reading(glob="b.*")))
 
 
 def test_hidden_objects_are_left_out_and_counted_unless_a_glob_names_them(project: Path):
     folder = f"file://{project}/data/txt"
-    found, _ = sources.add_url("mine", folder, None, Reading(), only=False)
+    found, _ = sources.add(NewSource("mine", folder))
     assert found == "1 txt objects (not read: 1 hidden, left out)"
-    sources.add_url("asked", folder, "txt", Reading(glob="**/.hid*"), only=False)
-    sources.add_url("one", f"{folder}/.hidden.txt", None, Reading(), only=False)
+    sources.add(NewSource("asked", folder, "txt", Reading(glob="**/.hid*")))
+    sources.add(NewSource("one", f"{folder}/.hidden.txt"))
     entries = whole_params.load().extract.sources
     read = {name: [file.name for file in list_files(entries[name]) if not file.problem] for name in ("asked", "one")}
     assert read == {"asked": [".hidden.txt"], "one": [".hidden.txt"]}
     with pytest.raises(UserError, match=r"it holds only files with \.txt\. \.txt: name the kind: --kind txt"):
-        sources.add_url("none", folder, "json", Reading(), only=False)
+        sources.add(NewSource("none", folder, "json"))
 
 
 def test_a_pin_from_elsewhere_names_nothing_outside_of_its_folder(project: Path):
@@ -106,8 +102,8 @@ def test_a_snapshot_of_links_says_to_follow_them(project: Path, kind: str | None
     (project / "snapshots/abc").mkdir(parents=True)
     (project / "snapshots/abc/train.jsonl").symlink_to("../../blobs/deadbeef")
     with pytest.raises(UserError, match=r"1 links that lead out of it.*--follow-links"):
-        sources.add("mine", "snapshots/abc", kind, Reading(), pin=True, only=False)
-    found, _ = sources.add("mine", "snapshots/abc", kind, Reading(links="anywhere"), pin=False, only=False)
+        sources.add(NewSource("mine", "snapshots/abc", kind, pin=True))
+    found, _ = sources.add(NewSource("mine", "snapshots/abc", kind, Reading(links="anywhere")))
     assert found == "1 json files"
 
 
@@ -118,7 +114,7 @@ def test_what_is_neither_file_nor_folder_is_not_called_empty(project: Path, plac
     os.mkfifo(project / "fifo")
     (project / "link.txt").symlink_to("nowhere")
     with pytest.raises(UserError, match=words):
-        sources.add("mine", place, None, Reading(), pin=False, only=False)
+        sources.add(NewSource("mine", place))
 
 
 def test_what_spark_writes_for_itself_is_left_out_and_counted(project: Path):
@@ -126,5 +122,5 @@ def test_what_spark_writes_for_itself_is_left_out_and_counted(project: Path):
         path = project / "table" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('{"text": "a text"}')
-    found, _ = sources.add("mine", "table", None, Reading(), pin=False, only=False)
+    found, _ = sources.add(NewSource("mine", "table"))
     assert found == "2 json files (not read: 2 hidden, left out, 1 no suffix)"

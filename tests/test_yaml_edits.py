@@ -156,7 +156,7 @@ def added(path: str, glob: str | None = None, kind: str | None = None, *, pin: b
     """The names of the files that a source reads once it is added."""
     from aura.extract.sources.listing import list_files
 
-    sources.add("new", path, kind, sources.Reading(glob=glob), pin=pin, only=False)
+    sources.add(sources.NewSource("new", path, kind, sources.Reading(glob=glob), pin=pin))
     return [file.name for file in list_files(whole_params.load().extract.sources["new"])]
 
 

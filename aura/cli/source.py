@@ -8,12 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from aura.core import console
-from aura.core.errors import UserError
 from aura.core.files import folder_size
 from aura.extract.sources import pins
-from aura.extract.sources.addresses import is_url
 from aura.project import source_entries, sources, whole_params
-from aura.project.sources import Reading
+from aura.project.sources import NewSource, Reading, Rows
 
 app = typer.Typer(no_args_is_help=True, help="What the corpus is read from: extract.sources in params.yaml.")
 
@@ -71,20 +69,16 @@ def add_source(
     only: Only = False,
 ) -> None:
     """Add a folder, what lies behind a URL, or a Hugging Face dataset, to the corpus."""
-    keys = text_key or []
-    reading = Reading(glob, documents, keys, nested, encoding, "anywhere" if follow_links else "inside")
-    if kind == "dataset":
-        if pin or reading != Reading(text_keys=keys):
-            raise UserError(
-                "--pin, --glob, --encoding, --follow-links, --nested and --documents do not go with --kind dataset: it "
-                "is always pinned, a row a document"
-            )
-        rows = (config, split or "train", revision, max_documents)
-        found, taken_out = sources.add_dataset(name, path, *rows, keys, only=only)
-    else:
-        if config or split or revision or max_documents:
-            raise UserError("--config, --split, --revision and --max-documents need --kind dataset")
-        found, taken_out = _add_files(name, path, kind, reading, pin=pin, only=only)
+    reading = Reading(
+        glob=glob,
+        documents=documents,
+        text_keys=text_key or [],
+        nested=nested,
+        encoding=encoding,
+        links="anywhere" if follow_links else "inside",
+    )
+    rows = Rows(config=config, split=split, revision=revision, max_documents=max_documents)
+    found, taken_out = sources.add(NewSource(name, path, kind, reading, rows, pin=pin, only=only))
     removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
     entered = whole_params.load().extract.sources[name]
@@ -97,19 +91,6 @@ def add_source(
         )
     if "sample" in taken_out:
         console.out.print("the sample comes back with: aura source add sample data/sample.pin.json", markup=False)
-
-
-def _add_files(
-    name: str, path: str, kind: str | None, reading: Reading, *, pin: bool, only: bool
-) -> tuple[str, list[str]]:
-    """Add files here, or behind a URL; returns what was found, in words, and the sources taken out."""
-    if not is_url(path):
-        return sources.add(name, path, kind, reading, pin=pin, only=only)
-    if pin:
-        raise UserError("--pin is for folders: what lies behind a URL is always pinned")
-    if reading.links == "anywhere":
-        raise UserError("--follow-links is for folders: behind a URL are no links")
-    return sources.add_url(name, path, kind, reading, only=only)
 
 
 @app.command("list")

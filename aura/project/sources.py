@@ -1,13 +1,15 @@
 """What `aura source` does: sources of every kind are looked at, pinned, entered, moved and removed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aura.core.errors import UserError
 from aura.extract.sources import bucket, hub, pins
-from aura.extract.sources.input_files import HIDDEN, SUFFIXES, Links, chosen_by, is_hidden, names_hidden
+from aura.extract.sources.addresses import is_url
+from aura.extract.sources.input_files import HIDDEN, SUFFIXES, InputFile, Links, chosen_by, is_hidden, names_hidden
 from aura.extract.sources.other_suffixes import instead_of, suffix_of
 from aura.project import source_entries, source_folders, whole_params
 from aura.storage.cache import project_cache
@@ -39,55 +41,138 @@ class Reading:
         return {"kind": kind, "path": path} | {key: value for key, value in given.items() if value}
 
 
-def add(name: str, path: str, kind: str | None, reading: Reading, *, pin: bool, only: bool) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class Rows:
+    """The rows that are read of a Hugging Face dataset; `revision` may be a branch, a tag or None, the newest."""
+
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    max_documents: int | None = None
+
+
+@dataclass(frozen=True)
+class NewSource:
+    """A source that a user asked for: a folder, a URL or a dataset, and how to read it."""
+
+    name: str
+    path: str
+    kind: str | None = None  # None: the files tell it
+    reading: Reading = Reading()
+    rows: Rows = Rows()  # of a dataset alone
+    pin: bool = False  # DVC tracks the pin instead of the folder; what lies elsewhere is always pinned
+    only: bool = False  # every other source is taken out
+
+    @property
+    def pin_file(self) -> Path:
+        """The path of its pin, if it has one."""
+        return Path("data", self.name + pins.SUFFIX)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A new source that was looked at: its entry, and a function that writes its pin and says what is in it."""
+
+    entry: dict[str, Any]
+    record: Callable[[], str]
+
+
+def add(new: NewSource) -> tuple[str, list[str]]:
     """Add a source to the pipeline; returns what was found in it, in words, and the sources taken out.
 
-    `kind` is told by the files when not given. With `pin`, DVC tracks data/NAME.pin.json instead of the folder;
-    with `only`, every other source is taken out. Raises `UserError`, with nothing written, if the name is taken,
-    the folder holds nothing readable or belongs to the pipeline, or an option does not fit.
+    Raises `UserError`, with nothing written, if the name is taken, an option does not fit, or the folder, the URL or
+    the dataset cannot be read, holds nothing to read, or belongs to the pipeline.
     """
-    source_entries.require_new(name)
-    path, glob = source_folders.split_pattern(path, reading.glob)
+    _require_fitting(new)
+    source_entries.require_new(new.name)
+    if new.kind == "dataset":
+        found = _look_at_dataset(new)
+    elif is_url(new.path):
+        found = _look_behind_url(new)
+    else:
+        found = _look_in_folder(new)
+    removed = list(whole_params.load().extract.sources) if new.only else []
+    source_entries.enter(new.name, found.entry, removed)
+    return found.record(), removed
+
+
+def _require_fitting(new: NewSource) -> None:
+    """Refuse options that do not go with the kind of place that the source is at."""
+    if new.kind == "dataset":
+        if new.pin or new.reading != Reading(text_keys=new.reading.text_keys):
+            raise UserError(
+                "--pin, --glob, --encoding, --follow-links, --nested and --documents do not go with --kind dataset: it "
+                "is always pinned, a row a document"
+            )
+        return
+    if any(astuple(new.rows)):
+        raise UserError("--config, --split, --revision and --max-documents need --kind dataset")
+    if is_url(new.path) and new.pin:
+        raise UserError("--pin is for folders: what lies behind a URL is always pinned")
+    if is_url(new.path) and new.reading.links == "anywhere":
+        raise UserError("--follow-links is for folders: behind a URL are no links")
+
+
+def _look_in_folder(new: NewSource) -> _Found:
+    kind, path, glob = _kind_path_and_glob(new)
+    files = [] if kind == "sample" else source_folders.source_files(kind, Path(path), glob, new.reading.links)
+    if files and not new.pin:
+        source_folders.refuse_unhashable(Path(path))
+    entry = replace(new.reading, glob=glob).entry(kind, str(new.pin_file) if new.pin else path)
+    return _Found(entry, partial(_record_folder, new, kind, path, files))
+
+
+def _kind_path_and_glob(new: NewSource) -> tuple[str, str, str | None]:
+    """The kind of a folder's files, its shortest path, and the glob: the user's own, or that of a path with stars."""
+    path, glob = source_folders.split_pattern(new.path, new.reading.glob)
     if glob and Path(path).is_file():
         raise UserError(f"--glob chooses among the files of a folder, and {path} is a file. Leave it out")
     source_folders.refuse_outputs(path)
-    is_pattern = glob is not None and reading.glob is None
+    is_pattern = glob is not None and new.reading.glob is None
     meant = source_folders.matching_folders(glob) if is_pattern and glob else glob
-    kind = kind or source_folders.kind_of(path, meant, reading.links)
+    kind = new.kind or source_folders.kind_of(path, meant, new.reading.links)
     if is_pattern and glob and kind in SUFFIXES:
         glob = source_folders.with_folders(kind, Path(path), glob)
-    entry = replace(reading, glob=glob).entry(kind, path)
-    files = [] if kind == "sample" else source_folders.source_files(kind, Path(path), glob, reading.links)
-    if files and not pin:
-        source_folders.refuse_unhashable(Path(path))
-    if pin:
-        entry["path"] = str(Path("data", name + pins.SUFFIX))
-    removed = list(whole_params.load().extract.sources) if only else []
-    source_entries.enter(name, entry, removed)
-    if pin:
+    return kind, path, glob
+
+
+def _record_folder(new: NewSource, kind: str, path: str, files: list[InputFile]) -> str:
+    if new.pin:
         files = pins.with_digests(files, project_cache())
-        pins.write(Path(entry["path"]), Path(path), files)
-    advice = f"; more than {PIN_ADVISED:,}: `--pin` keeps DVC fast" if len(files) > PIN_ADVISED and not pin else ""
+        pins.write(new.pin_file, Path(path), files)
     if not files:
-        return "the built-in sample", removed
-    aside = source_folders.unread(files) if pin else ""
-    count = source_folders.count(files)
-    return f"{count:,} {kind} files{source_folders.left_aside(path, files)}{aside}{advice}", removed
+        return "the built-in sample"
+    advice = f"; more than {PIN_ADVISED:,}: `--pin` keeps DVC fast" if len(files) > PIN_ADVISED and not new.pin else ""
+    unread = source_folders.unread(files) if new.pin else ""
+    return f"{source_folders.count(files):,} {kind} files{source_folders.left_aside(path, files)}{unread}{advice}"
 
 
-def add_url(name: str, url: str, kind: str | None, reading: Reading, *, only: bool) -> tuple[str, list[str]]:
-    """Add what lies behind a URL, pinned object by object in data/NAME.pin.json; returns what `add` does.
+def _look_behind_url(new: NewSource) -> _Found:
+    kind = new.kind or _kind_of_objects(new.path, new.reading.glob)
+    objects, aside = _objects(new.path, kind, new.reading.glob)
 
-    Raises `UserError` if the name is taken, or the URL cannot be listed or holds nothing to read.
-    """
-    source_entries.require_new(name)
-    kind = kind or _kind_of_objects(url, reading.glob)
-    objects, aside = _objects(url, kind, reading.glob)
-    pin = Path("data", name + pins.SUFFIX)
-    removed = list(whole_params.load().extract.sources) if only else []
-    source_entries.enter(name, reading.entry(kind, str(pin)), removed)
-    bucket.write_pin(pin, url, objects)
-    return f"{len(objects):,} {kind} objects{aside}", removed
+    def record() -> str:
+        bucket.write_pin(new.pin_file, new.path, objects)
+        return f"{len(objects):,} {kind} objects{aside}"
+
+    return _Found(new.reading.entry(kind, str(new.pin_file)), record)
+
+
+def _look_at_dataset(new: NewSource) -> _Found:
+    rows = new.rows
+    pin = hub.DatasetPin(
+        dataset=new.path,
+        config=rows.config,
+        split=rows.split or "train",
+        revision=hub.resolve(new.path, rows.revision),
+        max_documents=rows.max_documents,
+    )
+
+    def record() -> str:
+        hub.write_pin(new.pin_file, pin)
+        return f"{pin.title} at revision {pin.revision}"
+
+    return _Found(new.reading.entry("dataset", str(new.pin_file)), record)
 
 
 def _kind_of_objects(url: str, glob: str | None) -> str:
@@ -114,38 +199,6 @@ def _objects(url: str, kind: str, glob: str | None) -> tuple[bucket.Objects, str
         f"No {glob or ' or '.join(SUFFIXES[kind])} objects found at {url}: {instead_of(seen, len(left) - len(seen))} "
         "Check the address, --kind and --glob."
     )
-
-
-def add_dataset(
-    name: str,
-    dataset: str,
-    config: str | None,
-    split: str,
-    revision: str | None,
-    max_documents: int | None,
-    text_keys: list[str],
-    *,
-    only: bool,
-) -> tuple[str, list[str]]:
-    """Add a Hugging Face dataset, pinned to a commit in data/NAME.pin.json; returns what `add` does.
-
-    `revision` may be a branch, a tag or left out: the Hub says which commit it means. Raises `UserError` if the name
-    is taken or the dataset cannot be had.
-    """
-    source_entries.require_new(name)
-    pin = hub.DatasetPin(
-        dataset=dataset,
-        config=config,
-        split=split,
-        revision=hub.resolve(dataset, revision),
-        max_documents=max_documents,
-    )
-    path = Path("data", name + pins.SUFFIX)
-    entry: dict[str, Any] = {"kind": "dataset", "path": str(path)}
-    removed = list(whole_params.load().extract.sources) if only else []
-    source_entries.enter(name, entry | ({"text_keys": text_keys} if text_keys else {}), removed)
-    hub.write_pin(path, pin)
-    return f"{pin.title} at revision {pin.revision}", removed
 
 
 def remove(name: str) -> None:
