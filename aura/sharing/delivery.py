@@ -85,34 +85,53 @@ def upload(store: DvcRemote, folder: Path, items: list[RemoteObject], *, force: 
 
     Raises `UserError` with what it does not hold in the end.
     """
-    items, moved = _distinct(items), Moved()
-    by_name = {item.name: item for item in items}
-    again = {item.name for item in items} if force else set()
-
-    def wrong() -> list[str]:
-        held = store.held(item.name for item in items)
-        return [item.name for item in items if held.get(item.name) != item.md5 or item.name in again]
-
-    def attempt() -> dict[str, str]:
-        todo = wrong()
-        failed = _unfit(folder, [by_name[name] for name in todo])
-        for last in (False, True):  # what names others goes last, and only when these are there
-            names = [name for name in todo if name not in failed and _names_others(name) is last]
-            for batch in _batches([] if last and failed else names, "uploading"):
-                failures = store.upload(folder, batch)
-                sent = [name for name in batch if name not in failures]
-                failed |= failures
-                again.difference_update(sent)
-                moved.add(folder, sent)
-                if not sent:
-                    return failed
-        return failed or dict.fromkeys(wrong() if todo else [], ALTERED)
-
-    failed = _in_rounds(attempt, GONE, DAMAGED_HERE)
+    items = _distinct(items)
+    work = _Upload(store, folder, items, again={item.name for item in items} if force else set())
+    failed = _in_rounds(work.attempt, GONE, DAMAGED_HERE)
     if failed:
         raise _incomplete(failed, items, store)
-    moved.present = len(items) - len(moved.names)
-    return moved
+    work.moved.present = len(items) - len(work.moved.names)
+    return work.moved
+
+
+@dataclass
+class _Upload:
+    """An upload under way: what must get there, and what it did so far."""
+
+    store: DvcRemote
+    folder: Path
+    items: list[RemoteObject]
+    again: set[str]  # names that are sent although the store holds them
+    moved: Moved = field(default_factory=Moved)
+
+    def attempt(self) -> dict[str, str]:
+        """Send what the store does not hold; returns, by name, why objects did not get there."""
+        todo = self._missing()
+        failed = _unfit(self.folder, todo)
+        fit = [item.name for item in todo if item.name not in failed]
+        failed |= self._send([name for name in fit if not _names_others(name)])
+        if not failed:  # what names others goes last, and only when these are there
+            failed = self._send([name for name in fit if _names_others(name)])
+        if todo and not failed:
+            failed = {item.name: ALTERED for item in self._missing()}
+        return failed
+
+    def _missing(self) -> list[RemoteObject]:
+        held = self.store.held(item.name for item in self.items)
+        return [item for item in self.items if held.get(item.name) != item.md5 or item.name in self.again]
+
+    def _send(self, names: list[str]) -> dict[str, str]:
+        """Send objects in batches, until one of these gets nothing through; returns why objects failed, by name."""
+        failed: dict[str, str] = {}
+        for batch in _batches(names, "uploading"):
+            failures = self.store.upload(self.folder, batch)
+            sent = [name for name in batch if name not in failures]
+            failed |= failures
+            self.again.difference_update(sent)
+            self.moved.add(self.folder, sent)
+            if not sent:
+                break
+        return failed
 
 
 def download(
