@@ -16,7 +16,7 @@ from aura.core import dvc_environment
 from aura.core.errors import UserError
 from aura.sharing import remote, transfer
 from tests.bucket import BUCKET, URL, Bucket, copy_small
-from tests.conftest import Project
+from tests.conftest import REPOSITORY, Project
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_refusal_is_one_line(monkeypatch: pytest.MonkeyPatch, status: int, say
 def test_a_refusal_ends_the_command_with_a_status(project: Project):
     with refusing(403) as address:
         project.environment["STORAGE_EMULATOR_HOST"] = address
-        project.environment["PYTHONPATH"] = str(Path(remote.__file__).parents[1])
+        project.environment["PYTHONPATH"] = str(REPOSITORY)
         done = project.run("python", "-m", "aura", "push", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: gs://")
