@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from aura.cli.tpu_options import FINDS, KIND, LAUNCHES, MAKES, takes
+from aura.cli.tpu_options import FINDS, KIND, LAUNCHES, LEARNS, MAKES, RUN, takes
 from aura.core import console
 from aura.core.errors import UserError
 from aura.project import whole_params
@@ -16,28 +16,20 @@ from aura.tpu import launch as launching
 from aura.tpu import pod as pods
 from aura.tpu import settings as settling
 from aura.tpu.pod import Pod
-from aura.tpu.settings import PodSettings, Settings
+from aura.tpu.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="TPU pods: does a run fit there, and running it there.")
 
-Where = dict[str, Any]
-Size = Annotated[str | None, typer.Option("--model-size", help="Else MODEL_SIZE, else pretrain.size.")]
-SeqLen = Annotated[int | None, typer.Option(help="Tokens per sequence; else SEQ_LEN, else pretrain.seq_len.")]
-BatchSize = Annotated[int | None, typer.Option(help="Sequences per step; else BATCH_SIZE, else pretrain.batch_size.")]
-Steps = Annotated[int | None, typer.Option(help="Optimiser steps; else STEPS, else pretrain.steps.")]
-Lr = Annotated[float | None, typer.Option("--lr", help="Peak learning rate; else LR, else pretrain.learning_rate.")]
+Given = dict[str, Any]  # by the names in tpu_options; None where an option was left out
 Tokenizer = Annotated[str | None, typer.Option("--spm-model", help="Else SPM_MODEL, else models/spm/spiece.model.")]
 Dataset = Annotated[str | None, typer.Option(help="Folder of token shards; else DATASET, else data/tokens.")]
 
 
 @app.command("plan")
-@takes(KIND)
+@takes(where=KIND, run=RUN)
 def plan_run(
-    where: Where,
-    model_size: Size = None,
-    seq_len: SeqLen = None,
-    batch_size: BatchSize = None,
-    steps: Steps = None,
+    where: Given,
+    run: Given,
     spm_model: Tokenizer = None,
     fast: Annotated[
         bool, typer.Option(help="Compile without optimisation: seconds, but up to twice the memory for activations.")
@@ -52,18 +44,18 @@ def plan_run(
     """Say whether the run fits on a pod, by compiling its training step for one; no TPU is needed."""
     from aura.tpu import plan, report  # JAX, which no other command needs
 
-    place, changes = settling.place(where, os.environ), _run(model_size, seq_len, batch_size, steps)
-    run_on = settling.run_changes(whole_params.load(), changes, os.environ, place.wanted.chips)
-    settings = Settings(place, run_on, settling.tokenizer(spm_model, os.environ))
-    run, pieces, pod = settings.values.pretrain, settings.vocab_size, settings.place.wanted
+    place = settling.place(where, os.environ)
+    changed = _changed(run, place.wanted.chips)
+    settings = Settings(place, changed, settling.tokenizer(spm_model, os.environ))
+    pretrain, pieces, pod = settings.values.pretrain, settings.vocab_size, settings.place.wanted
     found, problem = None, None
     try:
-        found = plan.plan(run, pieces, pod, fast=fast)
+        found = plan.plan(pretrain, pieces, pod, fast=fast)
         report.show(found)
     except plan.DoesNotFit as error:
         problem = error
     if find_batch:
-        batch = plan.largest_batch(run, pieces, pod, found)
+        batch = plan.largest_batch(pretrain, pieces, pod, found)
         told = f"largest batch_size found to fit: {batch:,}" if batch else "no batch_size was found to fit"
         console.err.print(told, markup=False)
     if problem:
@@ -71,8 +63,8 @@ def plan_run(
 
 
 @app.command("create")
-@takes(FINDS, MAKES)
-def create_pod(where: Where) -> None:
+@takes(where=FINDS | MAKES)
+def create_pod(where: Given) -> None:
     """Queue a request for a pod and wait until it is ready; it costs from then on."""
     pod = Pod.of(settling.place(where, os.environ))
     pod.create()
@@ -80,11 +72,11 @@ def create_pod(where: Where) -> None:
 
 
 @app.command("setup")
-@takes(FINDS, MAKES)
-def setup_pod(where: Where, spm_model: Tokenizer = None) -> None:
+@takes(where=FINDS | MAKES)
+def setup_pod(where: Given, spm_model: Tokenizer = None) -> None:
     """Create the pod unless it is there; install the locked packages, and copy the project and the tokenizer."""
     place = settling.place(where, os.environ)
-    settings = Settings(place, _changed(place, {}), settling.tokenizer(spm_model, os.environ))
+    settings = Settings(place, _changed({}, place.devices), settling.tokenizer(spm_model, os.environ))
     settling.require_file(settings.tokenizer, made_by="dvc repro train_tokenizer")
     pod = Pod.of(settings.place)
     launching.bring_up(pod, settings)
@@ -92,14 +84,10 @@ def setup_pod(where: Where, spm_model: Tokenizer = None) -> None:
 
 
 @app.command("launch")
-@takes(FINDS, MAKES, LAUNCHES)
+@takes(where=FINDS | MAKES | LAUNCHES, run=RUN | LEARNS)
 def launch_run(
-    where: Where,
-    model_size: Size = None,
-    seq_len: SeqLen = None,
-    batch_size: BatchSize = None,
-    steps: Steps = None,
-    lr: Lr = None,
+    where: Given,
+    run: Given,
     spm_model: Tokenizer = None,
     dataset: Dataset = None,
     output: Annotated[Path | None, typer.Option(help="Where the results go; models/pods/NAME when left out.")] = None,
@@ -116,7 +104,7 @@ def launch_run(
         )
     settings = Settings(
         place,
-        _changed(place, _run(model_size, seq_len, batch_size, steps) | {"pretrain.learning_rate": lr}),
+        _changed(run, place.devices),
         settling.tokenizer(spm_model, os.environ),
         settling.tokens(dataset, os.environ),
     )
@@ -130,8 +118,8 @@ def launch_run(
 
 
 @app.command("status")
-@takes(FINDS)
-def show_status(where: Where) -> None:
+@takes(where=FINDS)
+def show_status(where: Given) -> None:
     """Say what is there and what it does."""
     pod = _there(where)
     now = pod.look()
@@ -154,9 +142,9 @@ def show_status(where: Where) -> None:
 
 
 @app.command("logs")
-@takes(FINDS)
+@takes(where=FINDS)
 def show_logs(
-    where: Where,
+    where: Given,
     worker: Annotated[
         int | None, typer.Option(min=0, help="Whose log, counted from 0 over all slices; else of process 0.")
     ] = None,
@@ -173,8 +161,8 @@ def show_logs(
 
 
 @app.command("stop")
-@takes(FINDS)
-def stop_run(where: Where) -> None:
+@takes(where=FINDS)
+def stop_run(where: Given) -> None:
     """End the run on the pod; the pod stays, and costs. Its checkpoints stay, too."""
     pod = _there(where)
     pod.prepare()
@@ -187,25 +175,18 @@ def stop_run(where: Where) -> None:
 
 
 @app.command("delete")
-@takes(FINDS)
-def delete_pod(where: Where) -> None:
+@takes(where=FINDS)
+def delete_pod(where: Given) -> None:
     """Delete the pod and everything on it; nothing of it costs from then on."""
     console.out.print(f"{pods.delete(settling.place(where, os.environ, by_name=True))} is gone", markup=False)
 
 
-def _there(where: Where) -> Pod:
+def _there(where: Given) -> Pod:
     """The pod of a name, whatever it is."""
     return Pod.of(settling.place(where, os.environ, by_name=True), by_name=True)
 
 
-def _run(model_size: str | None, seq_len: int | None, batch_size: int | None, steps: int | None) -> dict[str, object]:
-    return {
-        "pretrain.size": model_size,
-        "pretrain.seq_len": seq_len,
-        "pretrain.batch_size": batch_size,
-        "pretrain.steps": steps,
-    }
-
-
-def _changed(place: PodSettings, changes: dict[str, object]) -> whole_params.Params:
-    return settling.run_changes(whole_params.load(), changes, os.environ, place.devices)
+def _changed(run: Given, devices: int | None) -> whole_params.Params:
+    """params.yaml with what options and variables change of the run on a pod of so many devices."""
+    options = {f"pretrain.{key}": value for key, value in run.items()}
+    return settling.run_changes(whole_params.load(), options, os.environ, devices)

@@ -1,6 +1,7 @@
-"""The options of `aura tpu` that say which pod: one for each attribute of `settings.Place`, stated once.
+"""The options that several commands of `aura tpu` share, stated once: which pod, and which run.
 
-A command that takes them has one argument `where`, and gets in it what was given, by the attributes' names.
+A command that takes them has an argument for each: `where` holds values by the attributes of `settings.PodSettings`,
+`run` by the keys of the section `pretrain`.
 """
 
 import inspect
@@ -66,23 +67,37 @@ LAUNCHES: dict[str, Any] = {
     "port": Annotated[int | None, typer.Option(help="Where the processes of a run meet; else PORT, else 8476.")],
 }
 
+RUN: dict[str, Any] = {
+    "size": Annotated[str | None, typer.Option("--model-size", help="Else MODEL_SIZE, else pretrain.size.")],
+    "seq_len": Annotated[int | None, typer.Option(help="Tokens per sequence; else SEQ_LEN, else pretrain.seq_len.")],
+    "batch_size": Annotated[
+        int | None, typer.Option(help="Sequences per step; else BATCH_SIZE, else pretrain.batch_size.")
+    ],
+    "steps": Annotated[int | None, typer.Option(help="Optimiser steps; else STEPS, else pretrain.steps.")],
+}
+LEARNS: dict[str, Any] = {
+    "learning_rate": Annotated[
+        float | None, typer.Option("--lr", help="Peak learning rate; else LR, else pretrain.learning_rate.")
+    ],
+}
+
 Command = Callable[..., None]
 
 
-def takes(*groups: dict[str, Any]) -> Callable[[Command], Command]:
-    """Give a command these options, before its own, and have it called with `where`, what was given of them."""
-    options = {name: option for group in groups for name, option in group.items()}
+def takes(**groups: dict[str, Any]) -> Callable[[Command], Command]:
+    """Give a command the options of each group, before its own; the argument named like the group gets their values."""
+    options = {name: option for group in groups.values() for name, option in group.items()}
 
     def decorate(command: Command) -> Command:
-        own = [one for one in inspect.signature(command).parameters.values() if one.name != "where"]
+        own = [one for one in inspect.signature(command).parameters.values() if one.name not in groups]
         more = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
             for name, option in options.items()
         ]
 
         def called(**given: Any) -> None:  # noqa: ANN401 - the command's own arguments
-            command(**{name: value for name, value in given.items() if name not in options},
-                    where={name: given[name] for name in options})  # fmt: skip
+            values = {argument: {name: given.pop(name) for name in group} for argument, group in groups.items()}
+            command(**values, **given)
 
         keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
         called.__name__, called.__doc__, called.__module__ = command.__name__, command.__doc__, command.__module__

@@ -31,7 +31,7 @@ FORMATS = "spiece.model, tokenizer.json, tekken.json, .tiktoken, or a folder wit
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Foreign:
     """Any tokenizer. `word_prefix` makes a word alone look as in running text: empty if one is added anyway."""
 
@@ -115,13 +115,13 @@ def from_model(content: bytes, name: str) -> Foreign:
     pieces = tuple(piece_bytes(piece, kind) for (_, piece), kind in zip(entries, kinds, strict=True))
     unk_id = processor.unk_id()
     return Foreign(
-        name,
-        pieces,
-        kinds,
-        None if unk_id < 0 else unk_id,
-        "" if spec.add_dummy_prefix else " ",
-        partial(_encode_by_sentencepiece, processor),
-        partial(_decode_by_sentencepiece, processor, unk_id),
+        name=name,
+        pieces=pieces,
+        kinds=kinds,
+        unk_id=None if unk_id < 0 else unk_id,
+        word_prefix="" if spec.add_dummy_prefix else " ",
+        encoder=partial(_encode_by_sentencepiece, processor),
+        decoder=partial(_decode_by_sentencepiece, processor, unk_id),
     )
 
 
@@ -141,7 +141,15 @@ def from_ours(tokenizer: Tokenizer, name: str) -> Foreign:
     """One of our own, which cuts at U+2581 and user symbols; its bare model does not, and gives other ids."""
     kinds = tuple(tokenizer.kinds)
     pieces = tuple(piece_bytes(tokenizer.piece(token), kind) for token, kind in enumerate(kinds))
-    return Foreign(name, pieces, kinds, tokenizer.unk_id, " ", tokenizer.encode_batch, tokenizer.decode)
+    return Foreign(
+        name=name,
+        pieces=pieces,
+        kinds=kinds,
+        unk_id=tokenizer.unk_id,
+        word_prefix=" ",
+        encoder=tokenizer.encode_batch,
+        decoder=tokenizer.decode,
+    )
 
 
 def _is_ours(content: bytes) -> bool:
@@ -195,13 +203,13 @@ def _byte_pairs(ranks: list[bytes], pattern: str, special: int, name: str) -> Fo
         *(Kind.BYTE if len(piece) == 1 and piece[0] > 127 else Kind.LEARNT for piece in ranks),
     )
     return Foreign(
-        name,
-        (*[b""] * special, *ranks),
-        kinds,
-        None,
-        " ",
-        partial(_encode_by_tiktoken, encoding, special),
-        partial(_decode_by_tiktoken, encoding, special),
+        name=name,
+        pieces=(*[b""] * special, *ranks),
+        kinds=kinds,
+        unk_id=None,
+        word_prefix=" ",
+        encoder=partial(_encode_by_tiktoken, encoding, special),
+        decoder=partial(_decode_by_tiktoken, encoding, special),
     )
 
 
@@ -249,8 +257,15 @@ def _tokenizer_json(path: Path, name: str, model: dict[str, Any]) -> Foreign:
         unk_id = None
     encode = partial(_encode_by_tokenizers, loaded)
     starts_with_space = bool(len(encode([" a"])[0]) > len(encode(["a"])[0]))
-    prefix = "" if starts_with_space else " "
-    return Foreign(name, pieces, kinds, unk_id, prefix, encode, partial(loaded.decode, skip_special_tokens=True))
+    return Foreign(
+        name=name,
+        pieces=pieces,
+        kinds=kinds,
+        unk_id=unk_id,
+        word_prefix="" if starts_with_space else " ",
+        encoder=encode,
+        decoder=partial(loaded.decode, skip_special_tokens=True),
+    )
 
 
 def _encode_by_tokenizers(loaded: Any, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401
