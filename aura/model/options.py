@@ -32,6 +32,6 @@ def _kind_of_size(value: object) -> str:
 
 
 Size = Annotated[
-    Annotated[Literal["tiny", "small", "medium", "large"], Tag("name")] | Annotated[Shape, Tag("shape")],
+    Annotated[Literal[*MODEL_SIZES], Tag("name")] | Annotated[Shape, Tag("shape")],  # type: ignore[valid-type]
     Discriminator(_kind_of_size),
 ]

@@ -22,7 +22,7 @@ from aura.one_shot.one_shot import Request
 from aura.project import whole_params
 from aura.project.whole_params import Params
 from aura.train_tokenizer import artifact
-from aura.train_tokenizer.vocabulary_size import NAMED
+from aura.train_tokenizer.options import NAMED_SIZES, SIZE_NAMES
 
 SEVERAL = ("--txt_dirs", "--json_dirs", "--text_key")  # options that take several values
 
@@ -38,7 +38,7 @@ VocabSize = Annotated[
     str | None,
     typer.Option(
         "--vocab_size",
-        help=f"Pieces, or one of {', '.join(NAMED)}, auto. Left out: auto, by the scaling law with vocabulary.",
+        help=f"Pieces, or one of {', '.join(SIZE_NAMES)}. Left out: auto, by the scaling law with vocabulary.",
     ),
 ]
 ModelParameters = Annotated[
@@ -280,13 +280,13 @@ def with_options(settings: Params, options: dict[str, object]) -> Params:
 
 
 def size_named(size: str) -> int | str:
-    """A vocabulary size: digits, one of the names tiny, small, medium, large and xl, or auto."""
-    if size in (*NAMED, "auto"):
+    """A vocabulary size: digits, or one of `SIZE_NAMES`."""
+    if size in SIZE_NAMES:
         return size
     try:
         return int(size)
     except ValueError:
-        names = ", ".join(f"{name} ({number:,})" for name, number in NAMED.items())
+        names = ", ".join(f"{name} ({number:,})" for name, number in NAMED_SIZES.items())
         raise UserError(f"vocab_size: expected a number of pieces, or one of {names}, auto; got {size!r}") from None
 
 

@@ -24,7 +24,7 @@ from aura.project import whole_params
 from aura.tpu import old_variables
 from aura.tpu.access import Access
 from aura.tpu.topology import Accelerator, accelerator
-from aura.train_tokenizer.vocabulary_size import NAMED
+from aura.train_tokenizer.options import NAMED_SIZES
 
 RUN_VARIABLES = {
     "MODEL_SIZE": "pretrain.size",
@@ -131,8 +131,8 @@ class Settings:
             asked = self.values.train_tokenizer.vocab_size
             if isinstance(asked, int):
                 return asked
-            if asked in NAMED:
-                return NAMED[asked]
+            if asked in NAMED_SIZES:
+                return NAMED_SIZES[asked]
             raise UserError(
                 f"the size of the vocabulary is not known: there is no {self.tokenizer}, and "
                 f"train_tokenizer.vocab_size is {asked}. Run: dvc repro train_tokenizer; or put a number there"

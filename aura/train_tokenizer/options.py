@@ -7,14 +7,15 @@ from pydantic_core import PydanticCustomError
 
 from aura.core.section import Section
 
-VOCABULARY_NAMES = ("tiny", "small", "medium", "large", "xl", "auto")
+NAMED_SIZES = {"tiny": 2_000, "small": 8_000, "medium": 16_000, "large": 32_000, "xl": 50_000}  # pieces
+SIZE_NAMES = (*NAMED_SIZES, "auto")
 
 
 def _vocabulary_size(value: object) -> int | str:
     """A number of pieces or a name of one; a union of types would report every mistake twice."""
-    if value in VOCABULARY_NAMES or (type(value) is int and 264 <= value <= 1_000_000):
+    if value in SIZE_NAMES or (type(value) is int and 264 <= value <= 1_000_000):
         return value
-    raise PydanticCustomError("vocabulary_size", f"264 to 1000000 or one of {', '.join(VOCABULARY_NAMES)}")
+    raise PydanticCustomError("vocabulary_size", f"264 to 1000000 or one of {', '.join(SIZE_NAMES)}")
 
 
 class TrainTokenizer(Section):

@@ -11,9 +11,8 @@ import math
 from dataclasses import asdict, dataclass
 
 from aura.train_tokenizer.counts import Account
-from aura.train_tokenizer.options import TrainTokenizer
+from aura.train_tokenizer.options import NAMED_SIZES, TrainTokenizer
 
-NAMED = {"tiny": 2_000, "small": 8_000, "medium": 16_000, "large": 32_000, "xl": 50_000}
 MULTIPLE = 128  # of an automatic size: what a TPU's matrix unit is wide
 SMALLEST = 2_048  # of an automatic size; for models below 13 million parameters the law asks for less
 FITTED = (33e6, 1.13e9)  # parameters beside embeddings, of the smallest and the largest model of the fit
@@ -62,8 +61,8 @@ def choose(options: TrainTokenizer, corpus: Account) -> Choice:
     asked = options.vocab_size
     if isinstance(asked, int):
         return Choice(asked)
-    if asked in NAMED:
-        return Choice(NAMED[asked], reasons=(f"{asked} is {NAMED[asked]:,} pieces",))
+    if asked in NAMED_SIZES:
+        return Choice(NAMED_SIZES[asked], reasons=(f"{asked} is {NAMED_SIZES[asked]:,} pieces",))
     tokens = options.token_budget or max(1, round(corpus.bytes / BYTES_PER_TOKEN))
     parameters = options.model_parameters or max(1, round(tokens / TOKENS_PER_PARAMETER))
     best = optimal_size(parameters, tokens)
