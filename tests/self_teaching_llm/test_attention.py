@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from aura.model.attention import _splash_kernel, causal_attention, implementation_for
+from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
 
 @pytest.mark.parametrize(

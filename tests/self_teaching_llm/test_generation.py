@@ -5,6 +5,7 @@ import pytest
 
 from aura.model.model import LanguageModel, ModelConfig, initial_model
 from aura.pretrain.generation import continuations, empty_cache, next_logits
+from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
 CONFIG = ModelConfig(vocab_size=30, layers=2, width=8, heads=2, kv_heads=1, hidden=8, tied_embeddings=False)
 PROMPTS = np.random.default_rng(0).integers(0, 30, (3, 5)).astype(np.int32)

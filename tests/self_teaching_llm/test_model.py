@@ -7,6 +7,7 @@ import pytest
 
 from aura.model.attention import causal_attention
 from aura.model.model import EPSILON, Block, LanguageModel, ModelConfig, initial_model, rms_norm, rotate
+from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
 SIZES = {"vocab_size": 50, "layers": 3, "width": 16, "heads": 4, "kv_heads": 2, "hidden": 24, "tied_embeddings": True}
 TOKENS = jax.random.randint(jax.random.key(1), (2, 12), 0, 50)

@@ -10,6 +10,7 @@ from aura.project import whole_params
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
 from tests.conftest import REPOSITORY
+from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
 EMOJI = "🙂"  # four ids, one for each byte
 

@@ -151,7 +151,7 @@ def test_a_diverged_run_names_its_step_and_batch_and_what_to_lower():
 
 
 def test_a_batch_in_parts_gives_the_same_step():
-    for whole, parts in zip(outcomes(), outcomes(accumulation=4), strict=True):
+    for whole, parts in zip(outcomes(), outcomes(accumulation=2), strict=True):
         assert parts == pytest.approx(whole, rel=2e-5)
 
 
