@@ -152,7 +152,7 @@ def _require_readable() -> None:
     """Refuse to go on where a file that people write for DVC cannot be read: git may have it, DVC cannot go on."""
     for path in [
         paths.PIPELINE_FILE,
-        *sorted({*Path().glob("*.dvc"), *Path("data").rglob("*.dvc"), *paths.MODELS.glob("*.dvc")}),
+        *sorted({*Path().glob("*.dvc"), *paths.DATA.rglob("*.dvc"), *paths.MODELS.glob("*.dvc")}),
     ]:
         if path.is_file():
             content = path.read_bytes()

@@ -19,7 +19,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from aura.core import files
+from aura.core import files, paths
 from aura.core.bounded import bounded_yaml
 from aura.core.errors import UserError
 from aura.core.shown_text import without_secrets
@@ -85,7 +85,7 @@ def fetch(version: str, repo: str, output: Path | None) -> Path:
     Raises `UserError` if the folder holds anything else.
     """
     tag = tag_of(version)
-    output = output or Path("models", tag.replace("@", "-"))
+    output = output or paths.MODELS / tag.replace("@", "-")
     content = {name: path.read_bytes() for name, path in fetched(tag, repo).items()}
     if output.exists():
         there = {path.relative_to(output).as_posix(): path for path in output.rglob("*") if path.is_file()}
