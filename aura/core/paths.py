@@ -14,7 +14,7 @@ MODELS = Path("models")
 TOKENIZER = MODELS / "spm"
 TOKENIZER_MODEL = TOKENIZER / "spiece.model"
 LANGUAGE_MODEL = MODELS / "lm"
-PODS = MODELS / "pods"  # a folder for each pod that `aura tpu train` used
+PODS = MODELS / "pods"  # a folder for each pod that `aura tpu launch` used
 HUGGING_FACE_MODEL = MODELS / "hf"
 
 VALIDATION = Path("reports/validate")
