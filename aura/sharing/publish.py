@@ -32,7 +32,7 @@ KEPT = (".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore")  # of a on
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is to be published: the folder with its files, and the measures it passed with."""
+    """A version to publish: the folder with its files, and the measures it passed with."""
 
     folder: Path
     metrics: Mapping[str, Any]
@@ -146,7 +146,7 @@ def _from_folder(folder: Path) -> Candidate:
 
 
 def _exists(tag: str, candidate: Candidate) -> bool:
-    """Whether this version is published already, here or at the git remote; with other bytes it is a `UserError`."""
+    """Return whether this version is published, here or at the git remote; with other bytes it is a `UserError`."""
     here = git("for-each-ref", "--format=%(objectname)", f"refs/tags/{tag}")
     there = git("ls-remote", "origin", f"refs/tags/{tag}").partition("\t")[0] if has_remote() else ""
     if there and not here:

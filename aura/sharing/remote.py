@@ -47,7 +47,7 @@ class AccessRefused(UserError):
 
 
 class TransferError(Exception):
-    """What network or bucket did to a request; it may well succeed the next time."""
+    """A fault of the network or the bucket in a request, which may well succeed the next time."""
 
 
 def open_repo(folder: Path | None = None, config: dict[str, Any] | None = None) -> Repo:
@@ -87,7 +87,7 @@ def set_url(url: str) -> None:
 
 
 class DvcRemote:
-    """What a project's default remote names: objects under names such as `files/md5/ab/cdef…`, relative to its URL."""
+    """A project's default remote: objects under names such as `files/md5/ab/cdef…`, relative to its URL."""
 
     def __init__(self, repo: Repo) -> None:
         """Connect to the project's default remote; none, or a bad configuration, is a `UserError`."""

@@ -187,7 +187,7 @@ def as_yaml(value: dict[str, Any]) -> str:
 
 
 def cache_folder() -> Path:
-    """Where fetched versions are kept: $AURA_VERSIONS, or `aura` in the user's cache folder."""
+    """Return the folder of fetched versions: $AURA_VERSIONS, or `aura` in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get(VARIABLE) or Path(home, "aura")).resolve()
 
@@ -214,12 +214,12 @@ def _source(repo: str) -> str:
 
 
 def _is_own(source: str) -> bool:
-    """Whether it is the project of the working directory, whose settings are obeyed."""
+    """Return whether it is the project of the working directory, whose settings are obeyed."""
     return Path(source) in (Path.cwd(), *Path.cwd().parents)
 
 
 def _address(source: str) -> str:
-    """What git fetches from: also a folder is asked as a server is, so that its .git/config is not obeyed."""
+    """Return the address for git. A folder, too, is asked as a server is, so that its .git/config is not obeyed."""
     return f"file://{source}" if Path(source).is_dir() else source
 
 
@@ -292,7 +292,7 @@ def _sha256_of(found: dict[str, Path]) -> dict[str, str]:
 
 
 def _recorded(record: Path) -> dict[str, tuple[dict[str, str], str]]:
-    """What was fetched before: each file's object and SHA-256, by its name; empty where there is no such record."""
+    """Return what was fetched before: each file's object and SHA-256, by its name; empty if there is no such record."""
     try:
         known = files.read_object(record, made_by="aura fetch")
         if known["format"] != FORMAT:

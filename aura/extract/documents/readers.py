@@ -39,7 +39,7 @@ def named_encoding(source: Source) -> str | None:
 
 
 def one_document_per_file(source: Source) -> bool:
-    """Whether each of a source's files is one document, which then has the file's name."""
+    """Return whether each of a source's files is one document, which then has the file's name."""
     return source.kind == "sample" or (source.kind == "txt" and source.documents == "file")
 
 

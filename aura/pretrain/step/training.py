@@ -77,7 +77,7 @@ def mean_loss(model: LanguageModel, batch: dict[str, jax.Array], z_loss: float =
 def features_and_targets(
     model: LanguageModel, tokens_BxS1: jax.Array, affect_BxSxA: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """What each position knows, and what comes after it, with sequences and positions in one axis."""
+    """Return the features of each position and the token after it, with sequences and positions in one axis."""
     x_BxSxD = model.features(tokens_BxS1[:, :-1], affect_BxSxA)
     B, S, D = x_BxSxD.shape
     x_TxD = jax.lax.reshape(x_BxSxD, (B * S, D), out_sharding=placed(BATCH, None))
@@ -119,7 +119,7 @@ def require_rows(options: Pretrain, holders: int) -> None:
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """How a global batch lies on a mesh: `accumulation` parts, each cut along the mesh's batch axes.
+    """Layout of a global batch on a mesh: `accumulation` parts, each cut along the mesh's batch axes.
 
     Raises:
         UserError: a part's sequences cannot be shared out evenly.
