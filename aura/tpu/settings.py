@@ -246,7 +246,7 @@ def tokens(option: str | None, environment: Mapping[str, str]) -> Path:
 
 
 def _value(name: str, text: str) -> object:
-    """A variable's text as an attribute of `PodSettings` wants it: a number or a switch where it is one."""
+    """A variable's text as an attribute of `PodSettings` wants it: as a number, as a switch, or as it is."""
     kind = typing.get_type_hints(PodSettings)[name]
     if kind is bool:
         return SWITCH.get(text.lower(), _number(text.lower()))
