@@ -2,7 +2,7 @@
 
 `make setup` puts a copy of this file into the environment, of which every Python runs `prepare` when it starts: plain
 `dvc` then works as aura does. So it imports nothing but the standard library, and takes 0.1 ms (5 ms in `dvc`). Every
-Python there runs `quiet_interrupts`, too, and before anything else. What the user set in the environment stays.
+Python there runs `quiet_interrupts`, too, and before anything else. Values that the user set in the environment stay.
 
 DVC (3.67.1) words a full disk as "No possible cache link types" or "disk I/O error", and where its index is on that
 disk, it tries to write there for ever. In `dvc` and `aura`, both become one message.

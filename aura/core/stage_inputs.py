@@ -2,7 +2,7 @@
 
 DVC hashes a stage's dependencies after the stage has ended. A file or param that changed meanwhile would be recorded
 with its new hash beside the result of the old one, and `aura push` would share it. So each stage takes the stamps of
-its inputs before it reads them, and compares them at its end. What the inputs are, dvc.yaml says.
+its inputs before it reads them, and compares them at its end. dvc.yaml lists the inputs.
 
 A stamp is size, time of modification and time of the last change of any kind; a folder's own stamp tells of files that
 came and went. Code is stamped when this module is imported, which `stages/__init__.py` does before any other module

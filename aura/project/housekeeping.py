@@ -13,7 +13,7 @@ DVC's lock is held from the first look to the last removal, so that no other DVC
 
 Records of runs stay. One whose outputs are gone does no harm: DVC then runs that stage.
 
-What killed stages left unfinished beside their outputs goes at any age. A writer at work holds a lock on it.
+Unfinished files of killed stages beside their outputs go at any age. A writer at work holds a lock on them.
 """
 
 import re

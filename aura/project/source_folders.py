@@ -71,7 +71,7 @@ def split_pattern(path: str, glob: str | None) -> tuple[str, str | None]:
 def with_folders(kind: str, folder: Path, glob: str) -> str:
     """A glob that takes in what lies below the folders that `glob` matches: the files of the kind, as behind a URL.
 
-    Where it matches no folder with such files, `glob` itself.
+    If it matches no folder with such files, `glob` itself.
     """
     deep = matching_folders(glob) + suffix_glob(kind)
     itself, below = chosen_by(kind, glob), chosen_by(kind, deep)

@@ -1,10 +1,10 @@
 """Released tokenizers: found by name, fetched from anywhere, verified, kept for the next time.
 
 A version is an annotated git tag by GTO's convention, `tokenizer@v1.2.0`, which DVC knows too (`dvc artifacts get`).
-Its message is the model card. The commit it names says by hash which files it is made of, and which bucket has them;
-so a version needs a git address and nothing else, and every byte is compared with its hash. A version does not change
-once published, so what was fetched once from an address is used again without asking the network. What one address
-gave is never used for another: who can forge an MD5 could otherwise replace the files of others.
+Its message is the model card. The commit it names says by hash which files it is made of, and which bucket has them; so
+a version needs a git address and nothing else, and every byte is compared with its hash. A version does not change once
+published, so what was fetched once from an address is used again without asking the network. Files of one address are
+never used for another: who can forge an MD5 could otherwise replace the files of others.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Settings of a launch: the pod, from options and environment variables, and the run, from params.yaml and them.
 
-Where a run takes place is no part of what comes out, and differs from one person to the next: so the pod is not in
+The place of a run decides nothing of its result, and differs from one person to the next: so the pod is not in
 params.yaml. Each attribute of `PodSettings` has an option, and a variable of that name in capitals. An option goes
 before its variable. Variables of older launch scripts are taken over or refused (`old_variables.py`).
 

@@ -2,7 +2,7 @@
 
 A reader looks at one file and nothing else, so files can be read anywhere, in any order, and a changed file
 changes only its own documents. It streams: memory holds a few blocks and one document, whatever the file's size.
-What it cannot use it yields as a `Lost` with the reason: nothing goes missing without being counted.
+It yields all that it cannot use as a `Lost` with the reason: nothing goes missing without being counted.
 """
 
 from collections.abc import Iterator

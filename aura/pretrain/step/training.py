@@ -2,7 +2,7 @@
 
 Everything a step needs is a function of its number (batch, learning rate), so a run has no data state and the
 same devices end in the same bytes every time. `initial_state` and the function of `make_step` are traced alike
-for a run, for a restore and for an ahead-of-time compilation (`mesh.abstract`, `abstract_batch`). The loss is
+for a run, for a restore and for an ahead-of-time compilation (`mesh.abstract`, `BatchLayout.shapes`). The loss is
 fetched each step, which keeps the loop simple and stops a diverged run at the step that broke it; the wait is
 under a millisecond on CPU.
 """
