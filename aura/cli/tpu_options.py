@@ -1,4 +1,4 @@
-"""The options of `aura tpu` that say which pod: one for each attribute of `settings.PodSettings`, stated once.
+"""The options of `aura tpu` that say which pod: one for each attribute of `settings.Place`, stated once.
 
 A command that takes them has one argument `where`, and gets in it what was given, by the attributes' names.
 """
