@@ -49,7 +49,7 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
             altered.
     """
     checksums.verify(tokenizer_folder, "dvc repro train_tokenizer", required=False)
-    weights_file, record = weights.checked(model_folder), weights.config(model_folder)
+    weights_file, record = weights.checked(model_folder), weights.config(model_folder, tokenizer=str, seq_len=int)
     config = ModelConfig(**record["model"])
     tokenizer = Tokenizer.load(tokenizer_folder / "spiece.model")
     if record["tokenizer"] != tokenizer.encoding_sha256:
@@ -71,7 +71,7 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
 
 
 def _of_model(tokenizer_folder: Path, add_bos: bool, seq_len: int) -> dict[str, bytes]:
-    """What Hugging Face's libraries read of the tokenizer, with what is true only beside this model."""
+    """Return the tokenizer's files for Hugging Face's libraries, with what is true only beside this model."""
     made_by = f"aura export-tokenizer {shlex.quote(str(tokenizer_folder))}"
     tokenizer, config = (
         files.read_object(tokenizer_folder / name, made_by, **shape)

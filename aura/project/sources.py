@@ -1,4 +1,4 @@
-"""What `aura source` does: sources of every kind are looked at, pinned, entered, moved and removed."""
+"""The work of `aura source`: it looks at sources of every kind, and pins, enters, moves and removes them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from aura.core import paths
 from aura.core.errors import UserError
 from aura.extract.sources import bucket, hub, pins
 from aura.extract.sources.addresses import is_url
@@ -19,7 +20,7 @@ PIN_ADVISED = 3000  # files; above, DVC's own work for one changed file takes lo
 
 @dataclass(frozen=True)
 class Reading:
-    """How a source's files are read, as its entry in params.yaml says; what is left out has the entry's default."""
+    """The way a source's files are read, as its entry in params.yaml says; a key that is left out has its default."""
 
     glob: str | None = None
     documents: str | None = None
@@ -66,7 +67,7 @@ class NewSource:
     @property
     def pin_file(self) -> Path:
         """The path of its pin, if it has one."""
-        return Path("data", self.name + pins.SUFFIX)
+        return paths.DATA / (self.name + pins.SUFFIX)
 
 
 @dataclass(frozen=True)

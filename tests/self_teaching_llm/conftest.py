@@ -14,7 +14,7 @@ __all__ = ["made", "mini"]
 jax.config.update("jax_disable_most_optimizations", True)
 
 # Tripwires: two devices, so that every run cuts its batch, and no silent broadcast from one number of axes to another.
-# strict_dtypes.py has a third, which optax does not allow in all tests.
+# tests/strict_dtypes.py has a third, which optax does not allow in all tests.
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
