@@ -9,7 +9,7 @@ import pytest
 
 from aura.compare import foreign
 from aura.self_teaching_llm.tokenizer_spm import SPMTokenizer
-from tests.tokenizer.test_comparison import SENTENCEPIECE, TEKKEN
+from tests.compare.test_comparison import SENTENCEPIECE, TEKKEN
 
 TEXT = "Hello <eos> ▁ 🙂 naïve\n\t x = 12"
 COPIES = {
