@@ -1,4 +1,4 @@
-"""The `aura` command: what DVC has no command for. The subcommands are in aura/commands/."""
+"""The `aura` command: what DVC has no command for. The subcommands are in aura/cli/."""
 
 import typer
 

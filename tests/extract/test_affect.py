@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aura.core.errors import UserError
 from aura.corpus.corpus import EMOTIONS
 from aura.extract.documents.affect import Lexicon, affect_vectors, read_lexicon
-from aura.ingestion.txt_loader import BUILT_IN_LEXICON
+from aura.one_shot.loaders import BUILT_IN_LEXICON
 from tests.conftest import REPOSITORY
 from tests.extract.program import Program
 

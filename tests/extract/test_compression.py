@@ -23,7 +23,7 @@ from aura.extract.documents.compression import (
     plain_name,
 )
 from aura.extract.options import TxtSource
-from aura.ingestion.txt_loader import load_json_corpus, load_text_corpus
+from aura.one_shot.loaders import load_json_corpus, load_text_corpus
 from aura.project import whole_params
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY

@@ -12,7 +12,7 @@ from aura.extract.losses import remedy
 from aura.extract.options import JsonSource, TxtSource
 from aura.extract.sources.input_files import HIDDEN, LEADS_OUT
 from aura.extract.sources.listing import list_files
-from aura.ingestion.txt_loader import load_json_corpus, load_text_corpus, read_documents
+from aura.one_shot.loaders import load_json_corpus, load_text_corpus, read_documents
 from aura.project import source_folders
 from tests.extract.program import Program
 

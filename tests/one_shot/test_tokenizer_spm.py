@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from aura.core.errors import UserError
-from aura.self_teaching_llm.tokenizer_spm import SPMTokenizer, _read_texts
+from aura.one_shot.spm_tokenizer import _read_texts
+from aura.self_teaching_llm.tokenizer_spm import SPMTokenizer
 
 
 @pytest.fixture(scope="module")
