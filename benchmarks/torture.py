@@ -150,6 +150,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--write-faults", type=int, default=100, help="failing writes")
     parser.add_argument("--changes", type=int, default=20, help="inputs changed while a stage runs")
     parser.add_argument("--only", choices=LOOPS, action="append", help="run this loop; may be given several times")
+    parser.add_argument("--first", type=int, default=0, help="begin with this seed, to go on where a run was ended")
     parser.add_argument("--seed", type=int, help="run this one try of the loops, and show all that it printed")
     parser.add_argument("--jobs", type=int, default=2, help="tries at a time, each in a folder of its own")
     parser.add_argument("--folder", type=Path, help="for temporary files; it must be on an ordinary file system")
@@ -187,7 +188,9 @@ def main() -> int:
         console.print(head, markup=False)
         torture = Torture(Path(temporary), options.prepared or Path(temporary))
         for loop in (loop for loop in LOOPS if loop in wanted and loop not in skipped and number[loop]):
-            seeds = range(number[loop]) if options.seed is None else range(options.seed, options.seed + 1)
+            seeds = (
+                range(options.first, number[loop]) if options.seed is None else range(options.seed, options.seed + 1)
+            )
             began = time.monotonic()
             found[loop] = torture.run(loop, seeds, options.jobs)
             minutes[loop] = (time.monotonic() - began) / 60

@@ -24,7 +24,7 @@ def sample(
     from aura.pretrain import sampling
     from aura.tokenizer.tokenizer import Tokenizer
 
-    with_tokenizer, trained_on = Tokenizer.load(tokenizer), weights.config(model)["tokenizer"]
+    with_tokenizer, trained_on = Tokenizer.load(tokenizer), weights.config(model, tokenizer=str)["tokenizer"]
     if with_tokenizer.encoding_sha256 != trained_on:
         raise UserError(
             f"{model} was trained on the tokenizer {trained_on[:16]}…, but {tokenizer} is "

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from aura.core import console
+from aura.core import console, paths
 from aura.core.errors import UserError
 from aura.core.files import folder_size
 from aura.extract.sources import pins
@@ -134,5 +134,5 @@ def remove_source(name: Name) -> None:
 def scan_source(name: Name) -> None:
     """Take the changed files or objects of a pinned source in, or a dataset's newest revision."""
     found = sources.scan(name)
-    pin = Path("data", name + pins.SUFFIX)
+    pin = paths.DATA / (name + pins.SUFFIX)
     console.out.print(f"{pin} now describes {found}. Run: dvc repro", markup=False)

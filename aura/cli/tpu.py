@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aura.cli.tpu_options import FINDS, KIND, LAUNCHES, MAKES, takes
-from aura.core import console
+from aura.core import console, paths
 from aura.core.errors import UserError
 from aura.project import whole_params
 from aura.tpu import launch as launching
@@ -124,7 +124,7 @@ def launch_run(
         pod = launching.run_detached(settings)
         console.out.print(f"the run goes on on {pod}. It costs {pod.cost}", markup=False)
         return
-    folder = output or Path("models/pods", settings.place.name)
+    folder = output or paths.PODS / settings.place.name
     launching.run(settings, folder)
     console.out.print(f"the results are in {folder}", markup=False)
 

@@ -4,15 +4,17 @@ from pathlib import Path
 
 PIPELINE_FILE = Path("dvc.yaml")
 
-EXTRACTED = Path("data/extracted")  # a folder for each source
-CORPUS = Path("data/corpus")
+DATA = Path("data")  # with the pins of sources
+EXTRACTED = DATA / "extracted"  # a folder for each source
+CORPUS = DATA / "corpus"
 TRAIN, HELD_OUT = CORPUS / "train", CORPUS / "held_out"
-TOKENS = Path("data/tokens")
+TOKENS = DATA / "tokens"
 
 MODELS = Path("models")
 TOKENIZER = MODELS / "spm"
 TOKENIZER_MODEL = TOKENIZER / "spiece.model"
 LANGUAGE_MODEL = MODELS / "lm"
+PODS = MODELS / "pods"  # a folder for each pod that `aura tpu launch` used
 HUGGING_FACE_MODEL = MODELS / "hf"
 
 VALIDATION = Path("reports/validate")

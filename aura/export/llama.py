@@ -49,7 +49,7 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
             altered.
     """
     checksums.verify(tokenizer_folder, "dvc repro train_tokenizer", required=False)
-    weights_file, record = weights.checked(model_folder), weights.config(model_folder)
+    weights_file, record = weights.checked(model_folder), weights.config(model_folder, tokenizer=str, seq_len=int)
     config = ModelConfig(**record["model"])
     tokenizer = Tokenizer.load(tokenizer_folder / "spiece.model")
     if record["tokenizer"] != tokenizer.encoding_sha256:

@@ -44,11 +44,13 @@ def save(folder: Path, model: LanguageModel, origin: dict[str, Any], *, writes: 
         checksums.write(unfinished)
 
 
-def config(folder: Path) -> dict[str, Any]:
-    """Read config.json in `folder`: the model and its origin; an absent, altered or foreign one is an error."""
+def config(folder: Path, **origin: Any) -> dict[str, Any]:  # noqa: ANN401 - shapes, as `bounded.mismatch` has them
+    """Read config.json in `folder`: the model and its origin; an absent, altered or foreign one is an error.
+
+    `origin` has the shape of each key that the caller needs beside the model.
+    """
     checksums.verify(folder, MADE_BY, "config.json")
-    shape = {"model": ModelConfig, "tokenizer": str, "seq_len": int}
-    read = files.read_format(folder / "config.json", MADE_BY, FORMAT, **shape)
+    read = files.read_format(folder / "config.json", MADE_BY, FORMAT, model=ModelConfig, **origin)
     sizes = {name: value for name, value in read["model"].items() if not isinstance(value, bool)}
     if min(sizes.values()) < 1 or sizes["width"] % sizes["heads"] or sizes["heads"] % sizes["kv_heads"]:
         raise UserError(f"{folder}/config.json: no model has such a shape: {read['model']}. Run: {MADE_BY}")

@@ -185,7 +185,7 @@ def _require_readable() -> None:
     """Refuse to go on where a file that people write for DVC cannot be read: git may have it, DVC cannot go on."""
     for path in [
         paths.PIPELINE_FILE,
-        *sorted({*Path().glob("*.dvc"), *Path("data").rglob("*.dvc"), *paths.MODELS.glob("*.dvc")}),
+        *sorted({*Path().glob("*.dvc"), *paths.DATA.rglob("*.dvc"), *paths.MODELS.glob("*.dvc")}),
     ]:
         if path != Path(".dvc") and os.path.lexists(path):
             if not make_readable(path):

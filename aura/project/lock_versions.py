@@ -8,6 +8,7 @@ does not rebuild the corpus.
 import re
 from pathlib import Path
 
+from aura.core import paths
 from aura.core.files import write_json
 from aura.extract.documents.sample import PACKAGES
 
@@ -18,7 +19,7 @@ def main() -> None:
     """Write versions.json and data/sample.pin.json from requirements.txt."""
     versions = dict(sorted(REQUIREMENT.findall(Path("requirements.txt").read_text(encoding="utf-8"))))
     write_json(Path("versions.json"), versions)
-    write_json(Path("data/sample.pin.json"), {"packages": {name: versions[name] for name in PACKAGES}})
+    write_json(paths.DATA / "sample.pin.json", {"packages": {name: versions[name] for name in PACKAGES}})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from aura.core import paths
 from aura.core.errors import UserError
 from aura.extract.sources import bucket, hub, pins
 from aura.extract.sources.input_files import HIDDEN, SUFFIXES, Links, chosen_by, is_hidden, names_hidden
@@ -61,7 +62,7 @@ def add(name: str, path: str, kind: str | None, reading: Reading, *, pin: bool, 
     if files and not pin:
         source_folders.refuse_unhashable(Path(path))
     if pin:
-        entry["path"] = str(Path("data", name + pins.SUFFIX))
+        entry["path"] = str(paths.DATA / (name + pins.SUFFIX))
     removed = list(whole_params.load().extract.sources) if only else []
     source_entries.enter(name, entry, removed)
     if pin:
@@ -83,7 +84,7 @@ def add_url(name: str, url: str, kind: str | None, reading: Reading, *, only: bo
     source_entries.require_new(name)
     kind = kind or _kind_of_objects(url, reading.glob)
     objects, aside = _objects(url, kind, reading.glob)
-    pin = Path("data", name + pins.SUFFIX)
+    pin = paths.DATA / (name + pins.SUFFIX)
     removed = list(whole_params.load().extract.sources) if only else []
     source_entries.enter(name, reading.entry(kind, str(pin)), removed)
     bucket.write_pin(pin, url, objects)
@@ -140,7 +141,7 @@ def add_dataset(
         revision=hub.resolve(dataset, revision),
         max_documents=max_documents,
     )
-    path = Path("data", name + pins.SUFFIX)
+    path = paths.DATA / (name + pins.SUFFIX)
     entry: dict[str, Any] = {"kind": "dataset", "path": str(path)}
     removed = list(whole_params.load().extract.sources) if only else []
     source_entries.enter(name, entry | ({"text_keys": text_keys} if text_keys else {}), removed)

@@ -20,7 +20,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from aura.core import checksums, console, files
+from aura.core import checksums, console, files, paths
 from aura.core.errors import UserError
 from aura.core.outside_names import object_hash, plain_names
 from aura.core.shown_text import without_secrets
@@ -95,7 +95,7 @@ def fetch(version: str, repo: str, output: Path | None, most: int = LARGEST) -> 
     Raises `UserError` if the folder holds anything else, or the files have more than `most` bytes.
     """
     tag = tag_of(version)
-    output = output or Path("models", tag.replace("@", "-"))
+    output = output or paths.MODELS / tag.replace("@", "-")
     found = fetched(tag, repo, most)
     size = sum(path.stat().st_size for path in found.values())
     if size > most:
