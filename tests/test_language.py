@@ -80,3 +80,24 @@ def test_files_and_folders_that_a_page_names_are_there(page: str):
     named += [(REPOSITORY / page).parent / link for link in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text)]
     gone = [str(path) for path in named if not re.search("NAME|STAGE", str(path)) and not path.exists()]
     assert not gone, f"{page} names {gone}"
+
+
+@cache
+def words() -> set[str]:
+    """Every word of the code, of its tests and of the files that configure it."""
+    paths = [
+        path for folder in ("aura", "stages", "tests", "benchmarks") for path in (REPOSITORY / folder).rglob("*.py")
+    ]
+    paths += [REPOSITORY / name for name in ("params.yaml", "dvc.yaml", "pyproject.toml")]
+    return {word for path in paths for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_names_of_code_on_a_page_are_in_the_code(page: str):
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    dotted = [name for name in re.findall(r"`(\w+(?:\.\w+)+)[(`]", text) if not (REPOSITORY / name).exists()]
+    gone = [name for name in dotted if not words().issuperset(name.split("."))]
+    for name, other, file in re.findall(r"`([\w.]+)`(?: and `([\w.]+)`)? (?:in|of) `([\w/]+\.\w+)`", text):
+        held = set(re.findall(r"\w+", (REPOSITORY / file).read_text(encoding="utf-8")))
+        gone += [f"{each} in {file}" for each in (name, other) if each and not held.issuperset(each.split("."))]
+    assert not gone, f"{page} names {gone}"

@@ -18,7 +18,7 @@ def push(
         bool, typer.Option("--run-cache", help="Also every other run of this machine whose outputs it still has.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Upload again what the bucket says it holds: mends damaged objects.")
+        bool, typer.Option("--force", help="Upload again what the bucket says it holds: fixes damaged objects.")
     ] = False,
 ) -> None:
     """Upload results to the remote, and check there that each arrived whole."""

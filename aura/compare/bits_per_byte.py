@@ -1,9 +1,9 @@
 """Tokenizers judged by a model: the same small one is trained on equal bytes of text with each, once per seed.
 
 Tokens per text say how much a tokenizer compresses, not how well a model predicts what comes out; bits per byte of
-held-out text does, and can be compared between vocabularies. What is equal for all: the text, the bytes that a step
-sees and that a window holds (so tokenizers differ in the tokens of a window, and in compute), the learning rates, and
-the model's body. What is not: the embeddings, which have a row per piece, so that a larger vocabulary has more weights.
+held-out text does, and can be compared between vocabularies. Equal for all are the text, the bytes that a step sees and
+that a window holds (so tokenizers differ in the tokens of a window, and in compute), the learning rates, and the
+model's body. The embeddings differ: they have a row per piece, so a larger vocabulary has more weights.
 
 Every vocabulary gets one more id, which begins each document: tokenizers differ in what they have for that.
 """

@@ -1,8 +1,8 @@
 """Bytes per token by vocabulary size, cheaply: each tokenizer begins with the pieces of the next larger one.
 
 Training 64,000 pieces once and pruning on costs less than training each size from its own seeds, and the nested
-tokenizers are as good to one percent (measured on 50 MB of English, 4,000 to 16,000 pieces). What comes
-out is a guide to choosing a size, not the tokenizers themselves.
+tokenizers are as good to one percent (measured on 50 MB of English, 4,000 to 16,000 pieces). The result is a guide to
+choosing a size, not the tokenizers themselves.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

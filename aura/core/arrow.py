@@ -34,8 +34,8 @@ class _NoPandas(MetaPathFinder):
 def leave_pandas_out() -> None:
     """Let PyArrow find out now that pandas is not there.
 
-    Else it imports pandas as soon as it is given a list, to ask whether that is one of pandas' own kinds. What does
-    need pandas (`datasets`) can still import it, and PyArrow then takes its data frames.
+    Otherwise it imports pandas as soon as it is given a list, to ask whether that is one of pandas' own kinds.
+    Libraries that do need pandas (`datasets`) can still import it, and PyArrow then takes its data frames.
     """
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)

@@ -1,4 +1,4 @@
-"""What the user sees: progress on long work, one short summary per stage, errors without tracebacks.
+"""Output for the user: progress on long work, one short summary per stage, errors without tracebacks.
 
 Progress bars are drawn only in a terminal; in a log, a plain line appears at most every ten seconds.
 """

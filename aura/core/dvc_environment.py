@@ -1,8 +1,8 @@
-"""What DVC and gcsfs need before they are imported: environment variables, and a message for a full disk.
+"""Environment variables that DVC and gcsfs need before they are imported, and a message for a full disk.
 
 `make setup` puts a copy of this file into the environment, of which every Python runs `prepare` when it starts: plain
 `dvc` then works as aura does. So it imports nothing but the standard library, and takes 0.1 ms (5 ms in `dvc`). Every
-Python there runs `quiet_interrupts`, too, and before anything else. What the user set in the environment stays.
+Python there runs `quiet_interrupts`, too, and before anything else. Values that the user set in the environment stay.
 
 DVC (3.67.1) words a full disk as "No possible cache link types" or "disk I/O error", and where its index is on that
 disk, it tries to write there for ever. In `dvc` and `aura`, both become one message.
@@ -68,7 +68,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def disk_full(error: BaseException | None = None) -> str:
-    """What to say of a full disk: how much is free, how much the file needs where that is known, and what to do."""
+    """Return a message about a full disk: how much is free, how much the file needs if known, and what to do."""
     source, target, needed = "", "", 0
     while error is not None and not target:
         source, target = str(getattr(error, "filename", "") or ""), str(getattr(error, "filename2", "") or "")

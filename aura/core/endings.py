@@ -1,4 +1,4 @@
-"""How a program of ours ends early: one line for Ctrl-C, for a fault of the machine and for an output nobody reads.
+"""Early ends of our own programs: one line for Ctrl-C, for a fault of the machine and for an output nobody reads.
 
 `aura/__init__.py` calls `begin` before anything else is imported, so that this holds during imports, too, which take
 seconds. It does nothing in a program of somebody else that imports aura. `aura.core.console.run` does the rest.
@@ -57,7 +57,7 @@ def begin() -> None:
 
 
 def _is_ours() -> bool:
-    """Whether the program is `aura`, or a module or a file of ours."""
+    """Return whether the program is `aura`, or a module or a file of ours."""
     program = sys.argv[0] if sys.argv else ""
     if program == "-m":  # as Python has it while it looks for the module
         named = sys.orig_argv[sys.orig_argv.index("-m") + 1 :] if "-m" in sys.orig_argv else []
@@ -84,7 +84,7 @@ def interruptible() -> Iterator[None]:
 
 
 def worded(error: BaseException) -> str | None:
-    """What a user can do about a fault of the machine, or what DVC refuses; None for any other error: a bug."""
+    """Say what a user can do about a fault of the machine, or what DVC refuses. Any other error is a bug: None."""
     if isinstance(error, OSError) and error.errno:
         return _worded_by_number(error)
     if isinstance(error, MemoryError):

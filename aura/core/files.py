@@ -204,7 +204,7 @@ def make_readable(path: Path, *, writable: bool = False) -> bool:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Whether two folders took each other's name in one step; not every file system can."""
+    """Exchange the names of two folders in one step. Return whether it worked: not every file system can do it."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     return rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
 

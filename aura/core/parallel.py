@@ -137,7 +137,7 @@ def _end_with_parent() -> None:
 def _without_main() -> Iterator[None]:
     """Workers that start in here do not import the program's own file, which spawned processes otherwise do first.
 
-    What they run are functions of this package; and a plain script that calls it outside of
+    They run functions of this package; and a plain script that calls it outside of
     `if __name__ == "__main__"` would start anew in each of them.
     """
     main = sys.modules["__main__"]
@@ -153,7 +153,7 @@ def executors(small: int, cluster: str | None = None, *, surely: bool = False) -
     """A function that takes the size of some work, and of how many tasks it is if that is known, and says what runs it.
 
     Work below `small`, in whatever unit, or of one task, runs in this process; the first that is not gets `executor`,
-    and all that follows. Where there will `surely` be such work, workers that are forked are so at once: they then hold
+    and all that follows. If there will `surely` be such work, workers that are forked are so at once: they then hold
     little of what this process will.
     """
     with ExitStack() as stack:

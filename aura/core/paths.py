@@ -1,4 +1,4 @@
-"""Where the project's files lie, relative to its folder. dvc.yaml names the same paths."""
+"""Paths of the project's files, relative to its folder. dvc.yaml names the same paths."""
 
 from pathlib import Path
 

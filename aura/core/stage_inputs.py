@@ -2,7 +2,7 @@
 
 DVC hashes a stage's dependencies after the stage has ended. A file or param that changed meanwhile would be recorded
 with its new hash beside the result of the old one, and `aura push` would share it. So each stage takes the stamps of
-its inputs before it reads them, and compares them at its end. What the inputs are, dvc.yaml says.
+its inputs before it reads them, and compares them at its end. dvc.yaml lists the inputs.
 
 A stamp is size, time of modification and time of the last change of any kind; a folder's own stamp tells of files that
 came and went. Code is stamped when this module is imported, which `stages/__init__.py` does before any other module
@@ -43,7 +43,7 @@ def _folder_stamp(found: os.stat_result) -> Stamp:
 
 
 def same(one: Stamp | None, other: Stamp | None) -> bool:
-    """Whether two stamps are of the same content.
+    """Return whether two stamps are of the same content.
 
     Another hard link to a file, such as that of a shared DVC cache, changes its ctime and not its content.
     """
@@ -122,7 +122,7 @@ _CODE = {  # before anything else of aura is imported
 
 
 class Inputs:
-    """What the stage `name` of dvc.yaml reads, as it is now.
+    """Inputs of the stage `name` of dvc.yaml, as they are now.
 
     Args:
         name: the stage, such as `select`, or `extract@books` for one source.
@@ -147,11 +147,11 @@ class Inputs:
             time.sleep(_TICK)
 
     def changes(self) -> list[str]:
-        """What is no longer as it was: params with both values, and paths."""
+        """Return the inputs that are no longer as they were: params with both values, and paths."""
         return self._other_values() + differences(self._stamps, self._stamps_now())
 
     def account(self) -> dict[str, Any]:
-        """What the stage read, in the words of dvc.lock: values of params, and each dependency as `_described` has it.
+        """Return what the stage read, in the words of dvc.lock: params, and each dependency as `_described` has it.
 
         It holds once `require_unchanged` was called after it. 70 modules take 2 ms.
         """
@@ -245,7 +245,7 @@ def _described(
 
 
 def _is_countable(stamped: dict[str, dict[str, Stamp]]) -> bool:
-    """Whether `_ignored_by_dvc` knows all that DVC leaves out: no line of a .dvcignore has a slash or an exception."""
+    """Return whether `_ignored_by_dvc` knows all that DVC leaves out: no .dvcignore has a slash or an exception."""
     if any(".dvcignore" in inside for folder, inside in stamped.items() if folder):
         return False
     return not any("/" in line or line.startswith("!") for line in _dvcignore())
@@ -420,6 +420,6 @@ def _dvcignore() -> list[str]:
 
 
 def _ignored_by_dvc() -> Callable[[str], object]:
-    """Whether a folder's name matches a line of .dvcignore; what lines with a slash name is compared."""
+    """Return a test of folders' names by .dvcignore. It skips lines with a slash: what they name is compared."""
     globs = [line for line in _dvcignore() if "/" not in line and not line.startswith("!")]
     return re.compile("|".join(map(fnmatch.translate, globs)) or r"(?!)").match

@@ -262,7 +262,7 @@ def require_passed(passed: Path, tokenizer: str) -> None:
 
 
 def tokenizer_is_frozen(pipeline: Path) -> bool:
-    """Whether the user has said, with `dvc freeze train_tokenizer`, that the tokenizer stays as the corpus changes."""
+    """Return whether the user froze the tokenizer (`dvc freeze train_tokenizer`): it stays as the corpus changes."""
     if "frozen" not in files.read_text(pipeline):  # 30 ms less than to parse it
         return False
     shape = {"stages": {"train_tokenizer": dict}}

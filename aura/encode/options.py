@@ -4,7 +4,7 @@ from aura.core.section import Section
 
 
 class Encode(Section):
-    """How documents are laid out in the token shards."""
+    """Layout of documents in the token shards."""
 
     add_bos: bool
     add_eos: bool

@@ -71,7 +71,7 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
 
 
 def _of_model(tokenizer_folder: Path, add_bos: bool, seq_len: int) -> dict[str, bytes]:
-    """What Hugging Face's libraries read of the tokenizer, with what is true only beside this model."""
+    """Return the tokenizer's files for Hugging Face's libraries, with what is true only beside this model."""
     made_by = f"aura export-tokenizer {shlex.quote(str(tokenizer_folder))}"
     tokenizer, config = (
         files.read_object(tokenizer_folder / name, made_by, **shape)

@@ -77,7 +77,7 @@ class Compute:
 
     @classmethod
     def of(cls, options: "Pretrain", platform: str) -> "Compute":
-        """What params.yaml asks for on devices of this platform (cpu, gpu, tpu)."""
+        """Return the settings that params.yaml asks for on devices of this platform (cpu, gpu, tpu)."""
         attention = implementation_for(platform, seq_len=options.seq_len, dtype=options.precision)
         return cls(options.precision, options.remat, attention, UNROLL if platform == "cpu" else 1)
 

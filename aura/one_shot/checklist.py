@@ -96,7 +96,7 @@ def versioned(folder: Path) -> list[Check]:
 
 
 def recorded() -> list[Check]:
-    """Whether dvc.lock records for each stage the inputs that it read; nothing without a dvc.lock."""
+    """Check that dvc.lock records for each stage the inputs that it read; nothing without a dvc.lock."""
     if not Path("dvc.lock").exists():
         return []
     wrong = recorded_inputs.misrecorded(Path(_output("dvc", "cache", "dir")))

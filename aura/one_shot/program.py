@@ -115,8 +115,8 @@ def train_tokenizer(
 ) -> None:
     """Train one tokenizer on folders of text, without the pipeline.
 
-    What is left out comes from params.yaml: without folders, its sources; without options, its train_tokenizer
-    section, held-out share and gates.
+    params.yaml gives all that is left out: without folders, its sources; without options, its train_tokenizer section,
+    held-out share and gates.
     """
     _refuse_idle({"--documents": documents}, txt_dirs, "--txt_dirs")
     _refuse_idle({"--text_key": text_key, "--nested": nested}, json_dirs, "--json_dirs")

@@ -54,7 +54,7 @@ class Seen:
         return f"process {self.told.get('process', '?')} of {self.told.get('host', 'another machine')}"
 
     def is_free(self) -> bool:
-        """Whether a run may take it now."""
+        """Return whether a run may take it now."""
         if self.generation == "0" or self.told.get("state") == RELEASED or self.age > LAPSES:
             return True
         return _is_dead(self.told) or _is_an_earlier_one_of_this_run(self.told)
@@ -148,7 +148,7 @@ class BucketLock:
 
 
 def about_this_process() -> dict[str, str]:
-    """What a lock says of its holder, as the names and values that an object's metadata can have."""
+    """Describe this process as the holder of a lock, in names and values that an object's metadata can have."""
     return {
         "host": socket.gethostname(),
         "machine": _machine(),
@@ -159,7 +159,7 @@ def about_this_process() -> dict[str, str]:
 
 
 def _is_dead(told: dict[str, str]) -> bool:
-    """Whether a holder was a process of this machine, and is no more."""
+    """Return whether a holder was a process of this machine, and has ended."""
     process, began = told.get("process", ""), told.get("began")
     if not (told.get("machine") and told["machine"] == _machine() and began and process.isdecimal()):
         return False
@@ -167,7 +167,7 @@ def _is_dead(told: dict[str, str]) -> bool:
 
 
 def _is_an_earlier_one_of_this_run(told: dict[str, str]) -> bool:
-    """Whether a holder ran under the supervisor of this process, which ends one process before it starts the next."""
+    """Return whether a holder ran under this process's supervisor, which ends one process before it starts the next."""
     me = about_this_process()
     return bool(me["run"]) and (told.get("host"), told.get("run")) == (me["host"], me["run"])
 

@@ -73,5 +73,5 @@ def of_the_first(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 
 def is_first() -> bool:
-    """Whether this process writes what the run puts out."""
+    """Return whether this process writes the outputs of the run."""
     return jax.process_index() == 0

@@ -1,4 +1,4 @@
-"""What a run measured at each step: files beside its checkpoints, and the plots that are copied from them.
+"""Measurements of a run at each step: files beside its checkpoints, and the plots that are copied from them.
 
 DVC deletes a stage's outputs before it runs the stage again, so plots alone could not survive a kill. A file holds
 BLOCK steps, one a line; a save writes the last one again, and a resumption copies the lines: neither costs more for

@@ -1,4 +1,4 @@
-"""What decides a run's losses, and so which checkpoints are its own.
+"""Identity of a run: all that decides its losses, and so which checkpoints are its own.
 
 A run's key is the hash of the token manifest, of every option that decides a loss, and of the code and libraries that
 train. An option that changes no loss, or its rounding alone, is not in the key: a run resumes after it was changed.
@@ -49,7 +49,7 @@ def run_key(options: Pretrain, tokens: str) -> str:
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """What two runs do not have in common: of options and versions with both values, the other run's first."""
+    """Return the differences between two runs: options and versions with both values, the other run's first."""
     named = []
     for name in sorted(here.keys() | there.keys()):
         before, now = (_plain(of.get(name)) for of in (there, here))

@@ -40,7 +40,7 @@ PROFILED = range(5, 10)  # steps of an attempt that a trace covers: after compil
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a run came to: reports/pretrain/metrics.json."""
+    """Results of a run: reports/pretrain/metrics.json."""
 
     parameters: int
     tokens: int  # seen in training
@@ -261,7 +261,7 @@ class TrainingRun:
             self.checkpoints.save(self._last_row, self.state)
 
     def metrics(self) -> Metrics:
-        """What the run came to, after its last step."""
+        """Return the results of the run, after its last step."""
         last, baseline = self.evaluation, self.held_out.context_free_bits_per_byte
         assert last is not None  # noqa: S101 - the last step is always evaluated
         return Metrics(

@@ -51,7 +51,7 @@ class RunLock:
 
 
 def in_use(folder: str, holder: str) -> UserError:
-    """What to say of a folder that another run holds."""
+    """Return the error about a folder that another run holds."""
     return UserError(
         f"{folder} is in use by {holder}. Two runs in one folder remove each other's checkpoints. "
         "Wait for that run or end it, or give this one its own folder (pretrain.checkpoint_folder)."

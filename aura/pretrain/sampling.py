@@ -64,7 +64,7 @@ def drawn(
 def continue_text(
     model: LanguageModel, tokenizer: Tokenizer, text: str, *, tokens: int, temperature: float, seed: int
 ) -> str:
-    """What the model says after `text`: at most `tokens` tokens, fewer if the document ends; <bos> goes before.
+    """Return the model's continuation of `text`: at most `tokens`, fewer if the document ends; <bos> goes before.
 
     The bytes of a last character that is not whole are left out.
     """

@@ -1,4 +1,4 @@
-"""How a failed save is told: one message, though several threads of Orbax and tensorstore fail with it."""
+"""Report of a failed save: one message, though several threads of Orbax and tensorstore fail with it."""
 
 import asyncio
 import errno
@@ -78,7 +78,7 @@ class _Loops(asyncio.DefaultEventLoopPolicy):
 
 
 def _remedy(error: Exception) -> str:
-    """What helps after a failed save: another run that writes here is no full disk, nor the other way round."""
+    """Return the remedy for a failed save. A full disk needs another one than a second run that writes here."""
     number = _number(error)
     if number in (errno.ENOSPC, errno.EDQUOT):
         return "Make room"

@@ -110,7 +110,7 @@ def _with_seal(folder: str) -> set[int]:
 
 
 def _completed(checkpoint: Any) -> bool:  # noqa: ANN401 - a path of etils
-    """Whether a checkpoint bears the time at which Orbax completed it, which is written last."""
+    """Return whether a checkpoint bears the time at which Orbax completed it, which is written last."""
     found = side_files.read_object(checkpoint / "_CHECKPOINT_METADATA")
     return bool(found and found.get("commit_timestamp_nsecs"))
 
@@ -131,7 +131,7 @@ def _remove(path: Any) -> None:  # noqa: ANN401 - a path of etils
 
 
 def _sealed_files(folder: str, step: int) -> dict[str, dict[str, Any]] | None:
-    """What the seal of `step` says of each file; None if it is damaged, which its own hash tells."""
+    """Return the seal's entry for each file of `step`; None if the seal is damaged, which its own hash tells."""
     record = side_files.read_object(_seal(folder, step)) or {}
     digest = record.pop(checksums.SEAL, None)
     if checksums.sealed(record)[checksums.SEAL] != digest or record.get("step") != step or not record.get("files"):

@@ -50,7 +50,7 @@ def read(path: Any) -> str | None:  # noqa: ANN401 - a path of etils
 
 
 def entries(folder: Any) -> list[Any]:  # noqa: ANN401 - paths of etils
-    """What is in a folder; nothing if it is absent. A folder that cannot be read is an error, and not an absent one."""
+    """Return the entries of a folder, none if it is absent. A folder that cannot be read is an error, not absent."""
     try:
         return list(folder.iterdir())
     except FileNotFoundError:

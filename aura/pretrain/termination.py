@@ -66,11 +66,11 @@ class Termination:
 
     @property
     def asked(self) -> bool:
-        """Whether SIGTERM has arrived, in a run of one process."""
+        """Return whether SIGTERM has arrived, in a run of one process."""
         return self._asked.is_set()
 
     def due(self, step: int) -> bool:
-        """Whether to save after `step` and end; in several processes all are told so after the same step."""
+        """Return whether to save after `step` and end. Of several processes, all are told so after the same step."""
         return self.asked or (jax.process_count() > 1 and bool(multihost_utils.reached_preemption_sync_point(step)))
 
     def end(self, message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Where a run's seconds went, kept apart from its results: reports/pretrain/timings.json, outside DVC and git.
+"""Seconds of a run, kept apart from its results: reports/pretrain/timings.json, outside DVC and git.
 
 Goodput is the share of all seconds, over every attempt at this run, that went into steps which were not lost to a kill.
 """
@@ -47,7 +47,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What the attempts before the last one came to."""
+    """Totals of the attempts before the last one."""
 
     attempts: int = 0
     seconds: float = 0.0
@@ -98,7 +98,7 @@ class Attempts:
         }
 
     def _read(self, first: int) -> Earlier:
-        """What the file says of all attempts before this one."""
+        """Read the totals of all attempts before this one from the file."""
         if self._file is None or not self._file.exists():
             return Earlier()
         found = side_files.read_object(self._file) or {}

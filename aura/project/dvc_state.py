@@ -55,7 +55,7 @@ def repair() -> list[str]:
 
 
 def whole_stages(text: str | bytes) -> str | None:
-    """What is whole of a damaged dvc.lock, as DVC writes it; None where all of `text` is whole."""
+    """Return the whole entries of a damaged dvc.lock, as DVC writes them; None where all of `text` is whole."""
     found = salvaged(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     return None if found is None else dump(found[0]).decode()
 
@@ -147,7 +147,7 @@ def _release(path: Path) -> list[str]:
 
 
 def _is_at_work(user: dict[str, Any], written: float) -> bool:
-    """Whether the process of an entry runs still, and is not another one that got the same number.
+    """Return whether the process of an entry runs still, and is not another one that got the same number.
 
     It is another one if it began after the list was `written` (seconds since 1970), or has other arguments.
     """
@@ -225,7 +225,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_whole(entry: dict[str, Any]) -> bool:
-    """Whether all that an entry names has a hash and a size, as DVC writes them."""
+    """Return whether all that an entry names has a hash and a size, as DVC writes them."""
     for named in [*entry.get("deps", []), *entry.get("outs", [])]:
         digest = named.get("md5")
         if digest is None:

@@ -13,7 +13,7 @@ DVC's lock is held from the first look to the last removal, so that no other DVC
 
 Records of runs stay. One whose outputs are gone does no harm: DVC then runs that stage.
 
-What killed stages left unfinished beside their outputs goes at any age. A writer at work holds a lock on it.
+Unfinished files of killed stages beside their outputs go at any age. A writer at work holds a lock on them.
 """
 
 import re
@@ -44,7 +44,7 @@ _UNFINISHED = re.compile(r"\.(.+?)(\.[0-9a-f]{8})?\.partial")  # as `aura/core/f
 
 @dataclass(frozen=True)
 class Deletable:
-    """What is to go: what it is, how many there are, of what size, and how to remove it."""
+    """Things to delete: their kind, number and size, and how to remove them."""
 
     kind: str
     count: int
@@ -54,7 +54,7 @@ class Deletable:
 
 @contextmanager
 def find_rubbish(*, cloud: bool, older_than: float) -> Iterator[list[Deletable]]:
-    """What can be removed; nothing is yet. Remove it inside the `with`: until its end no other DVC runs here.
+    """Find what can be removed, and remove nothing. Remove it inside the `with`: until its end no other DVC runs here.
 
     Args:
         cloud: also look into the bucket.
@@ -176,7 +176,7 @@ def _unused_locally(folder: Path, needed: Container[str], age: float) -> Deletab
 
 
 def _unfinished(repo: Repo) -> Deletable:
-    """What killed commands left of the files and folders that they were writing, beside the outputs and in .aura."""
+    """Find the unfinished files and folders that killed commands left, beside the outputs and in .aura."""
     root = Path(repo.root_dir)
     places = {root / ".aura"} | {folder for out in repo.index.outs for folder in Path(out.fs_path).parents}
     folders = sorted(folder for folder in places if folder.is_relative_to(root) and folder.is_dir())

@@ -98,7 +98,7 @@ def _files_of(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _git_folders(folder: Path) -> list[Path]:
-    """Where git keeps what belongs to each worktree: HEAD, index, reflog of HEAD, an unfinished rebase."""
+    """Return the folders in which git keeps each worktree's own: HEAD, index, reflog of HEAD, an unfinished rebase."""
     common = (folder / git("rev-parse", "--git-common-dir", folder=folder)).resolve()
     return [common, *sorted(path for path in common.glob("worktrees/*") if (path / "HEAD").exists())]
 

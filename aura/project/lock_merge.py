@@ -123,7 +123,7 @@ def stages_of(text: str) -> Stages:
 
 
 def _wrong(entry: dict[str, Any]) -> str | None:
-    """What is wrong with what an entry says of its outputs."""
+    """Return the fault in what an entry says of its outputs; None if there is none."""
     return mismatch(entry.get("outs", []), [{"path": str}], "outs")
 
 

@@ -113,7 +113,7 @@ def _write_params(there: int, names: Sequence[str]) -> None:
 
 
 def _is_as_locked() -> bool:
-    """Whether models/spm is what dvc.lock says; it is not where the tokenizer was never made, or made by hand."""
+    """Return whether models/spm is what dvc.lock says. It is not if the tokenizer was never made, or made by hand."""
     if not paths.TOKENIZER_MODEL.exists():
         return False
     with open_repo() as repo:

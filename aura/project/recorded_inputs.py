@@ -1,4 +1,4 @@
-"""Whether dvc.lock records other inputs of a stage than the stage read.
+"""Entries of dvc.lock that record other inputs of a stage than the stage read.
 
 A stage leaves an account of what it read among its outputs (`aura/core/stage_inputs.py`), so an entry of dvc.lock, or a
 record of DVC's run cache, holds both: what DVC hashed after the stage had ended, and by the account's MD5, what the
@@ -37,7 +37,7 @@ def misrecorded(cache: Path) -> dict[str, list[str]]:
 
 
 def other_inputs(entry: Any, cache: Path) -> list[str]:  # noqa: ANN401 - what a damaged file may hold
-    """What an entry of dvc.lock, or a run's record, has otherwise than the stage's account, a line each."""
+    """List the differences of an entry of dvc.lock, or of a run's record, from the stage's account, a line each."""
     try:
         account = _account(entry, cache)
         return [] if account is None else [*_params(entry, account), *_deps(entry, account, cache)]
@@ -51,7 +51,7 @@ def shown(found: list[str]) -> str:
 
 
 def told(found: list[str]) -> str:
-    """What is wrong with such an entry, and what to do about it."""
+    """Say what is wrong with such an entry, and what to do about it."""
     return f"dvc.lock records other inputs than were read: {shown(found)}. `dvc repro` does not see it. Run: {REMEDY}"
 
 

@@ -43,7 +43,7 @@ CONFIGURATION = (".dvc/config", ".dvc/config.local", "dvc.yaml", "dvc.lock")
 
 @dataclass
 class Report:
-    """What was checked, done, and left to the user, a line each."""
+    """Account of a repair: what was checked, done, and left to the user, a line each."""
 
     checked: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
@@ -284,7 +284,7 @@ def _remove(
 
 
 def _places(cache: Path, outputs: list[_Output]) -> Iterator[tuple[str, tuple[Path, _Output]]]:
-    """Where the workspace has, or should have, the bytes of each object that is recorded."""
+    """Yield for each recorded object the place where the workspace has, or should have, its bytes."""
     for out in outputs:
         listed = cache / item(out.oid, "").name
         if out.oid.endswith(".dir") and listed.exists():

@@ -22,7 +22,7 @@ SOURCES, DEPS = ("extract", "sources"), ("stages", "select", "deps")  # where th
 
 
 def extracted(name: str) -> Path:
-    """Where a source's extracted shards lie."""
+    """Return the folder of a source's extracted shards."""
     return paths.EXTRACTED / name
 
 
@@ -72,7 +72,7 @@ def _without(names: list[str], values: str, pipeline: str) -> tuple[str, str]:
 
 
 def _deps(pipeline: str) -> list[Any]:
-    """What `select` depends on, by the text of dvc.yaml."""
+    """Return the dependencies of `select`, by the text of dvc.yaml."""
     read = bounded_yaml(pipeline)
     if wrong := mismatch(read, {"stages": {"select": {"deps": [str]}}}):
         raise UserError(f"{paths.PIPELINE_FILE}: {wrong}. See: git diff {paths.PIPELINE_FILE}")

@@ -1,4 +1,4 @@
-"""What a folder holds for a source: which files it reads, which it leaves, and which DVC cannot hash."""
+"""A folder as a source sees it: files that it reads, files that it leaves, and files that DVC cannot hash."""
 
 import os
 import re
@@ -51,7 +51,7 @@ def kind_of_names(names: list[str], place: str, instead: str = "") -> str:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is a folder or a file; a FIFO would be read for ever."""
+    """Return whether there is a folder or a file; a FIFO would be read for ever."""
     return path.is_dir() or path.is_file()
 
 
@@ -71,7 +71,7 @@ def split_pattern(path: str, glob: str | None) -> tuple[str, str | None]:
 def with_folders(kind: str, folder: Path, glob: str) -> str:
     """A glob that takes in what lies below the folders that `glob` matches: the files of the kind, as behind a URL.
 
-    Where it matches no folder with such files, `glob` itself.
+    If it matches no folder with such files, `glob` itself.
     """
     deep = matching_folders(glob) + suffix_glob(kind)
     itself, below = chosen_by(kind, glob), chosen_by(kind, deep)
@@ -114,7 +114,7 @@ def require_kind(kind: str) -> None:
 
 
 def left_aside(path: str, files: list[InputFile]) -> str:
-    """Which files of the folder the source does not read, in words."""
+    """Say which files of the folder the source does not read."""
     read = {file.place for file in files if file.problem not in (HIDDEN, LEADS_OUT)}
     return not_read(
         file.problem or suffix_of(file.name) for file in files_at(Path(path), bool) if file.place not in read
@@ -122,7 +122,7 @@ def left_aside(path: str, files: list[InputFile]) -> str:
 
 
 def not_read(kinds: Iterable[str]) -> str:
-    """What a source leaves, in words, from what to call each file: the commonest five."""
+    """Say what a source leaves, from what to call each file: the commonest five kinds."""
     counts = Counter(kinds).most_common(5)
     return f" (not read: {', '.join(f'{count:,} {kind}' for kind, count in counts)})" if counts else ""
 
@@ -166,12 +166,12 @@ def _unhashable(file: InputFile) -> str:
 
 
 def count(files: list[InputFile]) -> int:
-    """How many files a source reads, or would read if they could be read."""
+    """Count the files that a source reads, or would read if they could be read."""
     return sum(file.problem not in (HIDDEN, LEADS_OUT) for file in files)
 
 
 def unread(files: list[InputFile]) -> str:
-    """What of a pinned folder cannot be read, in words."""
+    """Say which files of a pinned folder cannot be read."""
     listed = [file for file in files if file.problem not in (HIDDEN, LEADS_OUT)]
     found = [f"{file.name} ({digest})" for file in listed if " " in (digest := file.fingerprint()[0])]
     shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")

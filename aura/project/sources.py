@@ -1,4 +1,4 @@
-"""What `aura source` does: sources of every kind are looked at, pinned, entered, moved and removed."""
+"""The work of `aura source`: it looks at sources of every kind, and pins, enters, moves and removes them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ PIN_ADVISED = 3000  # files; above, DVC's own work for one changed file takes lo
 
 @dataclass(frozen=True)
 class Reading:
-    """How a source's files are read, as its entry in params.yaml says; what is left out has the entry's default."""
+    """The way a source's files are read, as its entry in params.yaml says; a key that is left out has its default."""
 
     glob: str | None = None
     documents: str | None = None

@@ -56,7 +56,7 @@ def why(stage: str | None, since: str | None) -> dict[str, list[str]]:
 
 
 def reasons(before: Record | None, now: Record, producers: dict[str, str]) -> Iterator[str]:
-    """What differs between the record of a stage's last run and that of a run now, a line each.
+    """Yield the differences between the record of a stage's last run and that of a run now, a line each.
 
     Args:
         before: the stage's entry in dvc.lock, or None.
@@ -99,7 +99,7 @@ def _kind(path: str, producers: dict[str, str]) -> str:
 
 
 def _sizes(old: Record, new: Record) -> str:
-    """How many files or bytes there were and are, where that says something."""
+    """Say how many files or bytes there were and are, if the number is another one."""
     for key, unit in (("nfiles", "files"), ("size", "bytes")):
         if old.get(key) != new.get(key) and key in old and key in new:
             return f" ({old[key]:,} → {new[key]:,} {unit})"
@@ -165,5 +165,5 @@ def _upstream(stage: PipelineStage, producers: dict[str, str]) -> list[str]:
 
 
 def _lost(out: Any) -> bool:  # noqa: ANN401 - DVC's
-    """Whether an output is not what dvc.lock says; one that was never made is no reason of its own."""
+    """Return whether an output is not what dvc.lock says; one that was never made is no reason of its own."""
     return bool(out.hash_info) and bool(out.workspace_status())

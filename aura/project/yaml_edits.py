@@ -147,7 +147,7 @@ def _node(text: str, path: Sequence[str]) -> Any:  # noqa: ANN401 - a mapping or
 
 
 def _end(node: Node) -> int:
-    """Where a node's own text ends; the parser lets a collection that has no braces reach to what comes next."""
+    """Return where a node's own text ends. The parser lets a collection without braces reach to what comes next."""
     if isinstance(node, MappingNode | SequenceNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)
@@ -159,7 +159,7 @@ def _line_start(text: str, place: int) -> int:
 
 
 def _line_end(text: str, place: int) -> int:
-    """Where the next line begins; `place` itself if it is there (the end of a text in lines)."""
+    """Return where the next line begins; `place` itself if a line begins there (the end of a text in lines)."""
     if place and text[place - 1] == "\n":
         return place
     found = text.find("\n", place)

@@ -18,7 +18,7 @@ class Caps(Section):
 
 
 class Select(Section):
-    """What of all sources together becomes the corpus, and its split."""
+    """Choice of the corpus from all sources together, and its split."""
 
     deduplicate: Literal["exact", "none"]
     near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None

@@ -58,7 +58,7 @@ class RemoteObject:
 
 @dataclass
 class Moved:
-    """What a transfer did: the objects it moved, their bytes, and how many were there already."""
+    """Result of a transfer: the objects it moved, their bytes, and how many were there already."""
 
     names: set[str] = field(default_factory=set)
     bytes: int = 0
@@ -238,7 +238,7 @@ def _reason(path: Path, digest: str) -> str | None:
 
 
 def _names_others(name: str) -> bool:
-    """Whether an object is a folder's list of files, or a run's record of its outputs."""
+    """Return whether an object is a folder's list of files, or a run's record of its outputs."""
     return name.endswith(".dir") or name.startswith("runs/")
 
 
@@ -270,7 +270,7 @@ def staging(folder: Path) -> Iterator[Path]:
 
 
 def _incomplete(failed: dict[str, str], items: list[RemoteObject], store: DvcRemote) -> UserError:
-    """What did not get through and why, and what to do about it."""
+    """Return the error about objects that did not get through: which and why, and what to do about it."""
     shown = ((item.name, item.label if item.label.isprintable() else repr(item.label)) for item in items)
     labels = {name: f"{label} ({name}) " for name, label in shown}
     lines = [f"  {labels.get(name, '')}{reason}" for name, reason in sorted(failed.items())]

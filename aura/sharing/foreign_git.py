@@ -40,7 +40,7 @@ _OF_ANOTHER_REPOSITORY = {
 
 
 def foreign_git(*arguments: str, clone: Path | None = None) -> str:
-    """What `git` prints, without the last line's end; bytes that are no UTF-8 become lone surrogates.
+    """Return the output of `git`, without the last line's end; bytes that are no UTF-8 become lone surrogates.
 
     Args:
         arguments: the command and its arguments.
@@ -85,7 +85,7 @@ def _environment() -> dict[str, str]:
 
 
 def _hint(status: int, said: str) -> str:
-    """What git does not say when a limit ended a program that it started."""
+    """Say that a limit ended a program of git's, because git does not say so itself."""
     if status < 0 or "index-pack" in said or "out of memory" in said.lower():
         return (
             f"\n(At most {LARGEST_PACK // 10**6:,} MB of a repository and {MEMORY >> 30} GiB of memory are used. Of "

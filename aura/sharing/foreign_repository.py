@@ -1,4 +1,4 @@
-"""What is taken of a git repository that is not ours: one artifact's hash, where its bytes are, and its model card.
+"""Facts taken from a git repository of others: one artifact's hash, where its bytes are, and its model card.
 
 Whoever wrote such a repository chose everything in it. DVC would obey its .dvc/config (an `endpointurl` gets the
 caller's Google token), follow its links and expand its YAML. So nothing of it is checked out, and DVC never opens it:

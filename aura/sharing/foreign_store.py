@@ -22,7 +22,7 @@ LARGEST_LIST = 4_000_000  # bytes of a folder's list of files, which holds 40,00
 
 
 class ForeignStore(DvcRemote):
-    """What lies at a URL or in a folder, of which at most so many bytes are taken."""
+    """Objects at a URL or in a folder of others, of which at most so many bytes are taken."""
 
     def __init__(self, url: str, *, anonymous: bool, most: int) -> None:
         """Take at most `most` bytes of what is at `url`; `anonymous` sends no credentials."""

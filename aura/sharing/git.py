@@ -19,7 +19,7 @@ def git(
     index: Path | None = None,
     place: Path | None = None,
 ) -> str:
-    """What `git` prints, without the last line's end.
+    """Return the output of `git`, without the last line's end.
 
     Args:
         arguments: the command and its arguments.
@@ -51,5 +51,5 @@ def git(
 
 
 def has_remote(name: str = "origin") -> bool:
-    """Whether the repository of the working directory has a remote of this name."""
+    """Return whether the repository of the working directory has a remote of this name."""
     return name in git("remote").splitlines()

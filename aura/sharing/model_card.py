@@ -1,7 +1,7 @@
 """The model card in the message of a version's tag, as far as somebody else may have written it.
 
-A card is YAML, and any part of it can be of any type. What is shown of it is a number or a short word, and what is
-compared is a map of names to hashes; whatever else stands in its place is not shown, or refused.
+A card is YAML, and any part of it can be of any type. aura shows only a number or a short word of it, and compares only
+a map of names to hashes; anything else in their place is not shown, or refused.
 """
 
 import re

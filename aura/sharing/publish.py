@@ -1,9 +1,9 @@
 """Publishing a tokenizer: whatever can be wrong is asked first, the bytes go out and are verified, then it is tagged.
 
-The tag is the last step and git makes it at once, so no version can be seen before its bytes are there. What is
-published is what the pipeline made and validated, or a tokenizer of the one-shot program. The latter is in no
-dvc.lock, so it gets a commit of its own, on no branch, in which `models/spm.dvc` names its files: every way to
-fetch a version works for it as well.
+The tag is the last step and git makes it at once, so no version can be seen before its bytes are there. A version is
+what the pipeline made and validated, or a tokenizer of the one-shot program. The latter is in no dvc.lock, so it gets a
+commit of its own, on no branch, in which `models/spm.dvc` names its files: every way to fetch a version works for it as
+well.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ KEPT = (".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore")  # of a on
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is to be published: the folder with its files, and the measures it passed with."""
+    """A version to publish: the folder with its files, and the measures it passed with."""
 
     folder: Path
     metrics: Mapping[str, Any]
@@ -45,7 +45,7 @@ class Candidate:
 def publish(version: str, made_by_hand: Path | None, licence: str | None) -> tuple[str, bool]:
     """Publish the pipeline's tokenizer, or that in the folder `made_by_hand`; returns its tag, and whether it is new.
 
-    Where the version is there already with the same bytes, the bucket is made whole again and nothing else.
+    If the version is there already with the same bytes, the bucket is made whole again and nothing else.
 
     Raises:
         UserError: the working tree is dirty, the tokenizer is not validated or not what dvc.lock says, the version
@@ -146,7 +146,7 @@ def _from_folder(folder: Path) -> Candidate:
 
 
 def _exists(tag: str, candidate: Candidate) -> bool:
-    """Whether this version is published already, here or at the git remote; with other bytes it is a `UserError`."""
+    """Return whether this version is published, here or at the git remote; with other bytes it is a `UserError`."""
     here = git("for-each-ref", "--format=%(objectname)", f"refs/tags/{tag}")
     there = git("ls-remote", "origin", f"refs/tags/{tag}").partition("\t")[0] if has_remote() else ""
     if there and not here:

@@ -1,6 +1,6 @@
 """The bucket behind DVC's remote: how it is reached, what it holds, and what is wrong with it, in one line.
 
-DVC and gcsfs do the talking. What is added: a limit on silence (gcsfs waits for ever), the bucket's own MD5 of every
+DVC and gcsfs do the talking. aura adds a limit on silence (gcsfs waits for ever), the bucket's own MD5 of every
 object (DVC goes by names, so it takes a damaged object for a good one), and errors that say what to do. Three
 facts about the libraries, as locked, decide the shape:
 
@@ -47,7 +47,7 @@ class AccessRefused(UserError):
 
 
 class TransferError(Exception):
-    """What network or bucket did to a request; it may well succeed the next time."""
+    """A fault of the network or the bucket in a request, which may well succeed the next time."""
 
 
 def open_repo(folder: Path | None = None, config: dict[str, Any] | None = None) -> Repo:
@@ -87,7 +87,7 @@ def set_url(url: str) -> None:
 
 
 class DvcRemote:
-    """What a project's default remote names: objects under names such as `files/md5/ab/cdef…`, relative to its URL."""
+    """A project's default remote: objects under names such as `files/md5/ab/cdef…`, relative to its URL."""
 
     def __init__(self, repo: Repo) -> None:
         """Connect to the project's default remote; none, or a bad configuration, is a `UserError`."""
@@ -106,7 +106,7 @@ class DvcRemote:
     def held(self, names: Iterable[str] | None = None, below: str = "") -> dict[str, str]:
         """The MD5 of the bytes stored under each of `names` (None: every name under `below`) that is there.
 
-        A bucket reports it with its listing. What has none there (a composite object, a file in a folder) is read.
+        A bucket reports it with its listing. An object without one (a composite object, a file in a folder) is read.
         """
         listed = {name: entry.get("md5Hash") for name, entry in self._entries(below).items()}
         wanted = listed if names is None else [name for name in names if name in listed]
@@ -134,7 +134,7 @@ class DvcRemote:
         return self._copy(localfs, [str(folder / name) for name in names], self.fs, there, names)
 
     def download(self, names: Sequence[str], paths: Sequence[Path]) -> dict[str, str]:
-        """Copy objects to local files; returns why, for each that failed. What arrives is yet to be checked."""
+        """Copy objects to local files; returns why, for each that failed. The caller must verify them."""
         return self._fetched(names, paths)
 
     def _fetched(

@@ -55,7 +55,7 @@ class Verified:
                     self.cache, self.configuration = str(content["cache"]), dict(content["configuration"])
 
     def holds(self, path: Path | str, digest: str) -> bool:
-        """Whether the file at `path` has the MD5 `digest`: by its stamp, otherwise by its bytes. Absent is False."""
+        """Return whether the file at `path` has the MD5 `digest`: by stamp, otherwise by bytes. Absent is False."""
         stamp = stamp_of(path)
         known = self._known.get(str(path))
         if stamp is not None and known == [digest, stamp]:
@@ -73,7 +73,7 @@ class Verified:
             self._seen[str(path)] = self._known[str(path)] = ["", stamp]
 
     def noted(self, path: Path | str) -> bool:
-        """Whether a file is as it was when `note` was called."""
+        """Return whether a file is as it was when `note` was called."""
         same = stamp_of(path) is not None and self._known.get(str(path)) == ["", stamp_of(path)]
         if same:
             self._seen[str(path)] = self._known[str(path)]
@@ -89,7 +89,7 @@ class Verified:
             files.write_bytes(self._file, json.dumps(content, separators=(",", ":")).encode())
 
     def nothing_new(self) -> bool:
-        """Whether all that a complete `aura repair` looks at is as it left it; reads stamps, and opens no file."""
+        """Return whether all that a complete `aura repair` looks at is as it left it; reads stamps, opens no file."""
         if (
             not self.cache
             or not is_idle(Path(".dvc/tmp/rwlock"))
@@ -124,7 +124,7 @@ def cached_files(cache: Path) -> Iterator[str]:
 
 
 def is_idle(path: Path) -> bool:
-    """Whether DVC's list of readers and writers at `path` names none."""
+    """Return whether DVC's list of readers and writers at `path` names none."""
     try:
         return not any(json.loads(path.read_bytes()).values())
     except FileNotFoundError:

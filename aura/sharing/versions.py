@@ -1,10 +1,10 @@
 """Released tokenizers: found by name, fetched from anywhere, verified, kept for the next time.
 
 A version is an annotated git tag by GTO's convention, `tokenizer@v1.2.0`, which DVC knows too (`dvc artifacts get`).
-Its message is the model card. The commit it names says by hash which files it is made of, and which bucket has them;
-so a version needs a git address and nothing else, and every byte is compared with its hash. A version does not change
-once published, so what was fetched once from an address is used again without asking the network. What one address
-gave is never used for another: who can forge an MD5 could otherwise replace the files of others.
+Its message is the model card. The commit it names says by hash which files it is made of, and which bucket has them; so
+a version needs a git address and nothing else, and every byte is compared with its hash. A version does not change once
+published, so what was fetched once from an address is used again without asking the network. Files of one address are
+never used for another: who can forge an MD5 could otherwise replace the files of others.
 """
 
 import hashlib
@@ -187,7 +187,7 @@ def as_yaml(value: dict[str, Any]) -> str:
 
 
 def cache_folder() -> Path:
-    """Where fetched versions are kept: $AURA_VERSIONS, or `aura` in the user's cache folder."""
+    """Return the folder of fetched versions: $AURA_VERSIONS, or `aura` in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get(VARIABLE) or Path(home, "aura")).resolve()
 
@@ -214,12 +214,12 @@ def _source(repo: str) -> str:
 
 
 def _is_own(source: str) -> bool:
-    """Whether it is the project of the working directory, whose settings are obeyed."""
+    """Return whether it is the project of the working directory, whose settings are obeyed."""
     return Path(source) in (Path.cwd(), *Path.cwd().parents)
 
 
 def _address(source: str) -> str:
-    """What git fetches from: also a folder is asked as a server is, so that its .git/config is not obeyed."""
+    """Return the address for git. A folder, too, is asked as a server is, so that its .git/config is not obeyed."""
     return f"file://{source}" if Path(source).is_dir() else source
 
 
@@ -292,7 +292,7 @@ def _sha256_of(found: dict[str, Path]) -> dict[str, str]:
 
 
 def _recorded(record: Path) -> dict[str, tuple[dict[str, str], str]]:
-    """What was fetched before: each file's object and SHA-256, by its name; empty where there is no such record."""
+    """Return what was fetched before: each file's object and SHA-256, by its name; empty if there is no such record."""
     try:
         known = files.read_object(record, made_by="aura fetch")
         if known["format"] != FORMAT:

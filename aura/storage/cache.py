@@ -14,7 +14,7 @@ A part that is a file (an output's shard) lies beside its entry as a hard link, 
 nothing is copied. The price: whoever alters an output in place alters what is kept of it, which is then found to be
 damaged.
 
-Where entries cannot be written (the folder is another account's, read-only, or full), a spare folder beside the
+If entries cannot be written (the folder is another account's, read-only, or full), a spare folder beside the
 project's own takes them: large files are taken apart into the cache, so a run needs one. An entry that neither folder
 takes is not kept, which is said once. No failure of the cache ends a run that can do without.
 
@@ -135,9 +135,9 @@ class Cache:
     def put(self, key: str, record: Any, parts: Mapping[str, bytes | Path]) -> None:  # noqa: ANN401 - JSON
         """Keep a record (JSON) and parts under `key`, in the place of what was there; a path's file is linked.
 
-        What the folder does not take (it belongs to another account, is read-only or full) goes to the spare folder.
-        What that does not take either is not kept. Raises OSError where there is no spare folder, or a path is
-        missing.
+        An entry that the folder does not take (it belongs to another account, is read-only or full) goes to the spare
+        folder. An entry that the spare folder does not take is not kept. Raises OSError if there is no spare folder, or
+        a path is missing.
         """
         described = {name: _described(part) for name, part in parts.items()}
         try:

@@ -1,8 +1,8 @@
 """The place of shards: plain files in a stage's output, or a store, with `shards.json` in the folder instead.
 
-The one module that knows both. What a stage says of its shards (`manifest.json`) is the same either way, and so are
-the shards' bytes; `shards.json` adds hashes, size and address of each, and is all that DVC then tracks. The price is
-that `dvc push` and `dvc pull` move this list only: the store is where the shards are, for everyone.
+The one module that knows both. A stage's account of its shards (`manifest.json`) is the same either way, and so are the
+shards' bytes; `shards.json` adds hashes, size and address of each, and is all that DVC then tracks. The price is that
+`dvc push` and `dvc pull` move this list only: the store is where the shards are, for everyone.
 
 A shard is verified before its first byte is used: a file is compared with _SHA256SUMS (`aura/core/checksums.py`),
 once in a run, an object with the list.

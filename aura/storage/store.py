@@ -1,10 +1,10 @@
 """A store: files that never change, under their SHA-256, behind any URL that fsspec knows (`gs://BUCKET/PREFIX`).
 
-For corpora that no disk holds. Whoever puts a file computes its hashes first: an object that is there already with
-the right ones is not sent again, so a killed run goes on where it was. Whether an object is right is asked of the
-store where that reports an MD5 (Google's does), and found by reading it elsewhere. A reader gets a copy in a file
-without a name, compared with its SHA-256 before its first byte is used; it needs the room of one shard in TMPDIR, and a
-killed reader leaves nothing. Object stores write whole objects or none; in a folder (`file://`) that is done here.
+For corpora that no disk holds. Whoever puts a file computes its hashes first: an object that is there already with the
+right ones is not sent again, so a killed run goes on where it was. To verify an object, aura compares its MD5 with the
+one that the store reports (Google's does), and otherwise reads it. A reader gets a copy in a file without a name,
+compared with its SHA-256 before its first byte is used; it needs the room of one shard in TMPDIR, and a killed reader
+leaves nothing. Object stores write whole objects or none; in a folder (`file://`) that is done here.
 
 gcsfs tries each request six times; a transfer whose bytes are not right is tried TRIES times. Three facts about gcsfs,
 as locked, are dealt with here once: it probes a bucket's layout over gRPC before each operation (200 objects took 200 s

@@ -4,7 +4,7 @@ tokenizer.json and tokenizer_config.json are for Hugging Face's libraries and wh
 tokenizer.model is what converters to GGUF look for (llama.cpp has no exact reading of unigram: see `gguf_notice`).
 
 tokenizer.json is written here, as transformers' converters are wrong for these settings (5.23: no byte fallback for
-unigram, an error for BPE). What differs from a usual conversion, and why:
+unigram, an error for BPE). The differences from a usual conversion, and the reasons:
 
 - Pieces have the space itself where SentencePiece has U+2581, so no normalisation is needed, and a literal U+2581
   is a character without a piece: it becomes its three byte pieces, as in `Tokenizer`.

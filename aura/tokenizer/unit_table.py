@@ -79,7 +79,7 @@ class UnitTable:
         return ids
 
     def _sample(self, texts: Sequence[str]) -> None:
-        """Learn the common units of much text at once, lest each thread learn them."""
+        """Learn the common units of much text at once, so that not each thread learns them."""
         of_each = sum(map(len, texts)) // BLOCK_CHARS[0]
         if of_each > 1 and len(self) < FEW_UNITS:
             self._encode_strings(texts[::of_each])

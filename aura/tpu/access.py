@@ -1,4 +1,4 @@
-"""Where a pod is placed and how its workers are reached: gcloud's options of the same names.
+"""Placement of a pod, and the way to its workers: gcloud's options of the same names.
 
 Each option is passed to the commands that know it. Two of them exist in gcloud's alpha track only (528.0.0):
 `tpu-vm ssh --tunnel-through-iap` and `queued-resources create --reservation`. Those calls go to that track.

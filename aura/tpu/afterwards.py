@@ -1,4 +1,4 @@
-"""What a run does beside its steps, compiled for a pod: evaluation, samples, saving the weights.
+"""Programs of a run beside its steps, compiled for a pod: evaluation, samples, saving the weights.
 
 Each is the program that runs there (`evaluation.token_nats`, `generation.continuations`, `weights.gathered_rows`), with
 the memory that the rest of the state takes on a device meanwhile.

@@ -1,4 +1,4 @@
-"""What devices send each other in a compiled program, read from its HLO text.
+"""Traffic between devices in a compiled program, read from its HLO text.
 
 XLA's own analysis counts the body of a loop once; here it counts as often as the loop runs, which its condition
 tells (`compare(index, constant(12))`). Sizes are bytes that one device sends, by the ring algorithms (Thakur et al.
@@ -77,7 +77,7 @@ def _executed(computations: dict[str, list[str]], name: str, times: int) -> Iter
 
 
 def _trips(condition: list[str]) -> int:
-    """How often a loop runs: JAX's scans count from 0 up to the one constant of their condition."""
+    """Count the turns of a loop: JAX's scans count from 0 up to the one constant of their condition."""
     constants = [int(found["value"]) for line in condition if (found := CONSTANT.search(line))]
     return constants[0] if len(constants) == 1 else 1
 

@@ -29,7 +29,7 @@ ENVIRONMENT = {
 
 
 def library() -> Path:
-    """Where libtpu is: TPU_LIBRARY_PATH, or where `make tpu-tools` puts it; `UserError` if it is not there."""
+    """Return the path of libtpu: TPU_LIBRARY_PATH, or that of `make tpu-tools`; `UserError` if it is not there."""
     path = Path(os.environ.get("TPU_LIBRARY_PATH", TOOLS))
     if not path.exists():
         raise UserError(
@@ -57,7 +57,7 @@ def devices(accelerator: Accelerator) -> list[Any]:
 
 @contextmanager
 def effort(*, fast: bool) -> Iterator[None]:
-    """How hard the compiler tries: not at all if `fast`; and without JAX's compilation cache, which cannot serve it."""
+    """Set how hard the compiler tries: not at all if `fast`. JAX's compilation cache cannot serve it, and is off."""
     import jax
 
     names = ("jax_optimization_level", "jax_memory_fitting_level", "jax_enable_compilation_cache")

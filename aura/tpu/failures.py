@@ -1,4 +1,4 @@
-"""What gcloud's failures mean: whether another try can help, and what a user can do about each kind.
+"""Meaning of gcloud's failures: whether another try can help, and what a user can do about each kind.
 
 Only the text tells them apart: gcloud ends with status 1 for all. The first kind whose pattern is found counts.
 """
@@ -111,12 +111,12 @@ FINAL = ("component", "usage", "login", "service", "billing", "project", "permis
 
 
 def kind(text: str) -> Kind:
-    """What kind of failure a text of gcloud's, or of a failed request, tells of."""
+    """Return the kind of failure that a text of gcloud's, or of a failed request, tells of."""
     return next((each for each in KINDS if re.search(each.pattern, text, re.IGNORECASE)), UNKNOWN)
 
 
 def advice(text: str, zone: str, name: str = "NAME") -> str:
-    """What a user can do about it."""
+    """Say what a user can do about it."""
     return kind(text).advice.format(zone=zone, name=name)
 
 

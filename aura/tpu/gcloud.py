@@ -73,7 +73,7 @@ class Request:
 
     @property
     def accelerator(self) -> Accelerator:
-        """What it is made of; `UserError` if aura knows no such TPU."""
+        """Return the accelerator that it is made of; `UserError` if aura knows no such TPU."""
         return accelerator(self.type, self.slices)
 
     def __str__(self) -> str:
@@ -182,7 +182,7 @@ class Gcloud:
         return done.stdout
 
     def _described(self, kind: str, name: str, read: Callable[[dict[str, Any]], T]) -> T | None:
-        """What gcloud says of a resource, as `read` understands it; None if there is none of this name."""
+        """Return gcloud's description of a resource, as `read` understands it; None if there is none of this name."""
         arguments = ["compute", "tpus", kind, "describe", name, "--format=json"]
 
         def once() -> T | None:

@@ -105,7 +105,7 @@ def persist(pod: Pod, work: Callable[[int], None]) -> None:
 
 
 def answers_nothing(pod: Pod) -> bool:
-    """Whether a pod that is said to be ready, or the service that says so, does not answer: no new pod would help."""
+    """Return whether a pod said to be ready, or the service that says so, does not answer: no new pod would help."""
     try:
         return pod.state() == "ready"
     except Unreachable:
@@ -129,7 +129,7 @@ def begin(pod: Pod, job: Job, settings: Settings, *, plan: bool) -> None:
 
 
 def attach(pod: Pod, job: Job) -> bool:
-    """Whether the run is on the pod already; a worker that came back without it gets it again.
+    """Return whether the run is on the pod already; a worker that came back without it gets it again.
 
     Raises:
         UserError: another run is there.

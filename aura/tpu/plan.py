@@ -1,4 +1,4 @@
-"""Whether a run fits on a pod, and what it would do there, found by compiling its real training step for the pod.
+"""Plan of a run on a pod: whether it fits, and what it would do. Its real training step is compiled for the pod.
 
 The step is the one that trains (`training.make_step`), traced on a mesh of the pod's devices; the compiler says what
 memory it needs on each, and its program says what the devices send each other. Time is an estimate from
@@ -42,7 +42,7 @@ class DoesNotFit(UserError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training step would be on a pod; bytes and seconds are those of one device.
+    """A training step on a pod; bytes and seconds are those of one device.
 
     Attributes:
         parameters: of the model.

@@ -28,7 +28,7 @@ GONE = ("PREEMPTED", "TERMINATED", "DELETING", "STOPPED", "HIDING", "HIDDEN")
 
 @dataclass(frozen=True)
 class Look:
-    """What is there at one moment.
+    """A pod, its request and its slices, as seen at one moment.
 
     Attributes:
         state: `absent`, `waiting`, `ready`, `deleting`, or `lost`: to be deleted before it can be had again.
@@ -86,7 +86,7 @@ class Pod:
 
     @property
     def cost(self) -> str:
-        """What goes on being paid while it exists, in the unit that Google's price list uses."""
+        """Say what goes on being paid while it exists, in the unit that Google's price list uses."""
         chips, rate = self.accelerator.chips, "spot" if self.spot else "on-demand"
         return (
             f"{chips} chips at the {rate} price of {self.accelerator.generation.name} in {self.gcloud.zone}: "
@@ -104,7 +104,7 @@ class Pod:
         return self.look().state
 
     def look(self) -> Look:
-        """What is there now."""
+        """Look at what is there now."""
         request = self.gcloud.requested(self.name)
         if request is None:
             return Look("absent", "not there")
@@ -198,7 +198,7 @@ class Pod:
                 )
 
     def _lost(self, now: Look) -> UserError:
-        """What a request that has ended is told as; one whose machines were taken can be made again."""
+        """Return the error about a request that has ended; one whose machines were taken can be made again."""
         if now.request is None or now.request.state != "FAILED":
             hint = " Spot machines may be taken away at any time; --on-demand ones are not." if self.spot else ""
             return Unreachable(
@@ -284,7 +284,7 @@ def refuse_other(place: PodSettings, there: Request) -> None:
 
 
 def _same(asked: object, told: object) -> bool:
-    """Whether a setting is what Google says; it gives whole paths for names, and lists in any order."""
+    """Return whether a setting is what Google says; Google gives whole paths for names, and lists in any order."""
     if isinstance(asked, str) and isinstance(told, str):
         if asked.rpartition("/")[2] == told.rpartition("/")[2]:
             return True

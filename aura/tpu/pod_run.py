@@ -1,4 +1,4 @@
-"""What a worker of a pod runs: the stage `pretrain`, and then, once, an account of its last checkpoint.
+"""Program of a pod's worker: the stage `pretrain`, and then, once, an account of its last checkpoint.
 
 `models/lm/checkpoint.json` says where the checkpoint is and what is in it: its address, its step, and the size and
 SHA-256 of every file. It travels back with the results, so that DVC tracks by hashes what stays in the bucket.
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def describe(folder: str) -> dict[str, Any]:
-    """Where a run's newest checkpoint is, and size and SHA-256 of its files; step null if it saved none."""
+    """Return the place of a run's newest checkpoint, and size and SHA-256 of its files; step null if it saved none."""
     kept = epath.Path(folder)
     steps = [int(path.name) for path in kept.iterdir() if path.name.isdigit()] if kept.exists() else []
     if not steps:

@@ -51,7 +51,7 @@ def memory_table(plan: Plan) -> Table:
 
 
 def traffic_table(plan: Plan) -> Table:
-    """What one device sends in a step, by kind."""
+    """Return a table of what one device sends in a step, by kind."""
     table = Table("sent per device and step", "number", "MB")
     for kind in plan.traffic:
         table.add_row(kind.kind, f"{kind.number:,}", f"{kind.bytes / 1e6:,.1f}")

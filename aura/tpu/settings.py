@@ -1,10 +1,11 @@
-"""What a launch is about: the pod, from options and environment variables, and the run, from params.yaml and them.
+"""Settings of a launch: the pod, from options and environment variables, and the run, from params.yaml and them.
 
-Where a run takes place is no part of what comes out, and differs from one person to the next: so the pod is not in
-params.yaml. Each attribute of `Place` has an option, and a variable of that name in capitals. MODEL_SIZE, SEQ_LEN,
-BATCH_SIZE, STEPS and LR change the run, SPM_MODEL and DATASET what it reads; the stage `pretrain` refuses these where
-they say something else than params.yaml: what decides its outputs must be where DVC sees it. An option goes before its
-variable. Variables of older launch scripts are taken over or refused (`old_variables.py`).
+The place of a run decides nothing of its result, and differs from one person to the next: so the pod is not in
+params.yaml. Each attribute of `PodSettings` has an option, and a variable of that name in capitals. An option goes
+before its variable. Variables of older launch scripts are taken over or refused (`old_variables.py`).
+
+MODEL_SIZE, SEQ_LEN, BATCH_SIZE, STEPS and LR change the run, SPM_MODEL and DATASET what it reads. The stage `pretrain`
+refuses these where they differ from params.yaml: DVC must see all that decides the outputs.
 """
 
 import dataclasses
@@ -90,12 +91,12 @@ class PodSettings(Section):
 
     @property
     def access(self) -> Access:
-        """Where the pod is placed and how it is reached."""
+        """Return the placement of the pod and the way to its workers."""
         return Access(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Access)})
 
     @property
     def wanted(self) -> Accelerator:
-        """What a new pod is made of."""
+        """Return the accelerator that a new pod is made of."""
         return accelerator(self.accelerator or "v4-32", self.slices)
 
     @property
@@ -245,7 +246,7 @@ def tokens(option: str | None, environment: Mapping[str, str]) -> Path:
 
 
 def _value(name: str, text: str) -> object:
-    """A variable's text as an attribute of `Place` wants it: a number or a switch where it is one, otherwise as is."""
+    """A variable's text as an attribute of `PodSettings` wants it: as a number, as a switch, or as it is."""
     kind = typing.get_type_hints(PodSettings)[name]
     if kind is bool:
         return SWITCH.get(text.lower(), _number(text.lower()))

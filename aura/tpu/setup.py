@@ -1,4 +1,4 @@
-"""What a worker needs before it can run: the project, its environment, the tokenizer and the token shards.
+"""Things that a worker needs before it can run: the project, its environment, the tokenizer and the token shards.
 
 No credential is copied: workers reach a bucket by the service account of their VM. Archives are the same
 bytes for the same files, so their hashes say what a worker has.

@@ -113,7 +113,7 @@ def _first_failure(running: list["subprocess.Popen[bytes]"], told: threading.Eve
 
 
 def end_with_parent(parent: int) -> Callable[[], None]:
-    """What a child runs first, so that Linux kills it when `parent` ends, however that ends."""
+    """Return what a child must run first, so that Linux kills it when `parent` ends, however that ends."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
 
     def prepare() -> None:

@@ -1,4 +1,4 @@
-"""What a TPU's name means: chips, hosts, shape, memory and speed.
+"""Names of TPUs and their meaning: chips, hosts, shape, memory and speed.
 
 Names follow Google's: `v4-32` and `v5p-128` count TensorCores, two to a chip, `v5e-16` (also `v5litepod-16`) and
 `v6e-16` count chips. A device of JAX is a chip in all four. Figures per chip are those of the pages
@@ -111,12 +111,12 @@ class Accelerator:
 
     @property
     def cloud_type(self) -> str:
-        """What gcloud's --accelerator-type calls a slice: `v5litepod-16`."""
+        """Return gcloud's name of a slice, for --accelerator-type: `v5litepod-16`."""
         return f"{self.generation.cloud_name}-{self.chips_per_slice * self.generation.cores}"
 
     @property
     def topology_name(self) -> str:
-        """What libtpu calls a slice: `v4:2x2x4`."""
+        """Return libtpu's name of a slice: `v4:2x2x4`."""
         return f"{self.generation.compiler_name}:{'x'.join(map(str, self.shape))}"
 
     def __str__(self) -> str:
@@ -124,7 +124,7 @@ class Accelerator:
 
 
 def accelerator(name: str, slices: int = 1) -> Accelerator:
-    """What `name` stands for: `v4-32`, `v5e-16`, `v5litepod-16`, `v5p-128`, `v6e-16`.
+    """Return the accelerator that `name` stands for: `v4-32`, `v5e-16`, `v5litepod-16`, `v5p-128`, `v6e-16`.
 
     Raises:
         UserError: there is no such TPU; the message names the nearest ones.
@@ -181,7 +181,7 @@ def _sizes(generation: Generation) -> list[int]:
 
 
 def _fits(generation: Generation, chips: int) -> bool:
-    """Whether so many chips can be a slice: a side of a torus has at most 24 of them, or 28 in one row of cubes."""
+    """Return whether so many chips can be a slice: a side of a torus has at most 24, or 28 in one row of cubes."""
     return max(_shape(generation, chips)) <= 28
 
 

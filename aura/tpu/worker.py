@@ -1,4 +1,4 @@
-"""What the launcher runs on a TPU VM: one file, copied there first, which needs Python 3.10 and nothing else.
+"""Program that the launcher runs on a TPU VM: one file, copied there first, which needs Python 3.10 and nothing else.
 
     python3 aura_worker.py VERB JSON      prints one line of JSON behind REPLY, or did not run
 
@@ -132,7 +132,7 @@ def start(key: str, command: list[str], environment: dict[str, str], again: bool
 
 
 def status() -> Reply:
-    """What the job does.
+    """Report the state of the job.
 
     `key` and `state` (none, running, done, failed, stopped, killed) are always there. With a job, also its deaths, its
     log's last line, where its processes meet, and `process`: its number in the run. The job itself tells that number
@@ -267,7 +267,7 @@ def _processes() -> list[int]:
 
 
 def _command(pid: int) -> str:
-    """What a process runs, shortened; "" if it has ended."""
+    """Return the command of a process, shortened; "" if it has ended."""
     try:
         words = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
@@ -297,7 +297,7 @@ def _forget_process() -> None:
 
 
 def _supervised() -> bool:
-    """Whether a supervisor holds the lock."""
+    """Return whether a supervisor holds the lock."""
     with (RUN / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -332,7 +332,7 @@ def _tail(path: Path) -> str:
 
 
 def _read(path: Path) -> Reply:
-    """What `_write` wrote; nothing if there is no such file, or a crash of the machine damaged it."""
+    """Return what `_write` wrote; nothing if there is no such file, or a crash of the machine damaged it."""
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):  # absent, a folder, or damaged

@@ -1,6 +1,6 @@
 """Training: segment counts and parameters in, the bytes of a SentencePiece model out, the same everywhere.
 
-What would let bytes differ is fixed: rows come sorted, the number of threads is a constant (it decides the
+All that would let bytes differ is fixed: rows come sorted, the number of threads is a constant (it decides the
 order in which floating-point sums are made), and the model's record of paths and threads is cleared.
 Unigram scores are rounded to 1/64: sums of them are then exact in 32 bits, so that a word has the same best
 segmentation alone as inside a long line; bytes per token stay the same (measured: 3.9696 before and after).

@@ -1,8 +1,8 @@
 """Counting over the held-out documents: by source and script, on all cores, with examples to look at.
 
-A shard of the corpus is the unit of work. What is counted adds up, in the order of shards, so that the result
-does not depend on the number of cores. Of a held-out split above a limit, a sample is measured: the documents whose
-hash is smallest, so that a corpus that grows keeps most of its sample.
+A shard of the corpus is the unit of work. Counts add up in the order of shards, so that the result does not depend on
+the number of cores. Of a held-out split above a limit, a sample is measured: the documents whose hash is smallest, so
+that a corpus that grows keeps most of its sample.
 """
 
 import heapq

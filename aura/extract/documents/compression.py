@@ -4,7 +4,7 @@ A file is used whole or not at all: the checksum that vouches for its text stand
 a fault may be wrong, and half a document is none. The price is that one missing byte loses the file, counted with
 its reason. A small file that swells without end (a decompression bomb) is given up at a stated size.
 
-What the programs of these formats read is read here, too: streams behind each other, padding between them, and what
+aura reads all that the programs of these formats read: streams behind each other, padding between them, and what
 zstd has of its own (`zstd_frames`). A sound file that cannot be read is lost with its true reason.
 """
 

@@ -32,8 +32,8 @@ def field(value: Value, dotted: str) -> Value:
 def first_text(value: Value, keys: Sequence[str]) -> str | None:
     """The text of a record: the first string that one of the dotted `keys` leads to.
 
-    Where there is none, the first chat, list of strings or list of a message's parts under one of them counts.
-    Raises `TooDeep` where such a list has more than 100 levels.
+    If there is none, the first chat, list of strings or list of a message's parts under one of them counts.
+    Raises `TooDeep` if such a list has more than 100 levels.
     """
     found = [field(value, key) for key in keys]
     for one in found:

@@ -2,7 +2,7 @@
 
 A reader looks at one file and nothing else, so files can be read anywhere, in any order, and a changed file
 changes only its own documents. It streams: memory holds a few blocks and one document, whatever the file's size.
-What it cannot use it yields as a `Lost` with the reason: nothing goes missing without being counted.
+It yields all that it cannot use as a `Lost` with the reason: nothing goes missing without being counted.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def named_encoding(source: Source) -> str | None:
 
 
 def one_document_per_file(source: Source) -> bool:
-    """Whether each of a source's files is one document, which then has the file's name."""
+    """Return whether each of a source's files is one document, which then has the file's name."""
     return source.kind == "sample" or (source.kind == "txt" and source.documents == "file")
 
 

@@ -1,7 +1,7 @@
 """Objects behind a URL, through fsspec: their sizes and versions, and their bytes as they are stored.
 
 A URL may name a folder, one object, or a pattern (`gs://bucket/2024-*/*.txt`). An object's version is the first of
-the store's own MD5, etag and generation. Where a store gives none of them, or no size, the object is read, and its
+the store's own MD5, etag and generation. If a store gives none of them, or no size, the object is read, and its
 SHA-256 is its version: a date says nothing of content, and a listing of a plain web server not even that.
 
 An address that holds a secret is refused, because it is written into a pin, which git keeps.

@@ -1,8 +1,8 @@
 """Sources behind a URL (`gs://…`, or any other that fsspec knows): pinned object by object, and fetched once.
 
-The pin, a small file in git, names every object with its size and version (`addresses.py`). What it
-names is laid down in data/raw/NAME, verified; from there on it is a folder like any other. A moved pin fetches what is
-new in it; a killed run goes on behind the last whole object. The price is the corpus's size on this disk.
+The pin, a small file in git, names every object with its size and version (`addresses.py`). aura verifies these objects
+and writes them to data/raw/NAME; from there on it is a folder like any other. A moved pin fetches what is new in it; a
+killed run goes on behind the last whole object. The price is the corpus's size on this disk.
 
 An object that its bucket hands out decompressed (Content-Encoding: gzip) is verified as it is stored, and laid down as
 its content.
@@ -49,7 +49,7 @@ def names(url: str) -> list[str]:
 def look(url: str, chosen: Callable[[str], bool]) -> Objects:
     """The objects behind `url` that are `chosen` by their names, or the one that it names itself.
 
-    What has no version there is read now, all of it. Raises `UserError` if they cannot be listed.
+    Objects without a version are read now, whole. Raises `UserError` if they cannot be listed.
     """
     with explained(url):
         address = opened(url)

@@ -185,8 +185,8 @@ def files_below(
 ) -> list[InputFile]:
     """The files below `folder` that are `chosen` by their names, sorted by name.
 
-    A name that is no valid UTF-8 is shown with escapes. Links to files count as files. What is not read is given with
-    this as its problem: links to folders (they may lead in circles), links that lead out of `folder` (unless `links`
+    A name that is no valid UTF-8 is shown with escapes. Links to files count as files. A file that is not read has the
+    reason as its problem: links to folders (they may lead in circles), links that lead out of `folder` (unless `links`
     is "anywhere"), FIFOs, sockets and devices, and hidden files and folders (unless `hidden`), a folder as one.
     """
     return sorted(_below(str(folder), chosen, hidden=hidden, links=links))

@@ -26,7 +26,7 @@ Batch = dict[str, npt.NDArray[Any]]  # {"tokens": Windows, "affect": (rows, seq_
 
 @dataclass(frozen=True)
 class Source:
-    """What one source, or all of them as one, gives to training; `affect` is of the same tokens as `tokens`."""
+    """Training data of one source, or of all sources as one; `affect` is of the same tokens as `tokens`."""
 
     name: str
     tokens: TokenStream
@@ -101,7 +101,7 @@ class Batches:
         return batch
 
     def describe(self, step: int, most: int = 8) -> str:
-        """Where the batch of a step comes from, to be read: tokens of the training stream, by source."""
+        """Describe for a reader where the batch of a step comes from: tokens of the training stream, by source."""
         drawn = list(zip(*(part.tolist() for part in self._draw(step, slice(None))), strict=True))
         told = [
             f"{self.sources[number].name} tokens {window * self._seq_len:,} to {(window + 1) * self._seq_len:,}"

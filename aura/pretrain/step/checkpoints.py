@@ -42,7 +42,7 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError)  # what Orbax raises for
 
 
 def usable(step: int, written_for: int, options: Pretrain) -> bool:
-    """Whether a run of `options` passes through the state that a run of `written_for` steps had after `step` steps."""
+    """Return whether a run of `options` passes through the state of a run of `written_for` steps after `step` steps."""
     if written_for == options.steps:
         return step <= options.steps
     before = options.model_copy(update={"steps": written_for})
@@ -86,7 +86,7 @@ class Best:
             self.bits[row.step] = row.bits_per_byte
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: object) -> list[bool]:
-        """Whether to keep each checkpoint; as Orbax asks it."""
+        """Return for each checkpoint whether to keep it, as Orbax asks."""
         del context
         measured = [(self.bits[one.step], -one.step) for one in checkpoints if one.step in self.bits]
         best = -min(measured)[1] if measured else None
@@ -121,7 +121,7 @@ class Checkpoints:
 
     @property
     def worthwhile(self) -> bool:
-        """Whether the run saves: one that is short, and was never interrupted, does not even load Orbax (2 s)."""
+        """Return whether the run saves. A short run that was never interrupted does not even load Orbax (2 s)."""
         return self._options.steps >= self._options.checkpoint_every or self._resumed
 
     def restore(self, target: training.State) -> Restored | None:
@@ -226,7 +226,7 @@ class Checkpoints:
         )
 
     def due(self, step: int) -> bool:
-        """Whether to save after `step` steps: every so many, where the schedule's decay begins, and at the end."""
+        """Return whether to save after `step` steps: at intervals, where the decay begins, and at the end."""
         if not self.worthwhile:
             return False
         every, decay = self._options.checkpoint_every, optimizer.steps_before_decay(self._options)
@@ -376,7 +376,7 @@ def _moving_away(folders: list[str]) -> str:
 
 
 def _saved_something(folder: str) -> bool:
-    """Whether a run of this folder began to save."""
+    """Return whether a run of this folder began to save."""
     return bool((side_files.place(folder) / "run.json").exists())
 
 
@@ -386,7 +386,7 @@ def _absolute(folder: str) -> Any:  # noqa: ANN401 - a path of etils
 
 
 def _handlers() -> dict[str, Any]:
-    """What writes and reads the parts of a checkpoint."""
+    """Return the handlers that write and read the parts of a checkpoint."""
     import orbax.checkpoint as ocp
 
     return {"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}

@@ -19,7 +19,7 @@ MATRICES = ("query", "key", "value", "output", "gate", "up", "down", "head")  # 
 
 
 def make_optimizer(options: Pretrain) -> optax.GradientTransformation:
-    """What turns gradients into updates."""
+    """Return the optimiser, which turns gradients into updates."""
     return optax.chain(
         optax.clip_by_global_norm(options.grad_clip),
         optax.adamw(make_schedule(options), b1=0.9, b2=0.95, weight_decay=options.weight_decay, mask=decays),  # GPT-3's
@@ -47,12 +47,12 @@ def _after(schedule: optax.Schedule, begin: int) -> optax.Schedule:
 
 
 def steps_before_decay(options: Pretrain) -> int:
-    """How many first steps of a run are the same however many follow: all before wsd's decay, none of a cosine's."""
+    """Count a run's first steps that are the same however many follow: all before wsd's decay, none of a cosine's."""
     if options.schedule == "cosine":
         return 0
     return max(options.warmup_steps, options.steps - max(1, round(DECAY_SHARE * options.steps)))
 
 
 def decays(model: Any) -> Any:  # noqa: ANN401 - a pytree like the model
-    """Which weights decay: matrices, by name; scales and embeddings do not (stacked scales have two axes, too)."""
+    """Mark the weights that decay: matrices, by name, not scales and embeddings (stacked scales have two axes, too)."""
     return jax.tree_util.tree_map_with_path(lambda path, _: leaf_name(path).rpartition(".")[2] in MATRICES, model)

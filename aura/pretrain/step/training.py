@@ -2,7 +2,7 @@
 
 Everything a step needs is a function of its number (batch, learning rate), so a run has no data state and the
 same devices end in the same bytes every time. `initial_state` and the function of `make_step` are traced alike
-for a run, for a restore and for an ahead-of-time compilation (`mesh.abstract`, `abstract_batch`). The loss is
+for a run, for a restore and for an ahead-of-time compilation (`mesh.abstract`, `BatchLayout.shapes`). The loss is
 fetched each step, which keeps the loop simple and stops a diverged run at the step that broke it; the wait is
 under a millisecond on CPU.
 """
@@ -77,7 +77,7 @@ def mean_loss(model: LanguageModel, batch: dict[str, jax.Array], z_loss: float =
 def features_and_targets(
     model: LanguageModel, tokens_BxS1: jax.Array, affect_BxSxA: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """What each position knows, and what comes after it, with sequences and positions in one axis."""
+    """Return the features of each position and the token after it, with sequences and positions in one axis."""
     x_BxSxD = model.features(tokens_BxS1[:, :-1], affect_BxSxA)
     B, S, D = x_BxSxD.shape
     x_TxD = jax.lax.reshape(x_BxSxD, (B * S, D), out_sharding=placed(BATCH, None))
@@ -119,7 +119,7 @@ def require_rows(options: Pretrain, holders: int) -> None:
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """How a global batch lies on a mesh: `accumulation` parts, each cut along the mesh's batch axes.
+    """Layout of a global batch on a mesh: `accumulation` parts, each cut along the mesh's batch axes.
 
     Raises:
         UserError: a part's sequences cannot be shared out evenly.
