@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 REPOSITORY = Path(__file__).parents[1]
 WITHOUT_AFFECT = """
 import numpy, pyarrow
-import aura.ingestion.rows as rows
+import aura.extract.rows as rows
 def none(texts, lexicon):
     return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(numpy.zeros(8 * len(texts), numpy.float32)), 8)
 rows.affect_vectors = none

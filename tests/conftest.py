@@ -23,6 +23,8 @@ absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 # A shell starts what it puts in the background with Ctrl-C ignored, and every program that tests start inherits it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+pytest_plugins = ["tests.mini_tokens", "tests.tokenizers"]  # fixtures that tests in several folders share
+
 REPOSITORY = Path(__file__).parents[1]
 # In the user's own cache folder: what others can write to must not be loaded as a program.
 COMPILED = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "aura", "tests-compiled")

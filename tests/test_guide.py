@@ -28,7 +28,7 @@ SUBSTITUTIONS = {
     "/path/to/shared/folder": "../store",
     "gs://BUCKET/PREFIX": "../store",
     "aura doctor    ": "git add -A; git commit -qm built; aura doctor",  # one of its checks; the reader knows git
-    "gs://bucket/texts": "data/kb",  # buckets are read in tests/ingestion/test_bucket.py
+    "gs://bucket/texts": "data/kb",  # buckets are read in tests/extract/test_bucket.py
 }
 
 # Blocks that are not run, by their first words, and why.

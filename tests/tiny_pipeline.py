@@ -34,7 +34,7 @@ stages:
 PARAMS = "first:\n  word: a\n  numbers: [1, 2.5, 1e-05]\nsecond: {word: z}\nother: 1\n"
 FIRST = """
 from pathlib import Path
-from aura import checksums, files, params, stage_inputs
+from aura.core import checksums, files, params, stage_inputs
 from ruamel.yaml import YAML
 
 def main():
@@ -48,7 +48,7 @@ stage_inputs.run("first", main)
 """
 SECOND = """
 from pathlib import Path
-from aura import checksums, files, stage_inputs
+from aura.core import checksums, files, stage_inputs
 from ruamel.yaml import YAML
 
 def main():

@@ -1,4 +1,7 @@
-"""The `aura` command: what DVC has no command for. The subcommands are in aura/commands/."""
+"""The `aura` command: what DVC has no command for. The subcommands are in aura/cli/."""
+
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -30,6 +33,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Builds tokenizers, and the language models trained on them, with DVC.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    """Print the version of the installed package and end, if `--version` was given."""
+    if asked:
+        console.out.print(f"aura {metadata.version('aura')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a subcommand."""
+
+
 app.add_typer(source.app, name="source")
 app.add_typer(cache.app, name="cache")
 app.add_typer(lock.app, name="lock")

@@ -1,1 +1,1 @@
-"""Token shards and the batches drawn from them."""
+"""Door: the path that the guide names for the text of a dataset."""

@@ -1,1 +1,1 @@
-"""Raw text in, corpus shards out."""
+"""Door: the path that the guide names for loading text; the lexicons lie here, too."""

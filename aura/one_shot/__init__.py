@@ -1,1 +1,1 @@
-"""The whole tokenizer pipeline in one program, and its checklist."""
+"""Programs and classes for use outside the pipeline: one call each, and the checklist."""

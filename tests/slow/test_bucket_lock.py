@@ -25,13 +25,13 @@ pytestmark = pytest.mark.slow
 FOLDER = f"{URL}/checkpoints/run"
 LAPSES = 6.0
 QUICKLY = f"""
-from aura.self_teaching_llm import bucket_lock
+from aura.pretrain import bucket_lock
 bucket_lock.RENEWED, bucket_lock.LAPSES, bucket_lock.SURE = 0.5, {LAPSES}, {LAPSES - 1}
 """
 # Takes the lock, confirms it for each line that it reads, and releases it at the end; MACHINE hides where it runs.
 HOLDER = f"""
 import os, sys
-from aura import console
+from aura.core import console
 {QUICKLY}
 machine = os.environ.get("MACHINE")
 bucket_lock._machine = (lambda: machine) if machine is not None else bucket_lock._machine

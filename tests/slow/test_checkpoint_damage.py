@@ -10,7 +10,7 @@ from aura.core import files
 from aura.core.errors import UserError
 from aura.pretrain import pretrain as program
 from tests.flips import damages
-from tests.mini_tokens import MiniTokens, made, tiny  # noqa: F401 - a fixture
+from tests.mini_tokens import MiniTokens, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def files_of_the_newest(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_fifty_damages_end_in_the_undisturbed_bytes_or_in_one_line(
-    made: MiniTokens, tmp_path: Path, capsys, part: int  # noqa: F811
+    made: MiniTokens, tmp_path: Path, capsys, part: int
 ):  # fmt: skip
     whole, folder = tmp_path / "whole", tmp_path / "run"
     undisturbed, chosen, outcomes = run(made, whole), random.Random(part), {"same": 0, "told": 0}  # noqa: S311

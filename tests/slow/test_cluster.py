@@ -13,7 +13,7 @@ import pytest
 from aura.core.dask_cluster import require_safe
 from aura.core.errors import UserError
 from tests.conftest import REPOSITORY
-from tests.ingestion.program import Program
+from tests.extract.program import Program
 
 TEXT = "a happy document of the cluster, long enough to be worth cleaning and counting. " * 40
 QUICK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s"}  # how long a lost scheduler is waited for

@@ -20,11 +20,11 @@ import jax, numpy as np
 jax.config.update("jax_disable_most_optimizations", True)
 from contextlib import nullcontext
 from safetensors.numpy import save as serialised
-from aura.self_teaching_llm import weights
-from aura.self_teaching_llm.mesh import make_mesh
-from aura.self_teaching_llm.model import Compute, LanguageModel, ModelConfig
-from aura.self_teaching_llm.optimizer import leaf_name
-from aura.self_teaching_llm.sampling import drawn
+from aura.model import weights
+from aura.model.mesh import make_mesh
+from aura.model.model import Compute, LanguageModel, ModelConfig
+from aura.pretrain.step.optimizer import leaf_name
+from aura.pretrain.sampling import drawn
 
 folder, said = Path(sys.argv[1]), {}
 weights.PIECE = 3000

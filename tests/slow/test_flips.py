@@ -1,11 +1,10 @@
-"""As tests/test_verified_reading.py, with 50 flipped bits for each pair of artifact and reader."""
+"""As tests/stages/test_verified_reading.py, with 50 flipped bits for each pair of artifact and reader."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.flips import READERS, Reader, artifacts, check  # noqa: F401 - a fixture
-from tests.mini_tokens import made  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 

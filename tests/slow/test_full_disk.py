@@ -39,7 +39,7 @@ def project(disk: Path) -> Project:
         path.write_bytes(random.Random(path.name).randbytes(TEXT // 2).hex().encode())  # noqa: S311 - no secrets
     # What `make setup` puts into the environment, of this tree.
     (disk / "start").mkdir()
-    (disk / "start/sitecustomize.py").write_text("from aura import dvc_environment\ndvc_environment.prepare()\n")
+    (disk / "start/sitecustomize.py").write_text("from aura.core import dvc_environment\ndvc_environment.prepare()\n")
     project.environment["PYTHONPATH"] = os.pathsep.join([str(disk / "start"), str(REPOSITORY)])
     project.environment["PYTHONDONTWRITEBYTECODE"] = "1"
     return project

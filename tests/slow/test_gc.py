@@ -10,7 +10,7 @@ from aura.sharing import transfer
 from aura.storage import placement
 from tests.bucket import Bucket, clone
 from tests.conftest import Project
-from tests.test_housekeeping import change, find, here
+from tests.project.test_housekeeping import change, find, here
 
 __all__ = ["here"]
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.ingestion.program import Program
+from tests.extract.program import Program
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,9 @@ import pytest
 
 from aura.model.model import LanguageModel
 from aura.pretrain.generation import continuations
-from tests.mini_tokens import MiniTokens, made
-from tests.self_teaching_llm.test_export import exported, ids
+from tests.export.test_export import exported, ids
+from tests.mini_tokens import MiniTokens
 
-__all__ = ["made"]
 pytestmark = pytest.mark.slow
 torch = pytest.importorskip("torch", reason="needs torch, which only a separate environment has")
 

@@ -1,9 +1,9 @@
-"""Every mesh of the largest pods, which `tests/self_teaching_llm/test_arranged.py` leaves out."""
+"""Every mesh of the largest pods, which `tests/model/test_arranged.py` leaves out."""
 
 import pytest
 
 from aura.tpu.topology import Accelerator
-from tests.self_teaching_llm.test_arranged import PODS, SMALL, check_every_mesh
+from tests.model.test_arranged import PODS, SMALL, check_every_mesh
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,7 @@ from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
 from aura.validate import exported
 from tests.conftest import REPOSITORY
-from tests.tokenizer.conftest import documents, options
 
-__all__ = ["documents", "options"]
 PYTHON = REPOSITORY / ".venv-readers/bin/python"
 SYMBOLS = ["##", "USER", "<EXPERT_0>"]
 pytestmark = [

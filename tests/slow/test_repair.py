@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from tests.test_repair import check_read_damage, empty, ends_right, flip, objects, repair, tiny_project
+from tests.project.test_repair import check_read_damage, empty, ends_right, flip, objects, repair, tiny_project
 
 pytestmark = pytest.mark.slow
 

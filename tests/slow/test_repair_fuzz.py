@@ -15,7 +15,7 @@ from dvc.repo import Repo
 
 from aura.core.errors import UserError
 from aura.project.repair import Report, repair
-from tests.test_repair import END, tiny_project
+from tests.project.test_repair import END, tiny_project
 
 pytestmark = pytest.mark.slow
 

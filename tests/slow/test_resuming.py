@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 
 from aura.core import files
-from tests.mini_tokens import MiniTokens, made
-from tests.self_teaching_llm.test_checkpoints import forget_seals, results, rows, run, saved
-
-__all__ = ["made"]
+from tests.mini_tokens import MiniTokens
+from tests.pretrain.test_checkpoints import forget_seals, results, rows, run, saved
 
 pytestmark = pytest.mark.slow
 

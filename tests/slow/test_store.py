@@ -14,7 +14,7 @@ from aura.core.files import sha256_file
 from aura.storage.placement import LIST, shards
 from tests.bucket import Bucket, connect
 from tests.conftest import Project
-from tests.ingestion.program import Program
+from tests.extract.program import Program
 from tests.proxy import Proxy
 from tests.slow.test_cluster import TEXT, Cluster
 

@@ -103,7 +103,7 @@ def test_a_single_process_that_is_told_has_all_save_and_all_start_again(mesh_pro
 
 BEFORE_THE_FIRST_STEP = """
 import hashlib, os, signal, threading
-from aura.self_teaching_llm.termination import Termination
+from aura.pretrain.termination import Termination
 with Termination():
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes without a line of Python, as while XLA compiles

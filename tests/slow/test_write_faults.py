@@ -67,9 +67,9 @@ def test_a_write_that_fails_is_told_in_one_line_and_the_next_run_ends_in_the_sam
 FULL_DISK = """
 import resource, signal, sys
 import jax
-from aura import console
-from aura.self_teaching_llm.checkpoints import Checkpoints
-from aura.self_teaching_llm.history import Row
+from aura.core import console
+from aura.pretrain.step.checkpoints import Checkpoints
+from aura.pretrain.history import Row
 from tests.mini_tokens import tiny
 
 def main():

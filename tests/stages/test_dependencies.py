@@ -65,3 +65,9 @@ def test_select_lists_every_source():
     sources = YAML(typ="safe").load(REPOSITORY / "params.yaml")["extract"]["sources"]
     listed = [dep for dep in pipeline()["select"]["deps"] if str(dep).startswith("data/")]
     assert listed == [f"data/extracted/{name}" for name in sources]
+
+
+def test_the_pipeline_is_a_page_that_can_be_read():
+    lines = (REPOSITORY / "dvc.yaml").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 300
+    assert sum("aura/" in line for line in lines) <= 45

@@ -9,7 +9,7 @@ import pytest
 import sentencepiece
 
 from aura.compare import comparison, curve, foreign
-from aura.self_teaching_llm.tokenizer_spm import SPMTokenizer
+from aura.one_shot.spm_tokenizer import SPMTokenizer
 from aura.train_tokenizer import artifact, corpus_counts, counts, train
 
 TEXTS = ["Hello there", "", "the end of it 🙂"]

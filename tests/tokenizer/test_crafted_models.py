@@ -23,7 +23,7 @@ TEXTS = ["{:,} naïve words <eos>", "  a\n\tb\u2581 c\0d 中文é🙂", "x" * 30
 READER = """
 import sys
 from pathlib import Path
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tokenizer.hf_export import export
 from aura.tokenizer.tokenizer import Tokenizer
 

@@ -8,8 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from aura.compare import foreign
-from aura.self_teaching_llm.tokenizer_spm import SPMTokenizer
-from tests.tokenizer.test_comparison import SENTENCEPIECE, TEKKEN
+from aura.one_shot.spm_tokenizer import SPMTokenizer
+from tests.compare.test_comparison import SENTENCEPIECE, TEKKEN
 
 TEXT = "Hello <eos> ▁ 🙂 naïve\n\t x = 12"
 COPIES = {

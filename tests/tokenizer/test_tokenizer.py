@@ -120,7 +120,7 @@ def test_a_model_that_breaks_the_contract_is_refused_with_the_reason(tmp_path, c
 # Altered models, each loaded and used; prints how many loaded. In a process of its own, for a crash to be seen.
 USE_ALTERED = r"""
 import random, sys
-from aura.errors import UserError
+from aura.core.errors import UserError
 from aura.tokenizer.tokenizer import Tokenizer
 
 content, loaded = open(sys.argv[1], "rb").read(), 0

@@ -13,8 +13,8 @@ from aura.tokenizer import unit_table
 from aura.tokenizer.symbols import SPACE
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.tokenizer.units import SEPARATOR
-from tests.tokenizer.conftest import SCRIPTS
 from tests.tokenizer.test_round_trip import HARD, LOOK_ALIKES, NASTY
+from tests.tokenizers import SCRIPTS
 
 FUZZ = 100_000
 LANGUAGES = [  # of the same sentence, in scripts that the vocabulary has pieces for, or not
