@@ -2,8 +2,9 @@ import errno
 import os
 
 import pytest
+import typer
 
-from aura import console
+from aura import console, endings
 
 
 def test_a_log_says_how_far_the_work_is_and_how_long_it_takes(
@@ -41,3 +42,20 @@ def test_a_fault_of_the_machine_is_one_message(error: Exception, capsys: pytest.
     with pytest.raises(SystemExit, match="1"):
         console.run(main)
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_ctrl_c_in_a_command_is_one_line_though_typer_turns_it_into_a_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["aura"])
+    monkeypatch.setitem(endings._state, "said", False)
+    with pytest.raises(SystemExit) as ended:
+        console.run(app)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted. Run the same command again to go on.\n"
