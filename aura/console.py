@@ -141,10 +141,6 @@ def run(main: Callable[[], None]) -> None:
         fail(str(error))
     except KeyboardInterrupt:
         endings.interrupted()
-    except SystemExit as leaving:
-        if leaving.code == endings.INTERRUPTED:  # Typer turns Ctrl-C into this status, without a word
-            endings.interrupted()
-        raise
     except endings.OutputLost as error:
         if error.silent:
             sys.exit(endings.NOT_READ)
