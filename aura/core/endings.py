@@ -29,7 +29,7 @@ _NO_FILES = ("Too many open files", "shared object file: Error 24")
 _NO_DATABASE = "unable to open database file"  # SQLite's words, whatever the reason
 _LEAST = 1 << 30  # bytes of address space; with less, libraries in C++ end the process in words of their own
 _REFUSED_BY_DVC = ("dvc.exceptions", "DvcException")  # by its name: it takes a second to import
-_state = {"ours": False, "said": False}
+_state = {"ours": False, "said": False, "raised": False}
 
 
 def begin() -> None:
@@ -71,7 +71,8 @@ def _is_ours() -> bool:
 def interruptible() -> Iterator[None]:
     """Let the first Ctrl-C in here raise KeyboardInterrupt, for unfinished work to be removed; the second one ends all.
 
-    Outside, each ends the process at once.
+    Outside, each ends the process at once. Some libraries turn KeyboardInterrupt into an error or a status of their own
+    (pydantic while it builds a model, Typer): whatever ends the work after a Ctrl-C is KeyboardInterrupt again.
     """
     if signal.getsignal(signal.SIGINT) is not _leave:
         yield
@@ -79,6 +80,10 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, _raise)
     try:
         yield
+    except BaseException as error:
+        if _state["raised"] and not isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, _leave)
 
@@ -183,6 +188,7 @@ def _leave(*_: object) -> NoReturn:
 
 def _raise(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, _leave)
+    _state["raised"] = True
     signal.default_int_handler(number, frame)
 
 

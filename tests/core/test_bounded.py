@@ -2,6 +2,7 @@
 
 import copy
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -195,16 +196,33 @@ def test_no_reply_of_a_worker_is_a_traceback(verb: str):
     assert refused >= len(WRONG) + len(CONTENTS) - 4
 
 
-def test_no_description_of_a_pod_is_a_traceback():
+def test_no_description_of_a_pod_is_a_traceback(monkeypatch: pytest.MonkeyPatch):
     node = {"acceleratorType": "x/v4-8", "runtimeVersion": "x", "networkConfig": {}, "labels": {}, "tags": []}
     right = {"state": {"state": "FAILED", "failedData": {"error": {"code": 8, "message": "x"}}}}
     right |= {"tpu": {"nodeSpec": [{"node": node, "multisliceParams": {"nodeCount": "2"}}]}, "guaranteed": {}}
-    for value in damaged(right):
-        for read in (gcloud._request, lambda told: gcloud._node("x", told)):
+    right |= {"networkEndpoints": [{"ipAddress": "10.0.0.1"}]}
+    asked, printed = gcloud.Gcloud("us-central2-b", "test-project", pause=0.0), [""]
+    monkeypatch.setattr(gcloud.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, printed[0], ""))
+    monkeypatch.setattr(gcloud, "TRIES", 1)
+
+    def described(text: str) -> tuple[Any, Any]:
+        printed[0], found = text, []
+        for ask in (asked.requested, asked.node):
             try:
-                read(value)
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError):  # as `_described`
-                continue
+                found.append(ask("pod"))
+            except gcloud.Unreachable as error:
+                found.append(str(error))
+        return found[0], found[1]
+
+    request, slice_ = described(json.dumps(right))
+    assert (request.type, request.slices, request.state) == ("v4-8", 2, "FAILED")
+    assert slice_.addresses == ["10.0.0.1"]
+    found = [described(json.dumps(value)) for value in damaged(right)]
+    found += [described(content.decode("utf-8", "replace")) for content in CONTENTS]
+    assert {type(one) for pair in found for one in pair} == {gcloud.Request, gcloud.Node, str}
+    told = [one for pair in found for one in pair if isinstance(one, str)]
+    assert len(told) > len(WRONG) + len(CONTENTS)
+    assert all("\n" not in line and len(line) < 1000 for line in told)
 
 
 def test_a_variable_that_is_a_bomb_is_a_text():

@@ -1,9 +1,13 @@
 import errno
 import os
+import signal
+from collections.abc import Callable
 
 import pytest
+import typer
 
-from aura.core import console
+from aura.core import console, endings
+from aura.core.errors import UserError
 
 
 def test_a_log_says_how_far_the_work_is_and_how_long_it_takes(
@@ -41,3 +45,38 @@ def test_a_fault_of_the_machine_is_one_message(error: Exception, capsys: pytest.
     with pytest.raises(SystemExit, match="1"):
         console.run(main)
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def _typers_command(work: Callable[[], None]) -> Callable[[], None]:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(work)
+    return app
+
+
+@pytest.mark.parametrize("wrapped", [lambda work: work, _typers_command])
+@pytest.mark.parametrize("turned_into", [None, ValueError, UserError, SystemExit])
+def test_ctrl_c_is_one_line_whatever_a_library_turns_it_into(
+    wrapped: Callable[[Callable[[], None]], Callable[[], None]],
+    turned_into: type[BaseException] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            if turned_into is None:
+                raise
+            raise turned_into("words of a library") from error
+
+    monkeypatch.setattr("sys.argv", ["aura"])
+    for name in ("said", "raised"):
+        monkeypatch.setitem(endings._state, name, False)
+    before = signal.signal(signal.SIGINT, endings._leave)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            console.run(wrapped(work))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted. Run the same command again to go on.\n"

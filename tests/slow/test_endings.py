@@ -1,6 +1,7 @@
 """However a program of ours is ended, it leaves no traceback: Ctrl-C, outputs that take nothing, and few resources."""
 
 import errno
+import json
 import os
 import random
 import resource
@@ -9,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -29,11 +29,20 @@ PROGRAMS = STAGES | {
 PYTHON_STARTS = 0.1
 
 
-def run(project: Project, command: list[str], ready: Callable[[], None] | None = None) -> tuple[int, str]:
+# Sets limits, then becomes the program. `preexec_fn` would fork this process, in which another test may have begun JAX.
+LIMITED = """
+import json, os, resource, sys
+for which, value in json.loads(sys.argv[1]).items():
+    resource.setrlimit(int(which), (value, value))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def run(project: Project, command: list[str]) -> tuple[int, str]:
     """Exit status and standard error of a program."""
     done = subprocess.run(
         command, cwd=project.folder, env=project.environment, capture_output=True, text=True, timeout=100,
-        preexec_fn=ready, stdin=subprocess.DEVNULL, check=False,
+        stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     return done.returncode, done.stderr
 
@@ -91,11 +100,8 @@ def test_an_output_that_takes_nothing_is_at_most_one_line(project: Project, name
     ids=lambda limits: "-".join(f"{value}" for value in limits.values()),
 )
 def test_few_resources_are_one_line(project: Project, name: str, limits: dict[int, int]):
-    def ready() -> None:
-        for which, value in limits.items():
-            resource.setrlimit(which, (value, value))
-
-    status, said = run(project, PROGRAMS[name], ready)
+    limited = [sys.executable, "-I", "-S", "-c", LIMITED, json.dumps(limits)]
+    status, said = run(project, [*limited, *PROGRAMS[name]])
     require_words(said)
     assert status in (0, 1), said
     assert sum(line.startswith("error: ") for line in said.splitlines()) == status, said
