@@ -13,7 +13,8 @@ DVC's lock is held from the first look to the last removal, so that no other DVC
 
 Records of runs stay. One whose outputs are gone does no harm: DVC then runs that stage.
 
-Unfinished files of killed stages beside their outputs go at any age. A writer at work holds a lock on them.
+Unfinished files beside the outputs go at any age. A stage at work holds a lock on those that it writes. DVC's own come
+from a copy that failed or was killed, and no DVC copies while its lock is held here.
 """
 
 import re
@@ -40,6 +41,7 @@ from aura.storage import store as stores
 
 DAY = 24 * 3600.0  # seconds
 _UNFINISHED = re.compile(r"\.(.+?)(\.[0-9a-f]{8})?\.partial")  # as `aura/core/files.py` names them
+_UNFINISHED_BY_DVC = re.compile(r"\.[A-Za-z0-9_-]{22}\.tmp")  # as `dvc_objects.fs.utils.tmp_fname` names them
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,11 @@ def _unfinished(repo: Repo) -> Deletable:
     folders = sorted(folder for folder in places if folder.is_relative_to(root) and folder.is_dir())
 
     def left() -> list[Path]:
-        names = ((folder, _UNFINISHED.fullmatch(entry.name)) for folder in folders for entry in folder.iterdir())
-        outputs = {folder / name[1] for folder, name in names if name}
-        return [path for output in sorted(outputs) for path in leftovers(output)]
+        entries = [entry for folder in folders for entry in folder.iterdir()]
+        names = ((entry, _UNFINISHED.fullmatch(entry.name)) for entry in entries)
+        outputs = {entry.with_name(name[1]) for entry, name in names if name}
+        of_dvc = [entry for entry in entries if _UNFINISHED_BY_DVC.fullmatch(entry.name) and entry.is_file()]
+        return [path for output in sorted(outputs) for path in leftovers(output)] + of_dvc
 
     def remove() -> None:
         for path in left():  # anew: a command may have begun to write meanwhile

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -161,15 +162,17 @@ def test_what_killed_commands_left_unfinished_goes_and_what_is_being_written_sta
     left[2].parent.mkdir(exist_ok=True)
     left[2].write_text("{")
     Path(".data.partial.txt").write_text("the user's")
+    copied = Path(f".{secrets.token_urlsafe(16)}.tmp")  # as DVC leaves it where a copy fails
+    copied.write_text("hal")
     lock = os.open(at_work, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_SH)
     [found] = [one for one in find(cloud=False, older_than=14) if "unfinished" in one.kind]
-    assert (found.count, found.bytes) == (3, 9)
-    assert all(path.exists() for path in left), "removed before anybody asked"
+    assert (found.count, found.bytes) == (4, 12)
+    assert all(path.exists() for path in (*left, copied)), "removed before anybody asked"
     with left[2].open() as again:  # its writer was started again in the meantime
         fcntl.flock(again, fcntl.LOCK_EX)
         found.remove()
-        assert [path for path in (*left, at_work) if path.exists()] == [left[2], at_work]
+        assert [path for path in (*left, copied, at_work) if path.exists()] == [left[2], at_work]
     assert here.run("aura", "gc", "--delete").stdout.startswith(
         "removed 1 unfinished outputs that killed commands left, 1 "
     )
