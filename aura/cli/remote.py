@@ -6,7 +6,7 @@ import typer
 
 from aura.core import console
 
-app = typer.Typer(no_args_is_help=True, help="Where results are shared: the bucket behind DVC's remote.")
+app = typer.Typer(no_args_is_help=True, help="The bucket behind DVC's remote, where results are shared.")
 
 
 @app.command("set")

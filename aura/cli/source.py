@@ -13,7 +13,7 @@ from aura.extract.sources import pins
 from aura.project import source_entries, sources, whole_params
 from aura.project.sources import NewSource, Reading, Rows
 
-app = typer.Typer(no_args_is_help=True, help="What the corpus is read from: extract.sources in params.yaml.")
+app = typer.Typer(no_args_is_help=True, help="The sources of the corpus: extract.sources in params.yaml.")
 
 Name = Annotated[str, typer.Argument(help="Name of the source: lower-case letters, digits, - and _.")]
 

@@ -21,8 +21,8 @@ from aura.tpu.settings import Settings
 app = typer.Typer(no_args_is_help=True, help="TPU pods: does a run fit there, and running it there.")
 
 Given = dict[str, Any]  # by the names in tpu_options; None where an option was left out
-Tokenizer = Annotated[str | None, typer.Option("--spm-model", help="Else SPM_MODEL, else models/spm/spiece.model.")]
-Dataset = Annotated[str | None, typer.Option(help="Folder of token shards; else DATASET, else data/tokens.")]
+Tokenizer = Annotated[str | None, typer.Option("--spm-model", help="Default: SPM_MODEL, then models/spm/spiece.model.")]
+Dataset = Annotated[str | None, typer.Option(help="Folder of token shards; default: DATASET, then data/tokens.")]
 
 
 @app.command("plan")
@@ -90,7 +90,7 @@ def launch_run(
     run: Given,
     spm_model: Tokenizer = None,
     dataset: Dataset = None,
-    output: Annotated[Path | None, typer.Option(help="Where the results go; models/pods/NAME when left out.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the results; models/pods/NAME when left out.")] = None,
     detach: Annotated[
         bool, typer.Option(help="Do not stay until the run ends; the same command again attaches.")
     ] = False,
@@ -146,7 +146,7 @@ def show_status(where: Given) -> None:
 def show_logs(
     where: Given,
     worker: Annotated[
-        int | None, typer.Option(min=0, help="Whose log, counted from 0 over all slices; else of process 0.")
+        int | None, typer.Option(min=0, help="Whose log, counted from 0 over all slices; default: of process 0.")
     ] = None,
     size: Annotated[int, typer.Option("--bytes", min=1, help="So much of its end.")] = 20_000,
 ) -> None:

@@ -11,73 +11,76 @@ from typing import Annotated, Any
 import typer
 
 FINDS: dict[str, Any] = {
-    "name": Annotated[str | None, typer.Option(help="Of the pod; else the variable NAME, else aura.")],
-    "project": Annotated[str | None, typer.Option(help="Google Cloud project; else PROJECT, else gcloud's own.")],
-    "zone": Annotated[str | None, typer.Option(help="Such as us-central2-b; else ZONE.")],
+    "name": Annotated[str | None, typer.Option(help="Of the pod; default: the variable NAME, then aura.")],
+    "project": Annotated[str | None, typer.Option(help="Google Cloud project; default: PROJECT, then gcloud's own.")],
+    "zone": Annotated[str | None, typer.Option(help="Such as us-central2-b; default: ZONE.")],
     "internal_ips": Annotated[
         bool | None,
         typer.Option(
-            "--internal-ips/--external-ips", help="Workers have internal addresses only; else INTERNAL_IPS, else both."
+            "--internal-ips/--external-ips",
+            help="Internal addresses only; default: INTERNAL_IPS, then both.",
         ),
     ],
     "tunnel_through_iap": Annotated[
         bool | None,
         typer.Option(
-            "--tunnel-through-iap/--no-tunnel", help="Connect through Identity-Aware Proxy; else TUNNEL_THROUGH_IAP."
+            "--tunnel-through-iap/--no-tunnel",
+            help="Connect through Identity-Aware Proxy; default: TUNNEL_THROUGH_IAP.",
         ),
     ],
 }
 KIND: dict[str, Any] = {
     "accelerator": Annotated[
         str | None,
-        typer.Option(help="v4-32, v5e-16, v5p-128, v6e-16, …; else ACCELERATOR, else what the pod is, else v4-32."),
+        typer.Option(help="v4-32, v5e-16, v5p-128, v6e-16, …; default: ACCELERATOR, then what the pod is, then v4-32."),
     ],
-    "slices": Annotated[int | None, typer.Option(help="How many of them; else SLICES, else 1.")],
+    "slices": Annotated[int | None, typer.Option(help="Number of slices; default: SLICES, then 1.")],
 }
 MAKES: dict[str, Any] = KIND | {
     "spot": Annotated[
-        bool | None, typer.Option("--spot/--on-demand", help="Cheaper, may be taken away; else SPOT, else spot.")
+        bool | None, typer.Option("--spot/--on-demand", help="Cheaper, may be taken away; default: SPOT, then spot.")
     ],
     "reserved": Annotated[
-        bool | None, typer.Option("--reserved/--unreserved", help="On the project's reservation; else RESERVED.")
+        bool | None, typer.Option("--reserved/--unreserved", help="On the project's reservation; default: RESERVED.")
     ],
-    "reservation": Annotated[str | None, typer.Option(help="On the reservation of this name; else RESERVATION.")],
-    "network": Annotated[str | None, typer.Option(help="Else NETWORK, else default.")],
-    "subnetwork": Annotated[str | None, typer.Option(help="Else SUBNETWORK, else the region's.")],
+    "reservation": Annotated[str | None, typer.Option(help="On the reservation of this name; default: RESERVATION.")],
+    "network": Annotated[str | None, typer.Option(help="Default: NETWORK, then default.")],
+    "subnetwork": Annotated[str | None, typer.Option(help="Default: SUBNETWORK, then the region's.")],
     "service_account": Annotated[
-        str | None, typer.Option(help="E-mail of the workers' account; else SERVICE_ACCOUNT, else the project's.")
+        str | None, typer.Option(help="E-mail of the workers' account; default: SERVICE_ACCOUNT, then the project's.")
     ],
-    "labels": Annotated[str | None, typer.Option(help="team=lm,cost=research; else LABELS.")],
-    "tags": Annotated[str | None, typer.Option(help="Network tags, one,two; else TAGS.")],
+    "labels": Annotated[str | None, typer.Option(help="team=lm,cost=research; default: LABELS.")],
+    "tags": Annotated[str | None, typer.Option(help="Network tags, one,two; default: TAGS.")],
     "runtime_version": Annotated[
-        str | None, typer.Option(help="Image of the TPU VMs; else RUNTIME_VERSION, else what the accelerator needs.")
+        str | None,
+        typer.Option(help="Image of the TPU VMs; default: RUNTIME_VERSION, then what the accelerator needs."),
     ],
     "valid_until_duration": Annotated[
-        str | None, typer.Option(help="How long a new request may wait, such as 6h; else VALID_UNTIL_DURATION.")
+        str | None, typer.Option(help="Longest wait of a new request, such as 6h; default: VALID_UNTIL_DURATION.")
     ],
 }
 LAUNCHES: dict[str, Any] = {
     "plan": Annotated[
-        bool | None, typer.Option("--plan/--no-plan", help="Prove first that it fits; else PLAN, else yes.")
+        bool | None, typer.Option("--plan/--no-plan", help="Prove first that it fits; default: PLAN, then yes.")
     ],
     "delete_on_exit": Annotated[
         bool | None,
-        typer.Option("--delete-on-exit/--keep", help="The pod, however this ends; else DELETE_ON_EXIT, else not."),
+        typer.Option("--delete-on-exit/--keep", help="The pod, however this ends; default: DELETE_ON_EXIT, then not."),
     ],
-    "port": Annotated[int | None, typer.Option(help="Where the processes of a run meet; else PORT, else 8476.")],
+    "port": Annotated[int | None, typer.Option(help="Port where the processes meet; default: PORT, then 8476.")],
 }
 
 RUN: dict[str, Any] = {
-    "size": Annotated[str | None, typer.Option("--model-size", help="Else MODEL_SIZE, else pretrain.size.")],
-    "seq_len": Annotated[int | None, typer.Option(help="Tokens per sequence; else SEQ_LEN, else pretrain.seq_len.")],
+    "size": Annotated[str | None, typer.Option("--model-size", help="Default: MODEL_SIZE, then pretrain.size.")],
+    "seq_len": Annotated[int | None, typer.Option(help="Tokens a sequence; default: SEQ_LEN, then pretrain.seq_len.")],
     "batch_size": Annotated[
-        int | None, typer.Option(help="Sequences per step; else BATCH_SIZE, else pretrain.batch_size.")
+        int | None, typer.Option(help="Sequences per step; default: BATCH_SIZE, then pretrain.batch_size.")
     ],
-    "steps": Annotated[int | None, typer.Option(help="Optimiser steps; else STEPS, else pretrain.steps.")],
+    "steps": Annotated[int | None, typer.Option(help="Optimiser steps; default: STEPS, then pretrain.steps.")],
 }
 LEARNS: dict[str, Any] = {
     "learning_rate": Annotated[
-        float | None, typer.Option("--lr", help="Peak learning rate; else LR, else pretrain.learning_rate.")
+        float | None, typer.Option("--lr", help="Peak learning rate; default: LR, then pretrain.learning_rate.")
     ],
 }
 

@@ -26,7 +26,7 @@ def publish(
         typer.Option("--from", help="Folder with a tokenizer of the one-shot program, instead of models/spm."),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option(help="What the licences of its texts allow, for the model card.")
+        str | None, typer.Option(help="Uses that the licences of its texts allow, for the model card.")
     ] = None,
 ) -> None:
     """Release a validated tokenizer: push it, check what the bucket holds, then tag it (and push the tag to origin)."""

@@ -14,7 +14,7 @@ from aura.storage import placement
 from aura.train_tokenizer import train
 from aura.train_tokenizer.corpus_counts import count_corpus
 
-app = typer.Typer(no_args_is_help=True, help="What a vocabulary size is worth on this corpus.")
+app = typer.Typer(no_args_is_help=True, help="The worth of each vocabulary size on this corpus.")
 
 
 @app.callback()

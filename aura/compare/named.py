@@ -12,7 +12,7 @@ HELP = f"Tokenizers: {FORMATS}; or HEAD~1, a tag: {paths.TOKENIZER} there."
 
 
 def load(name: str) -> Foreign:
-    """A file or folder where there is one, else models/spm at a revision of the repository in the current folder.
+    """A file or folder where there is one, otherwise models/spm at a revision of the repository in the current folder.
 
     Raises:
         UserError: it is neither, or the revision's tokenizer is in neither cache nor remote.

@@ -118,7 +118,7 @@ def _number(name: str, first: int, count: int) -> int:
 
 
 def find(shard: ShardPlan, *, run: ExtractionRun) -> Built | ShardPlan:
-    """A shard that was made before, recalled to where it belongs; else the shard, with its digests if they may help."""
+    """A shard that was made before, recalled to where it belongs; otherwise the shard, with digests that help."""
     latest = _latest(shard, run)
     if latest is None:
         return shard

@@ -228,7 +228,7 @@ def _in_rounds(attempt: Callable[[], dict[str, str]], *final: str) -> dict[str, 
 
 
 def accept(arrival: Path, item: RemoteObject, folder: Path) -> bool:
-    """Move a downloaded file into its place if its bytes are right; else remove it."""
+    """Move a downloaded file into its place if its bytes are right; otherwise remove it."""
     target = folder / item.name
     right = md5(arrival) == item.md5
     if right and item.name.startswith("runs/"):

@@ -182,7 +182,7 @@ class Tokenizer:
         return [self.decode(ids, keep_special=keep_special) for ids in checked_sequences(sequences)]
 
     def decode_bytes(self, ids: Iterable[int], *, keep_special: bool = False) -> bytes:
-        """The bytes that `ids` stand for, which are no UTF-8 where ids hold a part of a character; else as `decode`."""
+        """The bytes that `ids` stand for: no UTF-8 where ids hold a part of a character, otherwise as `decode`."""
         return self._decoder.to_bytes(self._checked_ids(ids), keep_special=keep_special)
 
     def incremental_decoder(self, *, keep_special: bool = False) -> IncrementalDecoder:

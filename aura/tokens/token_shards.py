@@ -65,7 +65,7 @@ class ShardEntry:
 
 
 def id_dtype(vocab_size: int) -> np.dtype[Any]:
-    """The smallest unsigned type that holds every id: uint16 up to 65,536 pieces, else uint32."""
+    """The smallest unsigned type that holds every id: uint16 up to 65,536 pieces, otherwise uint32."""
     return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 

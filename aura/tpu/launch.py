@@ -113,7 +113,7 @@ def answers_nothing(pod: Pod) -> bool:
 
 
 def begin(pod: Pod, job: Job, settings: Settings, *, plan: bool) -> None:
-    """Have the run on the pod: attach to it where it is, else bring up what it needs, and launch it.
+    """Have the run on the pod: attach to it where it is, otherwise bring up what it needs, and launch it.
 
     Raises:
         UserError: the run does not go with the pod's devices, or, with `plan`, would not fit; nothing is created then.

@@ -35,9 +35,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command()
 def main(
-    command: Annotated[list[str], typer.Argument(help="What each process runs, after --.")],
-    processes: Annotated[int, typer.Option(help="How many.", min=1)],
-    restarts: Annotated[int, typer.Option(help="How often to start again before giving up.", min=0)] = 20,
+    command: Annotated[list[str], typer.Argument(help="The command of each process, after --.")],
+    processes: Annotated[int, typer.Option(help="Number of processes.", min=1)],
+    restarts: Annotated[int, typer.Option(help="Starts after the first one, before it gives up.", min=0)] = 20,
 ) -> None:
     """Run a command in several processes that form one run; start all again when one is lost."""
     supervise(command, processes, restarts)
