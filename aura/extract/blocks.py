@@ -1,10 +1,12 @@
-"""Large files, in blocks: taken apart in this process, cleaned in any, and kept block by block in the action cache.
+"""Large files, in blocks: read as a stream, cleaned and kept block by block in the action cache.
 
-A file above half of `max_document_bytes` (or, compressed, above what may swell to that) is read as a stream; its
-documents go to workers in portions of a quarter of `max_document_bytes`, so memory is a fixed number of such portions
-whatever the file's size. A block's key is its documents, so in a file of 4 GB with a changed line one block is made
-again; with a line more, those behind it too, because their documents' numbers change. The price is that one process
-takes the file apart.
+A file above half of `max_document_bytes` (or, compressed, above what may swell to that) is read as a stream, in
+portions of a quarter of `max_document_bytes`, so memory is a fixed number of such portions whatever the file's size.
+A worker takes a whole file where there is one for each (`make_alone`): text then crosses no process and no network.
+Of the files left over, this process reads one after the other, and workers clean its portions (`make`).
+
+A block's key is its documents, so in a file of 4 GB with a changed line one block is made again; with a line more,
+those behind it too, because their documents' numbers change.
 """
 
 import shutil
@@ -19,7 +21,7 @@ import xxhash
 from aura.core.arrow import from_bytes, to_bytes
 from aura.core.errors import UserError
 from aura.core.keys import action_key
-from aura.extract.accounts import FileAccount, table
+from aura.extract.accounts import FileAccount, stop_on_bad, table
 from aura.extract.documents import compression
 from aura.extract.documents.compression import Damaged
 from aura.extract.documents.document import Continued, Item, Lost
@@ -120,6 +122,22 @@ def make(cache: Cache, namespace: str, file: InputFile, recipe: Recipe, run: Map
         index = [(block.first, block.digest, block.key) for block in blocks]
         cache.put(_index_key(namespace, file.name, digest), index, {"account": to_bytes(large.account)})
     return large, made
+
+
+def make_alone(file: InputFile, *, cache: Cache, namespace: str, recipe: Recipe) -> tuple[Large, int]:
+    """`make` with the blocks extracted here, one after the other; runs in a worker process.
+
+    Raises:
+        UserError: with `on_bad_file: fail`, at the first document that is lost.
+    """
+
+    def run(extract: Callable[[Task], Made], tasks: Iterator[Task]) -> Iterator[Made]:
+        for block, account in map(extract, tasks):
+            if recipe.settings.on_bad_file == "fail":
+                stop_on_bad(account)
+            yield block, account
+
+    return make(cache, namespace, file, recipe, run)
 
 
 def load(cache: Cache, block: Block) -> Extracted | None:
