@@ -208,7 +208,7 @@ class Victim:
         environment |= {"HOME": str(self.home), "TMPDIR": str(folder / "tmp"), "COLUMNS": "200", "NO_GCE_CHECK": "true"}
         environment |= {"STORAGE_EMULATOR_HOST": server} if server else {}
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, "-m", "tests.hostile"],
             cwd=self.work,
             env=environment | {"PYTHONPATH": str(Path(__file__).parents[1])},
             stdin=subprocess.PIPE,
