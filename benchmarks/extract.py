@@ -2,7 +2,7 @@
 
     python benchmarks/extract.py CORPUS [--runs 3] [--peers .venv-bench/bin/python] [--grow 4]
 
-CORPUS is a folder of .txt files, one document each (such as the one that bench/build_corpus.py builds: 140 MB, 29,770
+CORPUS is a folder of .txt files, one document each (such as Debian's documentation packages as text: 140 MB, 29,770
 files). Each run is a fresh process with an empty cache; runs of all programs alternate, and medians count. The last
 row is aura on a corpus `--grow` times as large (copies with other words in front), to show what memory does.
 """

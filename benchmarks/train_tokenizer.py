@@ -2,9 +2,9 @@
 
     python benchmarks/train_tokenizer.py WORK --train DIR... --other DIR --code DIR [--only NAME...] [--size 32000]
 
-DIRs hold .txt files (one document each; build_corpus.py makes them of Debian's documentation packages) or, for --code,
-.py files. Prepares the same text in WORK as aura's corpus (16 Parquet shards) and as one text file, trains each
-candidate in its own process, and prints a table: wall and CPU seconds and the largest memory of the process and its
+DIRs hold .txt files (one document each, such as Debian's documentation packages as text) or, for --code, .py files.
+Prepares the same text in WORK as aura's corpus (16 Parquet shards) and as one text file, trains each candidate in its
+own process, and prints a table: wall and CPU seconds and the largest memory of the process and its
 workers, counting included (where one document changed: of its shard), and bytes per token, line by line, on seen text
 (every 20th document), text of another domain, and code.
 

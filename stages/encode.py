@@ -1,4 +1,4 @@
-"""Stage encode: data/corpus and models/spm, validated -> data/tokens."""
+"""encode: data/corpus and models/spm, validated → data/tokens."""
 
 from aura.core import console, params, paths, stage_inputs
 from aura.encode import encoding

@@ -1,4 +1,4 @@
-"""Stage export: models/lm and models/spm -> models/hf, a folder that Hugging Face transformers loads."""
+"""export: models/lm and models/spm → models/hf, a folder that Hugging Face transformers loads."""
 
 from aura.core import console, files, params, paths, stage_inputs
 from aura.encode.options import Encode

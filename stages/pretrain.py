@@ -1,4 +1,4 @@
-"""Stage pretrain: data/tokens and models/spm -> models/lm, reports/pretrain."""
+"""pretrain: data/tokens and models/spm → models/lm, reports/pretrain."""
 
 import argparse
 from pathlib import Path

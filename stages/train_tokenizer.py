@@ -1,4 +1,4 @@
-"""Stage train_tokenizer: data/corpus/train -> models/spm. With arguments: the one-shot program (see --help)."""
+"""train_tokenizer: data/corpus/train → models/spm. With arguments: the one-shot program (see --help)."""
 
 import sys
 from typing import Any

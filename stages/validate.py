@@ -1,4 +1,4 @@
-"""Stage validate: data/corpus/held_out, models/spm -> reports/validate."""
+"""validate: data/corpus/held_out and models/spm → reports/validate."""
 
 from aura.core import console, params, paths, stage_inputs
 from aura.core.errors import UserError
@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def _explain(missed: list[Gate]) -> None:
-    """Show what was expected and what came, then stop."""
+    """Show each limit and the value that it got, then stop."""
     rows = [[gate.measure, gate.limit, gate.value, gate.look] for gate in missed]
     console.table(
         f"missed gates (reports in {paths.VALIDATION})", ["measure", "expected", "got", "where to look"], rows

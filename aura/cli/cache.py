@@ -10,7 +10,9 @@ from aura.project import whole_params
 from aura.storage import placement
 from aura.storage.stored_cache import StoredCache
 
-app = typer.Typer(no_args_is_help=True, help="The action cache: extraction does only changed files again.")
+app = typer.Typer(
+    no_args_is_help=True, help="The action cache: results that stages keep, so that only changed files are done again."
+)
 
 
 @app.command("stats")

@@ -20,15 +20,17 @@ def gc(
         float, typer.Option(help="Days for which an object or a run's checkpoints must be unchanged.", min=0)
     ] = 14,
 ) -> None:
-    """Free space: what no branch, tag, experiment, stash, reflog or worktree needs. --delete removes it."""
+    """List data that no branch, tag, experiment, stash, reflog or worktree needs; with --delete, remove it."""
     from aura.project import housekeeping  # DVC and gcsfs take 2 s to import
 
-    with housekeeping.find_rubbish(cloud=cloud, older_than=older_than) as found:
-        for rubbish in found:
+    with housekeeping.find_deletable(cloud=cloud, older_than=older_than) as found:
+        for deletable in found:
             if delete:
-                rubbish.remove()
+                deletable.remove()
             verb = "removed" if delete else "would remove"
-            console.out.print(f"{verb} {rubbish.count:,} {rubbish.kind}, {console.size(rubbish.bytes)}", markup=False)
+            console.out.print(
+                f"{verb} {deletable.count:,} {deletable.kind}, {console.size(deletable.bytes)}", markup=False
+            )
     if not found:
         console.out.print("nothing to remove", markup=False)
     console.out.print(

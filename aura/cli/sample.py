@@ -14,7 +14,7 @@ def sample(
     text: Annotated[str, typer.Argument(help="The beginning; it may be empty.")],
     tokens: Annotated[int, typer.Option(help="At most so many tokens after it.", min=1)] = 64,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token each time.", min=0)] = 0.8,
-    seed: Annotated[int, typer.Option(help="Decides what is drawn.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random draws.", min=0)] = 0,
     model: Annotated[Path, typer.Option(help="Folder of the model.")] = paths.LANGUAGE_MODEL,
     tokenizer: Annotated[Path, typer.Option(help="The tokenizer it was trained on.")] = paths.TOKENIZER_MODEL,
 ) -> None:

@@ -39,7 +39,7 @@ Glob = Annotated[
     str | None, typer.Option(help='Read the files that match, such as "**/*.rst"; by default those of the kind.')
 ]
 Encoding = Annotated[
-    str | None, typer.Option(help="Of .txt and JSON files that are not UTF-8: cp1252, gb18030, shift_jis, …")
+    str | None, typer.Option(help="Encoding of .txt and JSON files that are not UTF-8: cp1252, gb18030, shift_jis, …")
 ]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Read links to files outside of the folder, too.")]
 Pinned = Annotated[bool, typer.Option(help="Track a list of file hashes, not the folder: for thousands of files.")]

@@ -18,7 +18,7 @@ from aura.tpu import settings as settling
 from aura.tpu.pod import Pod
 from aura.tpu.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="TPU pods: does a run fit there, and running it there.")
+app = typer.Typer(no_args_is_help=True, help="Plan a run on a TPU pod, and run it there.")
 
 Given = dict[str, Any]  # by the names in tpu_options; None where an option was left out
 Tokenizer = Annotated[str | None, typer.Option("--spm-model", help="Default: SPM_MODEL, then models/spm/spiece.model.")]
@@ -110,7 +110,7 @@ def launch_run(
     )
     if detach:
         pod = launching.run_detached(settings)
-        console.out.print(f"the run goes on on {pod}. It costs {pod.cost}", markup=False)
+        console.out.print(f"the run continues on {pod}. It costs {pod.cost}", markup=False)
         return
     folder = output or paths.PODS / settings.place.name
     launching.run(settings, folder)
@@ -146,9 +146,10 @@ def show_status(where: Given) -> None:
 def show_logs(
     where: Given,
     worker: Annotated[
-        int | None, typer.Option(min=0, help="Whose log, counted from 0 over all slices; default: of process 0.")
+        int | None,
+        typer.Option(min=0, help="Worker whose log is printed, from 0 over all slices; default: of process 0."),
     ] = None,
-    size: Annotated[int, typer.Option("--bytes", min=1, help="So much of its end.")] = 20_000,
+    size: Annotated[int, typer.Option("--bytes", min=1, help="Bytes from the end of the log.")] = 20_000,
 ) -> None:
     """Print the end of a worker's log."""
     pod = _there(where)

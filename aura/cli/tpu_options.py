@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 FINDS: dict[str, Any] = {
-    "name": Annotated[str | None, typer.Option(help="Of the pod; default: the variable NAME, then aura.")],
+    "name": Annotated[str | None, typer.Option(help="Name of the pod; default: the variable NAME, then aura.")],
     "project": Annotated[str | None, typer.Option(help="Google Cloud project; default: PROJECT, then gcloud's own.")],
     "zone": Annotated[str | None, typer.Option(help="Such as us-central2-b; default: ZONE.")],
     "internal_ips": Annotated[
@@ -65,7 +65,10 @@ LAUNCHES: dict[str, Any] = {
     ],
     "delete_on_exit": Annotated[
         bool | None,
-        typer.Option("--delete-on-exit/--keep", help="The pod, however this ends; default: DELETE_ON_EXIT, then not."),
+        typer.Option(
+            "--delete-on-exit/--keep",
+            help="Delete the pod at the end, also after an error; default: DELETE_ON_EXIT, then not.",
+        ),
     ],
     "port": Annotated[int | None, typer.Option(help="Port where the processes meet; default: PORT, then 8476.")],
 }

@@ -15,7 +15,8 @@ Targets = Annotated[list[str] | None, typer.Argument(help="Outputs or stages; ev
 def push(
     targets: Targets = None,
     run_cache: Annotated[
-        bool, typer.Option("--run-cache", help="Also every other run of this machine whose outputs it still has.")
+        bool,
+        typer.Option("--run-cache", help="Also upload all other runs of this machine whose outputs are still here."),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Upload again what the bucket says it holds: fixes damaged objects.")

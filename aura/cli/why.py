@@ -11,7 +11,7 @@ def why(
     stage: Annotated[str | None, typer.Argument(help="A stage (with what it depends on); all when left out.")] = None,
     since: Annotated[str | None, typer.Option(help="Compare with the dvc.lock of this git revision.")] = None,
 ) -> None:
-    """Explain which stages would run, and why: which param from what to what, which file, module or library."""
+    """Explain which stages would run, and why: params with old and new values, changed files, libraries."""
     from aura.project.why import why as explain  # DVC takes a second to import
 
     found = explain(stage, since)

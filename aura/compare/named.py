@@ -28,6 +28,6 @@ def load(name: str) -> Foreign:
         return foreign.from_model(dvc.api.read(str(paths.TOKENIZER_MODEL), rev=name, mode="rb"), name)
     except (DvcException, DataIndexDirError, SCMError, OSError) as error:
         raise UserError(
-            f"{name}: expected {FORMATS}; or a revision whose tokenizer is in the cache or the remote ({error}). "
+            f"{name}: expected {FORMATS}; or a revision whose tokenizer is in DVC's cache or the remote ({error}). "
             f"Perhaps: dvc fetch --all-commits"
         ) from None

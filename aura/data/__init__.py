@@ -1,1 +1,1 @@
-"""Door: the path that the guide names for the text of a dataset."""
+"""Import path that docs/guide.md names for the text of a dataset; the code is in aura/one_shot."""

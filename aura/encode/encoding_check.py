@@ -96,5 +96,5 @@ def _wrong(path: str, told: str) -> UserError:
     return UserError(
         f"encoding {path} went wrong: {told}. No token shard was written for it. What encoding keeps between runs, a "
         "library or this machine's memory may be damaged: remove what is kept (aura cache prune --max-gb 0), then run "
-        "dvc repro encode. If the same comes again, run make setup, and report it with this message."
+        "dvc repro encode. If it happens again, run make setup, and report it with this message."
     )

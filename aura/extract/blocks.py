@@ -169,7 +169,9 @@ def _extract(task: Task, *, recipe: Recipe, cache: Cache) -> tuple[Block, pa.Tab
     if task.items is None:
         known = _part(cache, task.key, "accounts")
         if known is None:
-            raise UserError(f"the cache {cache.address} lost what it had a moment ago. Run the same command again.")
+            raise UserError(
+                f"the action cache {cache.address} lost what it had a moment ago. Run the same command again."
+            )
         return block, known
     result = extract_items(task.file, task.first, task.items, task.digest, recipe)
     parts = {"accounts": to_bytes(result.accounts), "documents": to_bytes(result.documents)}

@@ -221,8 +221,8 @@ class _Job:
         built = assembly.make(shard, run=self.run)
         if built is None:
             raise UserError(
-                f"files of source {self.run.recipe.name} ({self.run.recipe.source.path}) changed while they were read, "
-                f"or the cache {self.run.cache.address} lost what was just put there. Run the same command again."
+                f"files of source {self.run.recipe.name} ({self.run.recipe.source.path}) changed while being read, "
+                f"or the action cache {self.run.cache.address} lost a new entry. Run the same command again."
             )
         return built
 
@@ -242,7 +242,7 @@ def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
     )
 
 
-# Every module with a say in what becomes of a file: a change in one is a miss. A test compares with dvc.yaml.
+# Every module with a say in what becomes of a file: a change in one is a miss. A test compares with imports.
 TRANSFORMS = (
     *(accounts, affect, assembly, blocks, cleaning, compression, corpus, document, encodings),
     *(sys.modules[__name__], fields, impostors),

@@ -1,1 +1,1 @@
-"""Door: the path that the guide names for loading text; the lexicons lie here, too."""
+"""Import path that docs/guide.md names for loading text; the code is in aura/one_shot. The lexicons lie here."""

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -244,3 +244,8 @@ def _matrix(
 
 def _normal(key: jax.Array, shape: tuple[int, ...], std: float, *axes: str | None) -> jax.Array:
     return std * jax.random.normal(key, shape, jnp.float32, out_sharding=placed(*axes))
+
+
+def leaf_name(path: tuple[Any, ...]) -> str:
+    """A weight's name from its place in the model: `blocks.query`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")

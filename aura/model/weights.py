@@ -17,7 +17,7 @@ from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.model import tensor_file
 from aura.model.mesh import axes_of, moved, placed
-from aura.model.model import LanguageModel, ModelConfig
+from aura.model.model import LanguageModel, ModelConfig, leaf_name
 from aura.model.tensor_file import PIECE, Piece, Tensor
 
 FORMAT = 2
@@ -79,7 +79,7 @@ def checked(folder: Path) -> Path:
     got = tensor_file.shapes(file)
     if got != expected:
         wrong = sorted(name for name in got.keys() | expected.keys() if got.get(name) != expected.get(name))
-        told = "; ".join(f"{name}: {expected.get(name)} expected, {got.get(name)} found" for name in wrong[:5])
+        told = "; ".join(f"{name}: expected {expected.get(name)}, got {got.get(name)}" for name in wrong[:5])
         raise UserError(f"{file} does not fit its config.json: {told}. {checksums.remedy(MADE_BY)}")
     return file
 
@@ -144,8 +144,3 @@ def gathered_rows(leaf: jax.Array, begin: jax.Array, *, count: int, parts: int) 
 def _shapes(shape: ModelConfig) -> LanguageModel:
     shapes: LanguageModel = jax.eval_shape(lambda: LanguageModel(shape, seed=0))
     return shapes
-
-
-def leaf_name(path: tuple[Any, ...]) -> str:
-    """A weight's name from its place in the model: `blocks.query`."""
-    return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")

@@ -126,7 +126,7 @@ def train_tokenizer(
     settings = _with_min_length(whole_params.load(), min_length)
     sources = settings.extract.sources
     if txt_dirs or json_dirs:
-        reading = Reading(documents or "file", text_key or TEXT_KEYS, nested, encoding, follow_links)
+        reading = ProgramReading(documents or "file", text_key or TEXT_KEYS, nested, encoding, follow_links)
         sources, settings = sources_of(txt_dirs or [], json_dirs or [], reading), _without_caps(settings)
     options: dict[str, object] = {
         "vocab_size": vocab_size or "auto",
@@ -175,7 +175,7 @@ def train_tokenizer_enhanced(
     path = Path(corpus_path)
     is_json = has_suffix(path.name, SUFFIXES["json"])
     documents = "blank_line" if path.is_file() else "file"
-    reading = Reading(documents, text_keys, nested, encoding, follow_links)
+    reading = ProgramReading(documents, text_keys, nested, encoding, follow_links)
     chosen = options | {"vocab_size": vocab_size or "auto", "model_type": model_type}
     request = Request(
         settings=with_options(_without_caps(whole_params.load()), chosen),
@@ -238,7 +238,7 @@ def _note(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ProgramReading:
     """The way to read the files of named folders; attributes mean the same as in a source of params.yaml."""
 
     documents: str = "file"
@@ -248,7 +248,7 @@ class Reading:
     follow_links: bool = False
 
 
-def sources_of(txt: Sequence[str | Path], json: Sequence[str | Path], reading: Reading) -> dict[str, Source]:
+def sources_of(txt: Sequence[str | Path], json: Sequence[str | Path], reading: ProgramReading) -> dict[str, Source]:
     """A named source for each folder or file; the order in which they are given does not matter."""
     if reading.documents not in ("file", "blank_line", "line"):
         raise UserError(f"--documents: expected file, blank_line or line; got {reading.documents!r}")

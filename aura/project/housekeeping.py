@@ -1,13 +1,12 @@
-"""Removing what no one can ask for any more, from the cache on this machine and, if asked, from the bucket.
+"""Removes data that git can no longer reach, from the cache on this machine and, if asked, from the bucket.
 
-Kept is what any ref of this clone names (branches, tags, experiments), the workspace, and all else that git itself
-keeps: stashes, reflogs, worktrees, indexes (`aura/project/kept.py`). DVC's own
-`gc` keeps what it is told to keep, and does not look at the branches of colleagues; buckets have lost data that way
-(iterative/dvc#2325). So the bucket is touched only by a clone that knows every branch, tag and experiment of its git
-remotes. Here and there an object stays while it is young: a run may have made it, or a colleague pushed it, whose
-commit is still to come. Two projects
-must not share a prefix, because neither knows what the other one needs. For shards in a store (`store` in params.yaml)
-the same holds; what is needed of them is what the `shards.json` of all those commits name.
+Data stays that any ref of this clone names (branches, tags, experiments), that the workspace holds, and that git itself
+keeps: stashes, reflogs, worktrees, indexes (`aura/project/kept.py`). DVC's own `gc` keeps what it is told to keep, and
+does not look at the branches of colleagues; buckets have lost data that way (iterative/dvc#2325). So the bucket is
+touched only by a clone that knows every branch, tag and experiment of its git remotes. Here and there an object stays
+while it is young: a run may have made it, or a colleague pushed it, whose commit is still to come. Two projects must
+not share a prefix, because neither knows what the other one needs. For shards in a store (`store` in params.yaml) the
+same holds; the `shards.json` of all those commits name the shards that are needed.
 
 DVC's lock is held from the first look to the last removal, so that no other DVC command of this folder runs between.
 
@@ -55,7 +54,7 @@ class Deletable:
 
 
 @contextmanager
-def find_rubbish(*, cloud: bool, older_than: float) -> Iterator[list[Deletable]]:
+def find_deletable(*, cloud: bool, older_than: float) -> Iterator[list[Deletable]]:
     """Find what can be removed, and remove nothing. Remove it inside the `with`: until its end no other DVC runs here.
 
     Args:
@@ -81,7 +80,7 @@ def find_rubbish(*, cloud: bool, older_than: float) -> Iterator[list[Deletable]]
             if place.store:
                 listed = _listed(remote, folder, needed.values())
                 found.append(_unused_shards(place.store, listed, older_than * DAY))
-        yield [rubbish for rubbish in found if rubbish.count]
+        yield [one for one in found if one.count]
 
 
 def _know_every_branch() -> None:

@@ -74,7 +74,7 @@ def _check_together(name: str, params: Params) -> None:
         ),
         (
             (width // heads) % 2 == 0,
-            "pretrain.width / pretrain.size.heads must be even (rotary embeddings turn pairs)",
+            f"pretrain.size.width / pretrain.size.heads ({width // heads}) must be even: rotary embeddings turn pairs",
         ),
         (
             heads % kv_heads == 0,

@@ -1,1 +1,1 @@
-"""Doors: paths that the guide names for the tokenizer and for pretraining."""
+"""Import paths that docs/guide.md names for the tokenizer and for pretraining; the code is in aura/one_shot."""

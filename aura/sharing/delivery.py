@@ -1,4 +1,4 @@
-"""Objects brought to a store and back, in rounds, until each was found to have its hash; what is not is told.
+"""Uploads and downloads objects, retrying in rounds until every hash is verified. Objects that still fail are reported.
 
 DVC's own mover moves them, into and out of DVC's own cache. What is decided here is which to move: DVC (3.67.1) goes by
 names, so it takes a damaged object, or one that its local index remembers, for a good one, and it puts what it

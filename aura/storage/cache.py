@@ -149,7 +149,7 @@ class Cache:
                 self._spare_made(error)._put(key, record, parts, described)
             except OSError as second:
                 _say_once(
-                    f"note: nothing is kept for the next run: the cache {self.folder} takes no entry here "
+                    f"note: nothing is kept for the next run: the action cache {self.folder} takes no entry here "
                     f"({error.strerror}), and {self.spare} none either ({second.strerror}). Check their disk's space, "
                     f"owner and permissions, or name another folder: {VARIABLE}=FOLDER"
                 )
@@ -179,8 +179,8 @@ class Cache:
         with suppress(FileExistsError):
             self.spare.mkdir(parents=True)
             console.err.print(
-                f"note: the cache {self.folder} takes no entry here ({error.strerror}), so they go to {self.spare}. "
-                f"Check its space, owner and permissions, or name another folder: {VARIABLE}=FOLDER",
+                f"note: the action cache {self.folder} takes no entry here ({error.strerror}), so they go to "
+                f"{self.spare}. Check its space, owner and mode, or name another folder: {VARIABLE}=FOLDER",
                 markup=False,
             )
         return Cache(self.spare)

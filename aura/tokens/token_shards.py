@@ -221,7 +221,7 @@ class TokenShards:
         found = {path: shard.size for path, shard in self._shards.items()}
         wrong = sorted(file for file in expected.keys() | found.keys() if expected.get(file) != found.get(file))
         if wrong:
-            told = [f"{file}: {_bytes(expected.get(file))} expected, {_bytes(found.get(file))} found" for file in wrong]
+            told = [f"{file}: expected {_bytes(expected.get(file))}, got {_bytes(found.get(file))}" for file in wrong]
             more = [f"and {len(told) - 5} more"] if len(told) > 5 else []
             raise UserError(
                 "\n".join([f"{self.folder} is not the set its manifest describes:", *told[:5], *more])

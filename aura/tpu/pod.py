@@ -181,7 +181,7 @@ class Pod:
                 continue
             if now.state in ("absent", "deleting"):
                 raise UserError(
-                    f"{self} could not be had: its request is {now.told}. It was cancelled by someone else, or by "
+                    f"{self} could not be created: its request is {now.told}. It was cancelled by someone else, or by "
                     "`aura tpu delete` elsewhere. To queue it again: aura tpu create"
                 )
             if now.state == "lost":
@@ -202,15 +202,15 @@ class Pod:
         if now.request is None or now.request.state != "FAILED":
             hint = " Spot machines may be taken away at any time; --on-demand ones are not." if self.spot else ""
             return Unreachable(
-                f"{self} could not be had: its request is {now.told}. Take it back with `aura tpu delete`, then create "
-                f"it again.{hint}"
+                f"{self} could not be created: its request is {now.told}. Take it back with `aura tpu delete`, then "
+                f"create it again.{hint}"
             )
         advice = f"See: gcloud compute tpus queued-resources describe {self.name} --zone={self.gcloud.zone}"
         if now.request.reason:
             advice = failures.advice(now.request.reason, self.gcloud.zone, self.name)
         reason = now.request.reason or "Google gives no reason"
         return UserError(
-            f"{self} could not be had: its request is FAILED: {reason}\n{advice}\n"
+            f"{self} could not be created: its request is FAILED: {reason}\n{advice}\n"
             "Take the request back with: aura tpu delete"
         )
 

@@ -134,7 +134,7 @@ def accelerator(name: str, slices: int = 1) -> Accelerator:
     asked = name.strip().lower()
     if ELSEWHERE.match(asked):
         raise UserError(
-            _unknown(name, "TPU7x and later are only had through Compute Engine or GKE, which it does not use")
+            _unknown(name, "TPU7x and later are available only through Compute Engine or GKE, which it does not use")
         )
     found = NAME.match(asked)
     if not found:

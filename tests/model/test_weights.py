@@ -45,7 +45,7 @@ def test_weights_that_do_not_fit_their_config_are_named(tmp_path: Path):
     config["model"]["hidden"] = 20
     files.write_json(tmp_path / "lm/config.json", config)
     checksums.write(tmp_path / "lm")
-    with pytest.raises(UserError, match=r"blocks\.down: \(2, 20, 16\) expected, \(2, 16, 16\) found"):
+    with pytest.raises(UserError, match=r"blocks\.down: expected \(2, 20, 16\), got \(2, 16, 16\)"):
         weights.load(tmp_path / "lm")
 
 

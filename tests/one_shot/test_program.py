@@ -89,7 +89,7 @@ def test_held_out_text_decides_nothing(mini: Project, tmp_path: Path, model_type
 
     def model_and_held_out() -> tuple[str, dict[str, str]]:
         settings = program.with_options(whole_params.load(), {"vocab_size": 600, "model_type": model_type})
-        sources = program.sources_of([books], [], program.Reading())
+        sources = program.sources_of([books], [], program.ProgramReading())
         one_shot.run(one_shot.Request(settings, sources, tmp_path / "out", judge=False, work_dir=work))
         rows = pq.read_table(work / "train_tokenizer/corpus/held_out", columns=["doc", "text"]).to_pylist()
         return model_hash(tmp_path / "out"), {row["doc"]: row["text"] for row in rows}
@@ -154,7 +154,7 @@ def test_every_option_reaches_what_it_names(mini: Project, tmp_path: Path):
 
 
 def test_a_folder_named_twice_is_read_once():
-    assert [*program.sources_of(["a", "./a", "a/", Path("a"), "b/../a"], ["a", "a/"], program.Reading())] == [
+    assert [*program.sources_of(["a", "./a", "a/", Path("a"), "b/../a"], ["a", "a/"], program.ProgramReading())] == [
         "txt1",
         "json1",
     ]
@@ -358,4 +358,4 @@ def test_how_files_are_read_reaches_the_source_of_every_folder(tmp_path: Path, m
         with pytest.raises(UserError, match=f"{option} is for the folders"):
             program.app([option, *["cp1252"] * (option == "--encoding")], standalone_mode=False)
     with pytest.raises(UserError, match="a: encoding: expected an encoding that Python knows"):
-        program.sources_of(["a"], [], program.Reading(encoding="base64"))
+        program.sources_of(["a"], [], program.ProgramReading(encoding="base64"))

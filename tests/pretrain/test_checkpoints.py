@@ -396,7 +396,7 @@ def test_a_run_that_begins_anew_names_what_differs_from_the_nearest_one(tmp_path
 def test_a_run_of_another_length_that_begins_anew_says_why(tmp_path: Path, capsys):
     said_anew(tmp_path, capsys, step=3, steps=3)
     said = said_anew(tmp_path, capsys, steps=2)
-    assert "the same run of 3 steps is there, but with no checkpoint that both pass through" in said
+    assert "there is the same run with 3 steps, but none of its checkpoints fits this length" in said
 
 
 def test_folders_of_other_people_are_no_runs_and_no_checkpoints(tmp_path: Path, capsys):

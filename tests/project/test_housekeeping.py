@@ -30,7 +30,7 @@ def here(bucket: Bucket, small_template: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def find(*, cloud: bool, older_than: float) -> list[housekeeping.Deletable]:
-    with housekeeping.find_rubbish(cloud=cloud, older_than=older_than) as found:
+    with housekeeping.find_deletable(cloud=cloud, older_than=older_than) as found:
         return found
 
 
@@ -143,7 +143,7 @@ def test_checkpoints_go_when_no_one_went_on_with_them(here: Project):
 
 
 def test_no_other_dvc_runs_until_all_is_removed(here: Project):
-    with housekeeping.find_rubbish(cloud=False, older_than=0):
+    with housekeeping.find_deletable(cloud=False, older_than=0):
         done = here.run("dvc", "commit", "-f", "data.dvc", check=False)
     assert done.returncode
     assert "Unable to acquire lock" in done.stderr

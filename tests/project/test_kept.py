@@ -147,9 +147,9 @@ def test_what_git_can_give_back_stays_and_the_rest_goes(
     needed = history.needed.union(*history.stashed, *(objects for _, objects in history.aside))
     assert history.free
     assert needed | history.free == set((tmp_path / CACHE).glob("*/*"))
-    with housekeeping.find_rubbish(cloud=False, older_than=1) as found:
+    with housekeeping.find_deletable(cloud=False, older_than=1) as found:
         assert found == [], "all of it is young"
-    with housekeeping.find_rubbish(cloud=False, older_than=0) as found:
+    with housekeeping.find_deletable(cloud=False, older_than=0) as found:
         for rubbish in found:
             rubbish.remove()
     assert set((tmp_path / CACHE).glob("*/*")) == needed

@@ -55,7 +55,7 @@ def test_gc_keeps_what_the_subfolder_committed_and_not_what_others_did(project: 
     commit("../other.dvc", "b2" * 16)
     assert "a1" * 16 in kept.outputs(project)
     assert "b2" * 16 not in kept.outputs(project)
-    with housekeeping.find_rubbish(cloud=False, older_than=0) as [rubbish]:
+    with housekeeping.find_deletable(cloud=False, older_than=0) as [rubbish]:
         assert rubbish.count == 1
         rubbish.remove()
     assert [path.name for path in (project / ".dvc/cache/files/md5").glob("*/*")] == ["a1" * 15]

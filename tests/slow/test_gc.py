@@ -33,7 +33,7 @@ def test_stashes_and_a_colleagues_experiment_stay_in_the_bucket(here: Project, b
     colleague.run("dvc", "push", "-q")
     colleague.run("git", "commit", "-qam", "theirs")
     colleague.run("git", "push", "-q", "origin", "HEAD:refs/exps/ab/cdef/theirs")
-    with housekeeping.find_rubbish(cloud=True, older_than=0) as found:
+    with housekeeping.find_deletable(cloud=True, older_than=0) as found:
         for rubbish in found:
             rubbish.remove()
     texts = {path.read_text() for path in bucket.objects().values()}

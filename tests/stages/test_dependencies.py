@@ -1,4 +1,4 @@
-"""dvc.yaml names for each stage the folders of aura that its script imports from, lazily or not, and no other."""
+"""dvc.yaml names for each stage the folders of aura that can change its bytes: those it imports from, lazily or not."""
 
 import json
 import re
@@ -12,8 +12,9 @@ from tests.conftest import REPOSITORY, Project
 
 STAGES = ("extract", "select", "train_tokenizer", "validate", "encode", "pretrain", "export")
 
-# Every stage imports these to check all of params.yaml, and takes no value from them but those of its own folders.
-# So an edit of another stage's options changes no byte, and dvc.yaml does not list them.
+# Every stage imports these to check all of params.yaml. `select` and `export` also read a value of another section
+# (extract.sources, encode.add_bos), which dvc.yaml lists under their params. So an edit of another stage's options
+# changes no byte, and dvc.yaml does not list them.
 WHOLE_CHECK = {
     REPOSITORY / "aura/project/whole_params.py",
     *REPOSITORY.glob("aura/*/options.py"),

@@ -6,7 +6,7 @@ It yields all that it cannot use as a `Lost` with the reason: nothing goes missi
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, assert_never
 
 from aura.extract.documents import parquet
 from aura.extract.documents.document import Item, Lost, cut
@@ -55,6 +55,8 @@ def _items(source: Source, stream: Any, limit: int) -> Iterator[Item]:  # noqa: 
             yield from json_documents(stream, Wanted(["text"], limit))
         case ParquetSource():
             yield from _parquet_documents(source, stream, limit)
+        case _:
+            assert_never(source)
 
 
 def _sample_documents(data: bytes) -> Iterator[Item]:

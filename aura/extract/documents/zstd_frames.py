@@ -1,6 +1,6 @@
 """zstd, frame by frame and block by block, so that memory and output are bounded and a cut is told from damage.
 
-A block gives at most 128 kB, whatever its size. Frames may follow each other; those that are to be skipped are.
+A block gives at most 128 kB, whatever its size. Frames may follow each other. Skippable frames are skipped.
 """
 
 from collections.abc import Iterator

@@ -353,7 +353,7 @@ class Checkpoints:
         told = f"the run begins at step 0: no checkpoint in {self._root} is of it"
         if lengths:
             steps = ", ".join(f"{steps:,}" for steps in sorted(lengths.values()))
-            reason = f"the same run of {steps} steps is there, but with no checkpoint that both pass through"
+            reason = f"there is the same run with {steps} steps, but none of its checkpoints fits this length"
         else:
             read = {name: side_files.read_object(side_files.place(self._root) / name / "run.json") for name in runs}
             known = [
@@ -365,7 +365,7 @@ class Checkpoints:
                 differing, nearest = min(known, key=lambda pair: (len(pair[0]), pair))
                 reason = f"the nearest run there, {nearest}, differs in {', '.join(differing)}"
             else:
-                reason = f"what decided the {len(runs)} runs there is not known, for their run.json is missing"
+                reason = f"the {len(runs)} runs there cannot be compared, because their run.json is missing or damaged"
         console.err.print(f"{told}; {reason}", markup=False)
 
 

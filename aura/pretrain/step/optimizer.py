@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import optax
 
-from aura.model.weights import leaf_name
+from aura.model.model import leaf_name
 from aura.pretrain.options import Pretrain
 
 DECAY_SHARE = 0.4  # of the steps, in which wsd falls
