@@ -1,7 +1,7 @@
 """Token shards: the corpus as flat ids, with a table of its documents and a manifest that accounts for both.
 
     data/tokens/manifest.json            what the set holds, and which tokenizer made it
-    data/tokens/train/sample-003.npy     ids of all documents, one after the other; memory-mapped when read
+    data/tokens/train/sample-003.npy     ids of all documents, one after the other
     data/tokens/train/sample-003.parquet one row per document: offset, tokens, bytes, doc, source, affect
 
 With a store, `shards.json` stands in the place of the last two kinds (`aura/storage/placement.py`), and ids are read
@@ -27,7 +27,8 @@ from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS, SPLITS
 from aura.storage import placement
-from aura.tokens.streams import AffectStream, IdArray, Ids, StoredIds, TokenStream
+from aura.tokens.mapped_ids import Ids, MappedIds
+from aura.tokens.streams import AffectStream, IdArray, StoredIds, TokenStream
 
 FORMAT = 1
 MADE_BY = "dvc repro encode"
@@ -205,11 +206,11 @@ class TokenShards:
         self._compare(file, entry.ids_sha256)
         if stored := self._shards[file].stored:
             return StoredIds(stored, entry.tokens, self.dtype)
-        ids: Ids = np.load(file, mmap_mode="r", allow_pickle=False)
-        if ids.shape != (entry.tokens,) or ids.dtype != self.dtype:
+        ids = MappedIds.of(file)
+        if ids is None or (ids.length, ids.dtype) != (entry.tokens, self.dtype):
+            got = f"{ids.length} of {ids.dtype}" if ids else "another kind of file"
             raise UserError(
-                f"{file}: expected {entry.tokens} ids of {self.dtype}, got {ids.shape} of {ids.dtype}. "
-                f"{checksums.remedy(MADE_BY)}"
+                f"{file}: expected {entry.tokens} ids of {self.dtype}, got {got}. {checksums.remedy(MADE_BY)}"
             )
         return ids
 
