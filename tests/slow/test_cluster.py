@@ -1,6 +1,7 @@
-"""Extraction on a Dask cluster of real processes: the same bytes, whatever happens to a worker."""
+"""Stages on a Dask cluster of real processes: the same bytes, whatever happens to a worker."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from aura.core.dask_cluster import require_safe
 from aura.core.errors import UserError
+from aura.validate import held_out
 from tests.conftest import REPOSITORY
 from tests.extract.program import Program
 
@@ -105,6 +107,18 @@ def test_a_scheduler_that_goes_away_is_one_message_and_leaves_nothing_half_writt
     )
     assert f"error: no Dask scheduler answers at {cluster.address}" in done.stderr
     assert program.run().returncode == 0
+
+
+def test_a_cluster_measures_as_this_machine_does(cluster, made, monkeypatch):
+    monkeypatch.setattr(held_out, "SMALL", 0)
+    model, documents = made.spm / "spiece.model", made.corpus / "train"
+    for limit in (1e9, 30_000):
+        here, there = (
+            held_out.count_held_out(model, made.tokenizer, documents, limit, address)
+            for address in (None, cluster.address)
+        )
+        assert here.share == there.share
+        assert pickle.dumps(here) == pickle.dumps(there)
 
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://scheduler:8786", "inproc://x", "8786"])
