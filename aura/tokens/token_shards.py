@@ -6,13 +6,12 @@
 
 With a store, `shards.json` stands in the place of the last two kinds (`aura/storage/placement.py`), and ids are read
 in ranges.
-One shard per corpus shard, so writing needs the memory of one shard. Ids take 2 bytes while the vocabulary
-fits 16 bits, else 4. Opening compares the manifest with _SHA256SUMS, and names, sizes and the tokenizer with it, in a
-few milliseconds. Altered bytes of the right length are found when a file is first read, which hashes it (about 1.5 GB a
-second), or by `verify`, which does so for all of them at once.
+One shard per corpus shard, written as its documents come (`aura/tokens/shard_writer.py`). Ids take 2 bytes while the
+vocabulary fits 16 bits, else 4. Opening compares the manifest with _SHA256SUMS, and names, sizes and the tokenizer with
+it, in a few milliseconds. Altered bytes of the right length are found when a file is first read, which hashes it (about
+1.5 GB a second), or by `verify`, which does so for all of them at once.
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -73,27 +72,6 @@ def id_dtype(vocab_size: int) -> np.dtype[Any]:
 def source_of(name: str) -> str:
     """The source of a shard named `<source>-<NNN>`."""
     return name.rpartition("-")[0]
-
-
-def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> ShardEntry:
-    """Write one shard (`ids` of one dimension in the set's dtype, `documents` of schema DOCUMENTS) below `folder`."""
-    ids_file, documents_file = files_of(folder, path)
-    ids_file.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    np.save(content, ids)  # not to the file: numpy words a full disk as a short count
-    files.write_bytes(ids_file, content.getvalue())
-    pq.write_table(documents.cast(DOCUMENTS), documents_file, compression="zstd")
-    return ShardEntry(
-        path=path,
-        source=source_of(Path(path).name),
-        documents=documents.num_rows,
-        tokens=len(ids),
-        bytes=sum(documents["bytes"].to_pylist()),
-        ids_size=ids_file.stat().st_size,
-        ids_sha256=files.sha256_file(ids_file),
-        documents_size=documents_file.stat().st_size,
-        documents_sha256=files.sha256_file(documents_file),
-    )
 
 
 def write_manifest(

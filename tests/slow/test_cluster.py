@@ -13,9 +13,13 @@ import pytest
 
 from aura.core.dask_cluster import require_safe
 from aura.core.errors import UserError
+from aura.encode import encoding
+from aura.storage.cache import Cache
+from aura.storage.placement import THIS_DISK, of
 from aura.validate import held_out
 from tests.conftest import REPOSITORY
 from tests.extract.program import Program
+from tests.mini_tokens import PARAMS
 
 TEXT = "a happy document of the cluster, long enough to be worth cleaning and counting. " * 40
 QUICK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s"}  # how long a lost scheduler is waited for
@@ -119,6 +123,18 @@ def test_a_cluster_measures_as_this_machine_does(cluster, made, monkeypatch):
         )
         assert here.share == there.share
         assert pickle.dumps(here) == pickle.dumps(there)
+
+
+def test_a_cluster_encodes_as_this_machine_does(cluster, made, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "SMALL", 0)
+    monkeypatch.chdir(tmp_path)
+    for place in (THIS_DISK, of((tmp_path / "store").as_uri())):
+        outputs = []
+        for number, address in enumerate((None, cluster.address)):
+            folder, cache = Path(f"tokens-{number}"), Cache(Path(f"cache-{number}"))
+            encoding.encode_with(made.tokenizer, made.corpus, folder, PARAMS.encode, cache, place, address)
+            outputs.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")})
+        assert outputs[0] == outputs[1]
 
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://scheduler:8786", "inproc://x", "8786"])
