@@ -78,23 +78,23 @@ def test_a_missing_or_foreign_special_token_in_a_shard_is_found(made: MiniTokens
     tokenizer = made.tokenizer
     ids, counts = with_marks(made, tokenizer.encode_batch(documents_of(made)["text"].to_pylist()[:9]))
     check = EncodingCheck(tokenizer, LAYOUT)
-    check.shard("a", ids, counts)
+    check.marks("a", ids, counts)
     place %= len(ids)
     altered = ids.copy()
     special = [token for token in range(tokenizer.vocab_size) if tokenizer.is_special(token)]
     altered[place] = data.draw(st.sampled_from([one for one in special if one != ids[place]]))
     with pytest.raises(UserError, match="encoding a went wrong: expected"):
-        check.shard("a", altered, counts)
+        check.marks("a", altered, counts)
 
 
 @pytest.mark.parametrize(("add_bos", "add_eos"), [(True, False), (False, True), (False, False)])
 def test_marks_that_the_layout_does_not_ask_for_are_found(made: MiniTokens, add_bos: bool, add_eos: bool):
     ids, counts = with_marks(made, made.tokenizer.encode_batch(documents_of(made)["text"].to_pylist()[:3]))
     with pytest.raises(UserError, match="special tokens"):
-        EncodingCheck(made.tokenizer, Encode(add_bos=add_bos, add_eos=add_eos)).shard("a", ids, counts)
+        EncodingCheck(made.tokenizer, Encode(add_bos=add_bos, add_eos=add_eos)).marks("a", ids, counts)
 
 
 def test_an_empty_block_and_an_empty_shard_are_right(made: MiniTokens):
     check, none = EncodingCheck(made.tokenizer, LAYOUT), np.empty(0, np.int64)
     check.block("a", corpus.SCHEMA.empty_table(), np.empty(0, np.int32), none)
-    check.shard("a", np.empty(0, np.uint16), none)
+    check.marks("a", np.empty(0, np.uint16), none)

@@ -1,6 +1,7 @@
-"""Extraction on a Dask cluster of real processes: the same bytes, whatever happens to a worker."""
+"""Stages on a Dask cluster of real processes: the same bytes, whatever happens to a worker."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,8 +13,13 @@ import pytest
 
 from aura.core.dask_cluster import require_safe
 from aura.core.errors import UserError
+from aura.encode import encoding
+from aura.storage.cache import Cache
+from aura.storage.placement import THIS_DISK, of
+from aura.validate import held_out
 from tests.conftest import REPOSITORY
 from tests.extract.program import Program
+from tests.mini_tokens import PARAMS
 
 TEXT = "a happy document of the cluster, long enough to be worth cleaning and counting. " * 40
 QUICK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s"}  # how long a lost scheduler is waited for
@@ -105,6 +111,30 @@ def test_a_scheduler_that_goes_away_is_one_message_and_leaves_nothing_half_writt
     )
     assert f"error: no Dask scheduler answers at {cluster.address}" in done.stderr
     assert program.run().returncode == 0
+
+
+def test_a_cluster_measures_as_this_machine_does(cluster, made, monkeypatch):
+    monkeypatch.setattr(held_out, "SMALL", 0)
+    model, documents = made.spm / "spiece.model", made.corpus / "train"
+    for limit in (1e9, 30_000):
+        here, there = (
+            held_out.count_held_out(model, made.tokenizer, documents, limit, address)
+            for address in (None, cluster.address)
+        )
+        assert here.share == there.share
+        assert pickle.dumps(here) == pickle.dumps(there)
+
+
+def test_a_cluster_encodes_as_this_machine_does(cluster, made, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "SMALL", 0)
+    monkeypatch.chdir(tmp_path)
+    for place in (THIS_DISK, of((tmp_path / "store").as_uri())):
+        outputs = []
+        for number, address in enumerate((None, cluster.address)):
+            folder, cache = Path(f"tokens-{number}"), Cache(Path(f"cache-{number}"))
+            encoding.encode_with(made.tokenizer, made.corpus, folder, PARAMS.encode, cache, place, address)
+            outputs.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")})
+        assert outputs[0] == outputs[1]
 
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://scheduler:8786", "inproc://x", "8786"])
