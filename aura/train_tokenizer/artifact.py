@@ -136,13 +136,18 @@ def build_from_texts(texts: Iterable[str], options: TrainTokenizer) -> Artifact:
     return build(count_texts(texts, train.splitting_of(options)), texts_hash(texts), options)
 
 
-def build_from_corpus(folder: Path, output: Path, options: TrainTokenizer, cache: Cache) -> Artifact:
-    """Train on the documents of one corpus split and put the tokenizer's files into `output`, all or none."""
+def build_from_corpus(
+    folder: Path, output: Path, options: TrainTokenizer, cache: Cache, cluster: str | None = None
+) -> Artifact:
+    """Train on the documents of one corpus split and put the tokenizer's files into `output`, all or none.
+
+    `cluster` is the address of a Dask scheduler that counts; without it, this machine's cores do.
+    """
     train.symbols_of(options)  # refuses a wrong symbol before any counting
     corpus.shards(folder)  # and an absent corpus
     with files.replaced_folder(output) as partial:
         console.err.print(f"counting the words of {folder}", markup=False)
-        counts = count_corpus(folder, train.splitting_of(options), cache)
+        counts = count_corpus(folder, train.splitting_of(options), cache, cluster=cluster)
         artifact = build(counts, corpus.corpus_hash(folder), options)
         artifact.write_output(partial)
     return artifact

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aura.corpus import corpus
+from aura.train_tokenizer.cap import Cap
 
 MAX_WORD_CHARS = 4096  # a longer word (base64, a missing space) is cut here: training time grows faster than length
 SCHEMA = pa.schema([pa.field("text", pa.large_string()), pa.field("count", pa.int64())])
@@ -55,10 +56,14 @@ class Account:
 
 @dataclass(frozen=True)
 class Counts:
-    """Distinct strings with how often each occurs (`SCHEMA`), in no order, and the account of what was read."""
+    """Distinct strings with how often each occurs (`SCHEMA`), in no order, and the account of what was read.
+
+    Of segments, the rarest may be left out: then `cap` says which.
+    """
 
     table: pa.Table
     account: Account
+    cap: Cap | None = None
 
 
 def count_words(texts: Iterable[str]) -> Counts:

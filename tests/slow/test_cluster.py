@@ -1,4 +1,4 @@
-"""Extraction on a Dask cluster of real processes: the same bytes, whatever happens to a worker."""
+"""Extraction and counts on a Dask cluster of real processes: the same bytes, whatever happens to a worker."""
 
 import os
 import signal
@@ -12,10 +12,15 @@ import pytest
 
 from aura.core.dask_cluster import require_safe
 from aura.core.errors import UserError
+from aura.storage.cache import Cache
+from aura.train_tokenizer import corpus_counts, sorted_tables
+from aura.train_tokenizer.corpus_counts import count_corpus
+from aura.train_tokenizer.segments import Splitting
 from tests.conftest import REPOSITORY
 from tests.extract.program import Program
 
 TEXT = "a happy document of the cluster, long enough to be worth cleaning and counting. " * 40
+SPLITTING = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=())
 QUICK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s"}  # how long a lost scheduler is waited for
 
 pytestmark = pytest.mark.slow
@@ -105,6 +110,16 @@ def test_a_scheduler_that_goes_away_is_one_message_and_leaves_nothing_half_writt
     )
     assert f"error: no Dask scheduler answers at {cluster.address}" in done.stderr
     assert program.run().returncode == 0
+
+
+def test_counts_of_a_cluster_are_those_of_one_process(cluster, tmp_path, write_corpus, documents, monkeypatch):
+    write_corpus(tmp_path / "train", documents)
+    alone = count_corpus(tmp_path / "train", SPLITTING, Cache(tmp_path / "alone"))
+    monkeypatch.setattr(corpus_counts, "SMALL", 0)
+    monkeypatch.setattr(sorted_tables, "RANGE", 1)  # here, where ranges are cut
+    cache = Cache(tmp_path / "cache")
+    counted = count_corpus(tmp_path / "train", SPLITTING, cache, cluster=cluster.address)
+    assert (counted.table.to_pydict(), counted.account) == (alone.table.to_pydict(), alone.account)
 
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://scheduler:8786", "inproc://x", "8786"])
