@@ -5,7 +5,7 @@ say little of pieces. Of 370,939 segments, 95,722 occur 10 times or more; learnt
 3.0950 bytes per token in the place of 3.0957.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -33,17 +33,13 @@ class Cap:
 
     def record(self) -> dict[str, int]:
         """The same for spiece_config.json."""
-        return {
-            "min_count": self.min_count,
-            "segments_left_out": self.segments,
-            "occurrences_left_out": self.occurrences,
-        }
+        return asdict(self)
 
     def __str__(self) -> str:
         """The same as a sentence."""
         return (
-            f"learning from parts of words that occur {self.min_count:,} times or more; "
-            f"{self.segments:,} rarer ones with {self.occurrences:,} occurrences are left out (max_segments)"
+            f"max_segments: training leaves out {self.segments:,} distinct parts of words that occur less than "
+            f"{self.min_count:,} times, {self.occurrences:,} occurrences in all"
         )
 
 
@@ -72,8 +68,8 @@ def fitting(histogram: Histogram, most: int) -> Cap | None:
             f"train_tokenizer.max_segments is {most:,}, but {kept[-1]:,} distinct parts of words occur most often, "
             f"{counts[-1]:,} times each. Set it to at least {kept[-1]}."
         )
-    left_out = slice(None, first)
-    return Cap(int(counts[first]), int(segments[left_out].sum()), int((segments * counts)[left_out].sum()))
+    rare, times = segments[:first], counts[:first]
+    return Cap(int(times[-1]) + 1, int(rare.sum()), int((rare * times).sum()))
 
 
 def rows_within(segments: pa.Table, cap: Cap | None) -> pa.Table:

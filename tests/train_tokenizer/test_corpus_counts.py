@@ -122,5 +122,8 @@ def test_counts_do_not_depend_on_shards_ranges_or_the_tree(texts: list[list[str]
         for number, some in enumerate(texts):
             write_shard(folder / f"{number}.parquet", some)
         made = count_corpus(folder, SPLITTING, Cache(Path(name, "cache")))
+        most = count_corpus(folder, SPLITTING, Cache(Path(name, "cache")), most=len(made.table) or None)
+    assert most.cap is None
+    assert most.table.equals(made.table)
     assert plain(made) == plain(count_texts([text for some in texts for text in some], SPLITTING))
     assert made.table["text"].to_pylist() == sorted(made.table["text"].to_pylist()), "in order of the text"
