@@ -4,6 +4,7 @@ A table lies there in parts of `PART` rows, and its record names the first text 
 same range of many tables reads only the parts that may hold it, whatever the size of the tables.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aura.core import arrow
 from aura.storage.cache import Cache, Entry
-from aura.train_tokenizer import cap, counts
+from aura.train_tokenizer import cap
 from aura.train_tokenizer.cap import Histogram
 
 PART = 1 << 15  # rows that are read at once
-RANGE = 1 << 21  # rows, over all tables, that a range is cut to hold; they take about 300 MB to add up
+RANGE = 1 << 20  # rows, over all tables, that a range holds at most, or little more; they take 150 MB to add up
 HISTOGRAM = "histogram"  # the part with the histogram of counts
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 Bounds = tuple[str, str | None]  # the first text of a range, and the first one behind it
 
 
@@ -63,7 +64,7 @@ def keep(cache: Cache, key: str, table: pa.Table, **more: object) -> SortedTable
     table = table.sort_by("text").combine_chunks()
     parts = [table.slice(start, PART) for start in range(0, len(table), PART)]
     made = SortedTable(key, len(table), tuple(part["text"][0].as_py() for part in parts))
-    written = {str(number): _written(part) for number, part in enumerate(parts)}
+    written = {str(number): arrow.to_bytes(part) for number, part in enumerate(parts)}
     written[HISTOGRAM] = cap.histogram(table).tobytes()
     cache.put(key, {"tables": [made.record()], **more}, written)
     if cache.get(key) is None:
@@ -79,7 +80,7 @@ def read(entry: Entry, parts: Iterable[int], bounds: Bounds = ("", None)) -> Ite
         if content is None:
             yield None
             return
-        part = pa.ipc.open_stream(content).read_all()
+        part = arrow.from_bytes(content)
         if part["text"][0].as_py() < low:
             part = part.filter(pc.greater_equal(part["text"], pa.scalar(low, pa.large_string())))
         if high is not None and len(part) and part["text"][-1].as_py() >= high:
@@ -88,13 +89,16 @@ def read(entry: Entry, parts: Iterable[int], bounds: Bounds = ("", None)) -> Ite
 
 
 def ranges(tables: Iterable[SortedTable]) -> list[Bounds]:
-    """Ranges of texts that together hold all, each about `RANGE` rows of `tables`, or a few parts more."""
+    """Ranges of texts that together hold all: the fewest of `RANGE` rows of `tables`, and about equal."""
+    tables = list(tables)
+    rows = sum(table.rows for table in tables)
+    most = rows / max(1, math.ceil(rows / RANGE))
     parts = [
         (first, min(PART, table.rows - number * PART)) for table in tables for number, first in enumerate(table.firsts)
     ]
     begins, held = [""], 0
     for first, rows in sorted(parts):
-        if held >= RANGE and first > begins[-1]:
+        if held >= most and first > begins[-1]:
             begins.append(first)
             held = 0
         held += rows
@@ -105,11 +109,3 @@ def read_histogram(entry: Entry) -> Histogram | None:
     """The histogram of a table's counts; None if it is damaged or lost."""
     content = entry.read(HISTOGRAM)
     return None if content is None else np.frombuffer(content, np.int64).reshape(-1, 2)
-
-
-def _written(part: pa.Table) -> bytes:
-    written = pa.BufferOutputStream()
-    with pa.ipc.new_stream(written, counts.SCHEMA, options=_OPTIONS) as writer:
-        writer.write_table(part)
-    content: bytes = written.getvalue().to_pybytes()
-    return content
