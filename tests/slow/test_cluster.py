@@ -16,12 +16,16 @@ from aura.core.errors import UserError
 from aura.encode import encoding
 from aura.storage.cache import Cache
 from aura.storage.placement import THIS_DISK, of
+from aura.train_tokenizer import corpus_counts, sorted_tables
+from aura.train_tokenizer.corpus_counts import count_corpus
+from aura.train_tokenizer.segments import Splitting
 from aura.validate import held_out
 from tests.conftest import REPOSITORY
 from tests.extract.program import Program
 from tests.mini_tokens import PARAMS
 
 TEXT = "a happy document of the cluster, long enough to be worth cleaning and counting. " * 40
+SPLITTING = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=())
 QUICK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s"}  # how long a lost scheduler is waited for
 
 pytestmark = pytest.mark.slow
@@ -135,6 +139,16 @@ def test_a_cluster_encodes_as_this_machine_does(cluster, made, tmp_path, monkeyp
             encoding.encode_with(made.tokenizer, made.corpus, folder, PARAMS.encode, cache, place, address)
             outputs.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")})
         assert outputs[0] == outputs[1]
+
+
+def test_counts_of_a_cluster_are_those_of_one_process(cluster, tmp_path, write_corpus, documents, monkeypatch):
+    write_corpus(tmp_path / "train", documents)
+    alone = count_corpus(tmp_path / "train", SPLITTING, Cache(tmp_path / "alone"))
+    monkeypatch.setattr(corpus_counts, "SMALL", 0)
+    monkeypatch.setattr(sorted_tables, "RANGE", 1)  # here, where ranges are cut
+    cache = Cache(tmp_path / "cache")
+    counted = count_corpus(tmp_path / "train", SPLITTING, cache, cluster=cluster.address)
+    assert (counted.table.to_pydict(), counted.account) == (alone.table.to_pydict(), alone.account)
 
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://scheduler:8786", "inproc://x", "8786"])
