@@ -69,8 +69,11 @@ def _columns(place: tuple[placement.ShardFile, str], *, cache: Cache) -> pa.Tabl
 
 
 def column(shards: list[ShardColumns], name: str) -> pa.Array:
-    """One column over all shards, in order."""
-    return pa.concat_arrays([shard.columns.column(name).combine_chunks() for shard in shards])
+    """One column over all shards, in order; strings with 64-bit offsets, because names of a corpus exceed 2 GiB."""
+    columns = [shard.columns.column(name).combine_chunks() for shard in shards]
+    if pa.types.is_string(columns[0].type):
+        columns = [column.cast(pa.large_string()) for column in columns]
+    return pa.concat_arrays(columns)
 
 
 def kept(shards: list[ShardColumns]) -> Mask:
