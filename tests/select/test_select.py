@@ -1,7 +1,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from aura.core import checksums
 from aura.core.errors import UserError
 from aura.corpus.corpus import SCHEMA, corpus_hash, is_held_out, text_hash
-from aura.select.candidates import ShardColumns
 from aura.select.choices import within_share
 from aura.select.options import Select
 from aura.select.select import select
@@ -168,13 +166,11 @@ def test_near_duplicates_go_and_are_counted_per_source(tmp_path):
 
 @given(st.floats(0.05, 0.95), st.floats(0, 0.05))
 def test_a_share_is_kept_and_a_higher_one_only_adds(share, more):
-    hashes = [text_hash(text.encode()) for text in MANY]
-    columns = pa.table({"text_hash": pa.array(hashes, pa.binary(16))})
-    shards = [ShardColumns("mine", Path("x"), "", columns, np.ones(len(MANY), dtype=bool))]
-    kept = within_share(shards, "mine", share)
+    hashes = pa.array([text_hash(text.encode()) for text in MANY], pa.binary(16))
+    kept = within_share(hashes, share)
     assert abs(kept.mean() - share) < 0.2
-    assert not (kept & ~within_share(shards, "mine", share + more)).any()
-    assert within_share(shards, "other", share).all()
+    assert not (kept & ~within_share(hashes, share + more)).any()
+    assert within_share(hashes, None).all()
 
 
 def test_a_share_is_counted_and_keeps_the_same_documents_when_more_come(tmp_path):
