@@ -9,6 +9,7 @@ from aura.cli import (
     bits_per_byte,
     cache,
     compare,
+    corpus,
     doctor,
     gc,
     lock,
@@ -53,6 +54,7 @@ def options(
 
 app.add_typer(source.app, name="source")
 app.add_typer(cache.app, name="cache")
+app.add_typer(corpus.app, name="corpus")
 app.add_typer(lock.app, name="lock")
 app.add_typer(remote.app, name="remote")
 app.command("push")(transfers.push)

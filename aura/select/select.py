@@ -23,7 +23,7 @@ from aura.core.keys import code_key
 from aura.core.terms import SPLITS
 from aura.corpus import corpus, shards
 from aura.corpus.corpus import FORMAT
-from aura.select import candidates, choices, duplicates, near_duplicates, outcome, parts, signatures, writing
+from aura.select import candidates, choices, duplicates, near_duplicates, outcome, parts, record, signatures, writing
 from aura.select.candidates import Group, Work
 from aura.select.choices import Limits
 from aura.select.options import Select
@@ -35,7 +35,7 @@ LIBRARIES = ("datasketch", "numpy", "pyarrow", "xxhash")
 SMALL = 8_000_000  # bytes of Parquet; less takes no longer than starting workers
 RANGE_DOCUMENTS = 1_000_000  # of a range of hashes, which a task holds at once
 RANGES = 1024  # at most
-KINDS = ("documents", "splits", "kept", "sorted")  # of files that a selection always has
+KINDS = ("documents", "splits", "kept", "sorted", "record")  # of files that a selection always has
 
 
 def require_listed(sources: list[str], pipeline: Path) -> None:
@@ -60,7 +60,7 @@ def select(
     cluster: str | None = None,
     ranges: int | None = None,
 ) -> dict[str, Any]:
-    """Write `out`/train, `out`/held_out and `out`/manifest.json; returns the manifest's totals per source.
+    """Write `out`/train, `out`/held_out, their manifest and the record of duplicates; returns totals per source.
 
     `cluster` is the address of a Dask scheduler; without it, this machine's cores do the work. `ranges` is the number
     of ranges of hashes; it follows from the number of documents when left out, and decides no byte.
@@ -69,14 +69,17 @@ def select(
     """
     modules = (
         *(candidates, choices, corpus, duplicates, near_duplicates, outcome, parts, sys.modules[__name__], shards),
-        *(signatures, writing),
+        *(record, signatures, writing),
     )
     code = code_key(modules, LIBRARIES)
     found = [shard for source in sorted(sources) for shard in candidates.find(source, extracted / source)]
     groups = candidates.grouped(found)
     with replaced_folder(out) as folder, parallel.executors(SMALL, cluster) as executor_for, _scratch(folder) as work:
-        run = _Selection(groups, settings, Work(work, _ranks(groups), cache, code), executor_for, ranges)
+        run = _Selection(
+            groups, settings, Work(work, _ranks(groups, settings.prefer), cache, code), executor_for, ranges
+        )
         run.decide()
+        run.record(folder)
         records = writing.write(groups, run.outcomes, run.work, folder, place, executor_for)
         totals = run.totals(sorted(sources))
         _require_both_splits(totals, settings.held_out)
@@ -90,9 +93,9 @@ def select(
     return totals
 
 
-def _ranks(groups: Sequence[Group]) -> tuple[int, ...]:
-    """The place of each group's source among all sources."""
-    names = sorted({group.source for group in groups})
+def _ranks(groups: Sequence[Group], prefer: Sequence[str]) -> tuple[int, ...]:
+    """The place of each group's source among all sources: the preferred ones, then the others by name."""
+    names = list(dict.fromkeys([*prefer, *sorted({group.source for group in groups})]))
     return tuple(names.index(group.source) for group in groups)
 
 
@@ -192,6 +195,13 @@ class _Selection:
         pool = self.executor_for(4 * sum(shard.file.size for shard in missing), len(missing))
         for _ in parallel.ordered_map(pool, partial(signatures.keep, cache=cache, code=code), missing):
             pass
+
+    def record(self, folder: Path) -> None:
+        """Write which document each dropped one duplicates."""
+        sources = [group.source for group in self.groups]
+        write = partial(record.write_group, work=self.work, rules=self.rules, sources=sources)
+        self.run(write, range(len(self.groups)))
+        record.join(self.work, folder)
 
     def _limits(self) -> dict[int, Limits]:
         """The limits of each group whose source has caps."""

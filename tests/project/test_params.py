@@ -41,6 +41,7 @@ def mistake(old: str, new: str) -> str:
             "extract.sources.sample.text_keys (got: ['a']); known here: docu",
         ),
         ("caps: {}", "caps: {sampel: {max_files: 1}}", "select.caps.sampel: no such source; did you mean sample?"),
+        ("prefer: []", "prefer: [sampel]", "select.prefer: sampel: no such source; did you mean sample?"),
         ("caps: {}", "caps: {sample: {max_file: 1}}", "select.caps.sample.max_file (got: 1); did you mean max_files?"),
         (
             "size: tiny",

@@ -1,6 +1,7 @@
 """Selection in groups of shards and ranges of hashes keeps what the rules keep, one document after another."""
 
 import random
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,20 +29,25 @@ Document = tuple[str, int, int, str, str]  # source, shard, row, name, text
 
 def sequential(documents: list[Document], rules: Select) -> list[Document]:
     """The documents that stay, by the rules of docs/contracts.md, in the order of their places."""
-    order = sorted(documents, key=_by_name)
+
+    def by_name(document: Document) -> tuple[int, str, int, int]:
+        source, shard, row, name, _ = document
+        return rank(source, rules), name, shard, row
+
+    order = sorted(documents, key=by_name)
     if rules.deduplicate == "exact":
-        order = sorted({one[4]: one for one in reversed(order)}.values(), key=_by_name)
+        order = sorted({one[4]: one for one in reversed(order)}.values(), key=by_name)
     if rules.near_duplicates is not None:
         order = without_near(order, rules.near_duplicates)
     kept = sorted(order)
     for source, caps in rules.caps.items():
-        rank = {one: int.from_bytes(text_hash(one[4].encode())[8:], "big") for one in kept if one[0] == source}
-        mine = [one for one in rank if caps.share is None or rank[one] / 2**64 < caps.share]
+        rank_of = {one: int.from_bytes(text_hash(one[4].encode())[8:], "big") for one in kept if one[0] == source}
+        mine = [one for one in rank_of if caps.share is None or rank_of[one] / 2**64 < caps.share]
         if caps.max_files is not None:
             files = {one: xxhash.xxh3_64_intdigest(NUMBER.sub("", one[3]).encode()) for one in mine}
             lowest = set(sorted(set(files.values()))[: caps.max_files])
             mine = [one for one in mine if files[one] in lowest]
-        mine.sort(key=lambda one: rank[one])
+        mine.sort(key=lambda one: rank_of[one])
         mine = mine[: caps.max_documents]
         if caps.max_bytes is not None:
             sizes = np.cumsum([len(one[4].encode()) for one in mine])
@@ -50,9 +56,8 @@ def sequential(documents: list[Document], rules: Select) -> list[Document]:
     return kept
 
 
-def _by_name(document: Document) -> tuple[str, str, int, int]:
-    source, shard, row, name, _ = document
-    return source, name, shard, row
+def rank(source: str, rules: Select) -> int:
+    return [*rules.prefer, *sorted({"a", "b"} - set(rules.prefer))].index(source)
 
 
 def without_near(order: Iterable[Document], similarity: float) -> list[Document]:
@@ -119,6 +124,7 @@ def rules_with(near_duplicates: list[float | None]) -> st.SearchStrategy[dict[st
         {
             "deduplicate": st.sampled_from(["exact", "none"]),
             "near_duplicates": st.sampled_from(near_duplicates),
+            "prefer": st.sampled_from([[], ["b"]]),
             "held_out": st.just(0.4),
             "caps": st.dictionaries(st.just("a"), CAPS),
         }
@@ -154,3 +160,20 @@ def compare(tmp_path: Path, documents: list[Document], rules: Select) -> None:
     ]
     assert sorted(kept) == sorted((source, name, text) for source, _, _, name, text in sequential(documents, rules))
     assert made[0] == made[1] == made[2]
+    check_record(out / "duplicates.parquet", documents, rules)
+
+
+def check_record(record: Path, documents: list[Document], rules: Select) -> None:
+    """Each document that the rules on duplicates drop has one row, which names an earlier one."""
+    stay = sequential(documents, rules.model_copy(update={"caps": {}}))
+    rows = pq.read_table(record).to_pylist()
+    places = Counter((source, name) for source, _, _, name, _ in documents)
+    places.subtract((source, name) for source, _, _, name, _ in stay)
+    assert Counter((row["source"], row["doc"]) for row in rows) == +places
+    order = [(rank(source, rules), name) for source, _, _, name, _ in documents]
+    for row in rows:
+        earlier, later = (
+            (rank(row[source], rules), row[doc]) for source, doc in (("of_source", "of_doc"), ("source", "doc"))
+        )
+        assert earlier <= later
+        assert earlier in order

@@ -6,7 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from aura.cli.app import app
 from aura.core import checksums
 from aura.core.errors import UserError
 from aura.corpus.corpus import SCHEMA, corpus_hash, is_held_out, text_hash
@@ -75,6 +77,20 @@ def test_duplicates_go_once_whichever_source_they_are_in(tmp_path):
     assert sorted(kept) == sorted(MANY[:90])
     assert manifest["sources"]["a"]["dropped"] == {"duplicate": 0}
     assert manifest["sources"]["b"]["dropped"] == {"duplicate": 20}
+
+
+def test_the_record_says_what_each_dropped_document_duplicates(tmp_path):
+    texts = {"a": [near(MANY[0]), "x"], "b": ["x", near(MANY[0]).replace("word50", "another"), *MANY]}
+    out = run(tmp_path, texts, near_duplicates=0.8, prefer=["b"])
+    assert pq.read_table(out / "duplicates.parquet").to_pylist() == [
+        {"source": "a", "doc": "0.txt", "reason": "near duplicate", "of_source": "b", "of_doc": "1.txt"},
+        {"source": "a", "doc": "1.txt", "reason": "duplicate", "of_source": "b", "of_doc": "0.txt"},
+    ]
+    record = ["corpus", "duplicates", "--record", str(out / "duplicates.parquet")]
+    assert "near duplicate" in CliRunner().invoke(app, record).output
+    assert "a: 1.txt\n  duplicate of b: 0.txt" in CliRunner().invoke(app, [*record, "0.txt"]).output
+    missing = CliRunner().invoke(app, [*record, "none.txt"]).exception
+    assert str(missing).endswith("The column doc of data/extracted/NAME has the names.")
 
 
 def test_duplicates_stay_when_asked_for(tmp_path):
