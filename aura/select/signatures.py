@@ -6,6 +6,7 @@ because pairs of documents look up theirs.
 """
 
 from functools import cache as once
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from aura.select.parts import Numbers
 from aura.storage.cache import Cache
 
 PERMUTATIONS, WORDS, SEED = 128, 5, 1
-_BLOCK = 4096  # runs of words that are permuted at once
+_BLOCK = 256  # runs of words that are permuted at once
 Signatures = npt.NDArray[np.uint32]
 
 
@@ -44,14 +45,44 @@ def _sign(shard: Shard, cache: Cache, code: str) -> bytes:
 
 
 def signature(text: str) -> Signatures:
-    """The signature of a text."""
+    """The signature of a text: of `datasketch`'s MinHash, in a third of its time, and in blocks."""
+    joined = " ".join(text.lower().split()).encode()
+    lengths = list(map(len, joined.split(b" ")))
+    ends = list(accumulate(lengths, lambda end, length: end + 1 + length))
+    starts = [0, *(end + 1 for end in ends)]
+    # A text of fewer words is one run.
+    hashes = [
+        xxhash.xxh32_intdigest(joined[start:end])
+        for start, end in zip(starts, ends[WORDS - 1 :] or ends[-1:], strict=False)
+    ]
+    mixed, (factors, terms) = _mixed(np.array(hashes, dtype=np.uint32)), _permutations()
+    found = np.full(PERMUTATIONS, 2**32 - 1, dtype=np.uint32)
+    for block in range(0, len(mixed), _BLOCK):
+        some = mixed[block : block + _BLOCK, None]
+        permuted = np.multiply(some, factors, out=_room()[: len(some)])
+        permuted += terms
+        np.minimum(found, permuted.min(axis=0), out=found)
+    return found
+
+
+@once
+def _permutations() -> npt.NDArray[np.uint32]:
     from datasketch import MinHash
 
-    words = text.lower().split()
-    runs = {" ".join(words[start : start + WORDS]) for start in range(max(1, len(words) - WORDS + 1))}
-    found = MinHash(PERMUTATIONS, SEED, hashfunc=xxhash.xxh32_intdigest, scheme="affine32")
-    found.update_batch([run.encode() for run in runs])
-    return np.asarray(found.hashvalues, dtype=np.uint32)
+    return np.asarray(MinHash(PERMUTATIONS, SEED, scheme="affine32").permutations)
+
+
+@once
+def _room() -> Signatures:
+    """Memory for a block, used again: fresh memory takes longer than the work in it. A process signs in one thread."""
+    return np.empty((_BLOCK, PERMUTATIONS), dtype=np.uint32)
+
+
+def _mixed(hashes: Signatures) -> Signatures:
+    """The hashes after the last step of MurmurHash3, with which `datasketch` spreads them."""
+    hashes = (hashes ^ (hashes >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    hashes = (hashes ^ (hashes >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return hashes ^ (hashes >> np.uint32(16))
 
 
 def lay_out(group: Group, *, work: Work, rules: list[str]) -> None:

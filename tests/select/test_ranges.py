@@ -108,6 +108,16 @@ def write(folder: Path, documents: list[Document]) -> None:
         checksums.write(folder / source)
 
 
+def test_signatures_are_those_of_datasketch():
+    texts = ["", "one", "Ä ß\u2003two", "a b c d", "a b c d e", "A b c d e f", *(f"{n} x y z " * 700 for n in range(9))]
+    for text in texts:
+        words = text.lower().split()
+        runs = {" ".join(words[start : start + 5]) for start in range(max(1, len(words) - 4))}
+        theirs = MinHash(128, 1, hashfunc=xxhash.xxh32_intdigest, scheme="affine32")
+        theirs.update_batch([run.encode() for run in runs])
+        assert signature(text).tolist() == theirs.hashvalues.tolist()
+
+
 CAPS = st.fixed_dictionaries(
     {},
     optional={
