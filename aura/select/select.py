@@ -87,6 +87,7 @@ def select(
             digests = {Path(record["path"]).name: record["sha256"] for record in records if record["split"] == split}
             checksums.write(folder / split, digests)
         head = {"format": FORMAT, "hash": outcome.hashes(run.work, settings.held_out), "sources": totals}
+        head |= {"large_buckets": run.large} if run.large else {}
         sealed = checksums.sealed(head | {"files": records})
         del sealed["files"]
         write_records(folder / "manifest.json", sealed, "files", records)

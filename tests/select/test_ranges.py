@@ -142,14 +142,14 @@ def rules_with(near_duplicates: list[float | None]) -> st.SearchStrategy[dict[st
 
 
 @given(st.integers(0, 10**6), st.integers(0, 150), rules_with([None]))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_what_stays_is_what_the_rules_keep_in_any_groups_and_ranges(tmp_path_factory, seed, number, rules):
     compare(tmp_path_factory.mktemp("ranges"), corpus_of(seed, number, near=False), Select.model_validate(rules))
 
 
 @pytest.mark.slow  # 4 s an example: a task for each of 25 bands and 64 ranges
 @given(st.integers(0, 10**6), st.integers(0, 150), rules_with([0.5, 0.6, 0.8, 0.99, 1.0]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_near_duplicates_are_what_the_sequential_rule_drops(tmp_path_factory, seed, number, rules):
     compare(tmp_path_factory.mktemp("near"), corpus_of(seed, number, near=True), Select.model_validate(rules))
 
