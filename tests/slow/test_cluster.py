@@ -14,6 +14,9 @@ import pytest
 from aura.core.dask_cluster import require_safe
 from aura.core.errors import UserError
 from aura.encode import encoding
+from aura.select import candidates
+from aura.select import select as selection
+from aura.select.options import Select
 from aura.storage.cache import Cache
 from aura.storage.placement import THIS_DISK, of
 from aura.train_tokenizer import corpus_counts, sorted_tables
@@ -23,6 +26,7 @@ from aura.validate import held_out
 from tests.conftest import REPOSITORY
 from tests.extract.program import Program
 from tests.mini_tokens import PARAMS
+from tests.select.test_ranges import corpus_of, write
 
 TEXT = "a happy document of the cluster, long enough to be worth cleaning and counting. " * 40
 SPLITTING = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=())
@@ -79,6 +83,23 @@ def program(tmp_path: Path) -> Program:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "data/extracted/mine").iterdir()}
+
+
+def test_select_on_a_cluster_makes_the_same_bytes(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(selection, "SMALL", 0)
+    monkeypatch.setattr(candidates, "GROUP_SHARDS", 2)
+    write(tmp_path / "extracted", corpus_of(1, 150, near=True))
+    caps = {"a": {"share": 0.9, "max_documents": 40}}
+    rules = Select.model_validate({"deduplicate": "exact", "near_duplicates": 0.8, "held_out": 0.4, "caps": caps})
+    for name, address in (("here", None), ("there", cluster.address)):
+        cache = Cache(Path(f"cache-{name}"))
+        selection.select(["a", "b"], rules, Path("extracted"), Path(name), cache, cluster=address, ranges=3)
+    assert everything(tmp_path / "here") == everything(tmp_path / "there")
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def at_work(cache: Path) -> bool:
