@@ -4,15 +4,13 @@ Three things must fit before any work: the corpus is the one its manifest descri
 it (unless it is frozen), and this very tokenizer passed its gates. One corpus file becomes one shard, in a task of its
 own (`shard_encoding.py`). Where there is one file, or little text, threads share the blocks of a file. Otherwise files
 go to processes, here or on a cluster, and each process learns on from one snapshot of the tokenizer's table of units.
-
-The action cache keeps shards, so that with one tokenizer only corpus files that changed are encoded again. It also
-keeps the table as this process knows it, so that those mostly look up and gather.
+The action cache keeps shards, so that with one tokenizer only corpus files that changed are encoded again.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +23,7 @@ from aura.core import checksums, console, files, parallel
 from aura.core.errors import UserError
 from aura.core.keys import action_key, code_key
 from aura.corpus import corpus
-from aura.encode import corpus_checks, encoding_check, shard_encoding
+from aura.encode import corpus_checks, encoding_check, kept_units, shard_encoding, shared_tokenizer
 from aura.encode.options import Encode
 from aura.encode.shard_encoding import Task, encode_shard
 from aura.encode.shared_tokenizer import handed_over
@@ -121,13 +119,19 @@ def _encode_missing(
 ) -> list[Kept]:
     """Encode shards, in order: one after the other on all threads, or several at a time in other processes."""
     size = sum(task.file.size for task in missing)
-    with _kept_table(tokenizer, cache), parallel.executors(SMALL, cluster) as executor_for, ExitStack() as stack:
+    if tokenizer.table is None:
+        console.err.print(
+            "note: this tokenizer's scores are not rounded; SentencePiece encodes whole documents, slower"
+        )
+    kept_units.restore(tokenizer, cache)
+    with parallel.executors(SMALL, cluster) as executor_for, ExitStack() as stack:
         load: Callable[[], Tokenizer] = partial(_itself, tokenizer)
         if size >= SMALL and len(missing) > 1:
             _learn(missing, tokenizer)
             load = stack.enter_context(handed_over(tokenizer, folder))
         pool = executor_for(size, len(missing))
         tasks = [replace(task, threads=_threads(pool, task.file.size / size)) for task in missing]
+        tasks[-1] = replace(tasks[-1], keeps_units=True)  # by then its process has seen the most
         done = parallel.ordered_map(pool, partial(encode, load=load), tasks)
         return list(console.track(done, "encoding", len(tasks)))
 
@@ -172,31 +176,8 @@ def _targets(output: Path, path: str) -> dict[str, Path]:
     return {"ids": ids, "documents": documents}
 
 
-@contextmanager
-def _kept_table(tokenizer: Tokenizer, cache: Cache) -> Iterator[None]:
-    """Take the tokenizer's table of units out of the cache, and put it back with what it learns."""
-    table = tokenizer.table
-    if table is None:
-        console.err.print(
-            "note: this tokenizer's scores are not rounded; SentencePiece encodes whole documents, slower"
-        )
-        yield
-        return
-    key = action_key(
-        "units", tokenizer.encoding_sha256, code_key((symbols, tokenizer_module, unit_table, units), LIBRARIES)
-    )
-    entry = cache.get(key)
-    content = entry.read("table") if entry else None
-    if content is not None:
-        table.restore(content)
-    before = len(table)
-    yield
-    if len(table) > before:
-        cache.put(key, None, {"table": table.content()})
-
-
 # Every module with a say in the bytes of a token shard: a change in one is a miss. A test compares with dvc.yaml.
 TRANSFORMS = (
-    *(corpus, encoding_check, model_file, shard_encoding, shard_writer, symbols, sys.modules[__name__]),
-    *(token_shards, tokenizer_module, unit_table, units),
+    *(corpus, encoding_check, kept_units, model_file, shard_encoding, shard_writer, shared_tokenizer, symbols),
+    *(sys.modules[__name__], token_shards, tokenizer_module, unit_table, units),
 )

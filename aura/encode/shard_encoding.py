@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from aura.core import parallel
 from aura.corpus import corpus
+from aura.encode import kept_units
 from aura.encode.encoding_check import EncodingCheck
 from aura.encode.options import Encode
 from aura.storage.cache import Cache
@@ -36,6 +37,7 @@ class Task:
     key: str  # of the token shard, in the action cache
     targets: dict[str, Path]
     threads: int = 1  # they change the speed and nothing else
+    keeps_units: bool = False  # whether the table of units is kept for the next run, as it is after this task
 
 
 class _Threads(ThreadPoolExecutor):
@@ -71,6 +73,8 @@ def encode_shard(
                 writer.add(ids, index)
                 documents += len(index)
         entry = writer.finish()
+    if task.keeps_units:
+        kept_units.keep(tokenizer, cache)
     return place.keep(cache, task.key, asdict(entry), task.targets)
 
 

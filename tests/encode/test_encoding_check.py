@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aura.core.errors import UserError
 from aura.core.keys import action_key, code_key
 from aura.corpus import corpus
-from aura.encode import encoding
+from aura.encode import kept_units
 from aura.encode.encoding_check import ENDS, EncodingCheck
 from aura.encode.options import Encode
 from aura.storage.cache import Cache
@@ -41,7 +41,7 @@ def test_a_kept_table_of_units_with_wrong_ids_ends_the_run(mini: MiniTokens):
     table.encode_block(documents_of(mini)["text"].chunk(0))
     known, ids = table._known
     table._known = (known, pa.concat_arrays([ids[:2], ids[2:][::-1]]))
-    code = code_key((symbols, tokenizer_module, unit_table, units), encoding.LIBRARIES)
+    code = code_key((symbols, tokenizer_module, unit_table, units), kept_units.LIBRARIES)
     cache.put(action_key("units", tokenizer.sha256, code), None, {"table": table.content()})
     with pytest.raises(UserError, match=r"encoding held_out/a-000\.parquet went wrong: .*aura cache prune"):
         mini.encode()
