@@ -19,7 +19,7 @@ from aura.train_tokenizer import cap
 from aura.train_tokenizer.cap import Histogram
 
 PART = 1 << 15  # rows that are read at once
-RANGE = 1 << 20  # rows, over all tables, that a range holds at most, or little more; they take 150 MB to add up
+RANGE = 1 << 20  # rows, over all tables, that a range holds at most, or little more; adding them up takes 300 MB
 HISTOGRAM = "histogram"  # the part with the histogram of counts
 Bounds = tuple[str, str | None]  # the first text of a range, and the first one behind it
 
