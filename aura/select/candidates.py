@@ -93,40 +93,30 @@ def grouped(shards: Sequence[Shard]) -> list[Group]:
     return groups
 
 
-def missing(shards: Sequence[Shard], cache: Cache, code: str) -> list[Shard]:
-    """The shards whose columns the cache does not hold."""
-    known = placement.at_once(lambda shard: cache.get(_key(shard, code)) is not None, shards)
-    return [shard for shard, there in zip(shards, known, strict=True) if not there]
+def _known(shard: Shard, *, cache: Cache, code: str) -> bytes | None:
+    """The columns of a shard, as far as the cache has them."""
+    entry = cache.get(action_key("columns", code, shard.digest))
+    return entry.read("columns") if entry else None
 
 
-def _key(shard: Shard, code: str) -> str:
-    return action_key("columns", code, shard.digest)
-
-
-def keep_columns(shard: Shard, *, cache: Cache, code: str) -> None:
-    """Read a shard's columns into the cache."""
-    _columns(shard, cache=cache, code=code)
-
-
-def _columns(shard: Shard, *, cache: Cache, code: str) -> pa.Table:
-    entry = cache.get(key := _key(shard, code))
-    data = entry.read("columns") if entry else None
-    if data is not None:
-        return from_bytes(data)
+def _made(shard: Shard, *, cache: Cache, code: str) -> bytes:
+    """The columns of a shard, out of its texts; they are kept in the cache."""
     batches = []
     with shard.file.opened() as file:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=["text", "doc", "text_hash"]):
             size = pc.binary_length(batch.column("text"))
             batches.append(pa.record_batch([batch.column("text_hash"), batch.column("doc"), size], _SCHEMA))
-    columns = pa.Table.from_batches(batches, _SCHEMA).combine_chunks()
-    cache.put(key, {}, {"columns": to_bytes(columns)})
+    columns = to_bytes(pa.Table.from_batches(batches, _SCHEMA))
+    cache.put(action_key("columns", code, shard.digest), {}, {"columns": columns})
     return columns
 
 
 def lay_out(group: Group, *, work: Work) -> list[int]:
     """Write the columns of a group's documents; returns the documents of each shard."""
-    read = partial(_columns, cache=work.cache, code=work.code)
-    tables = placement.at_once(read, group.shards, placement.FETCHED)
+    known = placement.at_once(partial(_known, cache=work.cache, code=work.code), group.shards)
+    missing = [shard for shard, columns in zip(group.shards, known, strict=True) if columns is None]
+    made = iter(placement.at_once(partial(_made, cache=work.cache, code=work.code), missing, placement.FETCHED))
+    tables = [from_bytes(next(made) if columns is None else columns) for columns in known]
     whole = pa.concat_tables([table.cast(_GROUP_SCHEMA) for table in tables])
     path = work.file("documents", group.number)
     partial_path = path.with_name(f".{path.name}")

@@ -123,7 +123,9 @@ class _Selection:
     ) -> None:
         self.groups, self.settings, self.work, self.executor_for = groups, settings, work, executor_for
         self.size = sum(shard.file.size for group in groups for shard in group.shards)
-        self.counts = self._documents()
+        self.counts: list[list[int]] = self.run(
+            partial(candidates.lay_out, work=work), groups
+        )  # documents of each shard
         if ranges is None:
             documents = sum(map(sum, self.counts))
             ranges = min(-(-documents // RANGE_DOCUMENTS), RANGES) or 1
@@ -136,16 +138,6 @@ class _Selection:
     def run(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """Call a function with each item, on this machine or a cluster; returns the results in order."""
         return list(parallel.ordered_map(self.executor_for(self.size, len(items)), function, items))
-
-    def _documents(self) -> list[list[int]]:
-        """Lay out the columns of each group; returns the number of documents in each of its shards."""
-        found = [shard for group in self.groups for shard in group.shards]
-        missing = candidates.missing(found, self.work.cache, self.work.code)
-        pool = self.executor_for(sum(shard.file.size for shard in missing), len(missing))
-        keep = partial(candidates.keep_columns, cache=self.work.cache, code=self.work.code)
-        for _ in parallel.ordered_map(pool, keep, missing):
-            pass
-        return self.run(partial(candidates.lay_out, work=self.work), self.groups)
 
     def decide(self) -> None:
         """Apply the rules: duplicates, near duplicates, then shares and caps."""

@@ -53,8 +53,11 @@ def write(
     recalled = at_once(lambda task: place.recall(work.cache, task.key, task.targets), tasks)
     known = {task.key: kept for task, kept in zip(tasks, recalled, strict=True)}
     missing = [task for task in tasks if known[task.key] is None]
-    pool = executor_for(sum(task.file.size for task in missing), len(missing))
-    made = parallel.ordered_map(pool, partial(_write_shard, work=work, place=place), missing)
+    together = placement.FETCHED if place.store else 1  # a worker waits for a store, and not for this disk
+    some = [missing[start : start + together] for start in range(0, len(missing), together)]
+    pool = executor_for(sum(task.file.size for task in missing), len(some))
+    written = parallel.ordered_map(pool, partial(_write_shards, work=work, place=place), some)
+    made = (kept for several in written for kept in several)
     for task, kept in zip(missing, track(made, "select", len(missing)), strict=True):
         known[task.key] = kept
     write_lists(filter(None, known.values()))
@@ -80,8 +83,13 @@ def _tasks(group: Group, outcomes: Sequence[Outcome], work: Work, folder: Path) 
         start += outcome.documents
 
 
+def _write_shards(tasks: Sequence[_Task], *, work: Work, place: ShardPlace) -> list[Kept]:
+    """Write several shards at once; runs in a worker process."""
+    return at_once(partial(_write_shard, work=work, place=place), tasks, placement.FETCHED)
+
+
 def _write_shard(task: _Task, *, work: Work, place: ShardPlace) -> Kept:
-    """Copy the rows of each split into its file, some documents at a time; runs in a worker process.
+    """Copy the rows of each split into its file, some documents at a time.
 
     Its record is the SHA-256 of each file, by split.
     """
