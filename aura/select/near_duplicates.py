@@ -5,8 +5,9 @@ nearly the same if they share a band of their signatures, and the signatures agr
 compared. The steps find the result of this rule without an order of work:
 
 1. Documents with equal signatures: the first stays in the comparison, as for exact duplicates.
-2. Each range of each band's hashes is a task: it compares all pairs that share a band, and writes those that are alike.
-3. Each group settles its documents: one goes if an earlier one of its pairs stays, and stays if all of them go. The
+2. Buckets of more than a thousand documents are made small (`large_buckets.py`).
+3. Each range of each band's hashes is a task: it compares all pairs that share a band, and writes those that are alike.
+4. Each group settles its documents: one goes if an earlier one of its pairs stays, and stays if all of them go. The
    groups take turns until no document waits for another group's (Blelloch, Fineman and Shun 2012).
 
 Not connected components: of documents that are alike in a chain, those would keep one alone.
@@ -17,13 +18,12 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from aura.select import duplicates, parts, signatures
-from aura.select.candidates import Work, in_order
+from aura.select import duplicates, large_buckets, parts, signatures
+from aura.select.candidates import Mask, Work, in_order
 from aura.select.choices import standing
 from aura.select.parts import Numbers
-from aura.select.signatures import PERMUTATIONS, Signatures
+from aura.select.signatures import Signatures
 
-LARGE = 1000  # documents that share a band; more are counted, because pairs grow with the square
 _CHUNK, _PAIRS = 32_768, 16_384  # documents and pairs that are compared at once: 16 MB of signatures
 _WAITS, _STAYS, _GOES = range(3)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -56,19 +56,16 @@ def write_bands(group: int, *, work: Work, similarity: float, rules: list[str]) 
 
 def write_pairs(task: int, *, work: Work, similarity: float) -> int:
     """Write the pairs that are alike in one range of one band; returns in how many buckets many documents share it."""
-    band, number = divmod(task, work.ranges)
-    table = parts.gathered(work.files(f"band-{band}", len(work.ranks)), number, 2)
-    table = table[np.argsort(table[:, 0])]
-    _, sizes = np.unique(table[:, 0], return_counts=True)
-    buckets = np.repeat(np.arange(len(sizes)), sizes)
-    several = sizes[buckets] > 1
-    table, buckets = table[several], buckets[several]
+    table, buckets = large_buckets.shared(work, task)
+    gone = large_buckets.are(work, "gone", table)
+    order = np.lexsort((gone, buckets))
+    table, gone = table[order], gone[order]
     found = [np.zeros((0, 2), dtype=np.int64)]
     for start, end in _chunks(buckets):
         signed = signatures.of_documents(work, table[start:end, 2], table[start:end, 1])
-        found += [start + pairs for pairs in _alike(signed, buckets[start:end], similarity)]
+        found += [start + pairs for pairs in _alike(signed, buckets[start:end], gone[start:end], similarity)]
     _write_pairs(work, task, table, np.concatenate(found))
-    return int((sizes > LARGE).sum())
+    return int((np.bincount(buckets) > large_buckets.LARGE).sum())
 
 
 def _chunks(buckets: Indexes) -> Iterator[tuple[int, int]]:
@@ -84,19 +81,16 @@ def _chunks(buckets: Indexes) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _alike(signed: Signatures, buckets: Indexes, similarity: float) -> Iterator[Indexes]:
-    """The pairs of documents of one bucket that are alike."""
-    bands = signatures.bands(similarity)
-    first, apart = np.arange(len(buckets) - 1), 1
+def _alike(signed: Signatures, buckets: Indexes, gone: Mask, similarity: float) -> Iterator[Indexes]:
+    """The pairs of documents of one bucket that are alike; not of two that are gone, which come last in a bucket."""
+    first, apart = np.flatnonzero(~gone), 1
     while len(first := first[first + apart < len(buckets)]) and len(
         first := first[buckets[first] == buckets[first + apart]]
     ):
         for start in range(0, len(first), _PAIRS):
             some = first[start : start + _PAIRS]
-            equal = signed[some] == signed[some + apart]
-            close = np.flatnonzero(np.count_nonzero(equal, axis=1) / PERMUTATIONS >= similarity)
-            share = np.any([equal[close, band].all(axis=1) for band in bands], axis=0)  # and not its hash alone
-            yield np.stack([some[close[share]], some[close[share]] + apart], axis=1)
+            close = some[signatures.alike(signed[some] == signed[some + apart], similarity)]
+            yield np.stack([close, close + apart], axis=1)
         apart += 1
 
 

@@ -23,7 +23,18 @@ from aura.core.keys import code_key
 from aura.core.terms import SPLITS
 from aura.corpus import corpus, shards
 from aura.corpus.corpus import FORMAT
-from aura.select import candidates, choices, duplicates, near_duplicates, outcome, parts, record, signatures, writing
+from aura.select import (
+    candidates,
+    choices,
+    duplicates,
+    large_buckets,
+    near_duplicates,
+    outcome,
+    parts,
+    record,
+    signatures,
+    writing,
+)
 from aura.select.candidates import Group, Work
 from aura.select.choices import Limits
 from aura.select.options import Select
@@ -69,7 +80,7 @@ def select(
     """
     modules = (
         *(candidates, choices, corpus, duplicates, near_duplicates, outcome, parts, sys.modules[__name__], shards),
-        *(record, signatures, writing),
+        *(large_buckets, record, signatures, writing),
     )
     code = code_key(modules, LIBRARIES)
     found = [shard for source in sorted(sources) for shard in candidates.find(source, extracted / source)]
@@ -169,6 +180,7 @@ class _Selection:
         rules = [*before, "alike"]
         self.run(partial(near_duplicates.write_bands, work=work, similarity=similarity, rules=rules), numbers)
         tasks = range(len(signatures.bands(similarity)) * work.ranges)
+        self._shrink_large_buckets(tasks, similarity)
         self.large = sum(self.run(partial(near_duplicates.write_pairs, work=work, similarity=similarity), tasks))
         has_pairs = self.run(partial(near_duplicates.gather, work=work, tasks=len(tasks)), numbers)
         waiting = [number for number, any_pairs in zip(numbers, has_pairs, strict=True) if any_pairs]
@@ -177,6 +189,18 @@ class _Selection:
             waiting = [number for number, still in zip(waiting, waits, strict=True) if still]
         self.run(partial(near_duplicates.finish, work=work), numbers)
         self.rules["near duplicate"] = ["alike", "near"]
+
+    def _shrink_large_buckets(self, tasks: range, similarity: float) -> None:
+        """Find documents that go for one that stays, as long as large buckets lose any."""
+        work, numbers = self.work, range(len(self.groups))
+        large_buckets.prepare(work)
+        for _ in range(large_buckets.ROUNDS):
+            if not any(self.run(partial(large_buckets.find_firsts, work=work), tasks)):
+                break
+            self.run(partial(large_buckets.find_late, work=work, tasks=len(tasks)), tasks)
+            self.run(partial(large_buckets.drop, work=work, tasks=len(tasks), similarity=similarity), tasks)
+            if not any(self.run(partial(large_buckets.collect, work=work, tasks=len(tasks)), numbers)):
+                break
 
     def _sign(self) -> None:
         """Sign the documents of the shards whose signatures the cache does not hold."""

@@ -115,6 +115,14 @@ def of_documents(work: Work, groups: Numbers, rows: Numbers) -> Signatures:
     return found
 
 
+def alike(equal: npt.NDArray[np.bool_], similarity: float) -> npt.NDArray[np.bool_]:
+    """Mark the pairs that are nearly the same; `equal` marks their equal numbers: (pairs, PERMUTATIONS)."""
+    close = np.count_nonzero(equal, axis=1) / PERMUTATIONS >= similarity
+    share = [equal[close, band].all(axis=1) for band in bands(similarity)]  # and not its hash alone
+    close[close] = np.any(share, axis=0)
+    return np.asarray(close)
+
+
 @once
 def bands(similarity: float) -> list[slice]:
     """The parts of a signature of which two documents must share one to be compared, as `datasketch` cuts them."""

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aura.core import checksums
+from aura.core.errors import UserError
 from aura.corpus.corpus import SCHEMA, text_hash
-from aura.select import candidates
+from aura.select import candidates, large_buckets, signatures
 from aura.select.choices import NUMBER
 from aura.select.options import Select
 from aura.select.select import select
@@ -154,10 +155,46 @@ def test_near_duplicates_are_what_the_sequential_rule_drops(tmp_path_factory, se
     compare(tmp_path_factory.mktemp("near"), corpus_of(seed, number, near=True), Select.model_validate(rules))
 
 
-def compare(tmp_path: Path, documents: list[Document], rules: Select) -> None:
+@pytest.mark.slow
+@given(st.integers(0, 10**6), st.integers(0, 150), rules_with([0.5, 0.8]), st.integers(1, 5))
+@settings(max_examples=8, deadline=None)
+def test_buckets_that_are_made_small_change_nothing(tmp_path_factory, seed, number, rules, large):
+    documents = [one for one in corpus_of(seed, number, near=True) if len(one[4].split(" ")) > 5]
+    documents += corpus_of(0, 0, near=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(large_buckets, "LARGE", large)
+        compare(tmp_path_factory.mktemp("large"), sorted(documents), Select.model_validate(rules), ((1, 64), (3, 2)))
+
+
+def test_many_documents_that_are_alike_are_not_compared_with_each_other(tmp_path, monkeypatch):
+    words = " ".join(f"word{number}" for number in range(120))
+    documents = [(source, row % 5, row, f"{row}", f"{words} {row}") for row in range(400) for source in "ab"[row % 2]]
+    write(tmp_path / "extracted", sorted(documents))
+    compared, alike = 0, signatures.alike
+
+    def counted(equal: np.ndarray, similarity: float) -> np.ndarray:
+        nonlocal compared
+        compared += len(equal)
+        return alike(equal, similarity)
+
+    monkeypatch.setattr(signatures, "alike", counted)
+    monkeypatch.setattr(large_buckets, "LARGE", 100)
+    rules = Select.model_validate({"deduplicate": "exact", "near_duplicates": 0.8, "held_out": 0.5, "caps": {}})
+    with pytest.raises(UserError, match="held"):  # one document is left, so one split is empty
+        select(["a", "b"], rules, tmp_path / "extracted", tmp_path / "corpus", Cache(tmp_path / "cache"), ranges=3)
+    assert 400 < compared < 20_000, "there are 80,000 pairs, in each of 9 bands"
+
+
+def compare(
+    tmp_path: Path,
+    documents: list[Document],
+    rules: Select,
+    cuts: Sequence[tuple[int, int]] = ((1, 64), (7, 2), (64, 1)),
+) -> None:
+    """Select with these numbers of ranges and of shards in a group, and compare with the sequential rule."""
     write(tmp_path / "extracted", documents)
     made = []
-    for ranges, shards in ((1, 64), (7, 2), (64, 1)):
+    for ranges, shards in cuts:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(candidates, "GROUP_SHARDS", shards)
             out = tmp_path / f"corpus-{ranges}"
@@ -169,7 +206,7 @@ def compare(tmp_path: Path, documents: list[Document], rules: Select) -> None:
         for row in pq.read_table(path, columns=["source", "doc", "text"]).to_pylist()
     ]
     assert sorted(kept) == sorted((source, name, text) for source, _, _, name, text in sequential(documents, rules))
-    assert made[0] == made[1] == made[2]
+    assert all(one == made[0] for one in made)
     check_record(out / "duplicates.parquet", documents, rules)
 
 
