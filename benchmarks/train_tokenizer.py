@@ -52,6 +52,7 @@ def change_one(work: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from aura.core import checksums
     from aura.corpus import corpus
     from aura.project import whole_params
     from aura.storage.cache import Cache
@@ -66,6 +67,7 @@ def change_one(work: Path) -> None:
     texts[0] += " and one word more"
     field = corpus.SCHEMA.field("text")
     pq.write_table(shard.set_column(0, field, pa.array(texts, field.type)), work / "changed/00.parquet")
+    checksums.write(work / "changed")
 
 
 def spm_model(work: Path, size: int, **flags: object) -> None:
@@ -167,6 +169,7 @@ def prepare(work: Path, train: list[Path], other: Path, code: Path, *, alike: bo
     import pyarrow.parquet as pq
     import regex
 
+    from aura.core import checksums
     from aura.corpus import corpus
 
     (work / "corpus").mkdir(parents=True)
@@ -187,6 +190,7 @@ def prepare(work: Path, train: list[Path], other: Path, code: Path, *, alike: bo
             if value[0] % SHARDS == shard
         ]
         pq.write_table(pa.Table.from_pylist(rows, schema=corpus.SCHEMA), work / f"corpus/{shard:02}.parquet")
+    checksums.write(work / "corpus")
     judged = {"seen": texts[::20]}
     for name, folder, pattern in (("other", other, "*.txt"), ("code", code, "*.py")):
         found = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob(pattern))]

@@ -1,7 +1,7 @@
 """encode: data/corpus and models/spm, validated → data/tokens."""
 
 from aura.core import console, params, paths, stage_inputs
-from aura.encode import encoding
+from aura.encode import corpus_checks, encoding
 from aura.encode.options import Encode
 from stages import preamble
 
@@ -9,11 +9,10 @@ from stages import preamble
 def main() -> None:
     """Encode the corpus as params.yaml's section `encode` says."""
     preamble.check()
-    layout, frozen = params.section("encode", Encode), encoding.tokenizer_is_frozen(paths.PIPELINE_FILE)
+    layout, frozen = params.section("encode", Encode), corpus_checks.tokenizer_is_frozen(paths.PIPELINE_FILE)
+    cluster, source = params.shared().cluster, (paths.CORPUS, paths.TOKENIZER, paths.PASSED)
     with preamble.storage() as (place, cache):
-        entries = encoding.encode_corpus(
-            paths.CORPUS, paths.TOKENIZER, paths.PASSED, paths.TOKENS, layout, cache, place, frozen=frozen
-        )
+        entries = encoding.encode_corpus(*source, paths.TOKENS, layout, cache, place, cluster=cluster, frozen=frozen)
     tokens, text = sum(entry.tokens for entry in entries), sum(entry.bytes for entry in entries)
     console.summary(
         "encode",

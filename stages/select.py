@@ -14,7 +14,8 @@ def main() -> None:
     sources = list(params.section("extract", Extract).sources)
     require_listed(sources, paths.PIPELINE_FILE)
     with preamble.storage() as (place, cache):
-        totals = select(sources, params.section("select", Select), paths.EXTRACTED, paths.CORPUS, cache, place)
+        settings, cluster = params.section("select", Select), params.shared().cluster
+        totals = select(sources, settings, paths.EXTRACTED, paths.CORPUS, cache, place, cluster)
     train, held_out = (sum(source[split]["documents"] for source in totals.values()) for split in SPLITS)
     dropped = sum(sum(source["dropped"].values()) for source in totals.values())
     size = sum(source["train"]["bytes"] for source in totals.values())

@@ -22,9 +22,9 @@ def main() -> None:
 def train_tokenizer() -> None:
     """Train the tokenizer that params.yaml describes."""
     preamble.check()
-    options = params.section("train_tokenizer", TrainTokenizer)
+    options, cluster = params.section("train_tokenizer", TrainTokenizer), params.shared().cluster
     with preamble.storage() as (_, cache):
-        made = artifact.build_from_corpus(paths.TRAIN, paths.TOKENIZER, options, cache)
+        made = artifact.build_from_corpus(paths.TRAIN, paths.TOKENIZER, options, cache, cluster)
     learnt_from = made.config["corpus"]
     console.summary(
         "train_tokenizer",

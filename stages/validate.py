@@ -12,7 +12,8 @@ def main() -> None:
     """Measure the tokenizer on held-out documents; a missed gate ends the pipeline here."""
     preamble.check()
     limits = params.section("validate", Validate)
-    gates = validation.validate(paths.TOKENIZER_MODEL, paths.HELD_OUT, limits, paths.VALIDATION)
+    cluster = params.shared().cluster
+    gates = validation.validate(paths.TOKENIZER_MODEL, paths.HELD_OUT, limits, paths.VALIDATION, cluster)
     page = report.write(paths.TOKENIZER_MODEL, paths.VALIDATION)
     missed = [gate for gate in gates if not gate.holds]
     if missed:

@@ -9,6 +9,7 @@ from aura.cli import (
     bits_per_byte,
     cache,
     compare,
+    corpus,
     doctor,
     gc,
     lock,
@@ -53,6 +54,7 @@ def options(
 
 app.add_typer(source.app, name="source", short_help="List, add, remove and scan the sources of the corpus.")
 app.add_typer(cache.app, name="cache", short_help="Show or prune the results that stages keep.")
+app.add_typer(corpus.app, name="corpus", short_help="Show what select dropped, and what it duplicates.")
 app.add_typer(lock.app, name="lock", short_help="Register the merge of dvc.lock, and resolve conflicts.")
 app.add_typer(remote.app, name="remote", short_help="Set the bucket where results are shared.")
 app.command("push", short_help="Upload results to the remote, verified.")(transfers.push)

@@ -40,7 +40,7 @@ def vocabulary_curve(
         if size > max_bytes:
             break
         held_out.append(text)
-    counts = count_corpus(paths.TRAIN, train.splitting_of(options), known)
+    counts = count_corpus(paths.TRAIN, train.splitting_of(options), known, options.max_segments, settings.cluster)
     rows = []
     for pieces, value in console.track(curve(counts, options, held_out), "vocabulary curve", len(SIZES)):
         rows.append(f"{pieces},{value:.6f}\n")

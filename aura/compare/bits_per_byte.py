@@ -37,7 +37,8 @@ from aura.pretrain.step.training import BatchLayout, initial_state, make_step, t
 from aura.project import whole_params
 from aura.project.whole_params import Params
 from aura.storage.cache import Cache
-from aura.tokens.streams import Ids, TokenStream, Windows
+from aura.tokens.mapped_ids import Ids
+from aura.tokens.streams import TokenStream, Windows
 
 NOMINAL = 4  # bytes: a window holds as many of them as pretrain.seq_len tokens of this length
 BATCH = 256  # documents encoded at once

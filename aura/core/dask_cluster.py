@@ -34,7 +34,7 @@ from aura.core.errors import UserError
 from aura.core.keys import action_key
 
 Result = TypeVar("Result")
-LIBRARIES = ("numpy", "pyarrow", "sentencepiece", "xxhash")
+LIBRARIES = ("datasketch", "numpy", "pyarrow", "sentencepiece", "xxhash")
 WORKERS_TIMEOUT = 60  # seconds for the first worker to come
 WATCHED_EVERY = 1.0  # seconds between looks at whether the scheduler is still there
 

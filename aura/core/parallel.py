@@ -177,6 +177,11 @@ def executors(small: int, cluster: str | None = None, *, surely: bool = False) -
         yield executor_for
 
 
+def in_flight(pool: Executor) -> int:
+    """Calls that may wait or run at a time: two for each worker, or one where the calling process does the work."""
+    return int(getattr(pool, "in_flight", 2 * cores()))
+
+
 def ordered_map(pool: Executor, fn: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield `fn(item)` in the order of `items`, with a bounded number of calls in flight.
 
@@ -184,7 +189,7 @@ def ordered_map(pool: Executor, fn: Callable[[Item], Result], items: Iterable[It
     most two calls per core wait, which bounds memory whatever the number of items.
     """
     waiting: deque[Future[Result]] = deque()
-    limit: int = getattr(pool, "in_flight", 2 * cores())
+    limit = in_flight(pool)
     try:
         for item in items:
             if len(waiting) == limit:

@@ -8,6 +8,7 @@ DATA = Path("data")  # with the pins of sources
 EXTRACTED = DATA / "extracted"  # a folder for each source
 CORPUS = DATA / "corpus"
 TRAIN, HELD_OUT = CORPUS / "train", CORPUS / "held_out"
+DUPLICATES = CORPUS / "duplicates.parquet"  # the dropped documents, and what each of them duplicates
 TOKENS = DATA / "tokens"
 
 MODELS = Path("models")

@@ -67,7 +67,12 @@ def is_held_out(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
 
     `share` is the expected share of held-out documents. Raising it only adds documents to the held-out set.
     """
-    return hash_halves(hashes)[0] < np.uint64(share * 2.0**64)
+    return hash_halves(hashes)[0] < first_in_training(share)
+
+
+def first_in_training(share: float) -> np.uint64:
+    """The lowest first half of a hash that is not held out."""
+    return np.uint64(share * 2.0**64)
 
 
 def shards(folder: Path) -> list[placement.ShardFile]:

@@ -48,13 +48,14 @@ class EncodingCheck:
         for row in _sample(len(documents)):
             self._document(path, documents.slice(row, 1), ids[ends[row] - counts[row] : ends[row]])
 
-    def shard(self, path: str, ids: AnyIds, counts: AnyIds) -> None:
-        """Check the special tokens of a whole shard.
+    def marks(self, path: str, ids: AnyIds, counts: AnyIds, before: int = 0) -> None:
+        """Check the special tokens of some documents.
 
         Arguments:
-            path: the corpus file that the shard was made from.
+            path: the corpus file of the documents.
             ids: (tokens,) all ids.
             counts: (documents,) the number of ids of each document, <bos> and <eos> included.
+            before: the number of documents of the file before these.
         """
         ends = np.cumsum(counts)
         tokenizer, layout = self._tokenizer, self._layout
@@ -63,7 +64,9 @@ class EncodingCheck:
         for token, found in ((tokenizer.bos_id, firsts), (tokenizer.eos_id, lasts)):
             if (found != token).any():
                 row = int(np.flatnonzero(found != token)[0])
-                raise _wrong(path, f"expected {tokenizer.piece(token)} in document {row + 1}, got id {found[row]}")
+                raise _wrong(
+                    path, f"expected {tokenizer.piece(token)} in document {before + row + 1}, got id {found[row]}"
+                )
         expected = len(firsts) + len(lasts)
         special = np.count_nonzero(
             ids <= self._special[-1] if self._special_come_first else np.isin(ids, self._special)

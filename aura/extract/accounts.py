@@ -55,13 +55,14 @@ class FileAccount:
             self.first_bad = f"{where}: {lost.reason}" if where else lost.reason
 
 
+_TEXT = pa.large_string()  # 57 million names of files are more than 32-bit offsets can tell apart
 SCHEMA = pa.schema(
     [
-        ("file", pa.string()),
+        ("file", _TEXT),
         *((name, pa.int64()) for name in _SUMMED),
-        ("lost", pa.string()),  # JSON, reasons in order; empty where nothing was lost, as of nearly all files
-        ("first_bad", pa.string()),
-        ("digest", pa.string()),
+        ("lost", _TEXT),  # JSON, reasons in order; empty where nothing was lost, as of nearly all files
+        ("first_bad", _TEXT),
+        ("digest", _TEXT),
     ]
 )
 _AT_ONCE = 10_000  # lines of a manifest that are in memory at a time
@@ -95,12 +96,13 @@ def lines(accounts: pa.Table) -> Iterator[bytes]:
     """Yield a manifest's entry of each file, a line of JSON each, some thousands at a time; put together by Arrow."""
     for start in range(0, len(accounts), _AT_ONCE):
         some = accounts.slice(start, _AT_ONCE).combine_chunks()
-        parts: list[Any] = ['{"file": ', _quoted(some["file"])]
+        file, lost = (some[name].cast(pa.string()) for name in ("file", "lost"))
+        parts: list[Any] = ['{"file": ', _quoted(file)]
         for name in _NUMBERS:
             parts += [f', "{name}": ', pc.cast(some[name], pa.string())]
         cut = pc.binary_join_element_wise(', "cut": ', pc.cast(some["cut"], pa.string()), "")
         parts.append(pc.if_else(pc.equal(some["cut"], 0), "", cut))  # said only of what was cut
-        parts += [', "lost": ', pc.if_else(pc.equal(some["lost"], ""), "{}", some["lost"]), "}"]
+        parts += [', "lost": ', pc.if_else(pc.equal(lost, ""), "{}", lost), "}"]
         whole = pc.binary_join_element_wise(*parts, "").combine_chunks()
         yield pc.binary_join(pa.ListArray.from_arrays([0, len(whole)], whole), ",\n")[0].as_py().encode()
 

@@ -1,10 +1,12 @@
-"""Large files, in blocks: taken apart in this process, cleaned in any, and kept block by block in the action cache.
+"""Large files, in blocks: read as a stream, cleaned and kept block by block in the action cache.
 
-A file above half of `max_document_bytes` (or, compressed, above what may swell to that) is read as a stream; its
-documents go to workers in portions of a quarter of `max_document_bytes`, so memory is a fixed number of such portions
-whatever the file's size. A block's key is its documents, so in a file of 4 GB with a changed line one block is made
-again; with a line more, those behind it too, because their documents' numbers change. The price is that one process
-takes the file apart.
+A file above half of `max_document_bytes` (or, compressed, above what may swell to that) is read as a stream, in
+portions of a quarter of `max_document_bytes`, so memory is a fixed number of such portions whatever the file's size.
+A worker takes a whole file where there is one for each (`make_alone`): text then crosses no process and no network.
+Of the files left over, this process reads one after the other, and workers clean its portions (`make`).
+
+A block's key is its documents, so in a file of 4 GB with a changed line one block is made again; with a line more,
+those behind it too, because their documents' numbers change.
 """
 
 import shutil
@@ -19,7 +21,7 @@ import xxhash
 from aura.core.arrow import from_bytes, to_bytes
 from aura.core.errors import UserError
 from aura.core.keys import action_key
-from aura.extract.accounts import FileAccount, table
+from aura.extract.accounts import FileAccount, stop_on_bad, table
 from aura.extract.documents import compression
 from aura.extract.documents.compression import Damaged
 from aura.extract.documents.document import Continued, Item, Lost
@@ -106,13 +108,20 @@ def make(cache: Cache, namespace: str, file: InputFile, recipe: Recipe, run: Map
     account = FileAccount(file.name, digest=digest)
     made = 0
 
-    def tasks() -> Iterator[Task]:
-        nonlocal made
-        for task in _tasks(file, account, namespace, recipe, cache):
-            made += task.items is not None
-            yield task
+    def taken(items: Iterator[Item]) -> list[Block]:
+        def tasks() -> Iterator[Task]:
+            nonlocal made
+            for task in _tasks(file, items, namespace, recipe, cache):
+                made += task.items is not None
+                yield task
 
-    blocks = [block for block, _ in run(partial(_extract, recipe=recipe, cache=cache), tasks())]
+        return [block for block, _ in run(partial(_extract, recipe=recipe, cache=cache), tasks())]
+
+    try:
+        blocks = taken(_items(file, account, recipe.source, recipe.settings.max_document_bytes))
+    except Damaged as error:  # no part of it counts, so what was made of it is left to the cache's own pruning
+        account.bytes_decompressed = made = 0
+        blocks = taken(iter([Lost(str(error))]))
     if file.fingerprint_now() != (digest, size):
         raise UserError(changed_while_read(file.place))
     large = Large(blocks, table([account]))
@@ -120,6 +129,22 @@ def make(cache: Cache, namespace: str, file: InputFile, recipe: Recipe, run: Map
         index = [(block.first, block.digest, block.key) for block in blocks]
         cache.put(_index_key(namespace, file.name, digest), index, {"account": to_bytes(large.account)})
     return large, made
+
+
+def make_alone(file: InputFile, *, cache: Cache, namespace: str, recipe: Recipe) -> tuple[Large, int]:
+    """`make` with the blocks extracted here, one after the other; runs in a worker process.
+
+    Raises:
+        UserError: with `on_bad_file: fail`, at the first document that is lost.
+    """
+
+    def run(extract: Callable[[Task], Made], tasks: Iterator[Task]) -> Iterator[Made]:
+        for block, account in map(extract, tasks):
+            if recipe.settings.on_bad_file == "fail":
+                stop_on_bad(account)
+            yield block, account
+
+    return make(cache, namespace, file, recipe, run)
 
 
 def load(cache: Cache, block: Block) -> Extracted | None:
@@ -154,10 +179,11 @@ def _extract(task: Task, *, recipe: Recipe, cache: Cache) -> tuple[Block, pa.Tab
     return block, result.accounts
 
 
-def _tasks(file: InputFile, account: FileAccount, namespace: str, recipe: Recipe, cache: Cache) -> Iterator[Task]:
-    limit = recipe.settings.max_document_bytes
+def _tasks(
+    file: InputFile, items_of_file: Iterator[Item], namespace: str, recipe: Recipe, cache: Cache
+) -> Iterator[Task]:
     first = 0
-    for items in _portions(_items(file, account, recipe.source, limit), limit // 4):
+    for items in _portions(items_of_file, recipe.settings.max_document_bytes // 4):
         digest = _digest(first, items)
         key = action_key("block", namespace, file.name, digest)
         yield Task(file.name, first, digest, key, items if _part(cache, key, "accounts") is None else None)
@@ -165,29 +191,37 @@ def _tasks(file: InputFile, account: FileAccount, namespace: str, recipe: Recipe
 
 
 def _items(file: InputFile, account: FileAccount, source: Source, limit: int) -> Iterator[Item]:
-    """The documents of a large file, with its sizes entered in its account."""
+    """The documents of a large file, with its sizes entered in its account; raises `Damaged`, perhaps at the last."""
     if account.digest.startswith(UNREADABLE):
         yield Lost(account.digest)
         return
-    try:
-        account.bytes_read = file.path.stat().st_size
-        with file.path.open("rb") as opened:
-            reason = impostor(source.kind, file.name, opened.read(HEAD_BYTES))
+    account.bytes_read = file.path.stat().st_size
+    with file.path.open("rb") as opened:
+        reason = impostor(source.kind, file.name, opened.read(HEAD_BYTES))
         if reason:
             yield Lost(reason)
             return
-        account.bytes_decompressed = compression.checked_size(file.name, file.path)
-    except Damaged as error:
-        yield Lost(str(error))
-        return
-    with compression.opened(file.name, file.path) as stream:
-        if source.kind == "parquet" and compression.is_compressed(file.name):
+        if not compression.is_compressed(file.name):
+            account.bytes_decompressed = account.bytes_read
+            opened.seek(0)
+            yield from documents(source, opened, limit)
+            return
+    with compression.as_stream(_counted(compression.blocks(file.name, file.path), account)) as stream:
+        if source.kind == "parquet":
             with tempfile.TemporaryFile() as whole:  # Parquet is read from its end
                 shutil.copyfileobj(stream, whole)
                 whole.seek(0)
                 yield from documents(source, whole, limit)
         else:
             yield from documents(source, stream, limit)
+            while stream.read(compression.BLOCK_BYTES):  # to the checksum at its end, which vouches for all
+                pass
+
+
+def _counted(pieces: Iterator[bytes], account: FileAccount) -> Iterator[bytes]:
+    for piece in pieces:
+        account.bytes_decompressed += len(piece)
+        yield piece
 
 
 def _portions(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

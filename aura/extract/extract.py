@@ -163,9 +163,27 @@ class _Job:
         found = at_once(find, files) if known else [None] * len(files)
         # A compressed one counts as large as the least that is: what it swells to is not known.
         least = self.run.recipe.settings.max_document_bytes // 2
-        missing = sum(max(file.size, least) for file, one in zip(files, found, strict=True) if one is None)
-        pool = self.executor_for(missing)
-        return [one or self._take_apart(file, pool) for file, one in zip(files, found, strict=True)]
+        missing = [file for file, one in zip(files, found, strict=True) if one is None]
+        pool = self.executor_for(sum(max(file.size, least) for file in missing))
+        made = self._each_taken_apart(missing, pool)
+        return [one or next(made) for one in found]
+
+    def _each_taken_apart(self, files: list[InputFile], pool: Executor) -> Iterator[Large]:
+        """Yield the blocks of each file: whole files to workers, as many to each, then the others in turn."""
+        workers = parallel.in_flight(pool) // 2
+        whole = len(files) // workers * workers if workers > 1 else 0
+        make = partial(blocks.make_alone, cache=self.run.cache, namespace=self.run.namespace, recipe=self.run.recipe)
+        title = f"extract {self.run.recipe.name}, large files"
+        for large, made in track(parallel.ordered_map(pool, make, files[:whole]), title, whole) if whole else ():
+            self._count(made)
+            yield large
+        for file in files[whole:]:
+            yield self._take_apart(file, pool)
+
+    def _count(self, made: int) -> None:
+        """Count a file of which so many blocks were extracted."""
+        self.work.files_extracted += made > 0
+        self.work.blocks_extracted += made
 
     def _take_apart(self, file: InputFile, pool: Executor) -> Large:
         def run(extract: Callable[[blocks.Task], blocks.Made], tasks: Iterator[blocks.Task]) -> Iterator[blocks.Made]:
@@ -175,8 +193,7 @@ class _Job:
                 yield block, account
 
         large, made = blocks.make(self.run.cache, self.run.namespace, file, self.run.recipe, run)
-        self.work.files_extracted += made > 0
-        self.work.blocks_extracted += made
+        self._count(made)
         return large
 
     def _built(self, shards: list[ShardPlan], large: list[InputFile]) -> list[Built]:

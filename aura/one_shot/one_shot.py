@@ -124,16 +124,17 @@ def _documents(request: Request, work: Path) -> Documents:
     ]
     hashes = pa.concat_arrays(columns)
     held = corpus.is_held_out(hashes, request.settings.select.held_out)
-    splitting = train.splitting_of(request.settings.train_tokenizer)
+    options = request.settings.train_tokenizer
+    splitting, most = train.splitting_of(options), options.max_segments
     if held.any() and not held.all():
         select(list(sources), request.settings.select, work / "extracted", work / "corpus", Cache(work / ".cache"))
         learnt_from = work / "corpus/train"
-        counts = count_corpus(learnt_from, splitting, Cache(work / ".cache"))
+        counts = count_corpus(learnt_from, splitting, Cache(work / ".cache"), most)
         return Documents(counts, corpus.corpus_hash(learnt_from), work / "corpus/held_out")
     texts = [text for folder in folders for text in corpus.read_texts(folder)]
     if request.settings.select.deduplicate == "exact":
         texts = sorted(set(texts))
-    return Documents(count_texts(texts, splitting), texts_hash(texts), None)
+    return Documents(count_texts(texts, splitting, most), texts_hash(texts), None)
 
 
 def _as_folder(source: Source, max_files: int | None, folder: Path) -> Source:

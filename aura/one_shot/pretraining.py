@@ -111,7 +111,7 @@ def _tokens(pin: DatasetPin, text_keys: list[str], tokenizer: Tokenizer, setting
         write_shards(pin, text_keys, rows)
     source = JsonSource(kind="json", path=str(rows), text_keys=["text"])
     extract(SOURCE, source, settings.extract, work / "extracted" / SOURCE, store)
-    uncapped = settings.select.model_copy(update={"caps": {}})
+    uncapped = settings.select.model_copy(update={"caps": {}, "prefer": []})
     select([SOURCE], uncapped, work / "extracted", work / "corpus", store)
     encode_with(tokenizer, work / "corpus", work / "tokens", settings.encode, store)
     store.prune(settings.cache.max_bytes)

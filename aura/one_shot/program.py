@@ -297,8 +297,8 @@ def _with_min_length(settings: Params, characters: int | None) -> Params:
 
 
 def _without_caps(settings: Params) -> Params:
-    """For other sources than those of params.yaml, which its caps name."""
-    return _replaced(settings, select=settings.select.model_copy(update={"caps": {}}))
+    """For other sources than those of params.yaml, which its caps and `prefer` name."""
+    return _replaced(settings, select=settings.select.model_copy(update={"caps": {}, "prefer": []}))
 
 
 def _replaced(settings: Params, **sections: Section) -> Params:

@@ -14,10 +14,13 @@ from typing import Any
 from aura.core import keys
 from aura.model import attention, mesh, model
 from aura.pretrain.options import Pretrain
-from aura.pretrain.step import batches, cross_entropy, optimizer, training
-from aura.tokens import streams, token_shards
+from aura.pretrain.step import batches, cross_entropy, optimizer, permutation, training
+from aura.tokens import mapped_ids, streams, token_shards
 
-CODE = (batches, streams, token_shards, attention, cross_entropy, mesh, model, optimizer, training)
+CODE = (
+    *(batches, permutation, streams, mapped_ids, token_shards),
+    *(attention, cross_entropy, mesh, model, optimizer, training),
+)
 LIBRARIES = ("flax", "jax", "jaxlib", "numpy", "optax")
 PLACEMENT = {"where", "fsdp", "tensor"}  # where the weights lie: losses are equal to about 1e-4
 ROUNDING = {"accumulation", "remat"}  # how the same arithmetic is cut

@@ -10,7 +10,7 @@ from aura.model.model import LanguageModel
 from aura.pretrain.generation import continuations
 from aura.pretrain.options import Pretrain
 from aura.tokenizer.tokenizer import Tokenizer
-from aura.tokens.streams import Ids
+from aura.tokens.mapped_ids import Ids
 from aura.tokens.token_shards import TokenShards
 
 PROMPTS = 4

@@ -54,7 +54,7 @@ def enter(name: str, entry: dict[str, Any], removed: list[str]) -> None:
 
 
 def remove(name: str, source: Source) -> None:
-    """Take a source out of both files, with its caps and weight, and delete what was made of it."""
+    """Take a source out of both files, with its caps, weight and preference, and delete what was made of it."""
     _write(*_without([name], _read(params.PARAMS_FILE), _read(paths.PIPELINE_FILE)))
     _delete_made(name, source)
 
@@ -66,6 +66,8 @@ def _without(names: list[str], values: str, pipeline: str) -> tuple[str, str]:
         for section, key in (("select", "caps"), ("pretrain", "source_weights")):
             if name in (bounded_yaml(values) or {})[section][key]:
                 values = yaml_edits.without_entry(values, (section, key), name)
+        if name in (bounded_yaml(values) or {})["select"].get("prefer", []):
+            values = yaml_edits.without_item(values, ("select", "prefer"), name)
         if str(extracted(name)) in _deps(pipeline):
             pipeline = yaml_edits.without_item(pipeline, DEPS, str(extracted(name)))
     return values, pipeline

@@ -102,6 +102,10 @@ def _check_together(name: str, params: Params) -> None:
             for name in params.select.caps
         ),
         *(
+            (name in sources, f"select.prefer: {name}: no such source;{nearest(name, list(sources))}")
+            for name in params.select.prefer
+        ),
+        *(
             (name in sources, f"pretrain.source_weights.{name}: no such source;{nearest(name, list(sources))}")
             for name in run.source_weights
         ),

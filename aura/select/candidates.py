@@ -1,9 +1,12 @@
-"""The data that `select` decides by: hash, name and size of every extracted document, shard by shard.
+"""The data that `select` decides by: hash, name and size of every extracted document, in groups of shards.
 
-Held in memory for the whole corpus (about 100 bytes a document), read through the action cache: an extracted
-shard that has not changed is compared with its SHA-256 and not opened.
+No process holds the whole corpus: a task reads the columns of one group, or one range of all hashes. Columns of a
+shard are kept in the action cache, so a shard that has not changed is compared with its SHA-256 and not opened. For a
+selection they are laid out once more per group, uncompressed, because rules look up single names (60 bytes a document
+on the disk).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,65 +22,142 @@ from aura.core.arrow import from_bytes, to_bytes
 from aura.core.errors import UserError
 from aura.core.keys import action_key
 from aura.corpus.corpus import SCHEMA
+from aura.select.parts import Numbers
 from aura.storage import placement
 from aura.storage.cache import Cache
 
+GROUP_BYTES, GROUP_SHARDS = 128_000_000, 64  # Parquet and files of a group, at most; a document takes 30 bytes and more
+GROUPS = 1024  # at most; groups of more than this grow beyond both
 _SCHEMA = pa.schema([SCHEMA.field("text_hash"), SCHEMA.field("doc"), ("size", pa.int64())])
+_GROUP_SCHEMA = _SCHEMA.set(1, pa.field("doc", pa.large_string(), nullable=False))  # a group's names may exceed 2 GiB
 Mask = npt.NDArray[np.bool_]
 
 
-@dataclass
-class ShardColumns:
-    """One extracted shard's decisive columns, and which of its documents are still in."""
+@dataclass(frozen=True)
+class Shard:
+    """One extracted shard."""
 
     source: str
     file: placement.ShardFile
     digest: str  # SHA-256 of its bytes
-    columns: pa.Table  # text_hash, doc, size (UTF-8 bytes of the text)
-    kept: Mask
 
 
-def read_shards(source: str, folder: Path, cache: Cache, code: str) -> list[ShardColumns]:
-    """The shards of one source, in order; `code` is the hash of the code at work."""
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring shards of one source; a document's row counts through all of them."""
+
+    number: int
+    source: str
+    shards: tuple[Shard, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One selection: the folder of its shuffle, and what every task must know."""
+
+    folder: Path
+    ranks: tuple[int, ...]  # by group; of documents with one text, that of the lowest rank stays
+    cache: Cache
+    code: str  # the hash of the code at work
+    ranges: int = 1  # parts that hashes are cut into
+
+    def files(self, kind: str, number: int) -> list[Path]:
+        """The files of one kind, numbered from zero."""
+        return [self.file(kind, one) for one in range(number)]
+
+    def file(self, kind: str, number: int) -> Path:
+        """The file of one kind that a group or a range has."""
+        return self.folder / kind / str(number)
+
+
+def find(source: str, folder: Path) -> list[Shard]:
+    """The shards of one source, in order."""
     made_by = f"dvc repro extract@{source}"
     files = [file for file in placement.shards(folder, made_by) if file.path.suffix == ".parquet"]
     if not files:
         raise UserError(f"{folder} holds no Parquet shards. {checksums.remedy(made_by)}")
     digests = placement.at_once(placement.ShardFile.sha256, files)
-    keys = [action_key("columns", code, digest) for digest in digests]
-    found = placement.at_once(partial(_columns, cache=cache), list(zip(files, keys, strict=True)), placement.FETCHED)
-    return [
-        ShardColumns(source, file, digest, columns, np.ones(len(columns), dtype=bool))
-        for file, digest, columns in zip(files, digests, found, strict=True)
-    ]
+    return [Shard(source, file, digest) for file, digest in zip(files, digests, strict=True)]
 
 
-def _columns(place: tuple[placement.ShardFile, str], *, cache: Cache) -> pa.Table:
-    shard, key = place
-    entry = cache.get(key)
-    data = entry.read("columns") if entry else None
-    if data is not None:
-        return from_bytes(data)
+def grouped(shards: Sequence[Shard]) -> list[Group]:
+    """Groups of shards, in order. The number of shards in a group hardly moves when a source grows."""
+    limit = max(GROUP_BYTES, sum(shard.file.size for shard in shards) * 2 // GROUPS)
+    groups: list[Group] = []
+    for source in sorted({shard.source for shard in shards}):
+        mine = [shard for shard in shards if shard.source == source]
+        number = max(limit // max(1, *(shard.file.size for shard in mine)), 1)
+        number = min(number, max(GROUP_SHARDS, len(shards) * 2 // GROUPS))
+        for start in range(0, len(mine), number):
+            groups.append(Group(len(groups), source, tuple(mine[start : start + number])))
+    return groups
+
+
+def _known(shard: Shard, *, cache: Cache, code: str) -> bytes | None:
+    """The columns of a shard, as far as the cache has them."""
+    entry = cache.get(action_key("columns", code, shard.digest))
+    return entry.read("columns") if entry else None
+
+
+def _made(shard: Shard, *, cache: Cache, code: str) -> bytes:
+    """The columns of a shard, out of its texts; they are kept in the cache."""
     batches = []
-    with shard.opened() as file:
+    with shard.file.opened() as file:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=["text", "doc", "text_hash"]):
             size = pc.binary_length(batch.column("text"))
             batches.append(pa.record_batch([batch.column("text_hash"), batch.column("doc"), size], _SCHEMA))
-    columns = pa.Table.from_batches(batches, _SCHEMA).combine_chunks()
-    cache.put(key, {}, {"columns": to_bytes(columns)})
+    columns = to_bytes(pa.Table.from_batches(batches, _SCHEMA))
+    cache.put(action_key("columns", code, shard.digest), {}, {"columns": columns})
     return columns
 
 
-def column(shards: list[ShardColumns], name: str) -> pa.Array:
-    """One column over all shards, in order."""
-    return pa.concat_arrays([shard.columns.column(name).combine_chunks() for shard in shards])
+def lay_out(group: Group, *, work: Work) -> list[int]:
+    """Write the columns of a group's documents; returns the documents of each shard."""
+    known = placement.at_once(partial(_known, cache=work.cache, code=work.code), group.shards)
+    missing = [shard for shard, columns in zip(group.shards, known, strict=True) if columns is None]
+    made = iter(placement.at_once(partial(_made, cache=work.cache, code=work.code), missing, placement.FETCHED))
+    tables = [from_bytes(next(made) if columns is None else columns) for columns in known]
+    whole = pa.concat_tables([table.cast(_GROUP_SCHEMA) for table in tables])
+    path = work.file("documents", group.number)
+    partial_path = path.with_name(f".{path.name}")
+    with pa.ipc.new_file(partial_path, _GROUP_SCHEMA) as writer:
+        writer.write_table(whole.combine_chunks())
+    partial_path.replace(path)
+    return [len(table) for table in tables]
 
 
-def kept(shards: list[ShardColumns]) -> Mask:
-    """Mark the documents that are still in, over all shards in order."""
-    return np.concatenate([shard.kept for shard in shards])
+def documents(work: Work, group: int) -> pa.Table:
+    """The columns of a group's documents, by row: text_hash, doc and size (UTF-8 bytes of the text)."""
+    return pa.ipc.open_file(pa.memory_map(str(work.file("documents", group)))).read_all()
 
 
-def sources(shards: list[ShardColumns]) -> npt.NDArray[np.object_]:
-    """The source of each document, over all shards in order."""
-    return np.repeat(np.array([shard.source for shard in shards], dtype=object), [len(shard.kept) for shard in shards])
+def names(work: Work, groups: Numbers, rows: Numbers) -> pa.Array:
+    """The name of each of these documents."""
+    order = np.lexsort((rows, groups))
+    found = [pa.array([], pa.large_string())]
+    for group, mine in _runs(groups[order]):
+        column = documents(work, group).column("doc").combine_chunks()
+        found.append(column.take(pa.array(rows[order[mine]].astype(np.int64))))
+    back = np.empty(len(order), dtype=np.int64)
+    back[order] = np.arange(len(order))
+    return pa.concat_arrays(found).take(pa.array(back))
+
+
+def _runs(numbers: Numbers) -> list[tuple[int, slice]]:
+    """Each number of an ascending array, and where it stands."""
+    found, starts = np.unique(numbers, return_index=True)
+    ends = [*starts[1:].tolist(), len(numbers)]
+    return [(number, slice(*place)) for number, *place in zip(found.tolist(), starts.tolist(), ends, strict=False)]
+
+
+def in_order(work: Work, same: Numbers, groups: Numbers, rows: Numbers) -> npt.NDArray[np.int64]:
+    """The order of documents by `same`, then by source and name, then by place."""
+    columns = {
+        "same": same,
+        "rank": np.array(work.ranks, dtype=np.int64)[groups.astype(np.int64)],
+        "name": names(work, groups, rows),
+        "group": groups,
+        "row": rows,
+    }
+    order = pc.sort_indices(pa.table(columns), [(name, "ascending") for name in columns])
+    return np.asarray(order.to_numpy().astype(np.int64))

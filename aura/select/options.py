@@ -21,6 +21,7 @@ class Select(Section):
     """Choice of the corpus from all sources together, and its split."""
 
     deduplicate: Literal["exact", "none"]
+    prefer: list[SourceName] = Field(default_factory=list)
     near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None
     held_out: float = Field(ge=0.0001, le=0.5)
     caps: dict[SourceName, Caps]

@@ -1,39 +1,52 @@
 """Selection: which extracted documents become the corpus, decided over all sources together, and the split.
 
-Only hashes, sizes and names are held in memory (`candidates.py`); texts stream from shard to shard. Corpus shards
-mirror the extracted ones, so a changed document changes one shard, and the others are linked from the action cache.
+Each step is a task for a group of shards (`candidates.py`) or for a range of hashes (`duplicates.py`, `outcome.py`),
+on this machine's cores or on a cluster; a small corpus is one of each, in this process. Files in the unfinished output
+carry the data from step to step, 150 bytes a document. So the calling process holds 1 kB a shard, and nothing for a
+document. The results depend neither on the number of groups and ranges nor on the place of the work.
 """
 
+import shutil
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import xxhash
-
 from aura.core import checksums, parallel, paths
-from aura.core.console import track
 from aura.core.errors import UserError
-from aura.core.files import read_pipeline, replaced_folder, sha256_file, write_records
-from aura.core.keys import action_key, code_key
+from aura.core.files import read_pipeline, replaced_folder, write_records
+from aura.core.keys import code_key
 from aura.core.terms import SPLITS
 from aura.corpus import corpus, shards
-from aura.corpus.corpus import FORMAT, is_held_out
-from aura.corpus.shards import ShardWriter
-from aura.select import candidates, choices, near_duplicates
-from aura.select.candidates import Mask, ShardColumns
+from aura.corpus.corpus import FORMAT
+from aura.select import (
+    candidates,
+    choices,
+    duplicates,
+    large_buckets,
+    near_duplicates,
+    outcome,
+    parts,
+    record,
+    signatures,
+    writing,
+)
+from aura.select.candidates import Group, Work
+from aura.select.choices import Limits
 from aura.select.options import Select
-from aura.storage import placement
+from aura.select.outcome import Outcome
 from aura.storage.cache import Cache
-from aura.storage.placement import THIS_DISK, Kept, ShardPlace, at_once, write_lists
+from aura.storage.placement import THIS_DISK, ShardPlace, at_once
 
 LIBRARIES = ("datasketch", "numpy", "pyarrow", "xxhash")
-SMALL = 8_000_000  # bytes of Parquet to write; less takes no longer than starting workers
+SMALL = 8_000_000  # bytes of Parquet; less takes no longer than starting workers
+RANGE_DOCUMENTS = 1_000_000  # of a range of hashes, which a task holds at once
+RANGES = 1024  # at most
+KINDS = ("documents", "splits", "kept", "sorted", "record")  # of files that a selection always has
 
 
 def require_listed(sources: list[str], pipeline: Path) -> None:
@@ -49,152 +62,188 @@ def require_listed(sources: list[str], pipeline: Path) -> None:
 
 
 def select(
-    sources: list[str], settings: Select, extracted: Path, out: Path, cache: Cache, place: ShardPlace = THIS_DISK
+    sources: list[str],
+    settings: Select,
+    extracted: Path,
+    out: Path,
+    cache: Cache,
+    place: ShardPlace = THIS_DISK,
+    cluster: str | None = None,
+    ranges: int | None = None,
 ) -> dict[str, Any]:
-    """Write `out`/train, `out`/held_out and `out`/manifest.json; returns the manifest's totals per source.
+    """Write `out`/train, `out`/held_out, their manifest and the record of duplicates; returns totals per source.
+
+    `cluster` is the address of a Dask scheduler; without it, this machine's cores do the work. `ranges` is the number
+    of ranges of hashes; it follows from the number of documents when left out, and decides no byte.
 
     Raises `UserError` if a source is not extracted, or a split would be empty.
     """
-    modules = (candidates, choices, corpus, near_duplicates, sys.modules[__name__], shards)
+    modules = (
+        *(candidates, choices, corpus, duplicates, near_duplicates, outcome, parts, sys.modules[__name__], shards),
+        *(large_buckets, record, signatures, writing),
+    )
     code = code_key(modules, LIBRARIES)
-    found = [
-        shard for source in sorted(sources) for shard in candidates.read_shards(source, extracted / source, cache, code)
-    ]
-    dropped = _choose(found, sorted(sources), settings, cache, code)
-    with replaced_folder(out) as folder:
-        records = _write(found, settings.held_out, folder, cache, code, place)
-        totals = _totals(found, dropped, records)
+    found = [shard for source in sorted(sources) for shard in candidates.find(source, extracted / source)]
+    groups = candidates.grouped(found)
+    with replaced_folder(out) as folder, parallel.executors(SMALL, cluster) as executor_for, _scratch(folder) as work:
+        run = _Selection(
+            groups, settings, Work(work, _ranks(groups, settings.prefer), cache, code), executor_for, ranges
+        )
+        run.decide()
+        run.record(folder)
+        records = writing.write(groups, run.outcomes, run.work, folder, place, executor_for)
+        totals = run.totals(sorted(sources))
         _require_both_splits(totals, settings.held_out)
         for split in SPLITS:
             digests = {Path(record["path"]).name: record["sha256"] for record in records if record["split"] == split}
             checksums.write(folder / split, digests)
-        head = {"format": FORMAT, "hash": _hashes(found, settings.held_out), "sources": totals}
+        head = {"format": FORMAT, "hash": outcome.hashes(run.work, settings.held_out), "sources": totals}
+        head |= {"large_buckets": run.large} if run.large else {}
         sealed = checksums.sealed(head | {"files": records})
         del sealed["files"]
         write_records(folder / "manifest.json", sealed, "files", records)
     return totals
 
 
-def _choose(
-    found: list[ShardColumns], sources: list[str], settings: Select, cache: Cache, code: str
-) -> dict[str, Counter[str]]:
-    """Take out what the rules do not let through; returns how many documents of each source, by rule."""
-    dropped: dict[str, Counter[str]] = {source: Counter() for source in sources}
-    if settings.deduplicate == "exact":
-        _drop(found, choices.first_of_each_hash(found), "duplicate", dropped)
-    if settings.near_duplicates is not None:
-        keep = near_duplicates.without_near_duplicates(found, settings.near_duplicates, cache, code)
-        _drop(found, keep, "near duplicate", dropped)
-    for source, caps in settings.caps.items():
-        if caps.share is not None:
-            _drop(found, choices.within_share(found, source, caps.share), "beyond its share", dropped)
-        _drop(found, choices.under_caps(found, source, caps), "over a cap", dropped)
-    return dropped
+def _ranks(groups: Sequence[Group], prefer: Sequence[str]) -> tuple[int, ...]:
+    """The place of each group's source among all sources: the preferred ones, then the others by name."""
+    names = list(dict.fromkeys([*prefer, *sorted({group.source for group in groups})]))
+    return tuple(names.index(group.source) for group in groups)
 
 
-def _drop(found: list[ShardColumns], keep: Mask, reason: str, dropped: dict[str, Counter[str]]) -> None:
-    """Take out the documents where `keep` (over all shards in order) is false, counting each once."""
-    start = 0
-    for shard in found:
-        here = keep[start : start + len(shard.kept)]
-        dropped[shard.source][reason] += int(np.sum(shard.kept & ~here))
-        shard.kept &= here
-        start += len(here)
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for what tasks hand on; a killed run leaves it in an unfinished output, which the next one removes."""
+    scratch = folder / "work"
+    for kind in KINDS:
+        (scratch / kind).mkdir(parents=True)
+    yield scratch
+    shutil.rmtree(scratch)
 
 
-def _parts(shard: ShardColumns, held_out: float) -> dict[str, Mask]:
-    """Mark the documents of a shard that go into each split."""
-    held = is_held_out(shard.columns.column("text_hash").combine_chunks(), held_out)
-    return {"train": shard.kept & ~held, "held_out": shard.kept & held}
+class _Selection:
+    """The steps of one selection."""
 
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        settings: Select,
+        work: Work,
+        executor_for: Callable[..., Any],
+        ranges: int | None,
+    ) -> None:
+        self.groups, self.settings, self.work, self.executor_for = groups, settings, work, executor_for
+        self.size = sum(shard.file.size for group in groups for shard in group.shards)
+        self.counts: list[list[int]] = self.run(
+            partial(candidates.lay_out, work=work), groups
+        )  # documents of each shard
+        if ranges is None:
+            documents = sum(map(sum, self.counts))
+            ranges = min(-(-documents // RANGE_DOCUMENTS), RANGES) or 1
+        self.work = replace(work, ranges=ranges)
+        self.rules: dict[str, list[str]] = {}  # the rules on duplicates that dropped something, under each reason
+        self.large = 0  # bands that many documents share
+        self.outcomes: list[list[Outcome]] = []
+        self.dropped: dict[str, Counter[str]] = {}
 
-def _hashes(found: list[ShardColumns], held_out: float) -> dict[str, str]:
-    """Compute the value of `corpus_hash` for each split, without reading it."""
-    hashes = candidates.column(found, "text_hash")
-    held, kept = is_held_out(hashes, held_out), candidates.kept(found)
-    masks = {"train": kept & ~held, "held_out": kept & held}
-    return {split: corpus.hash_of(hashes.filter(pa.array(masks[split]))) for split in SPLITS}
+    def run(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """Call a function with each item, on this machine or a cluster; returns the results in order."""
+        return list(parallel.ordered_map(self.executor_for(self.size, len(items)), function, items))
 
+    def decide(self) -> None:
+        """Apply the rules: duplicates, near duplicates, then shares and caps."""
+        settings, numbers = self.settings, range(len(self.groups))
+        if settings.deduplicate == "exact":
+            duplicates.prepare(self.work, "exact")
+            self.run(partial(duplicates.by_text, work=self.work), numbers)
+            self.run(partial(duplicates.decide, work=self.work, rule="exact"), range(self.work.ranges))
+            self.rules["duplicate"] = ["exact"]
+        if settings.near_duplicates is not None:
+            self._drop_near_duplicates(settings.near_duplicates)
+        limits = self._limits()
+        settled = self.run(
+            partial(outcome.settle, work=self.work, rules=self.rules, limits=limits, held_out=settings.held_out),
+            list(enumerate(self.counts)),
+        )
+        self.run(partial(outcome.sort_hashes, work=self.work), range(self.work.ranges))
+        self.outcomes = [outcomes for outcomes, _ in settled]
+        for group, (_, dropped) in zip(self.groups, settled, strict=True):
+            self.dropped.setdefault(group.source, Counter()).update(dropped)
 
-@dataclass(frozen=True)
-class _Task:
-    """The two corpus shards of one extracted shard."""
+    def _drop_near_duplicates(self, similarity: float) -> None:
+        """Find the near duplicates among the documents that are still in."""
+        work, numbers, before = self.work, range(len(self.groups)), self.rules.get("duplicate", [])
+        self._sign()
+        near_duplicates.prepare(work, similarity)
+        self.run(partial(signatures.lay_out, work=work, rules=before), self.groups)
+        self.run(partial(duplicates.decide, work=work, rule="alike"), range(work.ranges))
+        rules = [*before, "alike"]
+        self.run(partial(near_duplicates.write_bands, work=work, similarity=similarity, rules=rules), numbers)
+        tasks = range(len(signatures.bands(similarity)) * work.ranges)
+        self._shrink_large_buckets(tasks, similarity)
+        self.large = sum(self.run(partial(near_duplicates.write_pairs, work=work, similarity=similarity), tasks))
+        has_pairs = self.run(partial(near_duplicates.gather, work=work, tasks=len(tasks)), numbers)
+        waiting = [number for number, any_pairs in zip(numbers, has_pairs, strict=True) if any_pairs]
+        while waiting:
+            waits = self.run(partial(near_duplicates.settle, work=work), waiting)
+            waiting = [number for number, still in zip(waiting, waits, strict=True) if still]
+        self.run(partial(near_duplicates.finish, work=work), numbers)
+        self.rules["near duplicate"] = ["alike", "near"]
 
-    file: placement.ShardFile
-    key: str
-    parts: dict[str, Mask]
-    targets: dict[str, Path]
+    def _shrink_large_buckets(self, tasks: range, similarity: float) -> None:
+        """Find documents that go for one that stays, as long as large buckets lose any."""
+        work, numbers = self.work, range(len(self.groups))
+        large_buckets.prepare(work)
+        for _ in range(large_buckets.ROUNDS):
+            if not any(self.run(partial(large_buckets.find_firsts, work=work), tasks)):
+                break
+            self.run(partial(large_buckets.find_late, work=work, tasks=len(tasks)), tasks)
+            self.run(partial(large_buckets.drop, work=work, tasks=len(tasks), similarity=similarity), tasks)
+            if not any(self.run(partial(large_buckets.collect, work=work, tasks=len(tasks)), numbers)):
+                break
 
+    def _sign(self) -> None:
+        """Sign the documents of the shards whose signatures the cache does not hold."""
+        cache, code = self.work.cache, self.work.code
+        found = [shard for group in self.groups for shard in group.shards]
+        known = at_once(lambda shard: cache.get(signatures.key(shard, code)) is not None, found)
+        missing = [shard for shard, there in zip(found, known, strict=True) if not there]
+        # Signing takes so long that workers pay for a quarter of the size.
+        pool = self.executor_for(4 * sum(shard.file.size for shard in missing), len(missing))
+        for _ in parallel.ordered_map(pool, partial(signatures.keep, cache=cache, code=code), missing):
+            pass
 
-def _write(
-    found: list[ShardColumns], held_out: float, folder: Path, cache: Cache, code: str, place: ShardPlace
-) -> list[dict[str, Any]]:
-    """Write both splits below `folder`, a file per extracted shard and split; returns a record per file."""
-    for split in SPLITS:
-        (folder / split).mkdir()
-    tasks = [_task(shard, held_out, folder, code) for shard in found]
-    recalled = at_once(lambda task: place.recall(cache, task.key, task.targets), tasks)
-    known = {task.key: kept for task, kept in zip(tasks, recalled, strict=True)}
-    missing = [task for task in tasks if known[task.key] is None]
-    with parallel.executors(SMALL) as executor_for:
-        pool = executor_for(sum(task.file.size for task in missing), len(missing))
-        made = parallel.ordered_map(pool, partial(_write_shard, cache=cache, place=place), missing)
-        for task, kept in zip(missing, track(made, "select", len(missing)), strict=True):
-            known[task.key] = kept
-    write_lists(filter(None, known.values()))
-    records = []
-    for shard, task in zip(found, tasks, strict=True):
-        whole = known[task.key]
-        digests = whole.record if whole else {}
-        for split, part in task.parts.items():
-            if part.any():
-                sizes = shard.columns.column("size").to_numpy()[part]
-                counts = {"documents": len(sizes), "bytes": int(sizes.sum())}
-                path = task.targets[split].relative_to(folder).as_posix()
-                records.append(
-                    {"path": path, "source": shard.source, "split": split, **counts, "sha256": digests[split]}
-                )
-    return sorted(records, key=lambda record: str(record["path"]))
+    def record(self, folder: Path) -> None:
+        """Write which document each dropped one duplicates."""
+        sources = [group.source for group in self.groups]
+        write = partial(record.write_group, work=self.work, rules=self.rules, sources=sources)
+        self.run(write, range(len(self.groups)))
+        record.join(self.work, folder)
 
+    def _limits(self) -> dict[int, Limits]:
+        """The limits of each group whose source has caps."""
+        rules = [rule for some in self.rules.values() for rule in some]
+        limits: dict[int, Limits] = {}
+        for source, caps in self.settings.caps.items():
+            mine = [group.number for group in self.groups if group.source == source]
+            limits |= dict.fromkeys(mine, choices.find_limits(self.work, mine, caps, rules, self.run))
+        return limits
 
-def _task(shard: ShardColumns, held_out: float, folder: Path, code: str) -> _Task:
-    parts = _parts(shard, held_out)
-    masks = [xxhash.xxh3_128_hexdigest(np.packbits(parts[split]).tobytes()) for split in SPLITS]
-    targets = {split: folder / split / f"{shard.source}-{shard.file.path.name}" for split in SPLITS}
-    return _Task(shard.file, action_key("corpus", code, shard.digest, masks), parts, targets)
-
-
-def _write_shard(task: _Task, *, cache: Cache, place: ShardPlace) -> Kept:
-    """Copy the rows of each split into its file, some documents at a time; runs in a worker process.
-
-    Its record is the SHA-256 of each file, by split.
-    """
-    writers = {split: ShardWriter(task.targets[split]) for split in SPLITS}
-    start = 0
-    with task.file.opened() as file:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=256):
-            for split, part in task.parts.items():
-                writers[split].add(pa.Table.from_batches([batch]).filter(pa.array(part[start : start + len(batch)])))
-            start += len(batch)
-    for writer in writers.values():
-        writer.close()
-    written = {split: task.targets[split] for split in SPLITS if task.parts[split].any()}
-    digests = {split: sha256_file(path) for split, path in written.items()}
-    return place.keep(cache, task.key, digests, written)
-
-
-def _totals(
-    found: list[ShardColumns], dropped: dict[str, Counter[str]], records: list[dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Per source: documents that came, were dropped (by reason) and went into each split."""
-    totals: dict[str, dict[str, Any]] = {}
-    for source, reasons in dropped.items():
-        came = sum(len(shard.kept) for shard in found if shard.source == source)
-        totals[source] = {"documents": came, "dropped": dict(sorted(reasons.items()))}
-        for split in SPLITS:
-            mine = [record for record in records if (record["source"], record["split"]) == (source, split)]
-            totals[source][split] = {key: sum(record[key] for record in mine) for key in ("documents", "bytes")}
-    return totals
+    def totals(self, sources: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Per source: documents that it has, that were dropped (by reason) and that went into each split."""
+        caps = self.settings.caps.values()
+        reasons = [*self.rules, *(["over a cap"] if caps else [])]
+        reasons += ["beyond its share"] if any(cap.share is not None for cap in caps) else []
+        totals: dict[str, dict[str, Any]] = {}
+        for source in sources:
+            pairs = zip(self.groups, self.outcomes, strict=True)
+            mine = [one for group, outcomes in pairs if group.source == source for one in outcomes]
+            dropped = {reason: self.dropped[source][reason] for reason in sorted(reasons)}
+            totals[source] = {"documents": sum(one.documents for one in mine), "dropped": dropped}
+            for split in SPLITS:
+                counts = [one.splits[split] for one in mine]
+                totals[source][split] = {key: sum(count[key] for count in counts) for key in ("documents", "bytes")}
+        return totals
 
 
 def _require_both_splits(totals: dict[str, dict[str, Any]], held_out: float) -> None:

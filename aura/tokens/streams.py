@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.storage.store import CONNECTIONS, Stored, read_whole_range
+from aura.tokens.mapped_ids import Ids, MappedIds
 
-Ids = npt.NDArray[np.unsignedinteger[Any]]
 Windows = npt.NDArray[np.int32]
 
 
@@ -38,11 +38,11 @@ class StoredIds:
         return np.frombuffer(read_whole_range(self.stored, begin, end), self.dtype)
 
 
-IdArray = Ids | StoredIds
+IdArray = Ids | MappedIds | StoredIds
 
 
 class TokenStream:
-    """Arrays of ids (memory-mapped, or in a store), read as if they were one."""
+    """Arrays of ids (in memory, on this disk or in a store), read as if they were one."""
 
     def __init__(self, parts: Sequence[IdArray]) -> None:
         self._parts = parts

@@ -1,18 +1,17 @@
 """Token shards: the corpus as flat ids, with a table of its documents and a manifest that accounts for both.
 
     data/tokens/manifest.json            what the set holds, and which tokenizer made it
-    data/tokens/train/sample-003.npy     ids of all documents, one after the other; memory-mapped when read
+    data/tokens/train/sample-003.npy     ids of all documents, one after the other
     data/tokens/train/sample-003.parquet one row per document: offset, tokens, bytes, doc, source, affect
 
 With a store, `shards.json` stands in the place of the last two kinds (`aura/storage/placement.py`), and ids are read
 in ranges.
-One shard per corpus shard, so writing needs the memory of one shard. Ids take 2 bytes while the vocabulary
-fits 16 bits, else 4. Opening compares the manifest with _SHA256SUMS, and names, sizes and the tokenizer with it, in a
-few milliseconds. Altered bytes of the right length are found when a file is first read, which hashes it (about 1.5 GB a
-second), or by `verify`, which does so for all of them at once.
+One shard per corpus shard, written as its documents come (`aura/tokens/shard_writer.py`). Ids take 2 bytes while the
+vocabulary fits 16 bits, else 4. Opening compares the manifest with _SHA256SUMS, and names, sizes and the tokenizer with
+it, in a few milliseconds. Altered bytes of the right length are found when a file is first read, which hashes it (about
+1.5 GB a second), or by `verify`, which does so for all of them at once.
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -27,7 +26,8 @@ from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS, SPLITS
 from aura.storage import placement
-from aura.tokens.streams import AffectStream, IdArray, Ids, StoredIds, TokenStream
+from aura.tokens.mapped_ids import Ids, MappedIds
+from aura.tokens.streams import AffectStream, IdArray, StoredIds, TokenStream
 
 FORMAT = 1
 MADE_BY = "dvc repro encode"
@@ -72,27 +72,6 @@ def id_dtype(vocab_size: int) -> np.dtype[Any]:
 def source_of(name: str) -> str:
     """The source of a shard named `<source>-<NNN>`."""
     return name.rpartition("-")[0]
-
-
-def write_shard(folder: Path, path: str, ids: Ids, documents: pa.Table) -> ShardEntry:
-    """Write one shard (`ids` of one dimension in the set's dtype, `documents` of schema DOCUMENTS) below `folder`."""
-    ids_file, documents_file = files_of(folder, path)
-    ids_file.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    np.save(content, ids)  # not to the file: numpy words a full disk as a short count
-    files.write_bytes(ids_file, content.getvalue())
-    pq.write_table(documents.cast(DOCUMENTS), documents_file, compression="zstd")
-    return ShardEntry(
-        path=path,
-        source=source_of(Path(path).name),
-        documents=documents.num_rows,
-        tokens=len(ids),
-        bytes=sum(documents["bytes"].to_pylist()),
-        ids_size=ids_file.stat().st_size,
-        ids_sha256=files.sha256_file(ids_file),
-        documents_size=documents_file.stat().st_size,
-        documents_sha256=files.sha256_file(documents_file),
-    )
 
 
 def write_manifest(
@@ -205,11 +184,11 @@ class TokenShards:
         self._compare(file, entry.ids_sha256)
         if stored := self._shards[file].stored:
             return StoredIds(stored, entry.tokens, self.dtype)
-        ids: Ids = np.load(file, mmap_mode="r", allow_pickle=False)
-        if ids.shape != (entry.tokens,) or ids.dtype != self.dtype:
+        ids = MappedIds.of(file)
+        if ids is None or (ids.length, ids.dtype) != (entry.tokens, self.dtype):
+            got = f"{ids.length} of {ids.dtype}" if ids else "another kind of file"
             raise UserError(
-                f"{file}: expected {entry.tokens} ids of {self.dtype}, got {ids.shape} of {ids.dtype}. "
-                f"{checksums.remedy(MADE_BY)}"
+                f"{file}: expected {entry.tokens} ids of {self.dtype}, got {got}. {checksums.remedy(MADE_BY)}"
             )
         return ids
 

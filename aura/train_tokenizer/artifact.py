@@ -80,11 +80,14 @@ def build(counts: Counts, corpus_hash: str, options: TrainTokenizer) -> Artifact
             "error. To be sure, stop now and choose a name that no text has, such as one with <| and |> around it",
             markup=False,
         )
+    if counts.cap:
+        console.out.print(str(counts.cap), markup=False)
     choice, model = _trained(counts, options)
     model = slots.named(model, options.extra_special_tokens)
     account = counts.account
+    without = counts.cap.record() if counts.cap else None
     config = {
-        "options": options.model_dump(),
+        "options": options.model_dump(exclude=None if without else {"max_segments"}),
         "vocabulary": choice.record(),
         "sentencepiece": train.FIXED | {"required_chars": f"U+{ord(SPACE):04X}"},
         "special_tokens": {token: place for place, token in enumerate(symbols.special)},
@@ -94,9 +97,10 @@ def build(counts: Counts, corpus_hash: str, options: TrainTokenizer) -> Artifact
             "documents": account.documents,
             "bytes": account.bytes,
             "words": account.words,
-            "distinct_segments": len(counts.table),
+            "distinct_segments": len(counts.table) + (counts.cap.segments if counts.cap else 0),
             "cut_words": account.cut_words,
             "characters_left_out": account.left_out,
+            **({"left_out_as_rare": without} if without else {}),
         },
         "model_sha256": hashlib.sha256(model).hexdigest(),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -133,16 +137,21 @@ def _trained(counts: Counts, options: TrainTokenizer) -> tuple[Choice, bytes]:
 def build_from_texts(texts: Iterable[str], options: TrainTokenizer) -> Artifact:
     """Train a tokenizer on documents in memory; `texts` is any iterable of them, one text alone a `TypeError`."""
     texts = checked_texts(texts)
-    return build(count_texts(texts, train.splitting_of(options)), texts_hash(texts), options)
+    return build(count_texts(texts, train.splitting_of(options), options.max_segments), texts_hash(texts), options)
 
 
-def build_from_corpus(folder: Path, output: Path, options: TrainTokenizer, cache: Cache) -> Artifact:
-    """Train on the documents of one corpus split and put the tokenizer's files into `output`, all or none."""
+def build_from_corpus(
+    folder: Path, output: Path, options: TrainTokenizer, cache: Cache, cluster: str | None = None
+) -> Artifact:
+    """Train on the documents of one corpus split and put the tokenizer's files into `output`, all or none.
+
+    `cluster` is the address of a Dask scheduler that counts; without it, this machine's cores do.
+    """
     train.symbols_of(options)  # refuses a wrong symbol before any counting
     corpus.shards(folder)  # and an absent corpus
     with files.replaced_folder(output) as partial:
         console.err.print(f"counting the words of {folder}", markup=False)
-        counts = count_corpus(folder, train.splitting_of(options), cache)
+        counts = count_corpus(folder, train.splitting_of(options), cache, options.max_segments, cluster)
         artifact = build(counts, corpus.corpus_hash(folder), options)
         artifact.write_output(partial)
     return artifact

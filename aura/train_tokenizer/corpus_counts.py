@@ -1,85 +1,150 @@
-"""Segment counts of a corpus, shard by shard: on all cores, and only of the shards that changed.
+"""Segment counts of a corpus, shard by shard: on all cores, or a cluster, and only of the shards that changed.
 
 Counts add up, so each corpus shard is counted on its own and kept in the action cache under the shard's SHA-256 and
 what decides where words are cut; tokenizers of other sizes or types, and a corpus with one changed document, find
-nearly all of it there. Words stay within their shard, and only their segments, which are far fewer, are added up:
-so memory is bounded by the largest shard and the distinct segments, whatever the size of the corpus.
+nearly all of it there. The sums of these counts are kept there too (`aura/train_tokenizer/sums.py`). Workers read from
+the cache and write into it; what they are sent and send back is small.
 """
 
+import itertools
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
 from aura.core import parallel
+from aura.core.errors import UserError
 from aura.core.keys import action_key, code_key
 from aura.corpus import corpus
 from aura.storage.cache import Cache
 from aura.storage.placement import ShardFile, at_once
 from aura.tokenizer.arguments import checked_texts
-from aura.train_tokenizer import counts, segments
-from aura.train_tokenizer.counts import Account, Counts
+from aura.train_tokenizer import cap, counts, segments, sorted_tables, sums
+from aura.train_tokenizer.counts import Counts
 from aura.train_tokenizer.segments import Splitting
+from aura.train_tokenizer.sorted_tables import NotKept, SortedTable
+from aura.train_tokenizer.sums import Lost, Plan, Sum
 
 SMALL = 4_000_000  # bytes of compressed shards; counting less takes no longer than starting workers
-_PENDING = 2_000_000  # rows that wait to be added up
+ROW = 10  # bytes of a row of a table, compressed
+TRIES = 5  # rounds of making what the cache lost
 _LIBRARIES = ("numpy", "pyarrow")
+Found = TypeVar("Found")
 
 
-def count_texts(texts: Iterable[str], splitting: Splitting) -> Counts:
-    """The segment counts of some texts."""
-    return _segmented(counts.count_words(checked_texts(texts)), splitting)
+def count_texts(texts: Iterable[str], splitting: Splitting, most: int | None = None) -> Counts:
+    """The segment counts of some texts: of `most` segments at most, the rarest left out."""
+    counted = _segmented(counts.count_words(checked_texts(texts)), splitting)
+    found = cap.fitting(cap.histogram(counted.table), most) if most else None
+    return Counts(cap.rows_within(counted.table, found), counted.account, found)
 
 
-def count_corpus(folder: Path, splitting: Splitting, cache: Cache) -> Counts:
-    """The segment counts of a corpus folder's documents: those of `count_texts`, in whatever shards they lie."""
-    code = code_key((counts, segments, corpus, sys.modules[__name__]), _LIBRARIES)
+def count_corpus(
+    folder: Path, splitting: Splitting, cache: Cache, most: int | None = None, cluster: str | None = None
+) -> Counts:
+    """The segment counts of a corpus folder's documents: those of `count_texts`, in whatever shards they lie.
+
+    `cluster` is the address of a Dask scheduler; without it, this machine's cores do the work.
+    """
     shards = corpus.shards(folder)
-    recalled = at_once(lambda shard: _find(_key(shard, splitting, code), cache), shards)
-    found = dict(zip(shards, recalled, strict=True))
-    missing = [shard for shard in shards if found[shard] is None]
-    with parallel.executors(SMALL) as executor_for:
-        pool = executor_for(sum(shard.size for shard in missing), len(missing))
-        made = parallel.ordered_map(pool, partial(_count, splitting=splitting, code=code, cache=cache), missing)
-        return _total(next(made) if known is None else known for known in found.values())
+    try:
+        return _counted(shards, splitting, cache, most, cluster)
+    except NotKept:
+        with tempfile.TemporaryDirectory(prefix="aura-") as made:
+            return _counted(shards, splitting, Cache(Path(made)), most, None)
+
+
+def _counted(
+    shards: Sequence[ShardFile], splitting: Splitting, cache: Cache, most: int | None, cluster: str | None
+) -> Counts:
+    code = code_key((cap, counts, segments, corpus, sorted_tables, sums, sys.modules[__name__]), _LIBRARIES)
+    keys = at_once(lambda shard: action_key("segments", code, asdict(splitting), shard.sha256()), shards)
+    plan = sums.planned([Plan(key) for key in keys], code)
+    with parallel.executors(SMALL, cluster) as executor_for:
+        job = _Job(dict(zip(keys, shards, strict=True)), splitting, cache, executor_for)
+        for _ in range(TRIES):
+            try:
+                return _read(job.made([plan])[plan.key], cache, most)
+            except Lost as lost:
+                cache.remove(*lost.keys)
+    raise UserError(f"the cache {cache.address} loses what it had a moment ago. Run the same command again.")
+
+
+class _Job:
+    """One run: what it makes, and where."""
+
+    def __init__(
+        self,
+        shards: dict[str, ShardFile],
+        splitting: Splitting,
+        cache: Cache,
+        executor_for: Callable[[int, int], Executor],
+    ) -> None:
+        self.shards, self.splitting, self.cache, self.executor_for = shards, splitting, cache, executor_for
+
+    def made(self, plans: Sequence[Plan]) -> dict[str, Sum]:
+        """Sums by their keys, made as far as the cache does not have them; `Lost` if what they add is not there."""
+        found = sums.find_all(self.cache, plans)
+        missing = {plan.key: plan for plan in plans if plan.key not in found}
+        leaves = [key for key, plan in missing.items() if not plan.children]
+        inner = [plan for plan in missing.values() if plan.children]
+        below = self.made([child for plan in inner for child in plan.children]) if inner else {}
+        return found | self._counted(leaves) | self._added({plan.key: plan.added(below) for plan in inner})
+
+    def _counted(self, keys: Sequence[str]) -> dict[str, Sum]:
+        pool = self.executor_for(sum(self.shards[key].size for key in keys), len(keys))
+        count = partial(_count, splitting=self.splitting, cache=self.cache)
+        made = parallel.ordered_map(pool, count, [(key, self.shards[key]) for key in keys])
+        return dict(zip(keys, made, strict=True))
+
+    def _added(self, wanted: dict[str, list[Sum]]) -> dict[str, Sum]:
+        tasks = {key: sums.tasks(key, added) for key, added in wanted.items()}
+        every = [task for some in tasks.values() for task in some]
+        rows = sum(one.rows for added in wanted.values() for one in added)
+        pool = self.executor_for(rows * ROW, len(every))
+        done = list(parallel.ordered_map(pool, partial(sums.add, cache=self.cache), every))
+        if lost := {key for one in done if isinstance(one, Lost) for key in one.keys}:
+            raise Lost(tuple(lost))
+        tables = iter(one for one in done if isinstance(one, SortedTable))
+        return {
+            key: sums.keep(self.cache, key, added, list(itertools.islice(tables, len(tasks[key]))))
+            for key, added in wanted.items()
+        }
+
+
+def _count(named: tuple[str, ShardFile], *, splitting: Splitting, cache: Cache) -> Sum:
+    """Count one shard and keep the result; runs in a worker process."""
+    key, shard = named
+    counted = _segmented(counts.count_arrays(corpus.read_column(shard, "text")), splitting)
+    table = sorted_tables.keep(cache, key, counted.table, account=asdict(counted.account))
+    return Sum(key, counted.account, (table,))
 
 
 def _segmented(words: Counts, splitting: Splitting) -> Counts:
     return Counts(segments.segments(words.table, splitting), words.account)
 
 
-def _total(parts: Iterable[Counts]) -> Counts:
-    """The sum of counts; rows wait until there are enough, because adding looks at all that was added before."""
-    account, tables, pending = Account(), [], 0
-    for part in parts:
-        account += part.account
-        tables.append(part.table)
-        pending += len(part.table)
-        if pending > max(_PENDING, len(tables[0])):
-            tables, pending = [counts.added(tables)], 0
-    return Counts(counts.added(tables), account)
+def _read(total: Sum, cache: Cache, most: int | None) -> Counts:
+    """Read a sum, a part of a table at a time: of `most` segments at most. Raises `Lost`."""
 
+    def there(found: Found | None) -> Found:
+        if found is None:
+            raise Lost((total.key,))
+        return found
 
-def _key(shard: ShardFile, splitting: Splitting, code: str) -> str:
-    return action_key("segments", code, asdict(splitting), shard.sha256())
-
-
-def _count(shard: ShardFile, *, splitting: Splitting, code: str, cache: Cache) -> Counts:
-    """Count one shard and keep the result; runs in a worker process."""
-    result = _segmented(counts.count_arrays(corpus.read_column(shard, "text")), splitting)
-    written = pa.BufferOutputStream()
-    with pa.ipc.new_stream(written, counts.SCHEMA, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
-        writer.write_table(result.table)
-    cache.put(_key(shard, splitting, code), asdict(result.account), {"table": written.getvalue().to_pybytes()})
-    return result
-
-
-def _find(key: str, cache: Cache) -> Counts | None:
-    entry = cache.get(key)
-    table = entry.read("table") if entry else None
-    if entry is None or table is None:
-        return None
-    return Counts(pa.ipc.open_stream(table).read_all(), Account(**entry.record))
+    entries = [there(cache.get(table.key)) for table in total.tables]
+    found = None
+    if most and total.rows > most:
+        histograms = [there(sorted_tables.read_histogram(entry)) for entry in entries]
+        found = cap.fitting(cap.added(histograms), most)
+    rows = [counts.SCHEMA.empty_table()]
+    for table, entry in zip(total.tables, entries, strict=True):
+        parts = sorted_tables.read(entry, range(len(table.firsts)))
+        rows += [cap.rows_within(there(part), found) for part in parts]
+    return Counts(pa.concat_tables(rows), total.account, found)

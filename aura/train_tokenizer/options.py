@@ -27,6 +27,7 @@ class TrainTokenizer(Section):
     token_budget: Annotated[int, Field(ge=1, le=10**15)] | None
     character_coverage: float = Field(ge=0.98, le=1)  # SentencePiece's own range
     max_piece_chars: int = Field(ge=1, le=64)
+    max_segments: int = Field(ge=1000, le=10**9)
     split_digits: bool
     split_by_script: bool
     split_by_number: bool

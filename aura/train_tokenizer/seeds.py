@@ -2,7 +2,7 @@
 
 SentencePiece finds them in running text with a suffix array (16 bytes a byte), and in counted words ignores what it
 should weigh. Here substrings grow by one character at a time: each is its prefix's number and one more character,
-numbered by sorting, so that a level is a few passes of NumPy over the places still alive. A place dies when its
+numbered as they come, so that a level is a few passes of NumPy over the places still alive. A place dies when its
 substring is so rare that no longer one can reach the best `size`: counts only fall as strings grow.
 The score is SentencePiece's own, count times characters.
 """
@@ -77,15 +77,11 @@ def _levels(codes: npt.NDArray[np.uint32], weights: Places, ends: Places, size: 
         kept = alive + length <= ends[alive]
         alive, number = alive[kept], number[kept]
         key = number * alphabet + codes[alive + length - 1]
-        (
-            _,
-            first,
-            number,
-        ) = np.unique(key, return_index=True, return_inverse=True)
+        distinct, number, first = _numbered(key)
         total = np.bincount(number, weights=weights[alive]).astype(np.int64)
         level = _Level(length, alive[first], total)
         if previous is not None:
-            found.append(_branching(previous, key // alphabet, first, total))
+            found.append(_branching(previous, distinct // alphabet, total))
             best = np.concatenate([best, found[-1].score])
             if len(best) > size:
                 best = np.partition(best, -size)[-size:]
@@ -98,10 +94,18 @@ def _levels(codes: npt.NDArray[np.uint32], weights: Places, ends: Places, size: 
     return found
 
 
-def _branching(level: _Level, parent: Places, first: Places, total: Places) -> _Level:
+def _numbered(keys: Places) -> tuple[Places, Places, Places]:
+    """Distinct keys as they come, the number of each key among them, and where each distinct one comes first."""
+    encoded = pa.array(keys).dictionary_encode()
+    number = encoded.indices.to_numpy()
+    first = np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1))
+    return encoded.dictionary.to_numpy(), number.astype(np.int64), first
+
+
+def _branching(level: _Level, parent: Places, total: Places) -> _Level:
     """The substrings of `level` that do not go on with one and the same character wherever they occur."""
     longest = np.zeros(len(level.first), np.int64)
-    np.maximum.at(longest, parent[first], total)
+    np.maximum.at(longest, parent, total)
     branching = longest < level.weight
     return _Level(level.length, level.first[branching], level.weight[branching])
 

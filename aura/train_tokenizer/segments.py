@@ -17,7 +17,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from unicodedata import ucd_3_2_0 as unicode  # fixed, and older than SentencePiece's: that knows all of these
 
 import numpy as np
@@ -30,10 +30,12 @@ from aura.train_tokenizer import counts
 Codes = npt.NDArray[np.uint32]  # characters as code points
 Classes = npt.NDArray[np.uint8]  # of characters
 
+_PART = 100_000  # words that are cut at a time
 # Names of letters begin with these; Hiragana and Katakana count as Han, as in SentencePiece.
 _SCRIPTS = ("COMMON", "LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC", "DEVANAGARI", "HANGUL", "HAN")
 _HAN = ("CJK UNIFIED", "HIRAGANA LETTER", "KATAKANA LETTER")
 _ANY = 0  # the class of a character that is never cut from another
+_CUT = 255  # and of one that always is
 _COMMON_BLOCKS = (
     *((0x21, 0x2F), (0x3A, 0x40), (0x5B, 0x60), (0x7B, 0x7E)),  # ASCII
     *((0x2010, 0x2027), (0x2030, 0x205E), (0x20A0, 0x20BF), (0x2190, 0x23FF), (0x2500, 0x2580), (0x2586, 0x27BF)),
@@ -60,38 +62,52 @@ class Splitting:
 
 def segments(words: pa.Table, splitting: Splitting) -> pa.Table:
     """Distinct segments of distinct words, both with counts (`counts.SCHEMA`), in no order."""
-    words = _without_symbols(words, splitting.user_symbols)
-    texts = words["text"].combine_chunks()
-    if not len(texts):
-        return words
-    values, begins = counts.utf8(texts)
-    leads = np.flatnonzero((values & 0xC0) != 0x80)  # the first byte of each character
-    word_begins = np.searchsorted(leads, begins)  # in characters
+    words = _without_symbols(words, splitting.user_symbols).combine_chunks()
+    parts = [_cut_words(words.slice(start, _PART), splitting) for start in range(0, len(words), _PART)]
+    return counts.summed(pa.concat_tables(parts)) if parts else words
+
+
+def _cut_words(words: pa.Table, splitting: Splitting) -> pa.Table:
+    """Each segment of each word with the word's count."""
+    texts = words["text"].chunk(0)
+    values, _ = counts.utf8(texts)
+    lengths = pc.utf8_length(texts).to_numpy()
+    word_begins = np.cumsum(lengths) - lengths  # in characters
     codes = np.frombuffer(values.tobytes().decode().encode("utf-32-le"), np.uint32)
-    cut = np.zeros(len(leads), bool)
+    cut = np.zeros(len(codes), bool)
     cut[word_begins] = True
+    begins_word = cut.copy()
     cut[1:] |= _cuts(codes, splitting)
     if splitting.split_by_script and not splitting.split_by_number:
         _cut_between_kinds(_each(codes, _any_script), cut)
     if splitting.split_by_number and not splitting.split_digits:
         _cut_between_kinds(_with_marks(_each(codes, _number_kind)), cut)
     cut_places = np.flatnonzero(cut)
-    in_word = np.diff(np.searchsorted(cut_places, word_begins), append=len(cut_places))
-    each = np.repeat(words["count"].to_numpy(), in_word)
-    return counts.added([pa.table([counts.strings(values, leads[cut_places]), each], schema=counts.SCHEMA)])
+    word = np.cumsum(begins_word[cut_places]) - 1  # of each segment
+    leads = np.flatnonzero((values & 0xC0) != 0x80)  # the first byte of each character
+    return pa.table([counts.strings(values, leads[cut_places]), words["count"].to_numpy()[word]], schema=counts.SCHEMA)
 
 
 def _cuts(codes: Codes, splitting: Splitting) -> npt.NDArray[np.bool_]:
     """Return whether no piece may hold both the character at each place but the last and the one after it."""
-    cuts = np.zeros(max(len(codes) - 1, 0), bool)
-    if splitting.split_digits:
-        is_digit = _each(codes, _is_digit).astype(bool)
-        cuts |= is_digit[1:] | is_digit[:-1]
-    if splitting.split_by_script:
-        digits = 1 + _SCRIPTS.index("COMMON") if splitting.split_by_number else _ANY
-        held = _each(codes, lambda code: digits if _within(code, _SENTENCEPIECE_DIGITS) else _script(code))
-        cuts |= (held[1:] != held[:-1]) & (held[1:] != _ANY) & (held[:-1] != _ANY)
+    if not splitting.split_digits and not splitting.split_by_script:
+        return np.zeros(max(len(codes) - 1, 0), bool)
+    digits, scripts, numbers = splitting.split_digits, splitting.split_by_script, splitting.split_by_number
+    kinds = _each(codes, partial(_kind, digits, scripts, numbers))
+    known, digit = kinds != _ANY, kinds == _CUT
+    cuts: npt.NDArray[np.bool_] = (kinds[1:] != kinds[:-1]) & known[1:] & known[:-1] | digit[1:] | digit[:-1]
     return cuts
+
+
+@cache
+def _kind(split_digits: bool, split_by_script: bool, split_by_number: bool, code: int) -> int:
+    """The class of a character for `_cuts`: two of different ones are cut, `_ANY` from none and `_CUT` from all."""
+    if split_digits and _is_digit(code):
+        return _CUT
+    if not split_by_script:
+        return _ANY
+    digits = 1 + _SCRIPTS.index("COMMON") if split_by_number else _ANY
+    return digits if _within(code, _SENTENCEPIECE_DIGITS) else _script(code)
 
 
 def _each(codes: Codes, classified: Callable[[int], int]) -> Classes:
@@ -99,7 +115,7 @@ def _each(codes: Codes, classified: Callable[[int], int]) -> Classes:
     present = np.flatnonzero(np.bincount(codes))
     classes = np.zeros(int(present[-1]) + 1, np.uint8)
     classes[present] = [classified(code) for code in present.tolist()]
-    return classes[codes]
+    return classes.take(codes)
 
 
 def _cut_between_kinds(kinds: Classes, cut: npt.NDArray[np.bool_]) -> None:

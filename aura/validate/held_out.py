@@ -1,8 +1,9 @@
-"""Counting over the held-out documents: by source and script, on all cores, with examples to look at.
+"""Counting over the held-out documents: by source and script, on all cores or a cluster, with examples to look at.
 
 A shard of the corpus is the unit of work. Counts add up in the order of shards, so that the result does not depend on
 the number of cores. Of a held-out split above a limit, a sample is measured: the documents whose hash is smallest, so
-that a corpus that grows keeps most of its sample.
+that a corpus that grows keeps most of its sample. The size of the text is what the shards' columns say, without reading
+it; and of a sample, only row groups that hold some of it are read.
 """
 
 import heapq
@@ -14,14 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aura.core import console, parallel
 from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS
 from aura.corpus import corpus
-from aura.storage.placement import FETCHED, ShardFile, at_once
+from aura.storage.placement import ShardFile, at_once
 from aura.tokenizer.model_file import Ids
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.validate import measures
@@ -32,6 +32,7 @@ Group = tuple[str, str]  # source, script
 
 SMALL = 4_000_000  # bytes, below which starting processes costs more than it saves
 BATCH = 256  # documents encoded at once
+LENGTH_BYTES = 4  # that Parquet writes before each text
 WORST = 8  # texts kept as examples of the worst compression
 WORST_BYTES = 200  # a shorter text says little
 EXCERPT = 320  # characters of an example
@@ -116,6 +117,11 @@ class Counted:
             least = min(range(len(places)), key=lambda place: hashes[places[place]])
             self._keep_sample(group, hashes[places[least]], passages[least])
 
+    def shorten(self, tokenizer: Measurable) -> None:
+        """Cut the passages to what is shown of them, so that counts are small to send."""
+        self.worst = [worst_passage(tokenizer, passage) for passage in self.worst]
+        self.samples = {group: replace(passage, text=passage.text[:EXCERPT]) for group, passage in self.samples.items()}
+
     def _keep_sample(self, group: Group, text_hash: bytes, passage: Passage) -> None:
         if group not in self.samples or text_hash < self.sample_hashes[group]:
             self.samples[group], self.sample_hashes[group] = passage, text_hash
@@ -125,14 +131,19 @@ class Counted:
             self.failing = text
 
 
-def count_held_out(model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: float) -> Counted:
-    """Count over the documents of a corpus split; `tokenizer` is the one in `model`, which other processes load."""
+def count_held_out(
+    model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: float, cluster: str | None = None
+) -> Counted:
+    """Count over the documents of a corpus split, on this machine's cores or the cluster of a Dask scheduler.
+
+    `tokenizer` is the one in `model`, which other processes load.
+    """
     shards = corpus.shards(folder)
-    size = sum(at_once(_text_bytes, shards, FETCHED))
+    size = sum(at_once(_text_bytes, shards))
     share = 1.0 if size <= max_bytes else max_bytes / size
     counted = Counted(share=share)
     work = partial(count_shard, model, tokenizer.sha256, share)
-    with parallel.executors(SMALL) as executor_for:
+    with parallel.executors(SMALL, cluster) as executor_for:
         done = parallel.ordered_map(executor_for(int(size * share)), work, shards)
         for part in console.track(done, "measuring", total=len(shards)):
             counted.add(part)
@@ -145,11 +156,13 @@ def count_held_out(model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: f
 
 
 def count_shard(model: Path, sha256: str, share: float, shard: ShardFile) -> Counted:
-    """Count over that share of one Parquet file's documents whose hashes are smallest."""
+    """Count over that share of one Parquet file's documents whose hashes are smallest; may run in another process."""
     tokenizer, counted = _loaded(model, sha256), Counted()
     columns = ["text", "source", "doc", "affect", "text_hash"]
-    with shard.opened() as file:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=BATCH, columns=columns):
+    with shard.opened() if share == 1 else shard.skimmed() as opened:
+        file = pq.ParquetFile(opened)
+        groups = [group for group in range(file.num_row_groups) if share == 1 or _has_sampled(file, group, share)]
+        for batch in file.iter_batches(batch_size=BATCH, row_groups=groups, columns=columns):
             chosen = batch if share == 1 else batch.filter(pa.array(_is_sampled(batch.column("text_hash"), share)))
             if not len(chosen):
                 continue
@@ -159,6 +172,7 @@ def count_shard(model: Path, sha256: str, share: float, shard: ShardFile) -> Cou
             counted.count(tokenizer, texts, sources, docs, hashes)
             vectors = chosen.column("affect").flatten().to_numpy(zero_copy_only=False)
             counted.affect.count(vectors.reshape(-1, len(EMOTIONS)))
+    counted.shorten(tokenizer)
     return counted
 
 
@@ -169,11 +183,6 @@ def worst_passage(tokenizer: Measurable, passage: Passage) -> Passage:
     encoded = tokenizer.encode_batch(parts)
     worst = min(zip(parts, encoded, strict=True), key=lambda pair: len(pair[0].encode()) / len(pair[1]))
     return replace(passage, text=worst[0])
-
-
-def shortened(passage: Passage) -> Passage:
-    """The passage cut to EXCERPT characters."""
-    return replace(passage, text=passage.text[:EXCERPT])
 
 
 def _passage(group: Group, doc: str, text: str, ids: Ids) -> Passage:
@@ -189,8 +198,18 @@ def _is_sampled(hashes: pa.Array, share: float) -> npt.NDArray[np.bool_]:
     return corpus.hash_halves(hashes)[1] < np.uint64(share * 2.0**64)
 
 
+def _has_sampled(file: pq.ParquetFile, group: int, share: float) -> bool:
+    hashes = file.read_row_group(group, columns=["text_hash"]).column("text_hash").combine_chunks()
+    return bool(_is_sampled(hashes, share).any())
+
+
 def _text_bytes(shard: ShardFile) -> int:
-    return sum(pc.sum(pc.binary_length(texts)).as_py() or 0 for texts in corpus.read_column(shard, "text"))
+    """The size of a shard's text as its columns tell it: to within a hundredth, because pages have headers."""
+    with shard.skimmed() as file:
+        metadata = pq.read_metadata(file)
+    place = metadata.schema.names.index("text")
+    columns = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups)]
+    return sum(column.total_uncompressed_size - LENGTH_BYTES * column.num_values for column in columns)
 
 
 @lru_cache(maxsize=1)

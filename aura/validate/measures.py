@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,19 @@ class Tally:
         self.words.update(other.words)
         for name, strings in other.probes.items():
             self.probes[name].update(strings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for another process: the ids that occurred, which are few in a small text."""
+        used = np.flatnonzero(self.id_counts)
+        counts = self.id_counts[used]
+        least = np.min_scalar_type(int(counts.max(initial=0)))
+        return self.__dict__ | {"id_counts": (len(self.id_counts), used.astype(np.uint32), counts.astype(least))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what `__getstate__` gave."""
+        size, used, counts = state["id_counts"]
+        self.__dict__ |= state | {"id_counts": np.zeros(size, np.int64)}
+        self.id_counts[used] = counts
 
     @classmethod
     def total(cls, tallies: Iterable["Tally"], vocab_size: int) -> "Tally":

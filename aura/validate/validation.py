@@ -41,8 +41,10 @@ class Validation:
     results: Results
 
 
-def validate(model: Path, documents: Path, limits: Validate, folder: Path) -> list[Gate]:
+def validate(model: Path, documents: Path, limits: Validate, folder: Path, cluster: str | None = None) -> list[Gate]:
     """Measure the tokenizer in the file `model` on `documents`, write the reports into `folder`, return the gates.
+
+    `cluster` is the address of a Dask scheduler; without it, this machine's cores do the work.
 
     metrics.json, details.json and plots/ are written whether gates hold or not, passed.json only when every one holds;
     a stale one is removed before anything else. A file that is no tokenizer of ours is a `UserError`.
@@ -50,7 +52,7 @@ def validate(model: Path, documents: Path, limits: Validate, folder: Path) -> li
     (folder / PASSED).unlink(missing_ok=True)
     checksums.verify(model.parent, MADE_BY, required=False)
     tokenizer = Tokenizer.load(model)
-    found = examine(model, tokenizer, documents)
+    found = examine(model, tokenizer, documents, cluster)
     judged = gates.check(found.results, limits, model.parent)
     files.write_json(folder / METRICS, metrics(found))
     drawn = {f"plots/{name}": content.encode() for name, content in plots(found).items()}
@@ -63,9 +65,9 @@ def validate(model: Path, documents: Path, limits: Validate, folder: Path) -> li
     return judged
 
 
-def examine(model: Path, tokenizer: Tokenizer, documents: Path) -> Validation:
+def examine(model: Path, tokenizer: Tokenizer, documents: Path, cluster: str | None = None) -> Validation:
     """Count over the documents and take all measures."""
-    counted = held_out.count_held_out(model, tokenizer, documents, MAX_BYTES)
+    counted = held_out.count_held_out(model, tokenizer, documents, MAX_BYTES, cluster)
     total = Tally.total(counted.tallies.values(), tokenizer.vocab_size)
     lengths = Lengths(tokenizer, total, threads=parallel.cores())
 
@@ -127,14 +129,12 @@ def details(found: Validation, judged: list[Gate]) -> dict[str, Any]:
     It holds passages of held-out documents, at most EXCERPT characters each, and so belongs into DVC and not into git.
     """
     tokenizer = found.tokenizer
-    worst = [held_out.worst_passage(tokenizer, passage) for passage in found.counted.worst]
-    samples = [held_out.shortened(passage) for _, passage in sorted(found.counted.samples.items())]
     dead = [token for token in learnt_texts(tokenizer) if found.total.id_counts[token] == 0]
     return {
         "tokenizer": tokenizer.sha256,
         "gates": [asdict(gate) for gate in judged],
-        "worst": [asdict(passage) for passage in worst],
-        "samples": [asdict(passage) for passage in samples],
+        "worst": [asdict(passage) for passage in found.counted.worst],
+        "samples": [asdict(passage) for _, passage in sorted(found.counted.samples.items())],
         "dead_pieces": {"number": len(dead), "listed": [tokenizer.piece(token) for token in dead[:LISTED]]},
         "unreachable_pieces": found.results.unreachable[:LISTED],
     }

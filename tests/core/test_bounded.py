@@ -14,7 +14,7 @@ import pytest
 from aura.core import checksums, files, libraries
 from aura.core.bounded import mismatch
 from aura.core.errors import UserError
-from aura.encode import encoding
+from aura.encode import corpus_checks as checks
 from aura.extract.documents import nrc, sample
 from aura.extract.sources import bucket, materialise, pins
 from aura.extract.sources.hub import DatasetPin
@@ -114,7 +114,7 @@ def of_corpus(path: Path) -> object:
     if not path.is_dir():
         with suppress(ValueError, TypeError, RecursionError):
             path.write_text(json.dumps(checksums.sealed(json.loads(path.read_bytes()))))
-    return encoding.read_corpus_manifest(path.parent)
+    return checks.read_corpus_manifest(path.parent)
 
 
 def of_model(path: Path) -> object:
@@ -127,8 +127,12 @@ CORPUS = {"format": 1, "hash": {"train": "x"}, "files": []}
 SIZES = dict.fromkeys(("vocab_size", "layers", "width", "heads", "kv_heads", "hidden"), 1)
 MODEL = {"format": 2, "model": SIZES | {"tied_embeddings": True}, "tokenizer": "x", "seq_len": 8}
 READERS: dict[str, tuple[str, Any, Callable[[Path], object]]] = {
-    "passed": ("passed.json", {"tokenizer": "0" * 64}, lambda path: encoding.require_passed(path, "0" * 64)),
-    "config": ("spiece_config.json", {"corpus": {"hash": "x"}}, lambda path: encoding.require_same_corpus(path, "x")),
+    "passed": ("passed.json", {"tokenizer": "0" * 64}, lambda path: checks.require_passed(path, "0" * 64)),
+    "config": (
+        "spiece_config.json",
+        {"corpus": {"hash": "x"}},
+        lambda path: checks.require_same_corpus(path, "x"),
+    ),
     "pin": ("a.pin.json", {"folder": "x", "files": []}, of_pins),
     "objects": ("a.pin.json", {"url": "gs://b/x", "objects": [["x", 1, "2"]]}, of_bucket),
     "shards": ("shards.json", {"format": 1, "shards": [STORED]}, of_shards),
@@ -140,7 +144,7 @@ READERS: dict[str, tuple[str, Any, Callable[[Path], object]]] = {
     "model": ("config.json", MODEL, of_model),
     "lock": ("dvc.lock", LOCK, lambda path: lock_merge.stages_of(files.read_text(path))),
     "listed": ("dvc.yaml", PIPELINE, lambda path: require_listed(["x"], path)),
-    "frozen": ("dvc.yaml", PIPELINE, encoding.tokenizer_is_frozen),
+    "frozen": ("dvc.yaml", PIPELINE, checks.tokenizer_is_frozen),
     "deps": ("dvc.yaml", PIPELINE, lambda path: source_entries._deps(files.read_text(path))),
 }
 

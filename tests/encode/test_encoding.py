@@ -5,6 +5,7 @@ import pytest
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.corpus import corpus
+from aura.encode import encoding
 from aura.storage.cache import Cache
 from aura.tokens.token_shards import TokenShards
 from tests.mini_tokens import MiniTokens
@@ -79,6 +80,26 @@ def test_shards_from_the_cache_are_those_encoded_anew(mini: MiniTokens):
     mini.encode()
     assert contents() == before
     cache.prune(0)
+    mini.encode()
+    assert contents() == before
+
+
+@pytest.mark.parametrize(
+    ("small", "cores"), [(1e9, 1), (1e9, 3), *(pytest.param(0, many, marks=pytest.mark.slow) for many in (2, 8))]
+)
+def test_any_number_of_processes_and_threads_makes_the_same_bytes(
+    mini: MiniTokens, monkeypatch: pytest.MonkeyPatch, small: float, cores: int
+):
+    """Blocks of each shard in threads; and whole shards in processes, with the tokenizer handed over."""
+
+    def contents() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in mini.tokens.rglob("*") if path.is_file()}
+
+    before = contents()
+    monkeypatch.setattr(encoding.unit_table, "BLOCK_CHARS", (1000, 5000))
+    monkeypatch.setattr(encoding, "SMALL", small)
+    monkeypatch.setattr(encoding.parallel, "cores", lambda: cores)
+    Cache(mini.folder / "cache").prune(0)
     mini.encode()
     assert contents() == before
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aura.core.errors import UserError
 from aura.core.keys import action_key, code_key
 from aura.corpus import corpus
-from aura.encode import encoding
+from aura.encode import kept_units
 from aura.encode.encoding_check import ENDS, EncodingCheck
 from aura.encode.options import Encode
 from aura.storage.cache import Cache
@@ -41,7 +41,7 @@ def test_a_kept_table_of_units_with_wrong_ids_ends_the_run(mini: MiniTokens):
     table.encode_block(documents_of(mini)["text"].chunk(0))
     known, ids = table._known
     table._known = (known, pa.concat_arrays([ids[:2], ids[2:][::-1]]))
-    code = code_key((symbols, tokenizer_module, unit_table, units), encoding.LIBRARIES)
+    code = code_key((symbols, tokenizer_module, unit_table, units), kept_units.LIBRARIES)
     cache.put(action_key("units", tokenizer.sha256, code), None, {"table": table.content()})
     with pytest.raises(UserError, match=r"encoding held_out/a-000\.parquet went wrong: .*aura cache prune"):
         mini.encode()
@@ -78,23 +78,23 @@ def test_a_missing_or_foreign_special_token_in_a_shard_is_found(made: MiniTokens
     tokenizer = made.tokenizer
     ids, counts = with_marks(made, tokenizer.encode_batch(documents_of(made)["text"].to_pylist()[:9]))
     check = EncodingCheck(tokenizer, LAYOUT)
-    check.shard("a", ids, counts)
+    check.marks("a", ids, counts)
     place %= len(ids)
     altered = ids.copy()
     special = [token for token in range(tokenizer.vocab_size) if tokenizer.is_special(token)]
     altered[place] = data.draw(st.sampled_from([one for one in special if one != ids[place]]))
     with pytest.raises(UserError, match="encoding a went wrong: expected"):
-        check.shard("a", altered, counts)
+        check.marks("a", altered, counts)
 
 
 @pytest.mark.parametrize(("add_bos", "add_eos"), [(True, False), (False, True), (False, False)])
 def test_marks_that_the_layout_does_not_ask_for_are_found(made: MiniTokens, add_bos: bool, add_eos: bool):
     ids, counts = with_marks(made, made.tokenizer.encode_batch(documents_of(made)["text"].to_pylist()[:3]))
     with pytest.raises(UserError, match="special tokens"):
-        EncodingCheck(made.tokenizer, Encode(add_bos=add_bos, add_eos=add_eos)).shard("a", ids, counts)
+        EncodingCheck(made.tokenizer, Encode(add_bos=add_bos, add_eos=add_eos)).marks("a", ids, counts)
 
 
 def test_an_empty_block_and_an_empty_shard_are_right(made: MiniTokens):
     check, none = EncodingCheck(made.tokenizer, LAYOUT), np.empty(0, np.int64)
     check.block("a", corpus.SCHEMA.empty_table(), np.empty(0, np.int32), none)
-    check.shard("a", np.empty(0, np.uint16), none)
+    check.marks("a", np.empty(0, np.uint16), none)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,10 +106,29 @@ def test_json(text, nested, name):
     check(name, text.encode() + b'\n{"text": "%s"}' % PADDING.strip(), {"kind": "json", "nested": nested})
 
 
-def test_a_file_that_is_lost_as_a_whole(tmp_path):
-    cut = gzip.compress(bytes(range(256)) * 4, mtime=0)[:-9]
-    (tmp_path / "a.txt.gz").write_bytes(cut)
-    found = in_blocks(tmp_path / "a.txt.gz", recipe({"kind": "txt"}, 1000), Cache(tmp_path / "cache")).accounts
-    assert found.select(["lost", "first_bad"]).to_pylist() == [
-        {"lost": '{"truncated gzip": 1}', "first_bad": "truncated gzip"}
+@pytest.mark.parametrize(("cut", "reason"), [(slice(-9), "truncated gzip"), (slice(-8), "truncated gzip")])
+def test_a_file_whose_end_is_missing_is_lost_as_a_whole(tmp_path, cut, reason):
+    packed = gzip.compress(b"".join(b"a happy line %d\n" % number for number in range(9_000)), mtime=0)[cut]
+    check_lost(tmp_path / "a.txt.gz", packed, reason)
+
+
+def test_a_file_whose_checksum_is_wrong_is_lost_as_a_whole(tmp_path):
+    packed = bytearray(gzip.compress(b"a happy line\n" * 9_000, mtime=0))
+    packed[-8] ^= 1
+    check_lost(tmp_path / "a.txt.gz", bytes(packed), "damaged gzip")
+
+
+def check_lost(path: Path, packed: bytes, reason: str) -> None:
+    """Blocks are made before the fault at the end is met; none of them is used."""
+    path.write_bytes(packed)
+    how = recipe({"kind": "txt", "documents": "line"}, 4_000)
+    found = in_blocks(path, how, Cache(path.parent / "cache"))
+    whole = extract_files([input_file(path.name, str(path))], how)
+    assert not len(found.documents)
+    assert (
+        found.accounts.select([*BOTH, "first_bad"]).to_pylist()
+        == whole.accounts.select([*BOTH, "first_bad"]).to_pylist()
+    )
+    assert found.accounts.select(["lost", "first_bad"]).to_pylist() == [
+        {"lost": f'{{"{reason}": 1}}', "first_bad": reason}
     ]

@@ -17,9 +17,9 @@ from aura.extract.documents.compression import (
     FREE_BYTES,
     MAX_RATIO,
     Damaged,
-    checked_size,
+    as_stream,
+    blocks,
     decompressed,
-    opened,
     plain_name,
 )
 from aura.extract.options import TxtSource
@@ -168,8 +168,7 @@ def test_what_the_programs_write_is_read_as_they_read_it(tmp_path, ending, comma
     assert program(command[0], "-dc", *(["--long=31"] if ending == "zst" else []), data=packed) == LINES
     path = tmp_path / f"a.txt.{ending}"
     path.write_bytes(packed)
-    assert checked_size(path.name, path) == len(LINES)
-    with opened(path.name, path) as stream:
+    with as_stream(blocks(path.name, path)) as stream:
         assert stream.read() == LINES
     assert reason(path.name, packed[:-3]).startswith("truncated")
 

@@ -51,7 +51,7 @@ def test_adding_and_removing_gives_back_the_same_files(project: Project):
 
 
 def test_only_takes_the_others_out_with_their_caps(project: Project):
-    project.edit_params(select={"caps": {"books": {"max_files": 3}}})
+    project.edit_params(select={"caps": {"books": {"max_files": 3}}, "prefer": ["sample", "books"]})
     said = project.run("aura", "source", "add", "mine", "data/books", "--only").stdout
     assert "removed sample, books, posts, pinned" in said
     assert state(project)[1] == list(state(project)[0]) == ["mine"]

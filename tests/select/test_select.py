@@ -1,17 +1,17 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from aura.cli.app import app
 from aura.core import checksums
 from aura.core.errors import UserError
 from aura.corpus.corpus import SCHEMA, corpus_hash, is_held_out, text_hash
-from aura.select.candidates import ShardColumns
 from aura.select.choices import within_share
 from aura.select.options import Select
 from aura.select.select import select
@@ -77,6 +77,20 @@ def test_duplicates_go_once_whichever_source_they_are_in(tmp_path):
     assert sorted(kept) == sorted(MANY[:90])
     assert manifest["sources"]["a"]["dropped"] == {"duplicate": 0}
     assert manifest["sources"]["b"]["dropped"] == {"duplicate": 20}
+
+
+def test_the_record_says_what_each_dropped_document_duplicates(tmp_path):
+    texts = {"a": [near(MANY[0]), "x"], "b": ["x", near(MANY[0]).replace("word50", "another"), *MANY]}
+    out = run(tmp_path, texts, near_duplicates=0.8, prefer=["b"])
+    assert pq.read_table(out / "duplicates.parquet").to_pylist() == [
+        {"source": "a", "doc": "0.txt", "reason": "near duplicate", "of_source": "b", "of_doc": "1.txt"},
+        {"source": "a", "doc": "1.txt", "reason": "duplicate", "of_source": "b", "of_doc": "0.txt"},
+    ]
+    record = ["corpus", "duplicates", "--record", str(out / "duplicates.parquet")]
+    assert "near duplicate" in CliRunner().invoke(app, record).output
+    assert "a: 1.txt\n  duplicate of b: 0.txt" in CliRunner().invoke(app, [*record, "0.txt"]).output
+    missing = CliRunner().invoke(app, [*record, "none.txt"]).exception
+    assert str(missing).endswith("The column doc of data/extracted/NAME has the names.")
 
 
 def test_duplicates_stay_when_asked_for(tmp_path):
@@ -168,13 +182,11 @@ def test_near_duplicates_go_and_are_counted_per_source(tmp_path):
 
 @given(st.floats(0.05, 0.95), st.floats(0, 0.05))
 def test_a_share_is_kept_and_a_higher_one_only_adds(share, more):
-    hashes = [text_hash(text.encode()) for text in MANY]
-    columns = pa.table({"text_hash": pa.array(hashes, pa.binary(16))})
-    shards = [ShardColumns("mine", Path("x"), "", columns, np.ones(len(MANY), dtype=bool))]
-    kept = within_share(shards, "mine", share)
+    hashes = pa.array([text_hash(text.encode()) for text in MANY], pa.binary(16))
+    kept = within_share(hashes, share)
     assert abs(kept.mean() - share) < 0.2
-    assert not (kept & ~within_share(shards, "mine", share + more)).any()
-    assert within_share(shards, "other", share).all()
+    assert not (kept & ~within_share(hashes, share + more)).any()
+    assert within_share(hashes, None).all()
 
 
 def test_a_share_is_counted_and_keeps_the_same_documents_when_more_come(tmp_path):

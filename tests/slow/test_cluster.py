@@ -1,6 +1,7 @@
-"""Extraction on a Dask cluster of real processes: the same bytes, whatever happens to a worker."""
+"""Stages on a Dask cluster of real processes: the same bytes, whatever happens to a worker."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,10 +13,23 @@ import pytest
 
 from aura.core.dask_cluster import require_safe
 from aura.core.errors import UserError
+from aura.encode import encoding
+from aura.select import candidates
+from aura.select import select as selection
+from aura.select.options import Select
+from aura.storage.cache import Cache
+from aura.storage.placement import THIS_DISK, of
+from aura.train_tokenizer import corpus_counts, sorted_tables
+from aura.train_tokenizer.corpus_counts import count_corpus
+from aura.train_tokenizer.segments import Splitting
+from aura.validate import held_out
 from tests.conftest import REPOSITORY
 from tests.extract.program import Program
+from tests.mini_tokens import PARAMS
+from tests.select.test_ranges import corpus_of, write
 
 TEXT = "a happy document of the cluster, long enough to be worth cleaning and counting. " * 40
+SPLITTING = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=())
 QUICK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s"}  # how long a lost scheduler is waited for
 
 pytestmark = pytest.mark.slow
@@ -71,6 +85,23 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "data/extracted/mine").iterdir()}
 
 
+def test_select_on_a_cluster_makes_the_same_bytes(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(selection, "SMALL", 0)
+    monkeypatch.setattr(candidates, "GROUP_SHARDS", 2)
+    write(tmp_path / "extracted", corpus_of(1, 150, near=True))
+    caps = {"a": {"share": 0.9, "max_documents": 40}}
+    rules = Select.model_validate({"deduplicate": "exact", "near_duplicates": 0.8, "held_out": 0.4, "caps": caps})
+    for name, address in (("here", None), ("there", cluster.address)):
+        cache = Cache(Path(f"cache-{name}"))
+        selection.select(["a", "b"], rules, Path("extracted"), Path(name), cache, cluster=address, ranges=3)
+    assert everything(tmp_path / "here") == everything(tmp_path / "there")
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def at_work(cache: Path) -> bool:
     """Whether workers have kept something: the first dozen is of the large file, which the program does itself."""
     return len(list(cache.glob("[0-9a-f][0-9a-f]/*"))) > 12
@@ -105,6 +136,40 @@ def test_a_scheduler_that_goes_away_is_one_message_and_leaves_nothing_half_writt
     )
     assert f"error: no Dask scheduler answers at {cluster.address}" in done.stderr
     assert program.run().returncode == 0
+
+
+def test_a_cluster_measures_as_this_machine_does(cluster, made, monkeypatch):
+    monkeypatch.setattr(held_out, "SMALL", 0)
+    model, documents = made.spm / "spiece.model", made.corpus / "train"
+    for limit in (1e9, 30_000):
+        here, there = (
+            held_out.count_held_out(model, made.tokenizer, documents, limit, address)
+            for address in (None, cluster.address)
+        )
+        assert here.share == there.share
+        assert pickle.dumps(here) == pickle.dumps(there)
+
+
+def test_a_cluster_encodes_as_this_machine_does(cluster, made, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "SMALL", 0)
+    monkeypatch.chdir(tmp_path)
+    for place in (THIS_DISK, of((tmp_path / "store").as_uri())):
+        outputs = []
+        for number, address in enumerate((None, cluster.address)):
+            folder, cache = Path(f"tokens-{number}"), Cache(Path(f"cache-{number}"))
+            encoding.encode_with(made.tokenizer, made.corpus, folder, PARAMS.encode, cache, place, address)
+            outputs.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")})
+        assert outputs[0] == outputs[1]
+
+
+def test_counts_of_a_cluster_are_those_of_one_process(cluster, tmp_path, write_corpus, documents, monkeypatch):
+    write_corpus(tmp_path / "train", documents)
+    alone = count_corpus(tmp_path / "train", SPLITTING, Cache(tmp_path / "alone"))
+    monkeypatch.setattr(corpus_counts, "SMALL", 0)
+    monkeypatch.setattr(sorted_tables, "RANGE", 1)  # here, where ranges are cut
+    cache = Cache(tmp_path / "cache")
+    counted = count_corpus(tmp_path / "train", SPLITTING, cache, cluster=cluster.address)
+    assert (counted.table.to_pydict(), counted.account) == (alone.table.to_pydict(), alone.account)
 
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://scheduler:8786", "inproc://x", "8786"])

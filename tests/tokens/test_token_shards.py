@@ -21,12 +21,6 @@ def test_ids_take_two_bytes_while_the_vocabulary_fits(vocab_size: int, dtype: st
     assert np.iinfo(dtype).max >= vocab_size - 1
 
 
-def test_streams_are_memory_mapped(made: MiniTokens):
-    parts = open_shards(made).stream("train")._parts
-    assert len(parts) == 3
-    assert all(isinstance(part, np.memmap) for part in parts)
-
-
 @pytest.mark.parametrize("file", ["train/a-001.npy", "held_out/a-000.parquet"])
 def test_a_missing_file_is_named(mini: MiniTokens, file: str):
     (mini.tokens / file).unlink()

@@ -1,13 +1,16 @@
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aura.core import checksums
 from aura.corpus import corpus
 from aura.corpus.shards import ShardWriter
 from aura.storage.cache import Cache
-from aura.train_tokenizer import corpus_counts
+from aura.train_tokenizer import corpus_counts, sorted_tables, sums
 from aura.train_tokenizer.corpus_counts import count_corpus, count_texts
 from aura.train_tokenizer.counts import MAX_WORD_CHARS, Account, Counts
 from aura.train_tokenizer.segments import Splitting
@@ -55,7 +58,7 @@ def test_counts_of_shards_add_up_to_those_of_the_documents(folder, tmp_path):
     expected = plain(count_texts([text for texts in TEXTS for text in texts], SPLITTING))
     assert counted(folder, cache) == expected
     assert counted(folder, cache) == expected, "read back from the cache"
-    assert cache.stats().entries == len(TEXTS)
+    assert cache.stats().entries == len(TEXTS) + 2, "each shard, the sum, and the sum's only range"
 
 
 def test_worker_processes_count_the_same(folder, tmp_path, monkeypatch):
@@ -69,7 +72,7 @@ def test_only_a_changed_shard_is_counted_again(folder, tmp_path):
     counted(folder, cache)
     write_shard(folder / "1.parquet", ["another text"])
     assert counted(folder, cache) == plain(count_texts([*TEXTS[0], "another text", *TEXTS[2]], SPLITTING))
-    assert cache.stats().entries == len(TEXTS) + 1
+    assert cache.stats().entries == len(TEXTS) + 1 + 2 * 2
 
 
 def test_damaged_counts_are_made_again(folder, tmp_path):
@@ -79,3 +82,48 @@ def test_damaged_counts_are_made_again(folder, tmp_path):
         path.write_bytes(path.read_bytes()[:-1] + b"!")
     assert counted(folder, cache) == expected
     assert counted(folder, cache) == expected
+
+
+def test_lost_counts_are_made_again_at_whatever_height_of_the_tree(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(sums, "CHILDREN", 2)
+    cache = Cache(tmp_path / "cache")
+    expected = counted(folder, cache)
+    entries = sorted(cache.folder.glob("[0-9a-f][0-9a-f]/*"))
+    assert len(entries) > len(TEXTS) + 2, "sums of sums"
+    for number in range(len(entries)):
+        for place, path in enumerate(sorted(cache.folder.glob("[0-9a-f][0-9a-f]/*"))):
+            if place % 4 == number % 4 or place == number:
+                path.unlink() if place % 3 else path.write_bytes(path.read_bytes()[:-1] + b"!")
+        assert counted(folder, cache) == expected
+
+
+def test_a_cache_that_takes_nothing_costs_only_the_next_run(folder, tmp_path):
+    expected = counted(folder, Cache(tmp_path / "cache"))
+    (tmp_path / "file").touch()
+    nowhere = Cache(tmp_path / "file", spare=tmp_path / "file")
+    assert counted(folder, nowhere) == expected
+
+
+@settings(max_examples=10, deadline=None, database=None)
+@given(
+    st.lists(
+        st.lists(st.text(alphabet="ab é中\U0001f600", max_size=8), min_size=1, max_size=4), min_size=1, max_size=9
+    ),
+    st.sampled_from([(1, 1, 2), (2, 3, 2), (3, 1, 16), (1000, 1000, 16)]),
+)
+def test_counts_do_not_depend_on_shards_ranges_or_the_tree(texts: list[list[str]], limits: tuple[int, int, int]):
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        for module, limit, value in zip(
+            (sorted_tables, sorted_tables, sums), ("PART", "RANGE", "CHILDREN"), limits, strict=True
+        ):
+            patch.setattr(module, limit, value)
+        folder = Path(name, "train")
+        folder.mkdir()
+        for number, some in enumerate(texts):
+            write_shard(folder / f"{number}.parquet", some)
+        made = count_corpus(folder, SPLITTING, Cache(Path(name, "cache")))
+        most = count_corpus(folder, SPLITTING, Cache(Path(name, "cache")), most=len(made.table) or None)
+    assert most.cap is None
+    assert most.table.equals(made.table)
+    assert plain(made) == plain(count_texts([text for some in texts for text in some], SPLITTING))
+    assert made.table["text"].to_pylist() == sorted(made.table["text"].to_pylist()), "in order of the text"

@@ -1,14 +1,20 @@
 import csv
 import json
+import pickle
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
+from aura.core import files
 from aura.core.errors import UserError
+from aura.corpus import corpus
+from aura.corpus.shards import ShardWriter
+from aura.storage.placement import ShardFile
 from aura.validate import held_out as counting
 from aura.validate.options import Validate
 from aura.validate.validation import validate
@@ -123,6 +129,52 @@ def test_a_sample_is_the_documents_of_least_hash(tokenizer, model, held_out, doc
     assert 0 < some < every
     assert documents_in(0.6 * size) == (share, some)
     assert documents_in(0.8 * size)[1] >= some
+
+
+def test_the_size_of_the_text_is_known_without_reading_it(tmp_path, held_out):
+    shard = corpus.shards(held_out)[0]
+    table = pq.read_table(shard.path).cast(corpus.SCHEMA)
+    writer = ShardWriter(tmp_path / "as_select.parquet")
+    for _ in range(50):
+        writer.add(table)
+    writer.close()
+    size = 50 * sum(len(text.encode()) for text in table["text"].to_pylist())
+    written = ShardFile(writer.path, 0, "", files.sha256_file(writer.path))
+    assert counting._text_bytes(written) == pytest.approx(size, rel=0.01)
+
+
+def test_of_a_sample_only_row_groups_with_some_of_it_are_read(tmp_path, tokenizer, model, documents, write_corpus):
+    """The text of all others is damaged, under a record that says the file must be so."""
+    write_corpus(tmp_path / "small", documents)
+    file = tmp_path / "small/a.parquet"
+    pq.write_table(pq.read_table(file), file, row_group_size=1)
+    groups, share, content = pq.ParquetFile(file), 0.2, bytearray(file.read_bytes())
+    place = groups.schema_arrow.names.index("text")
+    spared = 0
+    for group in range(groups.num_row_groups):
+        if not counting._has_sampled(groups, group, share):
+            column = groups.metadata.row_group(group).column(place)
+            begin = column.dictionary_page_offset or column.data_page_offset
+            content[begin + column.total_compressed_size // 2] ^= 0xFF
+            spared += 1
+    assert 0 < spared < groups.num_row_groups
+    sound = counting.count_shard(model, tokenizer.sha256, share, ShardFile(file, 0, "", files.sha256_file(file)))
+    file.write_bytes(content)
+    damaged = ShardFile(file, 0, "", files.sha256_file(file))
+    assert pickle.dumps(counting.count_shard(model, tokenizer.sha256, share, damaged)) == pickle.dumps(sound)
+    with pytest.raises(OSError, match=r"Corrupt|deserialize"):
+        counting.count_shard(model, tokenizer.sha256, 1.0, damaged)
+
+
+def test_counts_of_a_small_shard_are_small_to_send(tokenizer):
+    counted = counting.Counted()
+    counted.count(tokenizer, ["some text, " * 3000], ["a"], ["one"], [b"0" * 16])
+    counted.shorten(tokenizer)
+    sent = pickle.dumps(counted)
+    assert len(sent) < 5000
+    [before], [after] = counted.tallies.values(), pickle.loads(sent).tallies.values()  # noqa: S301 - our own
+    assert after.id_counts.tolist() == before.id_counts.tolist()
+    assert (after.words, after.bytes) == (before.words, before.bytes)
 
 
 def test_a_file_that_is_no_tokenizer_takes_passed_away(tmp_path, model, held_out):

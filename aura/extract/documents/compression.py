@@ -12,9 +12,9 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,19 +35,19 @@ def _gzip(file: BinaryIO) -> io.BufferedIOBase:
 
 
 def _bzip2(file: BinaryIO) -> io.BufferedIOBase:
-    return _stream(_streams(file, "bzip2", bz2.BZ2Decompressor))
+    return as_stream(_streams(file, "bzip2", bz2.BZ2Decompressor))
 
 
 def _xz(file: BinaryIO) -> io.BufferedIOBase:
-    return _stream(_streams(file, "xz", lzma.LZMADecompressor))
+    return as_stream(_streams(file, "xz", lzma.LZMADecompressor))
 
 
 def _lzma(file: BinaryIO) -> io.BufferedIOBase:
-    return _stream(_streams(file, "lzma", lzma.LZMADecompressor))
+    return as_stream(_streams(file, "lzma", lzma.LZMADecompressor))
 
 
 def _zstd(file: BinaryIO) -> io.BufferedIOBase:
-    return _stream(zstd_frames.blocks(file))
+    return as_stream(zstd_frames.blocks(file))
 
 
 # By suffix: the method, what reads it, and how its files begin (lzma has no mark; zstd's are in `zstd_frames`).
@@ -88,28 +88,14 @@ def decompressed(name: str, data: bytes) -> bytes:
 
 
 def blocks(name: str, path: Path) -> Iterator[bytes]:
-    """Decompress a file of any size, block by block; raises as `decompressed`, perhaps at the last one."""
+    """Yield the content of a file of any size, block by block; raises as `decompressed`, perhaps at the last one."""
     with open(open_regular(path), "rb") as file:  # noqa: PTH123 - a descriptor
-        yield from _blocks(name, file, path.stat().st_size)
-
-
-def checked_size(name: str, path: Path) -> int:
-    """Bytes that a file of any size holds, decompressed once to the end for its checksum; raises as `decompressed`."""
-    size = path.stat().st_size
-    if not is_compressed(name) or not size:
-        return size
-    return sum(map(len, blocks(name, path)))
-
-
-@contextmanager
-def opened(name: str, path: Path) -> Iterator[Any]:
-    """A file's content as a stream, of a file that `checked_size` found whole."""
-    with open(open_regular(path), "rb") as file:  # noqa: PTH123 - a descriptor
-        if not is_compressed(name):
-            yield file
+        size = os.fstat(file.fileno()).st_size
+        if is_compressed(name) and size:
+            yield from _blocks(name, file, size)
             return
-        with _format(name, file)[1](file) as stream:
-            yield stream
+        while block := file.read(BLOCK_BYTES):
+            yield block
 
 
 def _blocks(name: str, file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -174,7 +160,8 @@ class _Pieces(io.RawIOBase):
         return size
 
 
-def _stream(pieces: Iterator[bytes]) -> io.BufferedIOBase:
+def as_stream(pieces: Iterator[bytes]) -> io.BufferedIOBase:
+    """Pieces of bytes as a file; what raises while they are made, raises where they are read."""
     return io.BufferedReader(_Pieces(pieces), BLOCK_BYTES)
 
 

@@ -52,6 +52,11 @@ def main_workspace(here: Path) -> Path | None:
     return None
 
 
+_HASHED = pa.schema(
+    [("name", pa.large_string()), ("stamp", pa.int64()), ("digest", pa.large_string()), ("size", pa.int64())]
+)
+
+
 def with_digests(files: list[InputFile], cache: Cache) -> list[InputFile]:
     """The files with what `fingerprint` gives; those that have the stamp they were last hashed with are not opened."""
     if not files:
@@ -63,8 +68,8 @@ def with_digests(files: list[InputFile], cache: Cache) -> list[InputFile]:
     kept = [file for file in found if file.known and file.stamp and " " not in file.known[0]]
     if any((file.name, file.stamp) not in there for file in kept):
         rows = [(file.name, file.stamp, *(file.known or ())) for file in kept]
-        columns = dict(zip(("name", "stamp", "digest", "size"), map(list, zip(*rows, strict=True)), strict=True))
-        cache.put(key, {}, {"table": to_bytes(pa.table(columns))})
+        columns = dict(zip(_HASHED.names, map(list, zip(*rows, strict=True)), strict=True))
+        cache.put(key, {}, {"table": to_bytes(pa.table(columns, _HASHED))})
     return found
 
 

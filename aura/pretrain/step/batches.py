@@ -2,7 +2,8 @@
 
 Each epoch of a source visits every window once, in an order drawn from (seed, epoch). The order is a stable sort of
 raw Philox output (Salmon et al. 2011, doi:10.1145/2063384.2063405), which numpy promises never to change, unlike
-its `permutation`. It costs 16 bytes per window while an epoch lasts: 1.6 GB for 10^8 windows.
+its `permutation`. It costs 16 bytes per window while an epoch lasts: 1.6 GB for 10^8 windows. Above that number the
+order is a `Permutation`, which is keyed by the same output and holds nothing.
 
 Sources are mixed in blocks of samples: in each block a source has its share of the places, in a drawn order. So
 the mixture is exact in every block, and where a sample comes from is known without counting from the beginning.
@@ -18,9 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.core.errors import UserError
+from aura.pretrain.step.permutation import ROUNDS, Permutation
 from aura.tokens.streams import AffectStream, TokenStream, Windows
 
 BLOCK = 4096  # samples in which every source has its share, to within one; more where there are many sources
+MOST_SORTED = 100_000_000  # windows of a source whose order is a table
+Order = npt.NDArray[np.integer[Any]] | Permutation
 Batch = dict[str, npt.NDArray[Any]]  # {"tokens": Windows, "affect": (rows, seq_len, 8) float32, if asked for}
 
 
@@ -61,9 +65,7 @@ class Batches:
         self._block_size = _block_size(len(windows))
         self._places = _shares(shares, self._block_size)
         self._block = lru_cache(maxsize=2)(partial(_block, seed, self._places))  # a batch touches two at most, or many
-        self._orders: dict[
-            int, dict[int, npt.NDArray[np.integer[Any]]]
-        ] = {}  # of each source: by epoch, the newest two
+        self._orders: dict[int, dict[int, Order]] = {}  # of each source: by epoch, the newest two
         self._batch_size, self._seq_len, self._seed = batch_size, seq_len, seed
         # Of tokens in a store, the next step's are read while this one is computed.
         self._reader = ThreadPoolExecutor(1) if any(source.tokens.is_remote for source in self.sources) else None
@@ -126,7 +128,7 @@ class Batches:
         ]
         return sources, np.array(windows, np.int64)
 
-    def _order(self, source: int, epoch: int) -> npt.NDArray[np.integer[Any]]:
+    def _order(self, source: int, epoch: int) -> Order:
         """The order of a source's windows in an epoch; two epochs are kept, for a batch may lie in both."""
         kept = self._orders.get(source, {})
         if epoch not in kept:
@@ -192,6 +194,8 @@ def _block(seed: int, places: npt.NDArray[np.int64], block: int) -> tuple[npt.ND
     return sources, ranks
 
 
-def _order(seed: int, source: int, epoch: int, windows: int) -> npt.NDArray[np.integer[Any]]:
-    keys = np.random.Philox(key=np.array([seed, (source << 40) + epoch], np.uint64)).random_raw(windows)
-    return np.argsort(keys, kind="stable")
+def _order(seed: int, source: int, epoch: int, windows: int) -> Order:
+    keys_of = np.random.Philox(key=np.array([seed, (source << 40) + epoch], np.uint64))
+    if windows > MOST_SORTED:
+        return Permutation(windows, keys_of.random_raw(ROUNDS))
+    return np.argsort(keys_of.random_raw(windows), kind="stable")
