@@ -1,12 +1,12 @@
 """Near duplicates: documents that share most of their runs of five words.
 
 The rule: take the documents by source and name; one stays unless it is nearly the same as one that stays. Two are
-nearly the same if they share a band of their signatures, and the signatures agree in enough numbers. Each pair is
-compared. The steps find the result of this rule without an order of work:
+nearly the same if they share a band of their signatures, and the signatures agree in enough numbers. The steps find the
+result of this rule without an order of work:
 
 1. Documents with equal signatures: the first stays in the comparison, as for exact duplicates.
 2. Buckets of more than a thousand documents are made small (`large_buckets.py`).
-3. Each range of each band's hashes is a task: it compares all pairs that share a band, and writes those that are alike.
+3. Each range of each band's hashes is a task: it compares the pairs that share a band, and writes those that are alike.
 4. Each group settles its documents: one goes if an earlier one of its pairs stays, and stays if all of them go. The
    groups take turns until no document waits for another group's (Blelloch, Fineman and Shun 2012).
 
