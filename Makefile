@@ -1,29 +1,36 @@
 # `make` sets up .venv from the lock and runs the pipeline; `make test` sets up and runs the tests.
-# Targets that use the environment put its bin/ on PATH, because DVC runs stages as `python -m stages.NAME`.
+# Targets that use the environment put its bin/ on PATH, because DVC runs stages as `python -m aura.stages.NAME`.
 
-PYTHON ?= python3.11
+# Python: the newest supported one on PATH, or make PYTHON=python3.12.
+PYTHON ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all setup lock lint test test-slow bench tpu-tools
+.PHONY: all setup lock lint test test-slow docs bench tpu-tools
 
 all: setup
 	aura repair
-	dvc repro
+	dvc repro || { aura report; exit 1; }  # a missed gate is on the page, too
+	aura report
+	@echo
+	@aura results
 
 setup: .venv/ready
 
-.venv/ready: requirements.txt pyproject.toml aura/core/dvc_environment.py
-	rm -rf .venv  # first: a half-made one would be found as the $(PYTHON) on PATH
-	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	# Plain dvc needs the same environment variables as aura. Python runs the lines of .pth files when it starts, in the
-	# order of their names; a copy, as importing aura itself there would hide the aura of another folder.
-	packages=$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
-	  cp aura/core/dvc_environment.py $$packages/aura_dvc_environment.py && \
-	  echo 'import aura_dvc_environment as aura; aura.quiet_interrupts(); aura.prepare(); del aura' > $$packages/0_aura.pth
-	if git rev-parse --git-dir > /dev/null 2>&1; then .venv/bin/aura lock register; fi
-	touch $@
+# Plain dvc needs the same environment variables as aura. Python runs the lines of .pth files when it starts, in the
+# order of their names; a copy, because importing aura itself there would hide the aura of another folder.
+.venv/ready: requirements.txt pyproject.toml aura/core/dvc_environment.py set_up.sh
+	@git rev-parse --verify --quiet HEAD > /dev/null 2>&1 || { echo "error: expected a git repository with a commit here," \
+	  "because DVC keeps results by commit. Install git if it is missing, then run:" \
+	  "git init && git add --all && git commit -m Start" >&2; exit 1; }
+	@bash set_up.sh .venv requirements.txt "$(PYTHON)"
+	@echo "set-up: installs aura"
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@packages=$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	  cp aura/core/dvc_environment.py "$$packages/aura_dvc_environment.py" && \
+	  echo 'import aura_dvc_environment as aura; aura.quiet_interrupts(); aura.prepare(); del aura' > "$$packages/0_aura.pth"
+	@.venv/bin/aura lock register
+	@.venv/bin/aura plots
+	@touch $@
 
 # Locks the newest versions that pyproject.toml allows: names, versions and hashes, but no addresses.
 lock: setup
@@ -51,6 +58,10 @@ test: setup
 test-slow: setup
 	pytest -m slow
 
+# Pages of what programs may import, in docs/api.
+docs: setup
+	python docs/make_api.py
+
 # The TPU compiler for `aura tpu plan`, beside the environment: 213 MB to fetch, 690 MB on disk, Linux on x86-64 only.
 tpu-tools: .venv-tpu/ready
 
@@ -59,20 +70,17 @@ tpu-tools: .venv-tpu/ready
 	touch $@
 
 .venv-bench/ready: benchmarks/requirements.txt
-	$(PYTHON) -m venv --clear .venv-bench
-	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@bash set_up.sh .venv-bench $< "$(PYTHON)"
 	touch $@
 
 # Other readers of exported tokenizers, for benchmarks/readers.py.
 .venv-readers/ready: benchmarks/requirements-readers.txt
-	$(PYTHON) -m venv --clear .venv-readers
-	.venv-readers/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@bash set_up.sh .venv-readers $< "$(PYTHON)"
 	touch $@
 
 # PyTorch, for benchmarks/pretrain.py alone: on Linux it brings CUDA, 5 GB on disk.
 .venv-torch/ready: benchmarks/requirements-torch.txt
-	$(PYTHON) -m venv --clear .venv-torch
-	.venv-torch/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@bash set_up.sh .venv-torch $< "$(PYTHON)"
 	touch $@
 
 # Of the benchmarks, those that need no corpus; the others say at their top what they are given.

@@ -25,7 +25,7 @@ def encode(corpus: Path, model: Path, folder: Path) -> None:
     from aura.tokenizer.tokenizer import Tokenizer
 
     main: ModuleType = sys.modules["__main__"]
-    main.__spec__ = SimpleNamespace(name="stages.encode")  # workers of a stage are forked
+    main.__spec__ = SimpleNamespace(name="aura.stages.encode")  # workers of a stage are forked
     tokenizer, began, before = Tokenizer(model), time.perf_counter(), os.times()
     encode_with(tokenizer, corpus, folder / "tokens", Encode(add_bos=True, add_eos=True), Cache(folder / "cache"))
     wall, after = time.perf_counter() - began, os.times()

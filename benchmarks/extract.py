@@ -45,7 +45,7 @@ def aura(folder: Path, corpus: Path, *, affect: bool) -> Cost:
         (folder / "patch").mkdir()
         (folder / "patch/sitecustomize.py").write_text(WITHOUT_AFFECT)
         path = f"{folder / 'patch'}:{path}"
-    return measure([sys.executable, "-m", "stages.extract", "corpus"], folder, PYTHONPATH=path, AURA_CACHE="")
+    return measure([sys.executable, "-m", "aura.stages.extract", "corpus"], folder, PYTHONPATH=path, AURA_CACHE="")
 
 
 def peer(folder: Path, corpus: Path, name: str, python: str, *, affect: bool) -> Cost:

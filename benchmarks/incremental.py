@@ -60,7 +60,7 @@ class Bench:
 
     def stage(self, name: str, *arguments: str, **environment: str) -> Cost:
         """Run a stage's command, as dvc.yaml has it."""
-        return self.run(sys.executable, "-m", f"stages.{name}", *arguments, **environment)
+        return self.run(sys.executable, "-m", f"aura.stages.{name}", *arguments, **environment)
 
     def stages(self, **environment: str) -> list[Cost]:
         """Run the commands of the three stages."""

@@ -5,8 +5,8 @@
 DIRs hold .txt files (one document each, such as Debian's documentation packages as text) or, for --code, .py files.
 Prepares the same text in WORK as aura's corpus (16 Parquet shards) and as one text file, trains each candidate in its
 own process, and prints a table: wall and CPU seconds and the largest memory of the process and its
-workers, counting included (where one document changed: of its shard), and bytes per token, line by line, on seen text
-(every 20th document), text of another domain, and code.
+workers (shared pages once), counting included (where one document changed: of its shard), and bytes per token, line by
+line, on seen text (every 20th document), text of another domain, and code. aura runs as the stage's own program.
 
 All spm candidates have aura's normalisation (none) and splitting. The byte-level ones (HF, rustbpe, gigabpe) have
 GPT-2's pattern, which is the one gigabpe offers; `aura bpe, digits together` splits most like it. With --alike, WORK
@@ -31,20 +31,28 @@ GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 SCRIPTS = ["Latin", "Cyrillic", "Greek", "Hangul", "Devanagari", "Arabic", "Hebrew", "Thai"]
 LETTERS = [*(rf" ?[\p{{L}}&&\p{{{name}}}]+" for name in SCRIPTS), r" ?[\p{L}&&[\p{Han}\p{Hiragana}\p{Katakana}]]+"]
 ALIKE = "(?V1)" + "|".join([*LETTERS, r" ?\p{M}+", r"\p{N}", r" ?[^\s\p{L}\p{M}\p{N}]+", r"\p{L}"])
+REPOSITORY = Path(__file__).resolve().parents[1]
 PEERS = Path(".venv-bench/bin/python")
 SHARDS = 16
 TEXTS = ("seen", "other", "code")
 
 
 def aura_model(work: Path, size: int, corpus: str = "corpus", **changes: object) -> None:
-    """Train as the pipeline's stage does, from the corpus folder."""
-    from aura.project import whole_params
-    from aura.storage.cache import Cache
-    from aura.train_tokenizer import artifact
+    """The pipeline's stage, in a project of its own."""
+    from ruamel.yaml import YAML
 
-    options = artifact.with_changes(whole_params.load().train_tokenizer, **({"vocab_size": size} | changes))
-    artifact.build_from_corpus(work / corpus, work / "model", options, Cache(work / "cache"))
-    shutil.copy(work / "model/spiece.model", work / "m.model")
+    project = work / "project"
+    shutil.rmtree(project, ignore_errors=True)
+    (project / "data/corpus").mkdir(parents=True)
+    (project / "data/corpus/train").symlink_to((work / corpus).resolve(), target_is_directory=True)
+    shutil.copy(REPOSITORY / "versions.json", project)
+    yaml = YAML()
+    values = yaml.load(REPOSITORY / "params.yaml")
+    values["train_tokenizer"].update({"vocab_size": size} | changes)
+    yaml.dump(values, project / "params.yaml")
+    os.environ |= {"PYTHONPATH": str(REPOSITORY), "AURA_CACHE": str((work / "cache").resolve())}
+    os.chdir(project)
+    os.execv(sys.executable, [sys.executable, "-m", "aura.stages.train_tokenizer"])  # noqa: S606 - no shell
 
 
 def change_one(work: Path) -> None:
@@ -156,7 +164,9 @@ def judge(work: Path) -> dict[str, int]:
         return {name: sum(map(len, encode(lines))) for name, lines in judged_lines(work)}
     import sentencepiece
 
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(work / "m.model"))
+    ours = work / "project/models/spm/spiece.model"
+    model = ours if ours.exists() else work / "m.model"
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
     return {
         name: sum(map(len, processor.Encode(lines, return_type="numpy", num_threads=2)))
         for name, lines in judged_lines(work)
@@ -218,7 +228,7 @@ def measured(work: Path, name: str, size: int) -> dict[str, float]:
         resident = 0
         for process in family:
             try:
-                resident += process.memory_info().rss
+                resident += process.memory_full_info().pss
             except psutil.NoSuchProcess:
                 continue  # a worker that has ended
         peak = max(peak, resident)
@@ -256,7 +266,7 @@ def compare(work: Path, names: list[str], size: int) -> None:
         found = measured(work, name, size)
         quality = " | ".join(f"{value:.4f}" for value in judged(work, name).values())
         print(f"| {name} | {found['wall']:.1f} | {found['cpu']:.1f} | {found['peak']:.0f} | {quality} |", flush=True)
-        shutil.rmtree(work / "model", ignore_errors=True)
+        shutil.rmtree(work / "project", ignore_errors=True)
 
 
 def main() -> None:

@@ -1,9 +1,3 @@
-"""One thin script per DVC stage: read params, call aura, write outputs, report."""
+"""Paths that documents name for the stages; each script forwards to the stage of its name in `aura/stages`."""
 
-import gc
-import sys
-
-if sys.argv[:1] == ["-m"]:  # as Python has it while it looks for the module of `python -m stages.NAME`
-    gc.disable()  # until `console.run`: imports make objects that stay
-
-from aura.core import stage_inputs  # noqa: F401 - stamps the code before any other module is imported
+import aura.stages as aura_stages  # noqa: F401 - takes the first look at the inputs, as `python -m aura.stages.NAME` does

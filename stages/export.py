@@ -1,30 +1,6 @@
-"""export: models/lm and models/spm → models/hf, a folder that Hugging Face transformers loads."""
+"""The path that documents name for the stage export; its code is in `aura/stages/export.py`."""
 
-from aura.core import console, files, params, paths, stage_inputs
-from aura.encode.options import Encode
-from aura.export.llama import export
-from aura.tokenizer import hf_export, model_file
-from stages import preamble
-
-
-def main() -> None:
-    """Write the trained model as a LlamaForCausalLM beside its tokenizer."""
-    preamble.check()
-    add_bos = params.section("encode", Encode).add_bos
-    tensors = export(paths.LANGUAGE_MODEL, paths.TOKENIZER, paths.HUGGING_FACE_MODEL, add_bos=add_bos)
-    notice = hf_export.gguf_notice(model_file.read(paths.TOKENIZER_MODEL))
-    if notice:
-        console.err.print(f"note: {notice}", markup=False)
-    console.summary(
-        "export",
-        {
-            "parameters": f"{sum(tensor.size for tensor in tensors.values()):,}",
-            "tensors": f"{len(tensors)}",
-            "size": console.size(files.folder_size(paths.HUGGING_FACE_MODEL)),
-        },
-        see=f"{paths.HUGGING_FACE_MODEL}/config.json",
-    )
-
+import runpy
 
 if __name__ == "__main__":
-    stage_inputs.run("export", main)
+    runpy.run_module("aura.stages.export", run_name="__main__")

@@ -1,32 +1,6 @@
-"""pretrain: data/tokens and models/spm → models/lm, reports/pretrain."""
+"""The path that documents name for the stage pretrain; its code is in `aura/stages/pretrain.py`."""
 
-import argparse
-from pathlib import Path
-
-from aura.core import params, stage_inputs
-from aura.core.errors import UserError
-from aura.pretrain.options import Pretrain
-from aura.pretrain.stage import pretrain_here
-from stages import preamble
-
-
-def main() -> None:
-    """Train the language model that params.yaml describes."""
-    parser = argparse.ArgumentParser(prog="python -m stages.pretrain", description=main.__doc__)
-    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a trace of a few steps for TensorBoard")
-    profile = parser.parse_args().profile
-    preamble.check()
-    options = params.section("pretrain", Pretrain)
-    if options.where == "tpu":
-        if profile:
-            raise UserError("--profile traces a run on this machine; this one is on a pod. Set pretrain.where: local")
-        from aura.project import whole_params
-        from aura.tpu.stage import pretrain_on_pod  # decides no bytes: the pod runs this stage
-
-        pretrain_on_pod(whole_params.load())
-        return
-    pretrain_here(options, profile)
-
+import runpy
 
 if __name__ == "__main__":
-    stage_inputs.run("pretrain", main)
+    runpy.run_module("aura.stages.pretrain", run_name="__main__")

@@ -14,11 +14,16 @@ from typing import Any
 import absl.logging
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 from ruamel.yaml import YAML
 
 # absl, which JAX imports, closes what sys.stderr was when it was imported, here a file of pytest's, as soon as DVC
 # sets up logging in the same process; a process's own standard error it leaves open.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+# How long an example takes says more of the machine's other work than of the code.
+settings.register_profile("aura", deadline=None)
+settings.load_profile("aura")
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and every program that tests start inherits it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -77,9 +82,8 @@ class Project:
 
     def run(self, *command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; with `check`, a failure shows what the command printed."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240, **options
-        )
+        options = {"cwd": self.folder} | options
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=240, **options)
         if check and done.returncode:
             raise AssertionError(f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
@@ -138,8 +142,8 @@ def write_sources(folder: Path) -> None:
         (folder / "data/pinned" / f"{number}.txt").write_text(text, encoding="utf-8")
 
 
-def new_project(folder: Path) -> Project:
-    """This repository's files (committed or not) in `folder`, with the mini corpus and its params."""
+def copy_repository(folder: Path) -> None:
+    """Copy this repository's files (committed or not) to `folder`, but for tests, reports and dvc.lock."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, check=True).stdout.decode().split("\0")
     for name in filter(None, names):
@@ -147,6 +151,11 @@ def new_project(folder: Path) -> Project:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, folder / name)
     (folder / "dvc.lock").unlink(missing_ok=True)
+
+
+def new_project(folder: Path) -> Project:
+    """This repository's files in `folder`, with the mini corpus and its params."""
+    copy_repository(folder)
     write_sources(folder)
     versions = json.loads((folder / "versions.json").read_text())
     pin = {"packages": {"optax": versions["optax"]}}

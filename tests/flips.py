@@ -11,12 +11,14 @@ import pytest
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.core.terms import SPLITS
-from aura.corpus import corpus
+from aura.corpus.set_hash import corpus_hash
 from aura.encode.encoding import encode_corpus
 from aura.export.llama import export
 from aura.select.options import Select
 from aura.select.select import select
+from aura.storage import shard_lists
 from aura.storage.cache import Cache
+from aura.storage.placement import Kept, of, write_lists
 from aura.tokens.token_shards import TokenShards
 from aura.train_tokenizer.corpus_counts import count_corpus
 from aura.train_tokenizer.train import splitting_of
@@ -46,7 +48,13 @@ def run_select(folder: Path, scratch: Path) -> object:
 
 def run_train(folder: Path, scratch: Path) -> object:
     counted = count_corpus(folder / "corpus/train", splitting_of(PARAMS.train_tokenizer), Cache(scratch / "cache"))
-    return counted.table.to_pydict(), counted.account, corpus.corpus_hash(folder / "corpus/train")
+    return counted.table.to_pydict(), counted.account, corpus_hash(folder / "corpus/train")
+
+
+def run_stored(folder: Path, scratch: Path) -> object:
+    train = folder / "stored/train"
+    counted = count_corpus(train, splitting_of(PARAMS.train_tokenizer), Cache(scratch / "cache"))
+    return counted.table.to_pydict(), counted.account, corpus_hash(train)
 
 
 def run_validate(folder: Path, scratch: Path) -> object:
@@ -78,6 +86,7 @@ def run_export(folder: Path, scratch: Path) -> object:
 READERS = [
     Reader("select", "extracted", run_select),
     Reader("train_tokenizer", "corpus/train", run_train),
+    Reader("train_tokenizer", "stored", run_stored),
     Reader("validate", "corpus/held_out", run_validate),
     Reader("validate", "spm", run_validate),
     Reader("encode", "corpus", run_encode),
@@ -102,10 +111,23 @@ def write_artifacts(made: MiniTokens, folder: Path) -> None:
         shutil.copyfile(path, folder / f"extracted/a/{number:04d}.parquet")
     files.write_json(folder / "extracted/a/manifest.json", {"format": 1, "totals": {}, "files": []})
     checksums.write(folder / "extracted/a")
+    write_stored(folder / "whole/train", folder / "stored")
     shutil.rmtree(folder / "whole")
     config = ModelConfig.of(tiny(), mini.tokenizer.vocab_size)
     origin = {"seq_len": 32, "tokenizer": mini.tokenizer.encoding_sha256, "tokens": "0" * 64}
     weights.save(folder / "lm", LanguageModel(config, seed=0), origin)
+
+
+def write_stored(train: Path, folder: Path) -> None:
+    """The same training split in a store below `folder`, with a list of two levels."""
+    place = of((folder / "objects").as_uri())
+    assert place.store
+    kept = {folder / "train" / path.name: place.store.put(path) for path in sorted(train.glob("*.parquet"))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shard_lists, "MOST_LINES", 1)
+        (folder / "train").mkdir()
+        write_lists([Kept(None, kept)])
+    checksums.write(folder / "train")
 
 
 def damages(content: bytes, chosen: random.Random, flips: int) -> Iterator[bytes | None]:

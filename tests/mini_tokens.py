@@ -10,6 +10,7 @@ import pytest
 from aura.core import checksums, files
 from aura.core.terms import SPLITS
 from aura.corpus import corpus
+from aura.corpus.set_hash import corpus_hash
 from aura.encode.encoding import encode_corpus
 from aura.pretrain.options import Pretrain
 from aura.project import whole_params
@@ -75,7 +76,7 @@ def write_corpus(folder: Path) -> None:
         listed.append({"path": f"{path}.parquet", "sha256": files.sha256_file(file)})
     for split in SPLITS:
         checksums.write(folder / split)
-    hashes = {split: corpus.corpus_hash(folder / split) for split in ("train", "held_out")}
+    hashes = {split: corpus_hash(folder / split) for split in ("train", "held_out")}
     files.write_json(folder / "manifest.json", checksums.sealed({"format": 1, "hash": hashes, "files": listed}))
 
 

@@ -25,6 +25,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     [
         ("aura/core/files.py", "from aura.storage import cache"),
         ("aura/select/select.py", "from aura.extract import extract"),
+        ("aura/tpu/pod_run.py", "import aura.stages.pretrain"),
         ("aura/tpu/pod_run.py", "import stages.pretrain"),
     ],
 )

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from aura.cli import places
 from aura.compare import named
 from aura.core import console, files, paths
 from aura.project import whole_params
@@ -20,10 +21,12 @@ DIGITS = 4  # decimals in reports
 
 
 def bits_per_byte(
-    tokenizers: Annotated[list[str], typer.Argument(help=named.HELP)],
+    tokenizers: Annotated[list[str], typer.Argument(parser=places.path_or_name, metavar="TOKENIZER…", help=named.HELP)],
     mb: Annotated[float, typer.Option(help="Train each model on so many MB of data/corpus/train.", min=0.001)] = 2.0,
     seeds: Annotated[int, typer.Option(help="Models for each tokenizer.", min=1)] = 3,
-    output: Annotated[Path, typer.Option(help="Folder for runs.csv and summary.csv.")] = paths.BITS_PER_BYTE,
+    output: Annotated[
+        Path, typer.Option(parser=places.path, metavar="PATH", help="Folder for runs.csv and summary.csv.")
+    ] = paths.BITS_PER_BYTE,
 ) -> None:
     """Train the model of params.yaml for equal bytes of text on each tokenizer, and compare held-out bits per byte.
 
@@ -38,7 +41,15 @@ def bits_per_byte(
     known = placement.of(values.store).cache()
     trials = list(judging.trials(loaded, texts, values, seeds, known))
     summaries = [judging.Summary.of(trials[start : start + seeds]) for start in range(0, len(trials), seeds)]
-    table = Table("tokenizer", "pieces", "bytes per token", "text kept", "bits per byte", "spread", "seconds")
+    table = Table(
+        Column("tokenizer", overflow="fold"),
+        "pieces",
+        "bytes per token",
+        "text kept",
+        "bits per byte",
+        "spread",
+        "seconds",
+    )
     for row in summaries:
         numbers = (f"{row.vocab_size:,}", f"{row.bytes_per_token:.3f}", f"{row.kept:.2%}", f"{row.bits_per_byte:.4f}")
         cells = (*numbers, f"± {row.spread:.4f}" if seeds > 1 else "-", f"{row.seconds:.0f}")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from aura.cli.groups import Commands
 from aura.core import console
 from aura.core.errors import UserError
 from aura.project import whole_params
@@ -11,7 +12,9 @@ from aura.storage import placement
 from aura.storage.stored_cache import StoredCache
 
 app = typer.Typer(
-    no_args_is_help=True, help="The action cache: results that stages keep, so that only changed files are done again."
+    cls=Commands,
+    no_args_is_help=True,
+    help="The action cache: results that stages keep, so that only changed files are done again.",
 )
 
 

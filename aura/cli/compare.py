@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from aura.cli import places
 from aura.compare import comparison, named
 from aura.core import console, paths
 from aura.core.errors import UserError
@@ -16,17 +17,21 @@ from aura.validate.measures import PROBES
 
 SHOWN = 20  # pieces that came or went, at most
 MAX_MB = 8.0
-Tokenizers = Annotated[list[str], typer.Argument(help=named.HELP)]
+Tokenizers = Annotated[list[str], typer.Argument(parser=places.path_or_name, metavar="TOKENIZER…", help=named.HELP)]
 ROWS = (
     *("vocab_size", "tokens", "bytes_per_token", "characters_per_token", "fertility", "continued_word_share"),
-    *("single_token_retention_rate", "unused_share", "renyi_efficiency", "unknown_share", "byte_fallback_share"),
+    *("single_token_retention_rate", "unseen_share", "renyi_efficiency", "unknown_share", "byte_fallback_share"),
     *("round_trip_failures", "invalid_utf8_pieces", *(f"{name}_bytes_per_token" for name in PROBES)),
 )
+HIGHER = ("per_token", "retention_rate", "efficiency")  # ends of the names of measures of which more is better
+UNJUDGED = ("vocab_size",)
 
 
 def compare(
     tokenizers: Tokenizers,
-    text: Annotated[Path, typer.Option(help="Corpus split, folder of .txt files, or one file.")] = paths.HELD_OUT,
+    text: Annotated[
+        Path, typer.Option(parser=places.path, metavar="PATH", help="Corpus split, folder of .txt files, or one file.")
+    ] = paths.HELD_OUT,
     max_mb: Annotated[float, typer.Option(help="Measure at most so many MB of it.", min=0.001)] = MAX_MB,
 ) -> None:
     """Measure tokenizers on the same text, and name the pieces that each gained or lost against the first."""
@@ -35,15 +40,17 @@ def compare(
     found = [comparison.measured(tokenizer, texts) for tokenizer in loaded]
     table = Table("measure", *(tokenizer.name for tokenizer in loaded))
     for row in ROWS:
-        table.add_row(row, *(Text(_number(values[row]), justify="right") for values in found))
+        best = _best(row, [values[row] for values in found])
+        table.add_row(row, *(_cell(values[row], best) for values in found))
     console.out.print(table, soft_wrap=False)
+    if len(loaded) > 1:
+        console.out.print("* the best of a line, where one is better for every text", markup=False)
     for tokenizer in loaded[1:]:
         pieces = comparison.changed(loaded[0], tokenizer)
         for verb, changed in (("gained", pieces.came), ("lost", pieces.went)):
             shown = " ".join(repr(piece.decode(errors="replace")) for piece in changed[:SHOWN])
-            console.out.print(
-                f"{loaded[0].name} -> {tokenizer.name}: {len(changed):,} pieces {verb}: {shown}", markup=False
-            )
+            told = f"{len(changed):,} pieces {verb}" + (f": {shown}" if changed else "")
+            console.out.print(f"{loaded[0].name} -> {tokenizer.name}: {told}", markup=False)
 
 
 def parity(
@@ -57,7 +64,7 @@ def parity(
         name, _, path = entry.partition("=")
         if not path or name in paths:
             raise UserError(f"--text: expected NAME=PATH, each name once; got {entry!r}")
-        paths[name] = Path(path)
+        paths[name] = places.path(path)
     if reference not in paths:
         raise UserError(f"expected --text {reference}=PATH, got {', '.join(paths)}. Or name another --reference")
     texts = comparison.aligned(paths)
@@ -86,6 +93,17 @@ def _texts(path: Path, limit: float) -> list[str]:
     if not texts:
         raise UserError(f"expected text in {path}, found none. Name some: --text PATH")
     return texts
+
+
+def _best(row: str, values: list[float]) -> float | None:
+    """The best of different values: more text for a token, fewer of everything that is lost or wasted."""
+    if row in UNJUDGED or len(set(values)) < 2:
+        return None
+    return max(values) if row.endswith(HIGHER) else min(values)
+
+
+def _cell(value: float, best: float | None) -> Text:
+    return Text(f"{_number(value)} *" if value == best else _number(value), justify="right")
 
 
 def _number(value: float) -> str:

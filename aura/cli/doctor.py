@@ -18,6 +18,7 @@ def doctor(
     first = checklist.before(extracted, paths.TOKENIZER, everything.train_tokenizer)
     passed = checklist.passed_gates(paths.TOKENIZER, paths.PASSED)
     then = checklist.after(paths.TOKENIZER, passed) + checklist.versioned(paths.TOKENIZER) + checklist.recorded()
+    then += checklist.shared(everything.extract.sources)
     then += [checklist.in_remote(paths.TOKENIZER)] if remote else []
     checklist.show("before training", first)
     checklist.show("after training", then)

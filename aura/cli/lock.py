@@ -5,11 +5,15 @@ from typing import Annotated
 
 import typer
 
+from aura.cli import places
+from aura.cli.groups import Commands
 from aura.core import console
 
-app = typer.Typer(no_args_is_help=True, help="DVC's records of what was run: dvc.lock.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="DVC's records of what was run: dvc.lock.")
 
-Version = Annotated[Path, typer.Argument(help="A version of dvc.lock, as git gives it.")]
+Version = Annotated[
+    Path, typer.Argument(parser=places.path, metavar="PATH", help="A version of dvc.lock, as git gives it.")
+]
 
 
 @app.command("repair")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from aura.cli import places
 from aura.core import console, paths
 from aura.core.errors import UserError
 
@@ -12,9 +13,17 @@ from aura.core.errors import UserError
 def name_special(
     names: Annotated[list[str], typer.Argument(help='Special tokens, such as "<|im_start|>" "<|im_end|>".')],
     made_by_hand: Annotated[
-        Path | None, typer.Option("--from", help="Folder with a tokenizer beside the pipeline, instead of models/spm.")
+        Path | None,
+        typer.Option(
+            "--from",
+            parser=places.path,
+            metavar="PATH",
+            help="Folder with a tokenizer beside the pipeline, instead of models/spm.",
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="With --from: the folder to write.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(parser=places.path, metavar="PATH", help="With --from: the folder to write.")
+    ] = None,
 ) -> None:
     """Give names to reserved slots, in order. No id changes: tokens and models made with the tokenizer stay valid."""
     from aura.project import naming  # DVC takes 1 s to import
@@ -37,7 +46,10 @@ def name_special(
 
 def export_tokenizer(
     folder: Annotated[
-        Path, typer.Argument(help="With a spiece.model; models/spm is recorded in dvc.lock, too.")
+        Path,
+        typer.Argument(
+            parser=places.path, metavar="PATH", help="With a spiece.model; models/spm is recorded in dvc.lock, too."
+        ),
     ] = paths.TOKENIZER,
 ) -> None:
     """Write tokenizer.json, and what else other programs read, again from spiece.model. Nothing is trained."""

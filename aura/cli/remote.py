@@ -4,13 +4,22 @@ from typing import Annotated
 
 import typer
 
+from aura.cli import places
+from aura.cli.groups import Commands
 from aura.core import console
 
-app = typer.Typer(no_args_is_help=True, help="The bucket behind DVC's remote, where results are shared.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="The bucket behind DVC's remote, where results are shared.")
 
 
 @app.command("set")
-def set_remote(url: Annotated[str, typer.Argument(help="gs://BUCKET/PREFIX; a prefix for each project.")]) -> None:
+def set_remote(
+    url: Annotated[
+        str,
+        typer.Argument(
+            parser=places.path_or_name, metavar="URL", help="gs://BUCKET/PREFIX; a prefix for each project."
+        ),
+    ],
+) -> None:
     """Make a bucket the project's remote (in .dvc/config), then try to write, read and delete there."""
     from aura.sharing import remote  # DVC and gcsfs take 2 s to import
 
@@ -26,5 +35,6 @@ def check_remote() -> None:
 
     with remote.open_repo() as repo:
         store = remote.DvcRemote(repo)
+        console.err.print(f"trying to write, read and delete in {store.url}", markup=False)
         store.check()
     console.out.print(f"{store.url}: can be read and written", markup=False)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from aura.core import console
+from aura.project import whole_params
 
 
 def repair(
@@ -14,8 +15,13 @@ def repair(
 ) -> None:
     """Verify dvc.lock, DVC's cache and run records, and outputs; remove what is damaged and what was made of it.
 
-    Exit status 1 if something is left to you. Takes nothing from a network.
+    Exit status 1 if something is left to you, such as a mistake in params.yaml. Takes nothing from a network.
     """
+    _repair(everything=everything)
+    whole_params.check_own()  # `make` then ends here, and DVC has removed no output for a stage that would refuse them
+
+
+def _repair(*, everything: bool) -> None:
     from aura.sharing.verified import FILE, Verified
 
     if not everything and Verified(FILE).nothing_new():

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from aura.cli import places
 from aura.core import console, paths
 from aura.core.errors import UserError
 
@@ -15,8 +16,12 @@ def sample(
     tokens: Annotated[int, typer.Option(help="At most so many tokens after it.", min=1)] = 64,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token each time.", min=0)] = 0.8,
     seed: Annotated[int, typer.Option(help="Seed of the random draws.", min=0)] = 0,
-    model: Annotated[Path, typer.Option(help="Folder of the model.")] = paths.LANGUAGE_MODEL,
-    tokenizer: Annotated[Path, typer.Option(help="The tokenizer it was trained on.")] = paths.TOKENIZER_MODEL,
+    model: Annotated[
+        Path, typer.Option(parser=places.path, metavar="PATH", help="Folder of the model.")
+    ] = paths.LANGUAGE_MODEL,
+    tokenizer: Annotated[
+        Path, typer.Option(parser=places.path, metavar="PATH", help="The tokenizer it was trained on.")
+    ] = paths.TOKENIZER_MODEL,
 ) -> None:
     """Continue a text with the trained model."""
     # Here, because JAX takes seconds to import and most commands need none.

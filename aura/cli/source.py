@@ -1,19 +1,21 @@
 """`aura source`: what the corpus is read from."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from aura.cli import places
+from aura.cli.groups import Commands
 from aura.core import console, paths
+from aura.core.errors import UserError
 from aura.core.files import folder_size
 from aura.extract.sources import pins
-from aura.project import source_entries, sources, whole_params
+from aura.project import source_entries, sources, tracking, whole_params
 from aura.project.sources import NewSource, Reading, Rows
 
-app = typer.Typer(no_args_is_help=True, help="The sources of the corpus: extract.sources in params.yaml.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="The sources of the corpus: extract.sources in params.yaml.")
 
 Name = Annotated[str, typer.Argument(help="Name of the source: lower-case letters, digits, - and _.")]
 
@@ -21,8 +23,10 @@ Name = Annotated[str, typer.Argument(help="Name of the source: lower-case letter
 Where = Annotated[
     str,
     typer.Argument(
+        parser=places.path_or_name,
+        metavar="PATH",
         help="Folder with the files, or one file; gs://BUCKET/PREFIX or another fsspec URL; data/sample.pin.json; "
-        "or a dataset: OWNER/NAME on the Hub, or a folder."
+        "or a dataset: OWNER/NAME on the Hub, or a folder.",
     ),
 ]
 Kind = Annotated[
@@ -43,6 +47,7 @@ Encoding = Annotated[
 ]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Read links to files outside of the folder, too.")]
 Pinned = Annotated[bool, typer.Option(help="Track a list of file hashes, not the folder: for thousands of files.")]
+Track = Annotated[bool, typer.Option("--track", help="Have DVC track the folder, for experiments and colleagues.")]
 Config = Annotated[str | None, typer.Option(help="Of a dataset: its configuration.")]
 Split = Annotated[str | None, typer.Option(help="Of a dataset: the split to read; train when left out.")]
 Revision = Annotated[str | None, typer.Option(help="Of a dataset: commit, tag or branch; the newest when left out.")]
@@ -62,13 +67,19 @@ def add_source(
     encoding: Encoding = None,
     follow_links: FollowLinks = False,
     pin: Pinned = False,
+    track: Track = False,
     config: Config = None,
     split: Split = None,
     revision: Revision = None,
     max_documents: MaxDocuments = None,
     only: Only = False,
 ) -> None:
-    """Add a folder, what lies behind a URL, or a Hugging Face dataset, to the corpus."""
+    """Add a folder, what lies behind a URL, or a Hugging Face dataset, to the corpus.
+
+    A bucket, and the Parquet files of a dataset, are read where they are.
+    """
+    if track and pin:
+        raise UserError("--track and --pin do not go together: a pin is tracked instead of the folder. Leave one out")
     reading = Reading(
         glob=glob,
         documents=documents,
@@ -82,13 +93,13 @@ def add_source(
     removed = f", removed {', '.join(taken_out)}" if taken_out else ""
     console.out.print(f"added {name}: {found}{removed}. Run: dvc repro", markup=False)
     entered = whole_params.load().extract.sources[name]
-    if entered.kind not in ("dataset", "sample") and not pins.is_pin(Path(entered.path)):
-        console.out.print(
-            "experiments aside (dvc exp run --temp or --queue) get only what is tracked: "
-            f"dvc add {entered.path}; or use --pin",
-            markup=False,
-            soft_wrap=True,
-        )
+    if tracking.untracked({name: entered}):
+        if track:
+            console.out.print(f"tracked: {tracking.track(entered.path)} is added to git. Commit it", markup=False)
+        else:
+            console.out.print(f"note: {tracking.note(entered.path)}", markup=False, soft_wrap=True)
+    elif track:
+        console.out.print(f"{entered.path} needs no tracking: git or DVC has it, or what it stands for", markup=False)
     if "sample" in taken_out:
         console.out.print("the sample comes back with: aura source add sample data/sample.pin.json", markup=False)
 

@@ -8,21 +8,37 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from aura.cli import places
+from aura.cli.groups import Commands
 from aura.cli.tpu_options import FINDS, KIND, LAUNCHES, LEARNS, MAKES, RUN, takes
 from aura.core import console, paths
 from aura.core.errors import UserError
 from aura.project import whole_params
 from aura.tpu import launch as launching
+from aura.tpu import missing
 from aura.tpu import pod as pods
 from aura.tpu import settings as settling
 from aura.tpu.pod import Pod
 from aura.tpu.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Plan a run on a TPU pod, and run it there.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Plan a run on a TPU pod, and run it there.")
 
 Given = dict[str, Any]  # by the names in tpu_options; None where an option was left out
-Tokenizer = Annotated[str | None, typer.Option("--spm-model", help="Default: SPM_MODEL, then models/spm/spiece.model.")]
-Dataset = Annotated[str | None, typer.Option(help="Folder of token shards; default: DATASET, then data/tokens.")]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        "--spm-model",
+        parser=places.path_or_name,
+        metavar="PATH",
+        help="Default: SPM_MODEL, then models/spm/spiece.model.",
+    ),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        parser=places.path_or_name, metavar="PATH", help="Folder of token shards; default: DATASET, then data/tokens."
+    ),
+]
 
 
 @app.command("plan")
@@ -90,7 +106,12 @@ def launch_run(
     run: Given,
     spm_model: Tokenizer = None,
     dataset: Dataset = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for the results; models/pods/NAME when left out.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            parser=places.path, metavar="PATH", help="Folder for the results; models/pods/NAME when left out."
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option(help="Do not stay until the run ends; the same command again attaches.")
     ] = False,
@@ -102,9 +123,11 @@ def launch_run(
         raise UserError(
             f"--detach leaves before the run ends, so that {other} could do nothing. Leave out one of them."
         )
+    values = _changed(run, place.devices)
+    missing.refuse(place, values, spm_model, dataset)
     settings = Settings(
         place,
-        _changed(run, place.devices),
+        values,
         settling.tokenizer(spm_model, os.environ),
         settling.tokens(dataset, os.environ),
     )

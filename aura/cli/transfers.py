@@ -4,12 +4,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aura.cli import places
 from aura.core import console
 
 if TYPE_CHECKING:
     from aura.sharing.delivery import Moved
 
-Targets = Annotated[list[str] | None, typer.Argument(help="Outputs or stages; everything when left out.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(parser=places.path_or_name, metavar="TARGET…", help="Outputs or stages; everything when left out."),
+]
 
 
 def push(
@@ -23,9 +27,12 @@ def push(
     ] = False,
 ) -> None:
     """Upload results to the remote, and check there that each arrived whole."""
+    from aura.project import tracking
     from aura.sharing import transfer  # DVC and gcsfs take 2 s to import
 
     _summarise("push", transfer.push(targets or [], run_cache=run_cache, force=force))
+    for note in () if targets else tracking.notes():
+        console.err.print(f"note: {note}", markup=False)
 
 
 def pull(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from aura.cli import places
 from aura.core import console
 
 # Of `aura versions`, and where each value is in a model card.
@@ -16,14 +17,26 @@ COLUMNS = {
     "unused share": ("metrics", "unused_share"),
     "sha256": ("sha256", "spiece.model"),
 }
-Repo = Annotated[str, typer.Option(help="Address or folder of the project's git repository.")]
+Repo = Annotated[
+    str | None,
+    typer.Option(
+        parser=places.path_or_name,
+        metavar="REPO",
+        help="Address or folder of the project's git repository; this project's when left out.",
+    ),
+]
 
 
 def publish(
     version: Annotated[str, typer.Argument(help="Such as v1.2.0, or v1.2.0-rc.1.")],
     made_by_hand: Annotated[
         Path | None,
-        typer.Option("--from", help="Folder with a tokenizer of the one-shot program, instead of models/spm."),
+        typer.Option(
+            "--from",
+            parser=places.path,
+            metavar="PATH",
+            help="Folder with a tokenizer of the one-shot program, instead of models/spm.",
+        ),
     ] = None,
     licence: Annotated[
         str | None, typer.Option(help="Uses that the licences of its texts allow, for the model card.")
@@ -39,12 +52,12 @@ def publish(
     console.out.print(f"its model card: git show --no-patch {tag}", markup=False)
 
 
-def versions(repo: Repo = ".") -> None:
+def versions(repo: Repo = None) -> None:
     """List the released tokenizers with their measures on held-out text."""
     from aura.sharing import model_card, versions
 
     table = Table("version", *COLUMNS)
-    for entry in versions.listed(repo):
+    for entry in versions.listed(versions.repository(repo)):
         cells = [model_card.value(entry.card, *keys) for keys in COLUMNS.values()]
         name = f"{entry.version} (deprecated)" if entry.deprecated else entry.version
         table.add_row(name, *cells[:-1], cells[-1][:12])
@@ -53,14 +66,19 @@ def versions(repo: Repo = ".") -> None:
 
 def fetch(
     version: Annotated[str, typer.Argument(help="Such as tokenizer@v1.2.0 or v1.2.0.")],
-    repo: Repo = ".",
-    output: Annotated[Path | None, typer.Option(help="Folder to write; models/tokenizer-v1.2.0 when left out.")] = None,
+    repo: Repo = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            parser=places.path, metavar="PATH", help="Folder to write; models/tokenizer-v1.2.0 when left out."
+        ),
+    ] = None,
     max_gb: Annotated[float, typer.Option(help="Take at most so many GB.", min=0.001)] = 4.0,
 ) -> None:
     """Get a released tokenizer, verified, from anywhere: a clone is not needed."""
     from aura.core import files
     from aura.sharing import versions
 
-    folder = versions.fetch(version, repo, output, int(max_gb * 1e9))
+    folder = versions.fetch(version, versions.repository(repo), output, int(max_gb * 1e9))
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         console.out.print(f"{files.sha256_file(path)}  {path}", markup=False)

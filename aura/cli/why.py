@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from aura.core import console
+from aura.core.errors import UserError
+from aura.project import frozen, whole_params
 
 
 def why(
@@ -12,9 +14,15 @@ def why(
     since: Annotated[str | None, typer.Option(help="Compare with the dvc.lock of this git revision.")] = None,
 ) -> None:
     """Explain which stages would run, and why: params with old and new values, changed files, libraries."""
-    from aura.project.why import why as explain  # DVC takes a second to import
+    from dvc.exceptions import DvcException  # DVC takes a second to import
 
-    found = explain(stage, since)
+    from aura.project.why import why as explain
+
+    try:
+        found = explain(stage, since)
+    except DvcException:
+        whole_params.check_own()  # a mistake in params.yaml is told better here
+        raise
     for name, reasons in found.items():
         console.out.print(name, style="bold", markup=False)
         for reason in reasons:
@@ -26,3 +34,9 @@ def why(
             else f"nothing differs from {since}",
             markup=False,
         )
+    if names := frozen.stages():
+        console.out.print(frozen.note(names), markup=False)
+    try:
+        whole_params.check_own()  # DVC looks at the keys that stages name, so it says nothing of a misspelt one
+    except UserError as error:
+        console.err.print(f"warning: {error}")

@@ -22,7 +22,8 @@ from aura.core.bounded import Unreadable, read_json
 from aura.core.errors import UserError
 from aura.tokenizer.arguments import checked_ids, checked_texts
 from aura.tokenizer.decoding import piece_bytes
-from aura.tokenizer.model_file import Ids, Kind, checked_pieces
+from aura.tokenizer.id_arrays import Ids
+from aura.tokenizer.model_file import Kind, checked_pieces
 from aura.tokenizer.tokenizer import Tokenizer
 
 LARGEST = 400_000_000  # bytes of a file; the largest tokenizer.json in use has 35 MB

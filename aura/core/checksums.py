@@ -12,8 +12,9 @@ it is sealed.
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +129,42 @@ def read_sealed(path: Path, made_by: str) -> dict[str, Any]:
 
 
 def _content_hash(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for piece in _as_json(record):
+        digest.update(piece.encode())
+    return digest.hexdigest()
+
+
+def _as_json(record: dict[str, Any]) -> Iterator[str]:
+    """Yield a record as JSON with its keys in order and without spaces; an item of a list at a time."""
+    encode, before = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode, "{"
+    for key in sorted(record):
+        value = record[key]
+        yield f"{before}{encode(key)}:"
+        if isinstance(value, list) and value:
+            for number, item in enumerate(value):
+                yield ("," if number else "[") + encode(item)
+            yield "]"
+        else:
+            yield encode(value)
+        before = ","
+    yield "}" if record else "{}"
 
 
 def _names(folder: Path) -> set[str]:
     """The files of a folder and of those below, with `/`; neither the record nor hidden ones."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {name.as_posix() for name in found if name != Path(NAME) and not name.name.startswith(".")}
+    found, waiting = set[str](), [""]
+    while waiting:
+        prefix = waiting.pop()
+        with os.scandir(folder / prefix) as entries:  # strings: a path takes 1 kB and 10 µs
+            for entry in entries:
+                if entry.is_dir():
+                    if not entry.is_symlink():
+                        waiting.append(f"{prefix}{entry.name}/")
+                elif not entry.name.startswith(".") and entry.is_file():
+                    found.add(prefix + entry.name)
+    found.discard(NAME)
+    return found
 
 
 def _write(folder: Path, digests: Mapping[str, str]) -> None:
@@ -150,7 +180,7 @@ def _parsed(folder: Path, made_by: str) -> dict[str, str]:
         raise UserError(
             f"{path} is missing: an earlier version made this folder, or the file was removed. Run: {made_by}"
         ) from None
-    matches = [_LINE.fullmatch(line) for line in lines[:-1]]
+    matches = map(_LINE.fullmatch, lines[:-1])
     digests = {match[2]: match[1] for match in matches if match}
     if not digests or len(digests) != len(lines) - 1 or lines[-1]:
         raise UserError(f"{path} is damaged: expected lines of a SHA-256 and a name. {remedy(made_by)}")

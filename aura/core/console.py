@@ -7,14 +7,15 @@ import datetime
 import gc
 import io
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from aura.core import endings
@@ -56,12 +57,45 @@ class Terminal(Console):
 
 out = Terminal()
 err = Terminal(stderr=True)
+_redirecting = threading.Lock()
+_quiet: list[bool] = []  # the argument of each `on_stderr` under way
 
 
-def track(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
-    """Yield `items`, showing how many of `total` (where it is known) are done: a bar in a terminal, lines elsewhere."""
+@contextmanager
+def on_stderr(*, quiet: bool = False) -> Iterator[None]:
+    """Print on standard error all that is printed in here, or nothing: a caller's standard output is its own.
+
+    Threads share the console. While several are in here, it prints what one of them wants printed.
+    """
+    with _redirecting:
+        _quiet.append(quiet)
+        _redirect()
+    try:
+        yield
+    finally:
+        with _redirecting:
+            _quiet.remove(quiet)
+            _redirect()
+
+
+def _redirect() -> None:
+    out.stderr = bool(_quiet)
+    out.quiet = err.quiet = bool(_quiet) and all(_quiet)
+
+
+def track(
+    items: Iterable[T], description: str, total: int | None, told: Callable[[T, float], str] | None = None
+) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` (where it is known) are done: a bar in a terminal, lines elsewhere.
+
+    Arguments:
+        items: what the work gives, one after the other.
+        description: the name of the work.
+        total: the number of items, if it is known.
+        told: gives what is to be shown of the newest item, from the item and the items per second so far.
+    """
     if not err.is_terminal:
-        yield from _track_in_log(items, description, total)
+        yield from _track_in_log(items, description, total, told)
         return
     from rich.progress import (
         BarColumn,
@@ -72,11 +106,21 @@ def track(items: Iterable[T], description: str, total: int | None) -> Iterator[T
     )  # of no use to a log
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        yield from progress.track(items, total=total, description=description)
+    if told is None:
+        with Progress(*columns, console=err, transient=True) as progress:
+            yield from progress.track(items, total=total, description=description)
+        return
+    began = time.monotonic()
+    with Progress(*columns, TextColumn("{task.fields[told]}", markup=False), console=err, transient=True) as progress:
+        task = progress.add_task(description, total=total, told="")
+        for done, item in enumerate(items, start=1):
+            yield item
+            progress.update(task, completed=done, told=told(item, done / (time.monotonic() - began)))
 
 
-def _track_in_log(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+def _track_in_log(
+    items: Iterable[T], description: str, total: int | None, told: Callable[[T, float], str] | None
+) -> Iterator[T]:
     of_total = "" if total is None else f" of {total:,}"
     began = last = time.monotonic()
     for done, item in enumerate(items, start=1):
@@ -84,7 +128,8 @@ def _track_in_log(items: Iterable[T], description: str, total: int | None) -> It
         if time.monotonic() - last > LOG_INTERVAL:
             last = time.monotonic()
             left = "" if total is None else f", {_duration((last - began) / done * (total - done))} left"
-            err.print(f"{description}: {done:,}{of_total}{left}", markup=False)
+            more = f", {told(item, done / (last - began))}" if told else ""
+            err.print(f"{description}: {done:,}{of_total}{more}{left}", markup=False)
 
 
 def _duration(seconds: float) -> str:
@@ -107,6 +152,8 @@ def summary(stage: str, facts: dict[str, str], see: str) -> None:
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a small table on standard error, beside the error message it explains."""
+    from rich.table import Table  # 5 ms
+
     drawn = Table(*columns, title=title, title_justify="left")
     for row in rows:
         drawn.add_row(*(Text(escaped(cell)) for cell in row))

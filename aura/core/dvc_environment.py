@@ -45,6 +45,7 @@ def prepare() -> None:
     By default DVC (3.67.1) keeps its index where every user of the machine may write, and loads pickles from there: a
     file that somebody else put there runs as code. The probe is explained in `aura.sharing.remote`.
     """
+    _find_own_programs()
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     if SITE_CACHE not in os.environ:
         caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - 5 ms less
@@ -55,6 +56,14 @@ def prepare() -> None:
             pass
     if any(word.rpartition("/")[2] in _PROGRAMS for word in sys.orig_argv[1:3]):
         _explain_full_disks()
+
+
+def _find_own_programs() -> None:
+    """Let `dvc`, `aura` and stages find the programs of their environment, though it is not activated."""
+    own = os.path.dirname(sys.executable)  # noqa: PTH120 - as above
+    found = os.environ.get("PATH", os.defpath)
+    if any(word.rpartition("/")[2] in _PROGRAMS for word in sys.orig_argv[1:3]) and own not in found.split(os.pathsep):
+        os.environ["PATH"] = f"{own}{os.pathsep}{found}"
 
 
 def is_disk_full(error: BaseException | None) -> bool:

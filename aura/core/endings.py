@@ -28,7 +28,12 @@ _NO_MEMORY = (
 _NO_FILES = ("Too many open files", "shared object file: Error 24")
 _NO_DATABASE = "unable to open database file"  # SQLite's words, whatever the reason
 _LEAST = 1 << 30  # bytes of address space; with less, libraries in C++ end the process in words of their own
-_REFUSED_BY_DVC = ("dvc.exceptions", "DvcException")  # by its name: it takes a second to import
+_REFUSALS = {  # of libraries, for a user to fix; by their names, because to import them takes a second
+    ("dvc.exceptions", "DvcException"): "DVC",
+    ("scmrepo.exceptions", "SCMError"): "git",
+    ("ruamel.yaml.error", "YAMLError"): "a YAML file cannot be read",
+}
+_LONGEST = 300  # characters of a library's own words
 _state = {"ours": False, "said": False, "raised": False}
 
 
@@ -95,8 +100,11 @@ def worded(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return _MEMORY
     text = str(error)
-    if any((kind.__module__, kind.__name__) == _REFUSED_BY_DVC for kind in type(error).__mro__):
-        return f"DVC: {text}. See: git status"
+    if isinstance(error, ModuleNotFoundError):
+        return _other_python(error)
+    for kind in type(error).__mro__:
+        if library := _REFUSALS.get((kind.__module__, kind.__name__)):
+            return f"{library}: {_refusal(error)}"
     if any(words in text for words in _NO_FILES):
         return _OPEN.format("")
     if text == _NO_DATABASE:
@@ -104,6 +112,24 @@ def worded(error: BaseException) -> str | None:
     if any(words in text for words in _NO_MEMORY):
         return _MORE.format(" ".join(text.split())[-200:])
     return None
+
+
+def _refusal(error: BaseException) -> str:
+    """The words of a library's refusal and of its cause, which may name the line of a file, and what to look at."""
+    said = [" ".join(str(each).split()).rstrip(".")[:_LONGEST] for each in (error, error.__cause__) if each]
+    told = " ".join([said[0], *(f"({more})" for more in said[1:] if more and more not in said[0])])
+    if "not a git repository" in told:
+        return f"{told}. Work in a clone, or run: git init"
+    return f"{told}. See: {'git diff' if 'YAML' in told else 'git status'}"
+
+
+def _other_python(error: ModuleNotFoundError) -> str | None:
+    """Say that the packages are not in this Python, which is most often another one than the project's."""
+    name = (error.name or "").partition(".")[0]
+    if name in ("", "aura", "stages"):
+        return None
+    remedy = "source .venv/bin/activate" if os.path.exists(".venv/bin/activate") else "make setup"  # noqa: PTH110
+    return f"the package {name} is not installed in {sys.executable}. Run: {remedy}; then the same command again"
 
 
 def _worded_by_number(error: OSError) -> str | None:

@@ -6,7 +6,6 @@ lock was left by a killed writer, and the next writer of the same output removes
 are not synced one by one: all are when it is finished, 16 at a time.
 """
 
-import ctypes
 import errno
 import fcntl
 import hashlib
@@ -15,14 +14,12 @@ import os
 import re
 import shutil
 import time
-import uuid
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from aura.core import bounded
+from aura.core import bounded, ranks
 from aura.core.errors import UserError
 
 _AT_ONCE = 16  # files that are synced at a time: the disk then writes its journal once for several
@@ -36,12 +33,15 @@ _unfinished: set[Path] = set()  # folders that this process is writing, and will
 def replaced_folder(path: Path) -> Iterator[Path]:
     """Give a fresh folder to write into; on success it takes the place of `path`, whatever was there.
 
-    Leftovers of killed runs are removed first. If the body raises, `path` is left as it was.
+    Leftovers of killed runs are removed first. If the body raises, `path` is left as it was. A rank
+    (`aura/core/ranks.py`) gets a folder of its own, and ends here before it would replace anything.
     """
+    if rank := ranks.here():
+        path = path.with_name(f"{path.name}.rank-{rank.number}")
     for old in leftovers(path, patience=_PATIENCE):
         remove(old)
     make_folder(path.parent)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
     try:
         partial.mkdir()
     except OSError as error:
@@ -53,6 +53,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_SH)
         _unfinished.add(partial)
         yield partial
+        ranks.end_of_part()
         place_folder(partial, path)
     except BaseException:
         remove(partial)
@@ -117,7 +118,7 @@ def leftovers(path: Path, patience: float = 0.0) -> list[Path]:
 
     `patience` is how many seconds the processes of a killed writer get to end.
     """
-    name = re.compile(rf"\.{re.escape(path.name)}(\.[0-9a-f]{{8}})?\.partial")
+    name = re.compile(rf"\.{re.escape(path.name)}(\.rank-\d+)?(\.[0-9a-f]{{8}})?\.partial")
     there = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
     return [entry for entry in there if name.fullmatch(entry.name) and _is_left(entry, patience)]
 
@@ -174,6 +175,8 @@ def sync_folder(folder: Path) -> None:
     for root, _, names in os.walk(folder, topdown=False):
         folders.append(Path(root))
         files += [Path(root, name) for name in names if not Path(root, name).is_symlink()]
+    from concurrent.futures import ThreadPoolExecutor  # 5 ms, which a program that only reads saves
+
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(sync, files))
     for one in folders:
@@ -205,6 +208,8 @@ def make_readable(path: Path, *, writable: bool = False) -> bool:
 
 def _exchanged(one: Path, other: Path) -> bool:
     """Exchange the names of two folders in one step. Return whether it worked: not every file system can do it."""
+    import ctypes  # as above
+
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     return rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
 
@@ -256,10 +261,15 @@ def read_object(path: Path, made_by: str, **shapes: Any) -> dict[str, Any]:  # n
 def read_format(path: Path, made_by: str, number: int, **shapes: Any) -> dict[str, Any]:  # noqa: ANN401
     """`read_object` of a file whose `format` must be `number`, which is looked at first."""
     read = read_object(path, made_by)
+    require_format(path, read, made_by, number, **shapes)
+    return read
+
+
+def require_format(path: Path, read: dict[str, Any], made_by: str, number: int, **shapes: Any) -> None:  # noqa: ANN401
+    """Raise `UserError` unless an object that was read has this `format`, and these keys (see `bounded.mismatch`)."""
     if read.get("format") != number:
         raise UserError(f"{path}: expected format {number}, got {read.get('format')!r:.80}. Run: {made_by}")
     require_shape(path, read, made_by, **shapes)
-    return read
 
 
 def require_shape(path: Path, read: Any, made_by: str, **shapes: Any) -> None:  # noqa: ANN401 - as above

@@ -1,29 +1,28 @@
-"""Executors (`concurrent.futures`) over this machine's cores, or over a Dask cluster.
+"""Executors (`concurrent.futures`) over this machine's cores or over a cluster, and maps over them.
 
-Processes, not threads: reading, cleaning and encoding are Python and hold the interpreter lock. A stage's own program
-forks them (10 ms); any other has them spawned (0.5 s each), for a fork hangs if some library's thread holds a lock
-then. With one core everything runs in the calling process. A cluster is used where `cluster` in params.yaml, or else
-Dask's own variable DASK_SCHEDULER_ADDRESS, names one (`aura/core/dask_cluster.py`). Results never depend on that.
+With one core everything runs in the calling process. A cluster is used where `cluster` in params.yaml, or otherwise
+Dask's own variable DASK_SCHEDULER_ADDRESS, names one: ray://… is Ray (`aura/core/ray_cluster.py`), any other address
+Dask (`aura/core/dask_cluster.py`). Several machines without either are ranks (`aura/core/ranks.py`). Results never
+depend on that.
 """
 
 import os
-import signal
-import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
-from multiprocessing import get_context, parent_process
-from types import ModuleType
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import TypeVar
 
-from aura.core.errors import UserError
+from aura.core import console, ordered, processes, ranks
+from aura.core.ordered import name_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 CLUSTER_VARIABLE = "DASK_SCHEDULER_ADDRESS"
+LOOKS = (1.0, 30.0)  # seconds between looks for results of other ranks, at first and at most
+LOOKED_UP = 16  # results that are looked for at a time: a store takes 30 ms to answer
 
 
 def cores() -> int:
@@ -66,86 +65,39 @@ class SerialExecutor(Executor):
 
 
 def _address(cluster: str | None) -> str | None:
-    return cluster or os.environ.get(CLUSTER_VARIABLE)
+    """The cluster that does the work; none for a rank, which does its part on this machine."""
+    return None if ranks.here() else cluster or os.environ.get(CLUSTER_VARIABLE)
+
+
+def _cluster(address: str) -> AbstractContextManager[Executor]:
+    """The executor of the engine that an address names; each takes 0.5 s to import, and is of no use to most."""
+    if address.startswith("ray:"):
+        from aura.core import ray_cluster
+
+        return ray_cluster.executor(address)
+    from aura.core import dask_cluster
+
+    return dask_cluster.executor(address)
 
 
 @contextmanager
 def executor(cluster: str | None = None) -> Iterator[Executor]:
     """An executor over a cluster or this machine's cores; any exception ends this machine's workers at once."""
     if address := _address(cluster):
-        from aura.core import dask_cluster  # 0.5 s, and of no use to most
-
-        with dask_cluster.executor(address) as pool:
+        with _cluster(address) as pool:
             yield pool
         return
     workers = cores()
     if workers == 1:
         yield SerialExecutor()
         return
-    local = ProcessPoolExecutor(workers, mp_context=get_context(_start_method()), initializer=_end_with_parent)
+    local = processes.Processes(workers)
     try:
-        # Ctrl-C reaches every process of a terminal. Workers begin with it blocked and stay so, because this process
-        # ends them; here it waits until they have begun.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            with _without_main():
-                for _ in range(workers):
-                    local.submit(os.getpid)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield local
         local.shutdown()
     except BaseException:  # a second Ctrl-C while the first waits for workers left all of them waiting for ever
-        _kill(local)
+        local.kill()
         raise
-
-
-def _kill(pool: ProcessPoolExecutor) -> None:
-    """End workers in the middle of what they do, which a later run does again; Ctrl-C waits until they have ended."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        for worker in list((pool._processes or {}).values()):  # Python 3.14 has kill_workers() for this
-            worker.kill()
-        pool.shutdown(cancel_futures=True)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_method() -> str:
-    """Forked, where this is a stage's program, which is known to run no thread of Python's at this moment.
-
-    Those of NumPy and Arrow bear a fork. JAX's do not, and a user's program may hold anything.
-    """
-    program = getattr(sys.modules["__main__"], "__spec__", None)
-    ours = program is not None and program.name.startswith("stages.") and "jax" not in sys.modules
-    return "fork" if ours and sys.platform == "linux" and threading.active_count() == 1 else "spawn"
-
-
-def _end_with_parent() -> None:
-    """Let a worker end when its parent does, in whatever way: it would wait for work for ever."""
-
-    def wait() -> None:
-        parent = parent_process()
-        if parent:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Workers that start in here do not import the program's own file, which spawned processes otherwise do first.
-
-    They run functions of this package; and a plain script that calls it outside of
-    `if __name__ == "__main__"` would start anew in each of them.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 @contextmanager
@@ -172,7 +124,7 @@ def executors(small: int, cluster: str | None = None, *, surely: bool = False) -
             start()
             return ready[0]
 
-        if surely and not _address(cluster) and _start_method() == "fork":
+        if surely and not _address(cluster) and processes.start_method() == "fork":
             start()
         yield executor_for
 
@@ -187,18 +139,72 @@ def ordered_map(pool: Executor, fn: Callable[[Item], Result], items: Iterable[It
 
     `Executor.map` submits everything at once and so holds every result that waits to be consumed; here at
     most two calls per core wait, which bounds memory whatever the number of items.
+
+    Raises:
+        UserError: the worker of an item died in each of its tries (`aura/core/ordered.py`).
     """
-    waiting: deque[Future[Result]] = deque()
-    limit = in_flight(pool)
-    try:
-        for item in items:
-            if len(waiting) == limit:
-                yield waiting.popleft().result()
-            waiting.append(pool.submit(fn, item))
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
-        raise UserError(
-            "a worker process ended early. Look whether memory ran out (dmesg); with one core there are no workers: "
-            "taskset -c 0"
-        ) from None
+    return ordered.ordered_map(pool, partial(in_flight, pool), fn, items)
+
+
+def shared_map(
+    pool: Executor,
+    fn: Callable[[Item], Result],
+    items: Sequence[Item],
+    find: Callable[[Item], Result | None] | None,
+) -> Iterator[Result]:
+    """`ordered_map` of calls that keep their results in the action cache, where `find` finds them: ranks share these.
+
+    A rank calls `fn` for its own items and gets the results of the others from `find`; it ends if they are not all
+    there and it was not told to wait. Without a `find`, it ends as soon as its own are done: what follows in the stage
+    is for one process alone. Where there are no ranks, nothing is looked up.
+    """
+    if ranks.here() is None:
+        return ordered_map(pool, fn, items)
+    mine = own(items)
+    names = list(map(name_of, mine))
+    results: dict[str, Result] = dict(zip(names, ordered_map(pool, fn, mine), strict=True))
+    if find is None:
+        ranks.done()
+    others = [item for item in items if name_of(item) not in results]
+    results |= zip(map(name_of, others), found_by_all(others, find), strict=True)
+    return iter([results[name_of(item)] for item in items])
+
+
+def own(items: Sequence[Item]) -> Sequence[Item]:
+    """The items that fall to this rank; all of them where there are no ranks."""
+    rank = ranks.here()
+    if rank is None:
+        return items
+    mine = [item for item in items if rank.owns(name_of(item))]
+    if items:
+        console.err.print(f"rank {rank}: does {len(mine):,} of the {len(items):,} tasks that are left")
+    return mine
+
+
+def found_by_all(items: Sequence[Item], find: Callable[[Item], Result | None]) -> list[Result]:
+    """The results of items that some rank has made, as `find` gives them; none where there are no ranks.
+
+    Ends this rank if some are not there yet and it was not told to wait.
+    """
+    rank = ranks.here()
+    found: dict[int, Result] = {}
+    pause, most = LOOKS
+    while rank:
+        missing = [place for place in range(len(items)) if place not in found]
+        with ThreadPoolExecutor(LOOKED_UP) as threads:
+            looked = threads.map(find, [items[place] for place in missing])
+            found |= {place: one for place, one in zip(missing, looked, strict=True) if one is not None}
+        left = len(items) - len(found)
+        if not left:
+            break
+        if not ranks.waits():
+            console.err.print(
+                f"rank {rank}: what follows needs {left:,} results of other ranks. When these have ended, run all "
+                "ranks again; with --wait, a rank waits here for the others"
+            )
+            ranks.done(ranks.NOT_YET)
+        shared = "; all ranks must share the action cache (docs/engines.md)" if pause == LOOKS[0] else ""
+        console.err.print(f"rank {rank}: waits for {left:,} results of other ranks{shared}")
+        time.sleep(pause)
+        pause = min(2 * pause, most)
+    return [found[place] for place in sorted(found)]

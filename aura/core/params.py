@@ -28,7 +28,8 @@ def _store_url(value: object) -> str | None:
         return None
     if isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9+.-]*://[^@?#]*[^@?#/]", value):
         return value
-    raise PydanticCustomError("store_url", "null or an address such as gs://BUCKET/PREFIX, without user and query")
+    wanted = "null or an address such as gs://BUCKET/PREFIX or file:///FOLDER, without user and query"
+    raise PydanticCustomError("store_url", wanted)
 
 
 class CacheLimits(Section):

@@ -5,7 +5,7 @@ with its new hash beside the result of the old one, and `aura push` would share 
 its inputs before it reads them, and compares them at its end. dvc.yaml lists the inputs.
 
 A stamp is size, time of modification and time of the last change of any kind; a folder's own stamp tells of files that
-came and went. Code is stamped when this module is imported, which `stages/__init__.py` does before any other module
+came and went. Code is stamped when this module is imported, which `aura/stages/__init__.py` does before other modules
 of aura. Of params.yaml the text is kept, and every text that `params.read` got counts as read.
 
 A change after that comparison and before DVC's hashing is too late for the stage. So the stage leaves an account of
@@ -13,16 +13,16 @@ what it read, `reports/inputs/STAGE.json`, as one more output: dvc.lock then say
 the stage read, wherever the entry goes. `aura/project/recorded_inputs.py` compares the two.
 """
 
-import fnmatch
-import functools
 import hashlib
 import os
-import re
 import stat
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aura.core.looks import Beside
 
 Stamp = tuple[int, int, int, int]  # size, time of modification and of the last change in ns, number of names
 ACCOUNTS = "reports/inputs/"  # one file a stage, among its outputs in dvc.yaml
@@ -36,10 +36,6 @@ _SHOWN = 5  # changes that a message names
 
 def _stamp(found: os.stat_result) -> Stamp:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_nlink
-
-
-def _folder_stamp(found: os.stat_result) -> Stamp:
-    return 0, found.st_mtime_ns, found.st_ctime_ns, 1
 
 
 def same(one: Stamp | None, other: Stamp | None) -> bool:
@@ -81,7 +77,8 @@ def _inside(folder: str, ignored: Callable[[str], object]) -> tuple[dict[str, St
     except OSError:  # removed a moment ago, which the stamp of the folder above tells
         return {}, folders
     try:
-        inside = {"": _folder_stamp(os.fstat(descriptor))}  # before its names are read: a later one changes it
+        own = os.fstat(descriptor)  # before its names are read: a later one changes it
+        inside = {"": (0, own.st_mtime_ns, own.st_ctime_ns, 1)}
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
@@ -114,11 +111,9 @@ def differences(before: dict[str, dict[str, Stamp]], now: dict[str, dict[str, St
     return sorted(files or folders)
 
 
-_CODE = {  # before anything else of aura is imported
-    folder: inside
-    for root in ("aura", "stages")
-    for folder, inside in stamps(root, lambda name: name == "__pycache__").items()
-}
+_CODE = stamps("aura", lambda name: name == "__pycache__")  # before anything else of aura is imported
+
+from aura.core import pipeline_file  # noqa: E402 - once the code is stamped
 
 
 class Inputs:
@@ -133,22 +128,32 @@ class Inputs:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        stage, variables = _stage(name)
-        self._deps = [_resolved(str(dep), variables) for dep in stage.get("deps", [])]
-        self.leaves_account = account_of(name) in [_resolved(str(out), variables) for out in stage.get("outs", [])]
-        self._params = _keys(stage.get("params", []), variables)
-        self._texts = {file: _text(file) for file in self._params}
-        self._ignored = _ignored_by_dvc()
+        stage, variables = pipeline_file.stage_entry(name)
+        self._deps = [pipeline_file.resolved(str(dep), variables) for dep in stage.get("deps", [])]
+        self.leaves_account = account_of(name) in [
+            pipeline_file.resolved(str(out), variables) for out in stage.get("outs", [])
+        ]
+        self._params = pipeline_file.keys_of(stage.get("params", []), variables)
+        self._texts = {file: pipeline_file.text_of(file) for file in self._params}
+        self._ignored = pipeline_file.ignored_by_dvc()
         self._stamps = self._stamps_now()
+        self._again: dict[str, dict[str, Stamp]] = {}
         for folder, inside in self._stamps.items():  # code is as it was when this process began to import it
             inside.update({name: _CODE[folder][name] for name in inside if name and name in _CODE.get(folder, {})})
         newest = max((max(stamp[1:3]) for inside in self._stamps.values() for stamp in inside.values()), default=0)
         if newest > time.time_ns() - _SETTLED:  # a second change in the same tick would leave the stamp as it is
             time.sleep(_TICK)
 
-    def changes(self) -> list[str]:
-        """Return the inputs that are no longer as they were: params with both values, and paths."""
-        return self._other_values() + differences(self._stamps, self._stamps_now())
+    def changes(self, read: Iterable[str] = ()) -> list[str]:
+        """Return the inputs that are no longer as they were: params with both values, and paths.
+
+        `read` are texts that the stage got from params.yaml. Stamps are of now, or of `look_again`.
+        """
+        return self._other_values(read) + differences(self._stamps, self._again or self._stamps_now())
+
+    def look_again(self) -> None:
+        """Take the stamps that `changes` compares."""
+        self._again = self._stamps_now()
 
     def account(self) -> dict[str, Any]:
         """Return what the stage read, in the words of dvc.lock: params, and each dependency as `_described` has it.
@@ -156,7 +161,10 @@ class Inputs:
         It holds once `require_unchanged` was called after it. 70 modules take 2 ms.
         """
         params = {
-            file: {key: plain(value) for key, value in sorted(_values(self._texts[file], file, keys).items())}
+            file: {
+                key: plain(value)
+                for key, value in sorted(pipeline_file.values_at(self._texts[file], file, keys).items())
+            }
             for file, keys in sorted(self._params.items())
         }
         countable = _is_countable(self._stamps)
@@ -166,12 +174,12 @@ class Inputs:
             "deps": {dep: _described(dep, self._stamps, self._ignored, countable) for dep in sorted(self._deps)},
         }
 
-    def require_unchanged(self) -> None:
+    def require_unchanged(self, read: Iterable[str] = ()) -> None:
         """Raise `UserError`, naming what changed, unless everything is as it was."""
         from aura.core.errors import UserError
         from aura.core.shown_text import on_one_line
 
-        changes = [on_one_line(change) for change in self.changes()]
+        changes = [on_one_line(change) for change in self.changes(read)]
         if not changes:
             return
         more = f"; and {len(changes) - _SHOWN:,} more" if len(changes) > _SHOWN else ""
@@ -184,21 +192,21 @@ class Inputs:
         found: dict[str, dict[str, Stamp]] = {}
         for dep in self._deps:
             for folder, inside in stamps(dep, self._ignored).items():
+                if folder in _CODE:  # Python makes a folder of bytecode in it; names of files tell what else changes
+                    inside.pop("", None)
                 found.setdefault(folder, {}).update(inside)
         return found
 
-    def _other_values(self) -> list[str]:
-        """Keys with other values in a file as it is now, or in what `params.read` got; equal texts are not parsed."""
-        from aura.core import params
-
+    def _other_values(self, read: Iterable[str]) -> list[str]:
+        """Keys with other values in a file as it is now, or in the texts `read`; equal texts are not parsed."""
         found = {}
         for file, keys in self._params.items():
-            read = params.texts_read if file == str(params.PARAMS_FILE) else []
-            others = {text for text in (*read, _text(file)) if text != self._texts[file]}
-            before = _parsed(self._texts[file], file) if others else {}
-            for values in (_parsed(text, file) for text in sorted(others)):
+            texts = {pipeline_file.text_of(file), *(read if file == pipeline_file.PARAMS else ())}
+            others = texts - {self._texts[file]}
+            before = pipeline_file.parsed(self._texts[file], file) if others else {}
+            for values in (pipeline_file.parsed(text, file) for text in sorted(others)):
                 for key in keys:
-                    was, became = _value(before, key), _value(values, key)
+                    was, became = pipeline_file.value_at(before, key), pipeline_file.value_at(values, key)
                     if repr(was) != repr(became):  # 1, 1.0 and true are equal, and not the same
                         found[file, key] = f"{key} in {file} ({was!r} → {became!r})"
         return list(found.values())
@@ -248,7 +256,7 @@ def _is_countable(stamped: dict[str, dict[str, Stamp]]) -> bool:
     """Return whether `_ignored_by_dvc` knows all that DVC leaves out: no .dvcignore has a slash or an exception."""
     if any(".dvcignore" in inside for folder, inside in stamped.items() if folder):
         return False
-    return not any("/" in line or line.startswith("!") for line in _dvcignore())
+    return not any("/" in line or line.startswith("!") for line in pipeline_file.dvcignore())
 
 
 def _md5(key: str, path: str) -> dict[str, str]:
@@ -260,38 +268,71 @@ def _md5(key: str, path: str) -> dict[str, str]:
         return {}
 
 
-def run(stage: str, main: Callable[[], None]) -> None:
-    """Run the `main` of `stages/STAGE.py` between two looks at its inputs; mistakes and changes end with exit status 1.
+_beside: list["Beside"] = []  # the one that `begin` started
 
-    Then the account of what it read is written, where dvc.yaml lists it. Without a dvc.yaml in the working directory
-    nothing is recorded, and nothing is compared.
+
+def begin(program: list[str]) -> None:
+    """Take the first look in a process beside this one, if this `program` is `python -m aura.stages.NAME ARGUMENTS`."""
+    from aura.core.looks import Beside
+
+    module, *arguments = program[program.index("-m") + 1 :] if "-m" in program else [""]
+    package, _, stage = module.rpartition(".")
+    if package.removeprefix("aura.") == "stages" and (
+        stage == "extract" or not arguments
+    ):  # any other with arguments is the one-shot program
+        _beside.append(Beside(stage, arguments))
+
+
+def all_read() -> None:
+    """Begin the second look while the stage still writes: the caller promises that it reads no input any more."""
+    for beside in _beside:
+        beside.all_read()
+
+
+def run(stage: str, main: Callable[[], None]) -> None:
+    """Run a stage's `main` between two looks at its inputs; mistakes and changes end with exit status 1.
+
+    Then the account of what it read is written, where dvc.yaml lists it.
     """
     from pathlib import Path
 
-    from aura.core import console, files, libraries
+    from aura.core import console, files, libraries, params
+    from aura.core.looks import Look
+
+    if stage != "pretrain":  # which has options, and help of its own
+        console.run(lambda: _arguments(stage, main))
 
     def checked() -> None:
-        name = _name(stage) if os.path.exists("dvc.yaml") else None  # noqa: PTH110 - as the rest of this module
-        if name is None:
-            main()
-            return
-        inputs = Inputs(name)
+        look = _beside[0] if _beside else Look(stage, sys.argv[1:])
+        name = look.begun()
         main()
+        if name is None:
+            return
         libraries.require_locked()  # again: an installation meanwhile may have been imported late
-        account = inputs.account() if inputs.leaves_account else None
-        inputs.require_unchanged()
+        account = look.account(params.texts_read)
         if account is not None:
             files.write_json(Path(account_of(name)), account)
 
     console.run(checked)
 
 
-def _name(stage: str) -> str | None:
-    """The name that dvc.yaml has for a stage with this program's arguments; None for `extract` without a source."""
-    if stage != "extract":
-        return stage
-    sources = _value(_parsed(_text("params.yaml"), "params.yaml"), "extract.sources")
-    return f"{stage}@{sys.argv[1]}" if sys.argv[1:] and sys.argv[1] in (sources or {}) else None
+def _arguments(stage: str, main: Callable[[], None]) -> None:
+    """Answer `--help`, which ends the program, and refuse what a stage does not take."""
+    from aura.core import console
+    from aura.core.errors import UserError
+
+    given, takes = sys.argv[1:], "NAME" if stage == "extract" else ""
+    usage = f"python -m aura.stages.{stage} {takes}".rstrip()
+    if {"-h", "--help"} & set(given):
+        told = getattr(main, "__globals__", {}).get("__doc__") or stage  # of the module of `main`
+        target = f"{stage}@{takes}" if takes else stage
+        console.out.print(
+            f"{told.strip()}\n\nUsage: {usage}\nOptions: the section {stage} of params.yaml\n"
+            f"In the pipeline, after all that it needs: dvc repro {target}",
+        )
+        sys.exit()
+    if len(given) > bool(takes):
+        raise UserError(f"expected {usage}, got {' '.join(given)} besides. Options stand in params.yaml")
 
 
 def _remedy(name: str) -> str:
@@ -301,125 +342,3 @@ def _remedy(name: str) -> str:
             "or run it with the changes, and it begins anew where they change the training."
         )
     return f"Run the same command again: dvc repro {name}"
-
-
-def _text(file: str) -> str:
-    from pathlib import Path
-
-    from aura.core.errors import UserError
-
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing. Run this in the project's folder, or: git checkout {file}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not valid UTF-8: {error}. See: git diff {file}") from None
-
-
-@functools.lru_cache(maxsize=4)  # extract needs the sources of params.yaml twice
-def _parsed(text: str, file: str) -> dict[str, Any]:
-    """The mapping in the text of a YAML or JSON file."""
-    from aura.core.bounded import Unreadable, read_json, read_yaml
-    from aura.core.errors import UserError
-
-    try:
-        values = read_json(text) if file.endswith(".json") else read_yaml(text)
-    except Unreadable as error:
-        raise UserError(f"{file} cannot be read: {error}. See: git diff {file}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{file}: expected keys with values, got {type(values).__name__}. See: git diff {file}")
-    return values
-
-
-def _values(text: str, file: str, keys: list[str]) -> dict[str, Any]:
-    """The values at some keys; the sections that hold them are parsed alone, which saves 7 ms, if they can be."""
-    from aura.core.bounded import bounded_yaml
-
-    sections = {key.partition(".")[0] for key in keys}
-    lines = [re.findall(rf"^{re.escape(name)}:.*(?:\n(?![^\s#-]).*)*", text, re.MULTILINE) for name in sections]
-    holding_dots = any("." in key and re.search(rf"^.?{re.escape(key)}", text, re.MULTILINE) for key in keys)
-    if not file.endswith(".json") and not holding_dots and all(len(found) == 1 for found in lines):
-        alone = bounded_yaml("\n".join(found[0] for found in lines))
-        if isinstance(alone, dict) and alone.keys() == sections:
-            return {key: _value(alone, key) for key in keys}
-    return {key: _value(_parsed(text, file), key) for key in keys}
-
-
-def _value(values: Any, key: str) -> Any:  # noqa: ANN401 - anything YAML holds
-    """The value at a dotted key, or at a key that holds dots itself; None where there is none."""
-    if isinstance(values, dict) and key in values:
-        return values[key]
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
-
-
-def _stage(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The stage's entry in dvc.yaml, and the values for its templates."""
-    from aura.core.errors import UserError
-
-    group, _, key = name.partition("@")
-    entry = _entry(_text("dvc.yaml"), group)
-    if not isinstance(entry, dict):
-        raise UserError(f"dvc.yaml: expected a stage {group}, got none. See: git diff dvc.yaml")
-    templates = "${" in repr(entry)
-    variables = _parsed(_text("params.yaml"), "params.yaml") if templates else {}
-    if "do" not in entry:
-        return entry, variables
-    each = _resolved_value(entry["foreach"], variables) if isinstance(entry["foreach"], str) else entry["foreach"]
-    return entry["do"], variables | {"key": key, "item": each[key]}
-
-
-def _entry(text: str, stage: str) -> Any:  # noqa: ANN401 - anything YAML holds
-    """A stage's entry in the text of dvc.yaml; its lines alone are parsed, for a fifth of the time, if they can be."""
-    from aura.core.bounded import bounded_yaml
-
-    lines = re.search(
-        rf"^stages:\n(?:.*\n)*?(  {re.escape(stage)}:[ ]*\n(?:(?:   .*|[ ]*#.*|[ ]*)(?:\n|\Z))+)", text, re.MULTILINE
-    )
-    alone = bounded_yaml(lines[1]) if lines else None
-    if isinstance(alone, dict) and list(alone) == [stage]:
-        return alone[stage]
-    return (_parsed(text, "dvc.yaml").get("stages") or {}).get(stage)
-
-
-def _resolved_value(template: str, variables: dict[str, Any]) -> Any:  # noqa: ANN401 - anything YAML holds
-    return _value(variables, template.removeprefix("${").removesuffix("}").strip())
-
-
-def _resolved(template: str, variables: dict[str, Any]) -> str:
-    """A string of dvc.yaml with the values that its `${…}` name."""
-
-    def put(found: re.Match[str]) -> str:
-        value = _value(variables, found[1].strip())
-        if value is None:
-            from aura.core.errors import UserError
-
-            raise UserError(f"dvc.yaml names {found[0]}, which params.yaml does not have. See: git diff params.yaml")
-        return str(value)
-
-    return re.sub(r"\$\{([^}]+)\}", put, template)
-
-
-def _keys(listed: list[Any], variables: dict[str, Any]) -> dict[str, list[str]]:
-    """The keys that a stage lists under `params`, by file."""
-    found: dict[str, list[str]] = {}
-    for entry in listed:
-        for file, keys in entry.items() if isinstance(entry, dict) else (("params.yaml", [entry]),):
-            found.setdefault(file, []).extend(_resolved(str(key), variables) for key in keys)
-    return found
-
-
-def _dvcignore() -> list[str]:
-    """The lines of .dvcignore that say something."""
-    try:
-        with open(".dvcignore", encoding="utf-8") as file:  # noqa: PTH123
-            return [line for line in map(str.strip, file) if line and not line.startswith("#")]
-    except OSError:
-        return []
-
-
-def _ignored_by_dvc() -> Callable[[str], object]:
-    """Return a test of folders' names by .dvcignore. It skips lines with a slash: what they name is compared."""
-    globs = [line for line in _dvcignore() if "/" not in line and not line.startswith("!")]
-    return re.compile("|".join(map(fnmatch.translate, globs)) or r"(?!)").match

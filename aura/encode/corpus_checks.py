@@ -11,8 +11,8 @@ from aura.storage import placement
 from aura.storage.placement import ShardFile
 
 
-def read_corpus_manifest(folder: Path) -> dict[str, Any]:
-    """The corpus's manifest, verified; the files it lists must be the files in the folder."""
+def read_corpus(folder: Path) -> tuple[dict[str, Any], dict[str, ShardFile]]:
+    """The corpus's manifest, verified, and the files of both splits, by their paths in it; it must list just these."""
     files.require_folder(folder, made_by=corpus.MADE_BY)
     manifest = checksums.read_sealed(folder / "manifest.json", made_by=corpus.MADE_BY)
     if manifest.get("format") != corpus.FORMAT:
@@ -23,26 +23,32 @@ def read_corpus_manifest(folder: Path) -> dict[str, Any]:
     shape = {"hash": {"train": str}, "files": [{"path": str, "sha256": str}]}
     files.require_shape(folder / "manifest.json", manifest, corpus.MADE_BY, **shape)
     listed = {file["path"] for file in manifest["files"]}
-    found = set(corpus_shards(folder))
-    wrong = [f"{path} is missing" for path in sorted(listed - found)]
-    wrong += [f"{path} is not listed" for path in sorted(found - listed)]
+    shards = _shards(folder)
+    wrong = [f"{path} is missing" for path in sorted(listed - shards.keys())]
+    wrong += [f"{path} is not listed" for path in sorted(shards.keys() - listed)]
     if wrong:
         raise UserError(
             f"expected in {folder} exactly the files its manifest.json lists: {'; '.join(wrong[:5])}. "
             f"{checksums.remedy(corpus.MADE_BY)}"
         )
-    return manifest
+    return manifest, shards
 
 
-def corpus_shards(folder: Path) -> dict[str, ShardFile]:
-    """The files of both splits, by their paths in the manifest."""
-    found = [shard for split in SPLITS for shard in placement.shards(folder / split, corpus.MADE_BY)]
-    return {shard.path.relative_to(folder).as_posix(): shard for shard in found if shard.path.suffix == ".parquet"}
+def _shards(folder: Path) -> dict[str, ShardFile]:
+    found = [(split, shard) for split in SPLITS for shard in placement.shards(folder / split, corpus.MADE_BY)]
+    return {f"{split}/{shard.path.name}": shard for split, shard in found if shard.path.name.endswith(".parquet")}
 
 
 def require_passed(passed: Path, tokenizer: str) -> None:
     """Refuse a tokenizer (by its SHA-256) that is not the one whose gates held."""
-    got = files.read_object(passed, made_by="dvc repro validate", tokenizer=str)["tokenizer"]
+    verdict = files.read_object(passed, made_by="dvc repro validate", tokenizer=str)
+    got, missed = verdict["tokenizer"], verdict.get("missed")
+    if missed:
+        files.require_shape(passed, verdict, made_by="dvc repro validate", missed=[str])
+        raise UserError(
+            "\n  ".join(["the tokenizer misses gates on held-out documents:", *missed])
+            + f"\nOtherwise move the limit in the validate section of params.yaml; then: dvc repro. See {passed.parent}"
+        )
     if got != tokenizer:
         raise UserError(
             f"{passed} is for the tokenizer {got[:16]}…, but the one at hand is {tokenizer[:16]}…. "

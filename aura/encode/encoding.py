@@ -9,7 +9,7 @@ The action cache keeps shards, so that with one tokenizer only corpus files that
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -22,13 +22,14 @@ import pyarrow.parquet as pq
 from aura.core import checksums, console, files, parallel
 from aura.core.errors import UserError
 from aura.core.keys import action_key, code_key
+from aura.core.processes import Processes
 from aura.corpus import corpus
 from aura.encode import corpus_checks, encoding_check, kept_units, shard_encoding, shared_tokenizer
 from aura.encode.options import Encode
 from aura.encode.shard_encoding import Task, encode_shard
 from aura.encode.shared_tokenizer import handed_over
 from aura.storage.cache import Cache
-from aura.storage.placement import THIS_DISK, Kept, ShardFile, ShardPlace, at_once, write_lists
+from aura.storage.placement import THIS_DISK, Kept, ShardFile, ShardPlace, write_lists
 from aura.tokenizer import model_file, symbols, unit_table, units
 from aura.tokenizer import tokenizer as tokenizer_module
 from aura.tokenizer.tokenizer import Tokenizer
@@ -58,14 +59,14 @@ def encode_corpus(
         tokenizer_folder: what `train_tokenizer` wrote.
         passed: the file `validate` writes when every gate holds.
         place: whether shards go into `output` or a store.
-        cluster: the address of a Dask scheduler; without it, this machine's cores do the work.
+        cluster: the address of a cluster; without it, this machine's cores do the work.
         frozen: whether the tokenizer is kept on purpose while the corpus changes.
 
     Raises:
         UserError: a corpus file is missing, extra or altered; the tokenizer did not pass its gates or, unless it is
             frozen, learnt from another corpus.
     """
-    manifest = corpus_checks.read_corpus_manifest(corpus_folder)
+    manifest, shards = corpus_checks.read_corpus(corpus_folder)
     model = tokenizer_folder / "spiece.model"
     if not model.is_file():
         raise UserError(f"expected the tokenizer {model}, found no such file. Run: dvc repro train_tokenizer")
@@ -73,7 +74,7 @@ def encode_corpus(
     corpus_checks.require_passed(passed, tokenizer.sha256)
     if not frozen:
         corpus_checks.require_same_corpus(tokenizer_folder / "spiece_config.json", manifest["hash"]["train"])
-    return encode_with(tokenizer, corpus_folder, output, layout, cache, place, cluster)
+    return _encode(tokenizer, manifest["files"], shards, output, layout, cache, place, cluster)
 
 
 def encode_with(
@@ -86,17 +87,30 @@ def encode_with(
     cluster: str | None = None,
 ) -> list[token_shards.ShardEntry]:
     """`encode_corpus` with whatever tokenizer: it may have learnt from other text, and passed no gates."""
-    manifest = corpus_checks.read_corpus_manifest(corpus_folder)
-    shards = corpus_checks.corpus_shards(corpus_folder)
+    manifest, shards = corpus_checks.read_corpus(corpus_folder)
+    return _encode(tokenizer, manifest["files"], shards, output, layout, cache, place, cluster)
+
+
+def _encode(
+    tokenizer: Tokenizer,
+    listed: list[dict[str, Any]],
+    shards: dict[str, ShardFile],
+    output: Path,
+    layout: Encode,
+    cache: Cache,
+    place: ShardPlace,
+    cluster: str | None,
+) -> list[token_shards.ShardEntry]:
+    """Write the token shards of the files that a manifest lists; `shards` has them by their paths."""
     namespace = action_key("tokens", tokenizer.encoding_sha256, layout.model_dump(), code_key(TRANSFORMS, LIBRARIES))
     with files.replaced_folder(output) as folder:
-        digests = at_once(lambda file: _checked(shards[file["path"]], file), manifest["files"])
-        paths = [file["path"] for file in manifest["files"]]
+        digests = [_required(shards[file["path"]], file["sha256"]) for file in listed]
+        paths = [file["path"] for file in listed]
         tasks = [
             Task(shards[path], path, action_key(namespace, path, digest), _targets(folder, path))
             for path, digest in zip(paths, digests, strict=True)
         ]
-        recalled = at_once(lambda task: place.recall(cache, task.key, task.targets), tasks)
+        recalled = place.recall_all(cache, [(task.key, task.targets) for task in tasks])
         missing = [task for task, known in zip(tasks, recalled, strict=True) if known is None]
         encode = partial(encode_shard, layout=layout, output=folder, cache=cache, place=place)
         made = iter(_encode_missing(missing, tokenizer, folder, cache, cluster, encode) if missing else [])
@@ -132,7 +146,7 @@ def _encode_missing(
         pool = executor_for(size, len(missing))
         tasks = [replace(task, threads=_threads(pool, task.file.size / size)) for task in missing]
         tasks[-1] = replace(tasks[-1], keeps_units=True)  # by then its process has seen the most
-        done = parallel.ordered_map(pool, partial(encode, load=load), tasks)
+        done = parallel.shared_map(pool, partial(encode, load=load), tasks, None)
         return list(console.track(done, "encoding", len(tasks)))
 
 
@@ -144,7 +158,7 @@ def _threads(pool: Executor, share: float) -> int:
     """The threads of a task that is a share of the work: all cores of this machine, or its share; one on a cluster."""
     if isinstance(pool, parallel.SerialExecutor):
         return parallel.cores()
-    return max(1, round(parallel.cores() * share)) if isinstance(pool, ProcessPoolExecutor) else 1
+    return max(1, round(parallel.cores() * share)) if isinstance(pool, Processes) else 1
 
 
 def _learn(tasks: list[Task], tokenizer: Tokenizer) -> None:
@@ -154,7 +168,7 @@ def _learn(tasks: list[Task], tokenizer: Tokenizer) -> None:
         return
     for task in tasks:
         with task.file.skimmed() as opened:
-            for batch in pq.ParquetFile(opened).iter_batches(batch_size=LEARNT_ROWS, columns=["text"]):
+            for batch in corpus.batches(pq.ParquetFile(opened), ["text"], LEARNT_ROWS):
                 table.encode_block(batch.column("text").cast(pa.large_string()))
                 seen += batch.nbytes
                 break
@@ -162,12 +176,11 @@ def _learn(tasks: list[Task], tokenizer: Tokenizer) -> None:
             return
 
 
-def _checked(shard: ShardFile, file: dict[str, Any]) -> str:
-    """The SHA-256 of a corpus file, which must be as in the manifest; a stored one's bytes are checked when read."""
-    got = shard.sha256()
-    if got != file["sha256"]:
-        raise checksums.altered(shard.path, file["sha256"], got, corpus.MADE_BY)
-    return got
+def _required(shard: ShardFile, expected: str) -> str:
+    """The SHA-256 that the manifest expects of a corpus file; the task that reads the file compares its bytes."""
+    if shard.recorded != expected:
+        raise checksums.altered(shard.path, expected, shard.recorded, corpus.MADE_BY)
+    return expected
 
 
 def _targets(output: Path, path: str) -> dict[str, Path]:

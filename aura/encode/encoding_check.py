@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from aura.core.errors import UserError
 from aura.encode.options import Encode
-from aura.tokenizer.model_file import Ids, Kind
+from aura.tokenizer.id_arrays import Ids
+from aura.tokenizer.model_file import Kind
 from aura.tokenizer.tokenizer import Tokenizer
 
 DOCUMENTS_OF_ONE = 200  # one document out of so many is decoded

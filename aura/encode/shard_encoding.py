@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from aura.core import parallel
 from aura.corpus import corpus
+from aura.corpus.shards import GROUP_DOCUMENTS
 from aura.encode import kept_units
 from aura.encode.encoding_check import EncodingCheck
 from aura.encode.options import Encode
@@ -38,6 +39,9 @@ class Task:
     targets: dict[str, Path]
     threads: int = 1  # they change the speed and nothing else
     keeps_units: bool = False  # whether the table of units is kept for the next run, as it is after this task
+
+    def __str__(self) -> str:
+        return self.path
 
 
 class _Threads(ThreadPoolExecutor):
@@ -79,12 +83,11 @@ def encode_shard(
 
 
 def blocks(shard: ShardFile) -> Iterator[pa.Table]:
-    """The documents of a corpus file, in blocks of whole row groups; an empty file is one empty block."""
+    """The documents of a corpus file, in blocks of whole row groups, or of parts of large ones; at least one block."""
     waiting = [corpus.SCHEMA.empty_table()]
     with shard.opened() as opened:
-        file = pq.ParquetFile(opened)
-        for group in range(file.num_row_groups):
-            waiting.append(file.read_row_group(group).cast(corpus.SCHEMA))
+        for batch in corpus.batches(pq.ParquetFile(opened), rows=GROUP_DOCUMENTS):
+            waiting.append(pa.Table.from_batches([batch]).cast(corpus.SCHEMA))
             if sum(table.nbytes for table in waiting) >= unit_table.BLOCK_CHARS[1]:
                 yield pa.concat_tables(waiting).combine_chunks()
                 waiting = []

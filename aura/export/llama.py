@@ -16,6 +16,7 @@ import numpy as np
 
 from aura.core import checksums, files
 from aura.core.errors import UserError
+from aura.export import model_card
 from aura.model import tensor_file, weights
 from aura.model.model import EPSILON, ROPE_BASE, ModelConfig
 from aura.model.tensor_file import Piece, Tensor
@@ -66,6 +67,11 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
             files.write_bytes(unfinished / name, content)
         tensor_file.write(unfinished / "model.safetensors", tensors, {"format": "pt"})
         files.write_json(unfinished / "config.json", llama_config(config, tokenizer, record["seq_len"]))
+        files.write_json(unfinished / model_card.GENERATION, model_card.generation_config(tokenizer))
+        made_from = files.read_object(tokenizer_folder / "spiece_config.json", "dvc repro train_tokenizer")
+        notice = hf_export.gguf_notice((tokenizer_folder / "spiece.model").read_bytes())
+        card = model_card.model_card(record, config, made_from, tokenizer.encoding_sha256, notice)
+        files.write_bytes(unfinished / model_card.NAME, card.encode())
         checksums.write(unfinished)
     return tensors
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aura.core.arrow import joined
 from aura.core.errors import UserError
 from aura.extract.documents.document import Lost
 from aura.extract.sources.input_files import HIDDEN
@@ -28,7 +29,7 @@ _SUMMED = (*_NUMBERS, "bytes_bad", "bytes_short", "cut")
 
 @dataclass(slots=True)
 class FileAccount:
-    """The account of one input file, or of a block of a large one."""
+    """The account of one input file, or of a chunk of a large one."""
 
     file: str
     bytes_read: int = 0
@@ -78,7 +79,7 @@ def table(accounts: list[FileAccount]) -> pa.Table:
 def by_file(accounts: pa.Table, files: np.ndarray) -> pa.Table:
     """One row a file, in order: the accounts of a large one added up; `files` has the number of each account's."""
     order = np.argsort(files, kind="stable")
-    accounts, files = accounts.take(order).combine_chunks(), files[order]
+    accounts, files = joined(accounts.take(order)), files[order]
     if not (files[1:] == files[:-1]).any():
         return accounts
     rows = []

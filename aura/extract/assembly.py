@@ -1,13 +1,13 @@
 """One Parquet shard of an extracted source: planned, recalled from the action cache, or made.
 
-A file belongs to the shard that a hash of its name says, whatever other files there are; so does each block of a
-large one. A shard is the unit of work and of the cache: a worker reads its files, cleans them and writes them, and
-keeps the finished shard with its files' accounts under the hash of those files. For a shard with a changed file, the
-rows of the others come from the latest shard of its place, and only what changed is read and cleaned; and where every
-file's stamp is as it was when that one was made, no file is even opened.
+A file belongs to the shard that a hash of its name says, whatever other files there are; a large file has shards of its
+own (`chunk_shards.py`). A shard is the unit of work and of the cache: a worker reads its files, cleans them and writes
+them, and keeps the finished shard with its files' accounts under the hash of those files. For a shard with a changed
+file, the rows of the others come from the latest shard of its place, and only what changed is read and cleaned; and
+where every file's stamp is as it was when that one was made, no file is even opened.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,38 +23,41 @@ from aura.core.files import sha256_file
 from aura.core.keys import action_key
 from aura.corpus.corpus import SCHEMA
 from aura.corpus.shards import ShardWriter
-from aura.extract import accounts, blocks
-from aura.extract.blocks import Block
+from aura.extract import accounts
 from aura.extract.rows import Extracted, Recipe, extract_files
 from aura.extract.sources.input_files import UNREADABLE, InputFile
 from aura.storage.cache import Cache
 from aura.storage.placement import Kept, ShardPlace
 
-COUNTS = tuple(1 << power for power in range(4, 13))  # of shards, with `shards: auto`: 16 to 4096,
-SHARD_BYTES = 10_000_000  # and at most so many bytes of files in each, as long as there are more
+FEWEST, MANY = 16, 4096  # shards, with `shards: auto`,
+SHARD_BYTES, MOST_BYTES = 10_000_000, 256_000_000  # of files in each, at most: while they are few, and when many
 PORTION = 4_000_000  # bytes of files that are read, cleaned and looked up, or copied, at once
-Piece = InputFile | Block
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """A shard to be: its number of how many, and the files and blocks in it, in order."""
+    """A shard to be: its number of how many, and the files in it, in order."""
 
     number: int
     count: int
-    pieces: list[Piece]
-    order: list[int]  # each piece's file, by its place among all files of the source
-    digests: list[str] | None = None  # of the pieces, where they are known
+    files: list[InputFile]
+    order: list[int]  # each file's place among all files of the source
+    digests: list[str] | None = None  # of the files, where they are known
+
+    def __str__(self) -> str:
+        names = list(dict.fromkeys(file.name for file in self.files))
+        files = names[0] if len(names) == 1 else f"{len(names):,} files from {names[0]} to {names[-1]}"
+        return f"shard {self.number} of {self.count} ({files})"
 
     @property
     def cost(self) -> int:
         """The work of making it, in bytes to extract: copying an extracted file costs about a quarter of that."""
-        size = sum(piece.size for piece in self.pieces if isinstance(piece, InputFile))
+        size = sum(file.size for file in self.files)
         return size // 4 if self.digests else size
 
-    def add(self, piece: Piece, place: int) -> None:
-        """Put a file, or a block of one, at its end."""
-        self.pieces.append(piece)
+    def add(self, file: InputFile, place: int) -> None:
+        """Put a file at its end."""
+        self.files.append(file)
         self.order.append(place)
 
     def path(self, folder: Path) -> Path:
@@ -64,7 +67,7 @@ class ShardPlan:
 
 @dataclass(frozen=True)
 class Built:
-    """A shard where it belongs, and the accounts of its files and blocks, in order."""
+    """A shard where it belongs, and the accounts of its files, in order."""
 
     kept: Kept
     accounts: pa.Table
@@ -89,32 +92,35 @@ class ExtractionRun:
 
 
 def shard_count(asked: int | str, size: int) -> int:
-    """Return the number of shards that `size` bytes of files are cut into."""
+    """Return the number of shards that `size` bytes of small files are laid into."""
     if isinstance(asked, int):
         return asked
-    return next((count for count in COUNTS if size <= count * SHARD_BYTES), COUNTS[-1])
+    count = FEWEST
+    while size > count * (SHARD_BYTES if count < MANY else MOST_BYTES):
+        count *= 2
+    return count
 
 
-def is_new(asked: int | str, cache: Cache, namespace: str) -> bool:
+def is_new(cache: Cache, namespace: str) -> bool:
     """Return whether nothing was ever extracted with this namespace, as far as the cache knows."""
-    counts = [asked] if isinstance(asked, int) else COUNTS
-    return not any(cache.get(_place_key(namespace, 0, count)) for count in counts)
+    return cache.get(action_key("source", namespace)) is None
 
 
-def planned(files: Sequence[InputFile], large: Mapping[InputFile, list[Block]], count: int) -> list[ShardPlan]:
-    """All shards that have files; `large` has the blocks of those files that are taken apart."""
+def remember_source(cache: Cache, namespace: str) -> None:
+    """Let the cache know that a source was extracted."""
+    cache.put(action_key("source", namespace), {}, {})
+
+
+def planned(files: Sequence[tuple[int, InputFile]], count: int) -> list[ShardPlan]:
+    """All shards that have files, of files with their places."""
     found = [ShardPlan(number, count, [], []) for number in range(count)]
-    for place, file in enumerate(files):
-        if large and file in large:
-            for block in large[file]:
-                found[_number(block.name, block.first, count)].add(block, place)
-        else:
-            found[_number(file.name, 0, count)].add(file, place)
-    return [shard for shard in found if shard.pieces]
+    for place, file in files:
+        found[_number(file.name, count)].add(file, place)
+    return [shard for shard in found if shard.files]
 
 
-def _number(name: str, first: int, count: int) -> int:
-    return int(xxhash.xxh3_64_intdigest(f"{name}\0{first}".encode()) % count)
+def _number(name: str, count: int) -> int:
+    return int(xxhash.xxh3_64_intdigest(f"{name}\0{0}".encode()) % count)
 
 
 def find(shard: ShardPlan, *, run: ExtractionRun) -> Built | ShardPlan:
@@ -128,42 +134,37 @@ def find(shard: ShardPlan, *, run: ExtractionRun) -> Built | ShardPlan:
         if built:
             return built
     shard = replace(shard, digests=latest.digests(shard, known))
-    key = _key(run, shard.pieces, shard.digests or [])
+    key = _key(run, shard.files, shard.digests or [])
     built = _recalled(shard, key, _accounts(run, key), run)
     if built:
         _remember(shard, key, run)
     return built or shard
 
 
-def make(shard: ShardPlan, *, run: ExtractionRun) -> Built | None:
-    """Write a shard and keep it; None if the cache no longer has a block of it. Runs in a worker process."""
+def make(shard: ShardPlan, *, run: ExtractionRun) -> Built:
+    """Write a shard and keep it; runs in a worker process."""
     with _opened_latest(shard, run) as latest:
         writing = _Writing(shard.path(run.folder), run.recipe, latest)
-        for piece, digest in zip(shard.pieces, shard.digests or [""] * len(shard.pieces), strict=True):
-            row = latest.rows.get((piece.name, digest))
-            if row is not None:
-                writing.copy(row)
-            elif isinstance(piece, InputFile):
-                writing.extract(piece)
-            elif loaded := blocks.load(run.cache, piece):
-                writing.add(loaded)
+        for file, digest in zip(shard.files, shard.digests or [""] * len(shard.files), strict=True):
+            row = latest.rows.get((file.name, digest))
+            if row is None:
+                writing.extract(file)
             else:
-                return None
+                writing.copy(row)
         writing.close()
     found = pa.concat_tables(writing.accounts)
     # The bytes that were read decide, should a file have changed since it was hashed.
-    key = _key(run, shard.pieces, found["digest"].to_pylist())
+    key = _key(run, shard.files, found["digest"].to_pylist())
     path = shard.path(run.folder)
     record = {"sha256": sha256_file(path)} if path.exists() else {}
     kept = run.place.keep(run.cache, key, record, {"parquet": path} if record else {})
     run.cache.put(_accounts_key(key), {}, {"accounts": to_bytes(found)})
     _remember(shard, key, run)
-    pa.default_memory_pool().release_unused()  # else each worker grows with the shards it has written
     return Built(kept, found, writing.extracted)
 
 
 class _Writing:
-    """A shard under way: a portion of its pieces at a time, those to extract together and those to copy together."""
+    """A shard under way: a portion of its files at a time, those to extract together and those to copy together."""
 
     def __init__(self, path: Path, recipe: Recipe, latest: "_Copied") -> None:
         self.writer, self.recipe, self.latest = ShardWriter(path), recipe, latest
@@ -173,34 +174,29 @@ class _Writing:
         self.waiting_bytes = 0
 
     def extract(self, file: InputFile) -> None:
-        """The next piece is a file to extract."""
+        """The next file is to be extracted."""
         self._wait(file, file.size)
 
     def copy(self, row: int) -> None:
-        """The next piece is in the latest shard, with this row of its accounts."""
+        """The next file is in the latest shard, with this row of its accounts."""
         self._wait(row, self.latest.sizes[row])
-
-    def add(self, block: Extracted) -> None:
-        """The next piece is a block of a large file."""
-        self._flush()
-        self._write(block)
 
     def close(self) -> None:
         """Write what still waits."""
         self._flush()
         self.writer.close()
 
-    def _wait(self, piece: InputFile | int, size: int) -> None:
-        self.waiting.append(piece)
+    def _wait(self, file: InputFile | int, size: int) -> None:
+        self.waiting.append(file)
         self.waiting_bytes += size
         if self.waiting_bytes >= PORTION:
             self._flush()
 
     def _flush(self) -> None:
-        files = [piece for piece in self.waiting if isinstance(piece, InputFile)]
-        rows = [piece for piece in self.waiting if isinstance(piece, int)]
+        files = [file for file in self.waiting if isinstance(file, InputFile)]
+        rows = [file for file in self.waiting if isinstance(file, int)]
         if files and rows:
-            copied = [isinstance(piece, int) for piece in self.waiting]
+            copied = [isinstance(file, int) for file in self.waiting]
             self._write(_in_order(extract_files(files, self.recipe), self.latest.take(rows), copied))
         elif files:
             self._write(extract_files(files, self.recipe))
@@ -215,7 +211,7 @@ class _Writing:
 
 
 def _in_order(extracted: Extracted, copied: Extracted, is_copied: list[bool]) -> Extracted:
-    """Both as one, of which each piece in turn is the next copied or the next extracted one."""
+    """Both as one, of which each file in turn is the next copied or the next extracted one."""
     places = np.argsort(is_copied, kind="stable")
     accounts = pa.concat_tables([extracted.accounts, copied.accounts])
     documents = pa.concat_tables([extracted.documents, copied.documents])
@@ -224,7 +220,7 @@ def _in_order(extracted: Extracted, copied: Extracted, is_copied: list[bool]) ->
 
 
 class _Copied:
-    """A shard of which pieces can be copied; or none."""
+    """A shard of which files can be copied; or none."""
 
     def __init__(self, accounts: pa.Table, file: pq.ParquetFile | None) -> None:
         names = zip(accounts["file"].to_pylist(), accounts["digest"].to_pylist(), strict=True)
@@ -297,26 +293,27 @@ def _accounts_key(key: str) -> str:
 
 @dataclass(frozen=True)
 class _Latest:
-    """The latest shard of a place: its key, and the stamps of its files and blocks when it was made or found."""
+    """The latest shard of a place: its key, and the stamps of its files when it was made or found."""
 
     key: str
     stamps: list[int]
 
     def is_of(self, shard: ShardPlan, known: pa.Table) -> bool:
         """Return whether it has just the shard's files, unchanged and all readable; `known` are its accounts."""
-        names = [piece.name for piece in shard.pieces]
+        names = [file.name for file in shard.files]
         same = 0 not in self.stamps and self.stamps == _stamps(shard) and known["file"].to_pylist() == names
         return same and not pc.any(pc.starts_with(known["digest"], UNREADABLE)).as_py()
 
     def digests(self, shard: ShardPlan, known: pa.Table | None) -> list[str]:
-        """Of each file and block, without opening those that it has with the same stamp."""
+        """Of each file, without opening those that it has with the same stamp."""
         there: dict[tuple[str, int], str] = {}
         if known is not None and len(known) == len(self.stamps):
             names, digests = (known[name].to_pylist() for name in ("file", "digest"))
-            files = zip(zip(names, self.stamps, strict=True), digests, strict=True)
-            there = {file: digest for file, digest in files if not digest.startswith(UNREADABLE)}
+            known_files = zip(zip(names, self.stamps, strict=True), digests, strict=True)
+            there = {file: digest for file, digest in known_files if not digest.startswith(UNREADABLE)}
         return [
-            there.get((piece.name, piece.stamp) if piece.stamp else ("", 0)) or _digest(piece) for piece in shard.pieces
+            there.get((file.name, file.stamp) if file.stamp else ("", 0)) or file.fingerprint()[0]
+            for file in shard.files
         ]
 
 
@@ -339,20 +336,16 @@ def _remember(shard: ShardPlan, key: str, run: ExtractionRun) -> None:
 
 
 def _stamps(shard: ShardPlan) -> list[int]:
-    return [piece.stamp for piece in shard.pieces]
+    return [file.stamp for file in shard.files]
 
 
 def _place_key(namespace: str, number: int, count: int) -> str:
     return action_key("place", namespace, number, count)
 
 
-def _key(run: ExtractionRun, pieces: list[Piece], digests: list[str]) -> str:
+def _key(run: ExtractionRun, files: list[InputFile], digests: list[str]) -> str:
     """Of a shard's content: the names and digests in it, in order."""
     digest = xxhash.xxh3_128()
-    for piece, own in zip(pieces, digests, strict=True):
-        digest.update(f"{piece.name}\0{own}\0".encode())
+    for file, own in zip(files, digests, strict=True):
+        digest.update(f"{file.name}\0{own}\0".encode())
     return action_key("shard", run.namespace, digest.hexdigest())
-
-
-def _digest(piece: Piece) -> str:
-    return piece.digest if isinstance(piece, Block) else piece.fingerprint()[0]

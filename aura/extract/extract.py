@@ -1,15 +1,17 @@
 """Extraction: one source's files become Parquet shards of cleaned documents with affect vectors.
 
-A document's shard is a hash of its file's name (of its block, in a large file), so a changed file changes its own
-shard and no other. A shard is made, kept and recalled as a whole (`assembly.py`), but for large files, which are first
-taken apart (`blocks.py`). With one of 100,000 files changed, the files are listed, one of them is extracted, and its
-shard is written. Memory does not grow with the corpus but for the files' names and accounts. The same bytes come out
-on any number of cores and whatever the cache held, because files keep their order.
+A hash of a file's name says its shard, so a changed file changes its own shard and no other. A shard is made, kept and
+recalled as a whole (`assembly.py`). Large files have shards of their own: `chunks.py` cuts them, and `chunk_shards.py`
+makes each part's. With one of 100,000 files changed, the files are listed, one of them is extracted, and its shard is
+written. Memory does not grow with the corpus but for the files' names and accounts. The same bytes come out on any
+number of cores and whatever the cache held, because files keep their order.
 """
 
 import gc
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,15 +22,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from aura.core import checksums, console, parallel
+from aura.core import checksums, console, parallel, ranks, stage_inputs, unicode
 from aura.core.console import track
 from aura.core.errors import UserError
 from aura.core.files import replaced_folder, write_lines
 from aura.core.keys import action_key, code_key
 from aura.corpus import corpus, shards
-from aura.extract import accounts, assembly, blocks, losses, rows
+from aura.extract import accounts, assembly, chunk_shards, chunks, losses, rows, shard_tasks
 from aura.extract.assembly import Built, ExtractionRun, ShardPlan
-from aura.extract.blocks import Large
+from aura.extract.chunk_shards import Made
+from aura.extract.chunks import Chunk
 from aura.extract.documents import (
     affect,
     cleaning,
@@ -38,6 +41,7 @@ from aura.extract.documents import (
     fields,
     impostors,
     json_files,
+    json_values,
     json_walk,
     nrc,
     parquet,
@@ -50,7 +54,7 @@ from aura.extract.documents import (
 from aura.extract.documents.affect import read_lexicon
 from aura.extract.options import Extract, Source
 from aura.extract.rows import Recipe
-from aura.extract.sources import input_files
+from aura.extract.sources import input_files, object_reader
 from aura.extract.sources.input_files import InputFile
 from aura.extract.sources.listing import list_files
 from aura.storage.cache import Cache
@@ -64,9 +68,9 @@ LIBRARIES = ("numpy", "pyarrow", "xxhash")
 class Work:
     """The work that was done and not found in the cache."""
 
-    files_extracted: int = 0  # a large file counts if any block of it was
+    files_extracted: int = 0  # a large file counts if any chunk of it was
     shards_written: int = 0
-    blocks_extracted: int = 0  # of large files
+    chunks_extracted: int = 0  # of large files
 
 
 def extract(
@@ -80,7 +84,7 @@ def extract(
 ) -> tuple[dict[str, Any], Work]:
     """Extract one source into `out`; returns its manifest's totals, and what had to be done for them.
 
-    `cluster` is the address of a Dask scheduler; without it, this machine's cores do the work. `place` says whether
+    `cluster` is the address of a cluster; without it, this machine's cores do the work. `place` says whether
     shards go into `out` or a store.
 
     Raises `UserError` if the source has no files or none of them holds a readable document, and, with
@@ -90,12 +94,13 @@ def extract(
     if recipe.lexicon.notice:
         console.err.print(recipe.lexicon.notice, markup=False)
     namespace = _namespace(recipe)
-    new = assembly.is_new(settings.shards, cache, namespace)
+    new = assembly.is_new(cache, namespace)
     with replaced_folder(out) as folder, parallel.executors(SMALL, cluster, surely=new) as executor_for:
         with _no_search_for_garbage():
             files = list_files(source, cache)
-        job = _Job(ExtractionRun(recipe, namespace, cache, folder, place), executor_for)
+        job = Job(ExtractionRun(recipe, namespace, cache, folder, place), executor_for)
         found = job.extract(files)
+        stage_inputs.all_read()
         totals = accounts.totals(found)
         if not totals["documents"]:
             raise UserError(_nothing_readable(name, source, totals))
@@ -103,6 +108,7 @@ def extract(
         head = {"format": 1, "totals": totals} | warned.record()
         write_lines(folder / "manifest.json", head, "files", accounts.lines(found))
         checksums.write(folder, job.digests)
+    assembly.remember_source(cache, namespace)
     for line in warned.lines(name):
         console.err.print(line, markup=False)
     return totals, job.work
@@ -110,7 +116,7 @@ def extract(
 
 @contextmanager
 def _no_search_for_garbage() -> Iterator[None]:
-    """100,000 files: else each of Python's searches for garbage goes through them all, then and ever after."""
+    """100,000 files: otherwise each of Python's searches for garbage goes through them all, then and ever after."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -134,7 +140,7 @@ def _namespace(recipe: Recipe) -> str:
     )
 
 
-class _Job:
+class Job:
     """One run, and how much it had to do."""
 
     def __init__(self, run: ExtractionRun, executor_for: Callable[..., Executor]) -> None:
@@ -144,108 +150,177 @@ class _Job:
 
     def extract(self, files: list[InputFile]) -> pa.Table:
         """Put every shard where it belongs; returns the account of each file, in order."""
-        count = assembly.shard_count(self.run.recipe.settings.shards, sum(file.size for file in files))
-        large = {file: number for number, file in enumerate(files) if blocks.is_large(file, self.run.recipe)}
-        apart = dict(zip(large, self._taken_apart(list(large)), strict=True))
-        shards = assembly.planned(files, {file: found.blocks for file, found in apart.items()}, count)
-        built = self._built(shards, list(large))
-        write_lists(one.kept for one in built)
-        self.digests = {
+        large = {place: file for place, file in enumerate(files) if chunks.is_large(file, self.run.recipe)}
+        small = [(place, file) for place, file in enumerate(files) if place not in large]
+        of_large, order = self.large_files(large)
+        count = assembly.shard_count(self.run.recipe.settings.shards, sum(file.size for _, file in small))
+        shards = assembly.planned(small, count)
+        built = self._built(shards)
+        write_lists([*(kept for made in of_large for kept in made.kept), *(one.kept for one in built)])
+        for made in of_large:
+            self.digests |= made.digests
+        self.digests |= {
             shard.path(Path()).name: one.sha256 for shard, one in zip(shards, built, strict=True) if one.sha256
         }
-        order = [list(large.values()), *(shard.order for shard in shards)]
-        found = pa.concat_tables([one.account for one in apart.values()] + [one.accounts for one in built])
-        return accounts.by_file(found, np.concatenate(order))
+        found = pa.concat_tables([accounts.table([one.account for one in of_large]), *(one.accounts for one in built)])
+        return accounts.by_file(found, np.concatenate([order, *(shard.order for shard in shards)]).astype(np.int64))
 
-    def _taken_apart(self, files: list[InputFile], *, known: bool = True) -> list[Large]:
-        """Large files, block by block; `known` is false where what the cache says of them is not to be relied on."""
-        find = partial(blocks.find, self.run.cache, self.run.namespace)
-        found = at_once(find, files) if known else [None] * len(files)
-        # A compressed one counts as large as the least that is: what it swells to is not known.
-        least = self.run.recipe.settings.max_document_bytes // 2
+    def large_files(self, files: Mapping[int, InputFile]) -> tuple[list[Made], list[int]]:
+        """Put the shards of large files, by their places, where they belong; returns chunks, and the file of each.
+
+        A chunk's documents are numbered on from those before it. So it is made with the number that its file's plan
+        foresees, and again, by a copy, where that proves wrong.
+        """
+        plans = dict(zip(files, self._planned(list(files.values())), strict=True))
+        if ranks.here():
+            self._chunks_of_this_rank(plans.values())
+            return [], []
+        seen = [chunk for plan in plans.values() for chunk in plan if chunk.span]
+        found = at_once(partial(chunk_shards.known, run=self.run), seen)
+        counts = {chunk.content: one.documents for chunk, one in zip(seen, found, strict=True) if one}
+        made: dict[Chunk, Made] = {}
+        while True:
+            wanted = {place: chunks.numbered(plan, counts) for place, plan in plans.items()}
+            missing = [chunk for plan in wanted.values() for chunk in plan if chunk not in made]
+            if not missing:
+                break
+            made |= zip(missing, self._chunks(missing), strict=True)
+            counts |= {chunk.content: made[chunk].documents for chunk in missing}
+            for place, plan in wanted.items():
+                if plan[0].span and not _is_apart([made[chunk] for chunk in plan]):
+                    plans[place] = self._read_as_a_whole(plan)
+        for plan in wanted.values():
+            for chunk in plan:
+                self._stop_on_bad_chunk(made[chunk])
+        extracted = {chunk.file.name for chunk, one in made.items() if one.extracted}
+        self.work.files_extracted += len(extracted)
+        self.work.chunks_extracted += sum(one.extracted for one in made.values())
+        order = [place for place, plan in wanted.items() for _ in plan]
+        return [made[chunk] for plan in wanted.values() for chunk in plan], order
+
+    def _planned(self, files: list[InputFile]) -> list[list[Chunk]]:
+        """The chunks of each file."""
+        cache, namespace = self.run.cache, self.run.namespace
+        found = at_once(partial(chunks.find, cache, namespace), files)
         missing = [file for file, one in zip(files, found, strict=True) if one is None]
-        pool = self.executor_for(sum(max(file.size, least) for file in missing))
-        made = self._each_taken_apart(missing, pool)
+        pool = self.executor_for(sum(file.size for file in missing))
+        cut = partial(chunks.cut, cache=cache, namespace=namespace, recipe=self.run.recipe)
+        made = parallel.shared_map(pool, cut, missing, partial(self._cut_by_a_rank, cut=cut))
         return [one or next(made) for one in found]
 
-    def _each_taken_apart(self, files: list[InputFile], pool: Executor) -> Iterator[Large]:
-        """Yield the blocks of each file: whole files to workers, as many to each, then the others in turn."""
-        workers = parallel.in_flight(pool) // 2
-        whole = len(files) // workers * workers if workers > 1 else 0
-        make = partial(blocks.make_alone, cache=self.run.cache, namespace=self.run.namespace, recipe=self.run.recipe)
-        title = f"extract {self.run.recipe.name}, large files"
-        for large, made in track(parallel.ordered_map(pool, make, files[:whole]), title, whole) if whole else ():
-            self._count(made)
-            yield large
-        for file in files[whole:]:
-            yield self._take_apart(file, pool)
+    def _cut_by_a_rank(self, file: InputFile, *, cut: Callable[[InputFile], list[Chunk]]) -> list[Chunk] | None:
+        """The chunks of a file that another rank cut; what no cache remembers, each rank cuts itself."""
+        readable = file.stored or os.access(file.place, os.R_OK)
+        if file.problem or not file.stamp or not readable:
+            return cut(file)
+        return chunks.find(self.run.cache, self.run.namespace, file)
 
-    def _count(self, made: int) -> None:
-        """Count a file of which so many blocks were extracted."""
-        self.work.files_extracted += made > 0
-        self.work.blocks_extracted += made
+    def _chunks_of_this_rank(self, plans: Iterable[list[Chunk]]) -> None:
+        """Make the chunks that fall to this rank, with the numbers that are foreseen; one process puts them right."""
+        wanted = [chunk for plan in plans for chunk in chunks.numbered(plan, {})]
+        known = at_once(partial(chunk_shards.known, run=self.run), wanted)
+        missing = [chunk for chunk, one in zip(wanted, known, strict=True) if one is None]
+        mine = parallel.own(missing)
+        pool = self.executor_for(sum(chunk.size for chunk in mine) * chunks.SWELLING, len(mine))
+        for _ in parallel.ordered_map(pool, partial(chunk_shards.make, run=self.run), mine):
+            pass
 
-    def _take_apart(self, file: InputFile, pool: Executor) -> Large:
-        def run(extract: Callable[[blocks.Task], blocks.Made], tasks: Iterator[blocks.Task]) -> Iterator[blocks.Made]:
-            title = f"extract {self.run.recipe.name}, blocks of {file.name}"
-            for block, account in track(parallel.ordered_map(pool, extract, tasks), title, None):
-                self._stop_on_bad(account)
-                yield block, account
+    def _chunks(self, missing: list[Chunk]) -> Iterator[Made]:
+        """Yield the shards of chunks, in order: those that the cache has are recalled, the others made."""
+        found = at_once(partial(chunk_shards.find, run=self.run), missing)
+        rest = [chunk for chunk, one in zip(missing, found, strict=True) if one is None]
+        swelling = chunks.SWELLING if any(chunk.span is None for chunk in rest) else 1
+        pool = self.executor_for(sum(chunk.size for chunk in rest) * swelling, len(rest))
+        order = sorted(range(len(rest)), key=lambda place: -rest[place].size)  # the largest must not be the last alone
+        made = parallel.ordered_map(pool, partial(chunk_shards.make, run=self.run), [rest[place] for place in order])
+        description = f"extract {self.run.recipe.name}, large files"
+        tracked = iter(track(zip(order, made, strict=True), description, len(rest))) if rest else iter(())
+        arrived: dict[int, Made] = {}
+        places = iter(range(len(rest)))
+        sure = True
+        for one in found:
+            result = one or _of_place(next(places), arrived, tracked)
+            sure = sure and result.apart
+            if sure:  # otherwise another file may have to be named first
+                self._stop_on_bad_chunk(result)
+            yield result
+        next(tracked, None)  # it was the last: let the progress bar end
 
-        large, made = blocks.make(self.run.cache, self.run.namespace, file, self.run.recipe, run)
-        self._count(made)
-        return large
+    def _read_as_a_whole(self, plan: list[Chunk]) -> list[Chunk]:
+        """The plan of a file that cannot be read in parts; their shards go."""
+        for chunk in plan:
+            chunk_shards.forget(chunk, run=self.run)
+        whole = [plan[0].whole]
+        chunks.keep(self.run.cache, self.run.namespace, whole)
+        return whole
 
-    def _built(self, shards: list[ShardPlan], large: list[InputFile]) -> list[Built]:
+    def _built(self, shards: list[ShardPlan]) -> list[Built]:
         """The shards, in order: those that the cache has are recalled, then the others made."""
         found = at_once(partial(assembly.find, run=self.run), shards)
         missing = [one for one in found if isinstance(one, ShardPlan)]
-        pool = self.executor_for(sum(shard.cost for shard in missing), len(missing))
-        made = parallel.ordered_map(pool, partial(assembly.make, run=self.run), missing)
-        tracked = iter(track(made, f"extract {self.run.recipe.name}", len(missing)))
-        built = []
-        for one in found:
-            if isinstance(one, ShardPlan):
-                one = next(tracked) or self._made_again(one, large)
-                self.work.files_extracted += one.extracted
-                self.work.shards_written += 1
-            self._stop_on_bad(one.accounts)
-            built.append(one)
-        next(tracked, None)  # it was the last: let the progress bar end
+        with shard_tasks.handing_over(self.run.folder) as folder:
+            made = self._made(missing, folder)
+            built = []
+            for one in found:
+                if isinstance(one, ShardPlan):
+                    one = next(made)
+                    self.work.files_extracted += one.extracted
+                    self.work.shards_written += 1
+                self._stop_on_bad(one.accounts)
+                built.append(one)
+            next(made, None)  # it was the last: let the progress bar end
         return built
 
-    def _made_again(self, shard: ShardPlan, large: list[InputFile]) -> Built:
-        """A shard of which the cache lost a block since that was made or found."""
-        names = {piece.name for piece in shard.pieces}
-        self._taken_apart([file for file in large if file.name in names], known=False)
-        built = assembly.make(shard, run=self.run)
-        if built is None:
-            raise UserError(
-                f"files of source {self.run.recipe.name} ({self.run.recipe.source.path}) changed while being read, "
-                f"or the action cache {self.run.cache.address} lost a new entry. Run the same command again."
-            )
-        return built
+    def _made(self, missing: list[ShardPlan], folder: Path) -> Iterator[Built]:
+        """Yield shards as tasks make them, in order; a rank makes its own and ends."""
+        pool = self.executor_for(sum(shard.cost for shard in missing), len(missing))
+        tasks = (shard_tasks.sent(shard, folder) for shard in parallel.own(missing))  # each is written when it is sent
+        done = parallel.ordered_map(pool, partial(shard_tasks.make, run=self.run), tasks)
+        if ranks.here():
+            deque(done, maxlen=0)
+            ranks.done()
+        for one in track(done, f"extract {self.run.recipe.name}", len(missing)):
+            yield shard_tasks.received(one)
+
+    def _stop_on_bad_chunk(self, made: Made) -> None:
+        if made.account.first_bad:
+            self._stop_on_bad(accounts.table([made.account]))
 
     def _stop_on_bad(self, found: pa.Table) -> None:
         if self.run.recipe.settings.on_bad_file == "fail":
             accounts.stop_on_bad(found)
 
 
+def _of_place(place: int, arrived: dict[int, Made], following: Iterator[tuple[int, Made]]) -> Made:
+    """The result with this place among those that arrived and those that follow, in any order."""
+    while place not in arrived:
+        where, made = next(following)
+        arrived[where] = made
+    return arrived.pop(place)
+
+
+def _is_apart(made: list[Made]) -> bool:
+    """Return whether the parts of a file are what the file is; one of white space alone is lost as a whole."""
+    return all(one.apart for one in made) and any(one.documents for one in made)
+
+
 def _nothing_readable(name: str, source: Source, totals: dict[str, Any]) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in totals["lost"].items())
     worst = sorted(totals["lost"], key=totals["lost"].__getitem__, reverse=True)
     remedy = next((f" {reason}: {what}." for reason in worst if (what := losses.remedy(reason))), "")
+    number = "1 file" if totals["files"] == 1 else f"{totals['files']:,} files"
+    has_keys = hasattr(source, "text_keys") and not remedy
+    keys = " Name the key of the text: text_keys (--text_key of the one-shot program)." if has_keys else ""
     return (
-        f"No readable text in source {name} ({source.path}): {totals['files']} files, no document kept ({reasons}). "
-        "Look at the files, their encoding and extract.min_chars; for JSON, name the text's key: text_keys of a "
-        f"source, --text_key of the one-shot program.{remedy}"
+        f"No readable text in source {name} ({source.path}): {number}, no document kept ({reasons}). Look at the "
+        f"files, their encoding and extract.min_chars.{keys}{remedy}"
     )
 
 
 # Every module with a say in what becomes of a file: a change in one is a miss. A test compares with imports.
 TRANSFORMS = (
-    *(accounts, affect, assembly, blocks, cleaning, compression, corpus, document, encodings),
+    *(accounts, affect, assembly, chunk_shards, chunks, cleaning, compression, corpus, document, encodings),
     *(sys.modules[__name__], fields, impostors),
-    *(input_files, json_files, json_walk, nrc, parquet, readers, regular_files, rows, sample, shards),
-    *(txt_files, zstd_frames),
+    *(input_files, json_files, json_values, json_walk, nrc, object_reader, parquet, readers, regular_files, rows),
+    *(sample, shard_tasks, shards, txt_files, unicode, zstd_frames),
 )

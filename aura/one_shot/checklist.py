@@ -5,7 +5,7 @@ A check looks and changes nothing. Only `in_remote` needs a network, and is aske
 
 import os
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any
 
 from aura.core import bounded, console, files, libraries
 from aura.core.errors import UserError
-from aura.project import lock_merge, recorded_inputs
+from aura.extract.options import Source
+from aura.project import frozen, lock_merge, recorded_inputs, tracking
 from aura.tokenizer.tokenizer import GOLDEN, Tokenizer
 from aura.train_tokenizer import train
 from aura.train_tokenizer.options import TrainTokenizer
@@ -44,7 +45,7 @@ def before(extracted: Iterable[Path], output: Path, options: TrainTokenizer) -> 
     """Make the guide's checks before training on the `extracted` folders of some sources into the folder `output`."""
     symbols = train.symbols_of(options)
     size = f"{options.vocab_size} pieces, {options.model_type}"
-    special = f"{len(symbols.special)} special tokens, {len(symbols.user)} user symbols"
+    special = f"{len(symbols.special)} special tokens, {len(options.user_symbols)} user symbols"
     return [
         *_enough(list(extracted)),
         _writable(output),
@@ -70,12 +71,14 @@ def after(folder: Path, passed: bool | None) -> list[Check]:
 
 
 def passed_gates(folder: Path, passed: Path) -> bool | None:
-    """Return whether the pipeline's `passed` file is for the tokenizer in `folder`; None if either is absent."""
+    """Return whether the tokenizer in `folder` passed, by the pipeline's `passed` file; None if it does not say."""
     model = folder / "spiece.model"
     if not (model.exists() and passed.exists()):
         return None
-    vouched_for: str = files.read_object(passed, made_by="dvc repro validate", tokenizer=str)["tokenizer"]
-    return True if vouched_for == files.sha256_file(model) else None
+    verdict = files.read_object(passed, made_by="dvc repro validate", tokenizer=str)
+    if verdict.get("missed"):
+        return False
+    return True if verdict["tokenizer"] == files.sha256_file(model) else None
 
 
 def versioned(folder: Path) -> list[Check]:
@@ -103,6 +106,16 @@ def recorded() -> list[Check]:
     if not wrong:
         return [Check("inputs", True, "dvc.lock records what the stages read")]
     return [Check(f"inputs of {name}", False, recorded_inputs.told(found)) for name, found in wrong.items()]
+
+
+def shared(sources: Mapping[str, Source]) -> list[Check]:
+    """Check that git or DVC tracks each source, and say which stages are frozen; advice only."""
+    found = [
+        Check(f"source {name}", False, tracking.note(path), only_advice=True)
+        for name, path in tracking.untracked(sources).items()
+    ]
+    names = frozen.stages()
+    return found + ([Check("pipeline", False, frozen.note(names), only_advice=True)] if names else [])
 
 
 def in_remote(folder: Path) -> Check:
@@ -180,8 +193,11 @@ def _told_by_dvc(*arguments: str) -> dict[str, Any]:
 
 def _output(*command: str) -> str:
     """Return the output of a command; its failure is a `UserError` with its own words."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError(f"{command[0]} is not installed, or not on PATH. Install it, then run this again") from None
     if done.returncode:
         said = done.stderr.strip().partition("\n")[0]  # then DVC asks to be written to
-        raise UserError(f"`{' '.join(command)}` failed: {said}")
+        raise UserError(f"`{' '.join(command)}` failed: {said.rstrip('.')}. See: git status")
     return done.stdout.strip()

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.core.section import checked
+from aura.core.shipped import LEXICON
 from aura.core.terms import EMOTIONS
 from aura.extract.accounts import FileAccount
 from aura.extract.documents.affect import affect_vectors, read_lexicon
@@ -26,7 +27,7 @@ from aura.extract.sources.listing import list_files
 
 Item = tuple[str, npt.NDArray[np.float32]]
 LINKS: dict[bool, Links] = {False: "inside", True: "anywhere"}  # by whether they are followed
-BUILT_IN_LEXICON = Path(__file__).parents[1] / "ingestion/lexicon.tsv"
+BUILT_IN_LEXICON = LEXICON
 
 
 def load_text_corpus(

@@ -17,6 +17,7 @@ import xxhash
 from aura.core import console, paths
 from aura.core.errors import UserError
 from aura.corpus import corpus
+from aura.corpus.set_hash import corpus_hash
 from aura.extract.extract import extract
 from aura.extract.options import DatasetSource, JsonSource, SampleSource, Source
 from aura.extract.sources.input_files import HIDDEN, LEADS_OUT
@@ -72,7 +73,7 @@ def run(request: Request) -> Path:
         raise UserError(f"expected a folder for the tokenizer, {request.output} is a file. Name another --output.")
     train.symbols_of(request.settings.train_tokenizer)  # refuses a wrong symbol before any text is read
     with _work_folder(request.work_dir, request.output) as work:
-        documents = _documents(request, work)
+        documents = documents_of(request, work)
         extracted = [work / "extracted" / name for name in request.sources]
         checklist.show("before training", checklist.before(extracted, request.output, request.settings.train_tokenizer))
         made = artifact.build(documents.counts, documents.hash, request.settings.train_tokenizer)
@@ -107,7 +108,7 @@ def _work_folder(work_dir: Path | None, output: Path) -> Iterator[Path]:
     yield work
 
 
-def _documents(request: Request, work: Path) -> Documents:
+def documents_of(request: Request, work: Path) -> Documents:
     """Extract every source, then split as the pipeline does; too few documents for that are all learnt from."""
     # All of them before any long work: a mistake in the last one should show at once.
     sources = {
@@ -129,8 +130,9 @@ def _documents(request: Request, work: Path) -> Documents:
     if held.any() and not held.all():
         select(list(sources), request.settings.select, work / "extracted", work / "corpus", Cache(work / ".cache"))
         learnt_from = work / "corpus/train"
-        counts = count_corpus(learnt_from, splitting, Cache(work / ".cache"), most)
-        return Documents(counts, corpus.corpus_hash(learnt_from), work / "corpus/held_out")
+        shards = corpus.shards(learnt_from)
+        counts = count_corpus(learnt_from, splitting, Cache(work / ".cache"), most, shards=shards)
+        return Documents(counts, corpus_hash(learnt_from, found=shards), work / "corpus/held_out")
     texts = [text for folder in folders for text in corpus.read_texts(folder)]
     if request.settings.select.deduplicate == "exact":
         texts = sorted(set(texts))
@@ -176,17 +178,19 @@ def _judge(model: Path, held_out: Path | None, request: Request, work: Path) -> 
             markup=False,
         )
         return []
-    gates = validation.validate(model, held_out, request.settings.validation, work / "validation")
+    training = held_out.with_name("train")
+    gates = validation.validate(model, held_out, request.settings.validation, work / "validation", training=training)
     measures = [f"{gate.measure.replace('_', ' ')} {gate.value}" for gate in gates]
     console.out.print("held-out text: " + " · ".join(measures), markup=False)
+    for gate in gates:
+        if not gate.judged:
+            console.err.print(f"warning: {gate.told}. It has {gate.look}.", markup=False)
     missed = [
-        f"  {gate.measure}: expected {gate.limit}, got {gate.value}"
-        + (f" ({gate.look})" if "text" in gate.look else "")
+        f"  {gate.told}" + (f" ({gate.look})" if "failing text" in gate.look else "")
         for gate in gates
         if not gate.holds
     ]
-    remedy = "Add text, change --vocab_size, move the limit (validate in params.yaml), or use --skip_validation."
-    return [*missed, remedy] if missed else []
+    return [*missed, "Otherwise move the limit (validate in params.yaml), or use --skip_validation."] if missed else []
 
 
 def _summarise(made: Artifact, request: Request) -> None:

@@ -14,6 +14,7 @@ import typer
 
 from aura.core import console, paths
 from aura.core.errors import UserError
+from aura.core.params import PARAMS_FILE
 from aura.core.section import Section, checked
 from aura.extract.options import TEXT_KEYS, JsonSource, Source, TxtSource
 from aura.extract.sources.input_files import SUFFIXES, has_suffix
@@ -38,7 +39,7 @@ VocabSize = Annotated[
     str | None,
     typer.Option(
         "--vocab_size",
-        help=f"Pieces, or one of {', '.join(SIZE_NAMES)}. Left out: auto, by the scaling law with vocabulary.",
+        help=f"Pieces, or one of {', '.join(SIZE_NAMES)}. Left out: auto, by a scaling law or as measured.",
     ),
 ]
 ModelParameters = Annotated[
@@ -116,15 +117,17 @@ def train_tokenizer(
     """Train one tokenizer on folders of text, without the pipeline.
 
     params.yaml gives all that is left out: without folders, its sources; without options, its train_tokenizer section,
-    held-out share and gates.
+    held-out share and gates. Where there is no params.yaml, the defaults of aura do.
     """
     _refuse_idle({"--documents": documents}, txt_dirs, "--txt_dirs")
     _refuse_idle({"--text_key": text_key, "--nested": nested}, json_dirs, "--json_dirs")
     _refuse_idle(
         {"--encoding": encoding, "--follow_links": follow_links}, txt_dirs or json_dirs, "--txt_dirs or --json_dirs"
     )
-    settings = _with_min_length(whole_params.load(), min_length)
+    settings = _with_min_length(whole_params.load_or_defaults(), min_length)
     sources = settings.extract.sources
+    if not (txt_dirs or json_dirs or PARAMS_FILE.exists()):
+        raise UserError("expected text to learn from, got none: name folders with --txt_dirs or --json_dirs")
     if txt_dirs or json_dirs:
         reading = ProgramReading(documents or "file", text_key or TEXT_KEYS, nested, encoding, follow_links)
         sources, settings = sources_of(txt_dirs or [], json_dirs or [], reading), _without_caps(settings)
@@ -160,7 +163,8 @@ def train_tokenizer_enhanced(
         corpus_path: a folder of .txt and .md files, each a document; or one file: .jsonl with a record a line, or
             text with blank lines between its documents.
         output_dir: gets spiece.model, spiece.vocab and spiece_config.json.
-        vocab_size: pieces, a name such as "small", or "auto" (the default): by the scaling law with vocabulary.
+        vocab_size: pieces, a name such as "small", or "auto" (the default): by the scaling law with vocabulary, or,
+            for little text, the elbow of the measured curve.
         model_type: "unigram" or "bpe"; left out, like every other option, as in params.yaml.
         skip_validation: do not judge the tokenizer on held-out documents.
         text_keys: for records of JSON: dotted paths to their text, the first one present counts.
@@ -178,7 +182,7 @@ def train_tokenizer_enhanced(
     reading = ProgramReading(documents, text_keys, nested, encoding, follow_links)
     chosen = options | {"vocab_size": vocab_size or "auto", "model_type": model_type}
     request = Request(
-        settings=with_options(_without_caps(whole_params.load()), chosen),
+        settings=with_options(_without_caps(whole_params.load_or_defaults()), chosen),
         sources=sources_of([] if is_json else [path], [path] if is_json else [], reading),
         output=Path(output_dir),
         judge=not skip_validation,

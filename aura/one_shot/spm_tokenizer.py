@@ -15,7 +15,7 @@ from aura.extract.losses import remedy
 from aura.extract.options import TxtSource
 from aura.one_shot.loaders import read_documents
 from aura.project import whole_params
-from aura.tokenizer.model_file import Ids
+from aura.tokenizer.id_arrays import Ids
 from aura.tokenizer.tokenizer import AllowedSpecial, Tokenizer
 from aura.train_tokenizer import artifact
 
@@ -127,13 +127,13 @@ class SPMTokenizer(Tokenizer):
             input_dir: folder of text files, or one file. A folder without any, or a file that cannot be read, is a
                 `UserError`. Empty and hidden files are left out.
             model_prefix: writes PREFIX.model, PREFIX.vocab and PREFIX_config.json.
-            vocab_size: pieces; left out, it comes from params.yaml like every other option.
+            vocab_size: pieces; left out, it comes from params.yaml like every other option, or from aura's own.
             encoding: of the files that are not UTF-8, such as "cp1252"; left out, UTF-8.
             options: any other key of the train_tokenizer section of params.yaml.
         """
         texts = _read_texts(Path(input_dir), encoding)
         changes = options if vocab_size is None else options | {"vocab_size": vocab_size}
-        chosen = artifact.with_changes(whole_params.load().train_tokenizer, **changes)
+        chosen = artifact.with_changes(whole_params.load_or_defaults().train_tokenizer, **changes)
         made = artifact.build_from_texts(texts, chosen)
         prefix = Path(model_prefix)
         made.write(prefix.parent, prefix.name)

@@ -178,13 +178,15 @@ class TrainingRun:
     ) -> None:
         """Take the steps that are left; evaluate, save and report in between. SIGTERM ends it with a checkpoint."""
         first, last = self.history.step, self.options.steps
+        if distributed.is_first():
+            console.err.print("pretraining: compiles a step")
         with jax.set_mesh(self.mesh):
             run_step = make_step(self.options).lower(self.state, self.layout.shapes()).compile()
         distributed.meet("compiled")
         watch.lap("compile")
         outcomes = train(self.state, run_step, self.batches, self.layout, first, last)
         if distributed.is_first():
-            outcomes = console.track(outcomes, "pretraining", total=last - first)
+            outcomes = console.track(outcomes, "pretraining", total=last - first, told=self._told)
         if profile:
             outcomes = _profiled(outcomes, profile)
         with jax.set_mesh(self.mesh):
@@ -236,6 +238,12 @@ class TrainingRun:
         if self._evaluates(step):
             row = replace(row, bits_per_byte=self._evaluate(step, termination, watch))
         self.history.add(row)
+
+    def _told(self, outcome: dict[str, float], steps_a_second: float) -> str:
+        """Return what the line of progress says of the newest step."""
+        tokens = steps_a_second * self.options.batch_size * self.options.seq_len
+        held_out = f", held out {self.evaluation.bits_per_byte:.3f} bits per byte" if self.evaluation else ""
+        return f"loss {outcome['loss']:.3f}{held_out}, {tokens:,.0f} tokens a second"
 
     def _evaluates(self, step: int) -> bool:
         return step % self.options.eval_every == 0 or step == self.options.steps

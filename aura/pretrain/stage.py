@@ -26,8 +26,9 @@ def pretrain_here(options: Pretrain, profile: Path | None = None) -> None:
             "shape": ", ".join(f"{name} {value}" for name, value in options.shape),
             "steps": f"{options.steps:,}",
             "tokens": f"{metrics.tokens:,}",
-            "held-out bits per byte": f"{metrics.bits_per_byte:.3f}, context-free "
-            f"{metrics.context_free_bits_per_byte:.3f} ({-metrics.improvement:+.1%})",
+            "held-out bits per byte": f"{metrics.bits_per_byte:.3f}, {abs(metrics.improvement):.1%} "
+            f"{'less' if metrics.improvement >= 0 else 'more'} than the {metrics.context_free_bits_per_byte:.3f} of "
+            "the best model without context",
         },
         see=f"{paths.LANGUAGE_MODEL}/config.json, {paths.PRETRAINING}/samples.txt, dvc plots show",
     )

@@ -28,14 +28,14 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from aura.core.errors import UserError
-from aura.core.files import folder_size, leftovers, read_object
+from aura.core.files import folder_size, leftovers
 from aura.core.files import remove as remove_path
 from aura.project import kept, whole_params
 from aura.sharing.delivery import RemoteObject, download, item
 from aura.sharing.git import git
-from aura.sharing.remote import DvcRemote, TransferError
+from aura.sharing.remote import DvcRemote, TransferError, has_remote
 from aura.sharing.transfer import expand, locked
-from aura.storage import cache, placement
+from aura.storage import cache, placement, shard_lists
 from aura.storage import store as stores
 
 DAY = 24 * 3600.0  # seconds
@@ -110,8 +110,10 @@ def _needed(repo: Repo, folder: Path) -> list[RemoteObject]:
     except DvcException as error:
         raise UserError(f"cannot tell what is needed: {error}") from None
     missing = any(oid.endswith(".dir") and not (folder / item(oid, "").name).exists() for oid in outs)
-    store = DvcRemote(repo) if missing else None
-    return expand(store, folder, outs.items())
+    if missing and not has_remote(repo):
+        # No one can ask for a folder whose list of files is nowhere: each clone lacks those of older commits.
+        return expand(None, folder, _available(outs, folder, None))
+    return expand(DvcRemote(repo) if missing else None, folder, outs.items())
 
 
 def _also_kept(project: Path, folder: Path, remote: DvcRemote | None) -> Iterator[RemoteObject]:
@@ -140,16 +142,14 @@ def _available(outs: dict[str, str], folder: Path, remote: DvcRemote | None) -> 
 
 
 def _listed(remote: DvcRemote, folder: Path, needed: Iterable[RemoteObject]) -> set[str]:
-    """The names of all shards that lists among the needed objects name; lists that are not here are fetched.
+    """The names of all shards and inner lists that lists among the needed objects name; absent lists are fetched.
 
     A shard's name is its hash, so one that was put under another spelling of the store's address counts as well.
     """
     lists = [entry for entry in needed if Path(entry.label).name == placement.LIST]
     download(remote, folder, lists)
-    made_by, shape = "aura repair; dvc repro", [{"sha256": str}]
-    objects = (read_object(folder / entry.name, made_by, shards=shape) for entry in lists)
-    shards = (shard for read in objects for shard in read["shards"])
-    return {stores.name_of(shard["sha256"]) for shard in shards}
+    found = (shard_lists.names_of_objects(folder / entry.name, "aura repair; dvc repro") for entry in lists)
+    return {name for names in found for name in names}
 
 
 def _unused_shards(store: stores.ObjectStore, needed: Container[str], age: float) -> Deletable:

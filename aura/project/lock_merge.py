@@ -99,12 +99,12 @@ def _md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def register() -> None:
-    """Tell this clone's git how to merge dvc.lock; .gitattributes, which git keeps, says when."""
+def register(folder: Path | None = None) -> None:
+    """Tell the git of a folder (the working directory) how to merge dvc.lock; .gitattributes says when."""
     command = f"{shlex.quote(sys.executable)} -m aura lock merge %O %A %B"
     try:
-        git("config", f"merge.{DRIVER}.name", "dvc.lock, stage by stage")
-        git("config", f"merge.{DRIVER}.driver", command)
+        git("config", f"merge.{DRIVER}.name", "dvc.lock, stage by stage", folder=folder)
+        git("config", f"merge.{DRIVER}.driver", command, folder=folder)
     except GitFailed as error:
         raise UserError(f"cannot set git's merge driver: {error}") from None
 

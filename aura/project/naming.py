@@ -95,7 +95,7 @@ def _renamed(folder: Path, names: Sequence[str]) -> Artifact:
     special = {named.piece(token): token for token in range(tokenizer.vocab_size) if named.is_special(token)}
     config["options"][KEY] = slots.own_names([*special])
     config |= {"special_tokens": special, "model_sha256": hashlib.sha256(content).hexdigest()}
-    return Artifact(content, train.vocabulary(content), config)
+    return Artifact(content, config)
 
 
 def _named_slots(made: Artifact) -> dict[str, int]:

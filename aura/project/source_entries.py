@@ -48,18 +48,18 @@ def enter(name: str, entry: dict[str, Any], removed: list[str]) -> None:
     last = max((place for place, dep in enumerate(listed, 1) if str(dep).startswith(f"{paths.EXTRACTED}/")), default=0)
     values = yaml_edits.with_entry(values, SOURCES, name, entry)
     pipeline = yaml_edits.with_item(pipeline, DEPS, str(extracted(name)), last)
-    _write(*_without(removed, values, pipeline))
+    _write(*without(removed, values, pipeline))
     for other in removed:
         _delete_made(other, before[other])
 
 
 def remove(name: str, source: Source) -> None:
     """Take a source out of both files, with its caps, weight and preference, and delete what was made of it."""
-    _write(*_without([name], _read(params.PARAMS_FILE), _read(paths.PIPELINE_FILE)))
+    _write(*without([name], _read(params.PARAMS_FILE), _read(paths.PIPELINE_FILE)))
     _delete_made(name, source)
 
 
-def _without(names: list[str], values: str, pipeline: str) -> tuple[str, str]:
+def without(names: list[str], values: str, pipeline: str) -> tuple[str, str]:
     """The texts of both files without some sources."""
     for name in names:
         values = yaml_edits.without_entry(values, SOURCES, name)

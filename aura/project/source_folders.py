@@ -22,13 +22,15 @@ from aura.extract.sources.input_files import (
 )
 from aura.extract.sources.other_suffixes import found_instead, instead_of, suffix_of
 
+_DATASET = re.compile(r"[\w.-]+/[\w.-]+")  # as the Hub names them
+
 
 def kind_of(path: str, glob: str | None = None, links: Links = "inside") -> str:
     """The kind of source that a folder's files (those of `glob`, if any) say it is: that of most of them."""
     if pins.source_name(Path(path)) == "sample":
         return "sample"
     if not _is_there(Path(path)):
-        return kind_of_names([], path, _instead(Path(path)))
+        raise UserError(_absent(path))
     names = [
         file.name for file in files_at(Path(path), bool, hidden=names_hidden(glob), links=links) if not file.problem
     ]
@@ -99,12 +101,18 @@ def source_files(kind: str, folder: Path, glob: str | None, links: Links = "insi
 
 
 def _instead(path: Path) -> str:
-    if path.is_dir():
-        return found_instead(path)
-    if path.exists():
-        return "it is neither a file nor a folder, but a FIFO, a socket or a device."
-    there = "it is a link that leads nowhere" if path.is_symlink() else "there is no such folder or file"
-    return f"{there}. Look with: ls -la {path}"
+    return found_instead(path) if path.is_dir() else _absent(str(path))
+
+
+def _absent(path: str) -> str:
+    """Say that nothing is at a path, and how a dataset is meant that is spelt like one."""
+    place = Path(path)
+    if place.exists():
+        return f"{path} is neither a file nor a folder, but a FIFO, a socket or a device."
+    if place.is_symlink():
+        return f"{path} is a link that leads nowhere. Look with: ls -la {path}"
+    dataset = "If it is a dataset of the Hugging Face Hub, add --kind dataset. " if _DATASET.fullmatch(path) else ""
+    return f"there is no such file or folder: {path}. {dataset}See what there is: ls -la {place.parent}"
 
 
 def require_kind(kind: str) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from aura.core import paths
 from aura.core.errors import UserError
-from aura.extract.sources import bucket, hub, pins
+from aura.extract.sources import bucket, hub, hub_files, pins, url_pins
 from aura.extract.sources.addresses import is_url
 from aura.extract.sources.input_files import HIDDEN, SUFFIXES, InputFile, Links, chosen_by, is_hidden, names_hidden
 from aura.extract.sources.other_suffixes import instead_of, suffix_of
+from aura.extract.sources.url_pins import Objects
 from aura.project import source_entries, source_folders, whole_params
 from aura.storage.cache import project_cache
 
@@ -153,7 +154,7 @@ def _look_behind_url(new: NewSource) -> _Found:
     objects, aside = _objects(new.path, kind, new.reading.glob)
 
     def record() -> str:
-        bucket.write_pin(new.pin_file, new.path, objects)
+        url_pins.write(new.pin_file, new.path, objects)
         return f"{len(objects):,} {kind} objects{aside}"
 
     return _Found(new.reading.entry(kind, str(new.pin_file)), record)
@@ -169,11 +170,23 @@ def _look_at_dataset(new: NewSource) -> _Found:
         max_documents=rows.max_documents,
     )
 
+    if found := hub_files.find(pin, newest=rows.revision is None):
+        url, files = found
+        entry = new.reading.entry("parquet", str(new.pin_file))
+        return _Found(entry, partial(_record_files, new.pin_file, pin, url, files))
+
     def record() -> str:
         hub.write_pin(new.pin_file, pin)
         return f"{pin.title} at revision {pin.revision}"
 
     return _Found(new.reading.entry("dataset", str(new.pin_file)), record)
+
+
+def _record_files(path: Path, pin: hub.DatasetPin, url: str, files: Objects) -> str:
+    hub_files.write_pin(path, pin, url, files)
+    commit = url.rpartition("@")[2]
+    made = "" if commit == pin.revision else f", as the Hub converted it ({hub_files.CONVERTED})"
+    return f"{pin.title} at revision {commit}{made}: {len(files):,} Parquet files"
 
 
 def _kind_of_objects(url: str, glob: str | None) -> str:
@@ -183,7 +196,7 @@ def _kind_of_objects(url: str, glob: str | None) -> str:
     return source_folders.kind_of_names(source_folders.meant(names, glob), url)
 
 
-def _objects(url: str, kind: str, glob: str | None) -> tuple[bucket.Objects, str]:
+def _objects(url: str, kind: str, glob: str | None) -> tuple[Objects, str]:
     """The objects that a source reads, and in words those that it leaves; none to read is a `UserError`."""
     source_folders.require_kind(kind)
     chosen, all_levels, left = chosen_by(kind, glob), names_hidden(glob), list[str]()
@@ -221,12 +234,27 @@ def scan(name: str) -> str:
         return f"revision {moved.revision}" + (", as before" if moved == dataset else "")
     if source.kind == "sample" or not pins.is_pin(pin):
         raise UserError(f"the source {name} has no pin: DVC looks at {source.path} itself, so there is nothing to scan")
-    if url := bucket.url_of(pin):
+    if of_files := hub_files.read_pin(pin):
+        return _scan_files(name, pin, of_files)
+    if url := url_pins.url_of(pin):
         objects, aside = _objects(url, source.kind, source.glob)
-        bucket.write_pin(pin, url, objects)
+        url_pins.write(pin, url, objects)
         return f"{len(objects):,} objects{aside}"
     folder = pins.folder_of(pin)
     files = source_folders.source_files(source.kind, folder, source.glob, source.links)
     files = pins.with_digests(files, project_cache())
     pins.write(pin, folder, files)
     return f"{source_folders.count(files):,} files{source_folders.unread(files)}"
+
+
+def _scan_files(name: str, path: Path, pin: hub.DatasetPin) -> str:
+    """Take in the newest Parquet files of a dataset."""
+    moved = pin.model_copy(update={"revision": hub.resolve(pin.dataset)})
+    found = hub_files.find(moved, newest=True)
+    if found is None:
+        raise UserError(
+            f"{moved.title} has no Parquet files any more at revision {moved.revision}. To read its rows: "
+            f"aura source remove {name}, then add it again"
+        )
+    before = url_pins.read(path)
+    return _record_files(path, moved, *found) + (", as before" if found == before else "")

@@ -13,6 +13,7 @@ from pydantic import Field
 from aura.core.errors import UserError
 from aura.core.params import PARAMS_FILE, Shared, parsed, read
 from aura.core.section import checked, nearest
+from aura.core.shipped import LEXICON, PARAMS
 from aura.core.shown_text import holds_secret
 from aura.encode.options import Encode
 from aura.extract.options import Extract
@@ -36,6 +37,28 @@ class Params(Shared):
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check params.yaml; every mistake in it is listed in one `UserError`."""
     return parse(read(path), path)
+
+
+def defaults() -> Params:
+    """The values of the params.yaml that this package ships, for programs that run outside of a project."""
+    values = parsed(PARAMS.read_text(encoding="utf-8"), PARAMS)
+    return checked_together(values | {"extract": values["extract"] | {"lexicon": str(LEXICON)}}, str(PARAMS))
+
+
+def load_or_defaults() -> Params:
+    """params.yaml of the working folder, or the shipped one where there is none."""
+    return load() if PARAMS_FILE.exists() else defaults()
+
+
+def check_own(path: Path = PARAMS_FILE) -> None:
+    """`load` where a params.yaml has a section of aura's; another pipeline's, or none, is no mistake."""
+    if not path.exists():
+        return
+    text = read(path)
+    values = parsed(text, path)
+    own = {field.alias or name for name, field in Params.model_fields.items()} - set(Shared.model_fields)
+    if isinstance(values, Mapping) and not own.isdisjoint(values):
+        parse(text, path)
 
 
 def parse(text: str, path: Path) -> Params:

@@ -12,12 +12,13 @@ from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo, lock_repo
+from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.stage import PipelineStage
 from dvc.stage.serialize import to_single_stage_lockfile
 from networkx import topological_sort
 
 from aura.core.errors import UserError
-from aura.core.libraries import VERSIONS_FILE
+from aura.core.libraries import VERSIONS_FILE, is_code
 from aura.project import recorded_inputs
 from aura.project.lock_merge import LOCK, Stages, stages_of
 from aura.sharing.git import GitFailed, git
@@ -29,6 +30,8 @@ _NAMED = 5  # files of a folder that a reason names
 
 def why(stage: str | None, since: str | None) -> dict[str, list[str]]:
     """The reasons for each stage that would run, in the order of the pipeline; no entry for those that would not.
+
+    A frozen stage runs for no change before it.
 
     Args:
         stage: a stage and what it depends on; all stages when None.
@@ -42,8 +45,9 @@ def why(stage: str | None, since: str | None) -> dict[str, list[str]]:
         misrecorded = recorded_inputs.misrecorded(Path(repo.cache.local_cache_dir)) if since is None else {}
         for entry in _stages(repo, stage):
             name = entry.addressing
-            told = [_with_files(reason, changed) for reason in reasons(before.get(name), _now(entry), producers)]
-            upstream = [name for name in _upstream(entry, producers) if name in found]
+            told = [] if entry.frozen else list(reasons(before.get(name), _now(entry), producers))
+            told = [_with_files(reason, changed) for reason in told]
+            upstream = [] if entry.frozen else [name for name in _upstream(entry, producers) if name in found]
             told += [f"upstream: {', '.join(upstream)} would run, and may give other bytes"] if upstream else []
             if name in misrecorded:
                 told.append(recorded_inputs.told(misrecorded[name]))
@@ -89,7 +93,7 @@ def _params(old: dict[str, Record], new: dict[str, Record]) -> Iterator[str]:
         for key in sorted(before.keys() | now.keys()):
             was, is_now = before.get(key, "not there"), now.get(key, "not there")
             if was != is_now:
-                yield f"{kind} {key}: {was} → {is_now}"
+                yield f"{'code' if is_code(file, key) else kind} {key}: {was} → {is_now}"
 
 
 def _kind(path: str, producers: dict[str, str]) -> str:
@@ -143,11 +147,11 @@ def _stages(repo: Repo, name: str | None) -> list[PipelineStage]:
     if name is None:
         return ordered
     try:
-        wanted = {stage.addressing for stage in repo.stage.collect(name, with_deps=True)}
+        wanted = plan_repro(get_active_graph(repo.index.graph), list(repo.stage.collect(name)))
     except DvcException:
         known = ", ".join(stage.addressing for stage in ordered)
         raise UserError(f"there is no stage {name}. There are: {known}") from None
-    return [stage for stage in ordered if stage.addressing in wanted]
+    return [stage for stage in ordered if stage in wanted]
 
 
 def _now(stage: PipelineStage) -> Record:

@@ -6,10 +6,12 @@ selection they are laid out once more per group, uncompressed, because rules loo
 on the disk).
 """
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +20,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aura.core import checksums
-from aura.core.arrow import from_bytes, to_bytes
+from aura.core.arrow import from_bytes, joined, to_bytes
 from aura.core.errors import UserError
 from aura.core.keys import action_key
-from aura.corpus.corpus import SCHEMA
+from aura.corpus.corpus import SCHEMA, batches
 from aura.select.parts import Numbers
 from aura.storage import placement
 from aura.storage.cache import Cache
 
 GROUP_BYTES, GROUP_SHARDS = 128_000_000, 64  # Parquet and files of a group, at most; a document takes 30 bytes and more
-GROUPS = 1024  # at most; groups of more than this grow beyond both
-_SCHEMA = pa.schema([SCHEMA.field("text_hash"), SCHEMA.field("doc"), ("size", pa.int64())])
-_GROUP_SCHEMA = _SCHEMA.set(1, pa.field("doc", pa.large_string(), nullable=False))  # a group's names may exceed 2 GiB
+GROUPS = 4096  # at most; groups of more than this grow beyond both
+_NAME = pa.field("doc", pa.large_string(), nullable=False)  # names of a shard, or of a group, may exceed 2 GiB
+GROUP_SCHEMA = pa.schema([SCHEMA.field("text_hash"), _NAME, ("size", pa.int64())])
 Mask = npt.NDArray[np.bool_]
+Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]  # calls a function with each item, somewhere
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,10 @@ class Shard:
 
     source: str
     file: placement.ShardFile
-    digest: str  # SHA-256 of its bytes
+    digest: str  # SHA-256 that its bytes must have, with which a task compares them before it uses them
+
+    def __str__(self) -> str:
+        return str(self.file)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,9 @@ class Group:
     number: int
     source: str
     shards: tuple[Shard, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.shards)} shards from {self.shards[0]}"
 
 
 @dataclass(frozen=True)
@@ -76,8 +85,7 @@ def find(source: str, folder: Path) -> list[Shard]:
     files = [file for file in placement.shards(folder, made_by) if file.path.suffix == ".parquet"]
     if not files:
         raise UserError(f"{folder} holds no Parquet shards. {checksums.remedy(made_by)}")
-    digests = placement.at_once(placement.ShardFile.sha256, files)
-    return [Shard(source, file, digest) for file, digest in zip(files, digests, strict=True)]
+    return [Shard(source, file, file.recorded) for file in files]
 
 
 def grouped(shards: Sequence[Shard]) -> list[Group]:
@@ -93,21 +101,38 @@ def grouped(shards: Sequence[Shard]) -> list[Group]:
     return groups
 
 
+def together(shards: Sequence[Shard], most: int = placement.FETCHED_BYTES) -> Iterator[Sequence[Shard]]:
+    """Yield shards in portions of about `most` bytes that one process reads at once."""
+    number = placement.fetched_together([shard.file for shard in shards], most)
+    return (shards[start : start + number] for start in range(0, len(shards), number))
+
+
 def _known(shard: Shard, *, cache: Cache, code: str) -> bytes | None:
     """The columns of a shard, as far as the cache has them."""
-    entry = cache.get(action_key("columns", code, shard.digest))
+    entry = cache.get(key(shard, code))
     return entry.read("columns") if entry else None
+
+
+def keep_columns(shards: Sequence[Shard], *, cache: Cache, code: str) -> None:
+    """Put the columns of some shards into the cache; runs in a worker process."""
+    placement.at_once(partial(_made, cache=cache, code=code), shards, len(shards))
+
+
+def key(shard: Shard, code: str) -> str:
+    """The key of a shard's columns."""
+    return action_key("columns", code, shard.digest)
 
 
 def _made(shard: Shard, *, cache: Cache, code: str) -> bytes:
     """The columns of a shard, out of its texts; they are kept in the cache."""
-    batches = []
+    found = []
     with shard.file.opened() as file:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=["text", "doc", "text_hash"]):
+        for batch in batches(pq.ParquetFile(file), ["text", "doc", "text_hash"]):
             size = pc.binary_length(batch.column("text"))
-            batches.append(pa.record_batch([batch.column("text_hash"), batch.column("doc"), size], _SCHEMA))
-    columns = to_bytes(pa.Table.from_batches(batches, _SCHEMA))
-    cache.put(action_key("columns", code, shard.digest), {}, {"columns": columns})
+            name = batch.column("doc").cast(_NAME.type)
+            found.append(pa.record_batch([batch.column("text_hash"), name, size], GROUP_SCHEMA))
+    columns = to_bytes(pa.Table.from_batches(found, GROUP_SCHEMA))
+    cache.put(key(shard, code), {}, {"columns": columns})
     return columns
 
 
@@ -115,15 +140,20 @@ def lay_out(group: Group, *, work: Work) -> list[int]:
     """Write the columns of a group's documents; returns the documents of each shard."""
     known = placement.at_once(partial(_known, cache=work.cache, code=work.code), group.shards)
     missing = [shard for shard, columns in zip(group.shards, known, strict=True) if columns is None]
-    made = iter(placement.at_once(partial(_made, cache=work.cache, code=work.code), missing, placement.FETCHED))
+    make = partial(_made, cache=work.cache, code=work.code)
+    made = (columns for some in together(missing) for columns in placement.at_once(make, some, len(some)))
     tables = [from_bytes(next(made) if columns is None else columns) for columns in known]
-    whole = pa.concat_tables([table.cast(_GROUP_SCHEMA) for table in tables])
-    path = work.file("documents", group.number)
-    partial_path = path.with_name(f".{path.name}")
-    with pa.ipc.new_file(partial_path, _GROUP_SCHEMA) as writer:
-        writer.write_table(whole.combine_chunks())
-    partial_path.replace(path)
+    write_documents(work, group.number, pa.concat_tables(tables))
     return [len(table) for table in tables]
+
+
+def write_documents(work: Work, group: int, columns: pa.Table) -> None:
+    """Write what `documents` reads."""
+    path = work.file("documents", group)
+    partial_path = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with pa.ipc.new_file(partial_path, GROUP_SCHEMA) as writer:
+        writer.write_table(joined(columns))
+    partial_path.replace(path)
 
 
 def documents(work: Work, group: int) -> pa.Table:
@@ -131,13 +161,19 @@ def documents(work: Work, group: int) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(work.file("documents", group)))).read_all()
 
 
+def column(table: pa.Table, name: str) -> pa.Array:
+    """A column of what `documents` returns, which is not copied."""
+    chunks = table.column(name)
+    return chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+
+
 def names(work: Work, groups: Numbers, rows: Numbers) -> pa.Array:
     """The name of each of these documents."""
-    order = np.lexsort((rows, groups))
+    order = np.argsort(groups.astype(np.uint16), kind="stable")  # there are at most `GROUPS`, and a few
+    rows = rows[order].astype(np.int64)
     found = [pa.array([], pa.large_string())]
     for group, mine in _runs(groups[order]):
-        column = documents(work, group).column("doc").combine_chunks()
-        found.append(column.take(pa.array(rows[order[mine]].astype(np.int64))))
+        found.append(column(documents(work, group), "doc").take(pa.array(rows[mine])))
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
     return pa.concat_arrays(found).take(pa.array(back))

@@ -9,10 +9,9 @@ say in which range the cap falls, and only that range is looked into. `max_files
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +20,13 @@ import xxhash
 
 from aura.corpus.corpus import hash_halves
 from aura.select import duplicates
-from aura.select.candidates import Mask, Work, documents
+from aura.select.candidates import Map, Mask, Work, column, documents
 from aura.select.options import Caps
 from aura.select.parts import Numbers
 
 NUMBER = re.compile(r"#\d+$")  # of a document in a file of many
 _RANGES = 4096
 _SHIFT = np.uint64(64 - 12)
-Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]  # calls a function with each item, somewhere
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def within_share(hashes: pa.Array, share: float | None) -> Mask:
 
 def under_caps(table: pa.Table, group: int, limits: Limits) -> Mask:
     """The documents of a group that fit under the caps of its source."""
-    rank = hash_halves(table.column("text_hash").combine_chunks())[1]  # see within_share
+    rank = hash_halves(column(table, "text_hash"))[1]  # see within_share
     fits = np.ones(len(rank), dtype=bool)
     if limits.last_file is not None:
         fits &= _files(table) <= np.uint64(limits.last_file)
@@ -104,7 +102,7 @@ def find_limits(work: Work, groups: Sequence[int], caps: Caps, rules: Sequence[s
 def _allowed(work: Work, group: int, limits: Limits, rules: Sequence[str]) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     """A group's documents, and the rows that share and known caps let through."""
     table = documents(work, group)
-    keep = standing(work, group, rules) & within_share(table.column("text_hash").combine_chunks(), limits.share)
+    keep = standing(work, group, rules) & within_share(column(table, "text_hash"), limits.share)
     return table, np.flatnonzero(keep & under_caps(table, group, limits))
 
 
@@ -116,7 +114,7 @@ def _lowest_files(group: int, *, work: Work, limits: Limits, rules: Sequence[str
 def _histogram(group: int, *, work: Work, limits: Limits, rules: Sequence[str]) -> npt.NDArray[np.int64]:
     """Documents and bytes of a group, by range of hashes."""
     table, rows = _allowed(work, group, limits, rules)
-    rank = hash_halves(table.column("text_hash").combine_chunks())[1][rows]
+    rank = hash_halves(column(table, "text_hash"))[1][rows]
     found = np.zeros((_RANGES, 2), dtype=np.int64)
     ranges = (rank >> _SHIFT).astype(np.int64)
     np.add.at(found[:, 0], ranges, 1)
@@ -127,7 +125,7 @@ def _histogram(group: int, *, work: Work, limits: Limits, rules: Sequence[str]) 
 def _documents_of_range(group: int, *, work: Work, limits: Limits, rules: Sequence[str], at: int) -> Numbers:
     """Hash, group, row and size of a group's documents in one range of hashes."""
     table, rows = _allowed(work, group, limits, rules)
-    rank = hash_halves(table.column("text_hash").combine_chunks())[1][rows]
+    rank = hash_halves(column(table, "text_hash"))[1][rows]
     inside = (rank >> _SHIFT).astype(np.int64) == at
     rows, rank = rows[inside], rank[inside]
     size = table.column("size").to_numpy()[rows]

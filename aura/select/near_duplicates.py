@@ -37,7 +37,6 @@ def prepare(work: Work, similarity: float) -> None:
         (work.folder / kind).mkdir()
     for band in range(len(signatures.bands(similarity))):
         (work.folder / f"band-{band}").mkdir()
-    duplicates.prepare(work, "alike")
 
 
 def write_bands(group: int, *, work: Work, similarity: float, rules: list[str]) -> None:

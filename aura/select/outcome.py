@@ -16,7 +16,7 @@ import xxhash
 from aura.core.terms import SPLITS
 from aura.corpus.corpus import first_in_training, hash_halves, is_held_out
 from aura.select import duplicates, parts
-from aura.select.candidates import Mask, Work, documents
+from aura.select.candidates import Mask, Work, column, documents
 from aura.select.choices import Limits, standing, under_caps, within_share
 
 TRAIN, HELD_OUT = (SPLITS.index(split) + 1 for split in ("train", "held_out"))  # 0: dropped
@@ -32,33 +32,31 @@ class Outcome:
 
 
 def settle(
-    group: tuple[int, Sequence[int]],
+    group: tuple[int, Sequence[int], Limits | None],
     *,
     work: Work,
     rules: Mapping[str, Sequence[str]],
-    limits: Mapping[int, Limits],
     held_out: float,
 ) -> tuple[list[Outcome], Counter[str]]:
     """Decide each document of a group; returns the outcome of each shard, and the documents dropped by rule.
 
     Arguments:
-        group: its number, and the documents of each of its shards.
+        group: its number, the documents of each of its shards, and the limits of its source if that has caps.
         rules: the rules on duplicates under each reason, in order.
-        limits: the limits of the groups whose source has caps.
     """
-    number, counts = group
+    number, counts, limits = group
     table, dropped = documents(work, number), Counter[str]()
-    hashes = table.column("text_hash").combine_chunks()
+    hashes = column(table, "text_hash")
     keep, so_far = np.ones(len(table), dtype=bool), list[str]()
     for reason, some in rules.items():
         so_far += some
         dropped[reason] = int(keep.sum())
         keep = standing(work, number, so_far)
         dropped[reason] -= int(keep.sum())
-    if (mine := limits.get(number)) is not None:
-        inside = keep & within_share(hashes, mine.share)
+    if limits is not None:
+        inside = keep & within_share(hashes, limits.share)
         dropped["beyond its share"] = int(keep.sum() - inside.sum())
-        keep = inside & under_caps(table, number, mine)
+        keep = inside & under_caps(table, number, limits)
         dropped["over a cap"] = int(inside.sum() - keep.sum())
     split = np.where(is_held_out(hashes, held_out), HELD_OUT, TRAIN).astype(np.uint8)
     split[~keep] = 0

@@ -12,13 +12,29 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from aura.core.errors import UserError
+
 Numbers = npt.NDArray[np.uint64]
 _WORD = 8  # bytes
 
 
 def bounds(parts: int) -> Numbers:
-    """The first number of each part but the first one, when the 64-bit numbers are cut into equal parts."""
-    return np.array([(number << 64) // parts for number in range(1, parts)], dtype=np.uint64)
+    """The first number of each part but the first one, when the 64-bit numbers are cut into equal parts.
+
+    Only the first 32 bits count, so numbers that are in the order of these bits can be cut.
+    """
+    return np.array([(number << 32) // parts << 32 for number in range(1, parts)], dtype=np.uint64)
+
+
+def in_order(column: Numbers) -> tuple[Numbers, npt.NDArray[np.int64]]:
+    """The first bits of numbers, in order, and the places that they stand at; 42 bits of four million numbers.
+
+    Bits and place are sorted as one number, in a third of the time of `argsort`.
+    """
+    bits = np.uint64(len(column).bit_length())
+    packed = (column >> bits << bits) | np.arange(len(column), dtype=np.uint64)
+    packed.sort()
+    return packed >> bits, (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
 
 
 def write(path: Path, rows: Numbers, column: Numbers, starts: Numbers) -> None:
@@ -32,15 +48,21 @@ def write(path: Path, rows: Numbers, column: Numbers, starts: Numbers) -> None:
     partial.replace(path)
 
 
+def written(folder: Path) -> list[Path]:
+    """The whole files of a folder, in order; a worker that died may have left the beginning of one, which is hidden."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def read(path: Path, part: int) -> Numbers:
-    """The rows of one part."""
+    """The rows of one part; raises `UserError` if the file does not have all of them."""
     with path.open("rb") as file:
-        cuts, width = (int(number) for number in np.frombuffer(file.read(2 * _WORD), dtype=np.uint64))
-        file.seek((2 + part) * _WORD)
-        start, end = (int(number) for number in np.frombuffer(file.read(2 * _WORD), dtype=np.uint64))
+        head = np.frombuffer(file.read((4 + part) * _WORD), dtype=np.uint64)
+        cuts, width, start, end = head[[0, 1, 2 + part, 3 + part]].tolist()
         file.seek((2 + cuts + start * width) * _WORD)
-        rows = np.fromfile(file, dtype=np.uint64, count=(end - start) * width)
-    return rows.reshape(-1, width)
+        rows = np.empty((end - start, width), dtype=np.uint64)
+        if len(rows) and (found := file.readinto(rows.data)) != rows.nbytes:
+            raise UserError(f"{path}: expected {rows.nbytes:,} bytes, got {found:,}. Run the same command again.")
+    return rows
 
 
 def gathered(paths: Sequence[Path], part: int, width: int) -> Numbers:

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aura.core import files
+from aura.core.arrow import joined
 from aura.core.errors import UserError
 from aura.select import duplicates
-from aura.select.candidates import Work, documents, names
+from aura.select.candidates import Work, column, documents, names
 from aura.select.duplicates import BY_GROUP, BY_ROW, DROPPED
 
 FILE = "duplicates.parquet"
@@ -36,8 +37,8 @@ _ROWS = 65_536  # of a row group, whatever the groups are
 
 
 def write_group(group: int, *, work: Work, rules: Mapping[str, Sequence[str]], sources: Sequence[str]) -> None:
-    """Write the rows of a group; `sources` has the source of each group."""
-    listed = sorted(set(sources))
+    """Write the rows of a group; `sources` are all of them, by rank."""
+    listed = sorted(sources)
     found, reasons = [np.zeros((0, 3), dtype=np.uint64)], [np.zeros(0, dtype=np.int32)]
     for number, some in enumerate(rules.values()):
         for rule in some:
@@ -46,8 +47,8 @@ def write_group(group: int, *, work: Work, rules: Mapping[str, Sequence[str]], s
     table, reason = np.concatenate(found), np.concatenate(reasons)
     order = np.argsort(table[:, DROPPED], kind="stable")
     table, reason = table[order], reason[order]
-    place = np.array([listed.index(source) for source in sources], dtype=np.int32)
-    docs = documents(work, group).column("doc").combine_chunks()
+    place = np.array([listed.index(sources[rank]) for rank in work.ranks], dtype=np.int32)
+    docs = column(documents(work, group), "doc")
     columns = [
         _words(np.full(len(table), place[group], dtype=np.int32), listed),
         docs.take(pa.array(table[:, DROPPED].astype(np.int64))),
@@ -72,11 +73,11 @@ def join(work: Work, folder: Path) -> None:
             whole = pa.concat_tables([*waiting, pa.Table.from_batches([batch])])
             full = len(whole) - len(whole) % _ROWS
             if full:
-                writer.write_table(whole.slice(0, full).combine_chunks(), row_group_size=_ROWS)
+                writer.write_table(joined(whole.slice(0, full)), row_group_size=_ROWS)
             waiting = [whole.slice(full)]
         for rest in waiting:
             if len(rest):
-                writer.write_table(rest.combine_chunks(), row_group_size=_ROWS)
+                writer.write_table(joined(rest), row_group_size=_ROWS)
 
 
 def _batches(work: Work) -> Iterator[pa.RecordBatch]:

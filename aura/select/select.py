@@ -2,8 +2,9 @@
 
 Each step is a task for a group of shards (`candidates.py`) or for a range of hashes (`duplicates.py`, `outcome.py`),
 on this machine's cores or on a cluster; a small corpus is one of each, in this process. Files in the unfinished output
-carry the data from step to step, 150 bytes a document. So the calling process holds 1 kB a shard, and nothing for a
-document. The results depend neither on the number of groups and ranges nor on the place of the work.
+carry the data from step to step. So the calling process holds something for each shard, and nothing for a document
+(docs/contracts.md has the figures). The results depend neither on the number of groups and ranges nor on the place of
+the work.
 """
 
 import shutil
@@ -16,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aura.core import checksums, parallel, paths
+from aura.core import checksums, console, parallel, paths, unicode
 from aura.core.errors import UserError
 from aura.core.files import read_pipeline, replaced_folder, write_records
 from aura.core.keys import code_key
@@ -35,17 +36,17 @@ from aura.select import (
     signatures,
     writing,
 )
-from aura.select.candidates import Group, Work
+from aura.select.candidates import Group, Shard, Work
 from aura.select.choices import Limits
 from aura.select.options import Select
 from aura.select.outcome import Outcome
 from aura.storage.cache import Cache
-from aura.storage.placement import THIS_DISK, ShardPlace, at_once
+from aura.storage.placement import THIS_DISK, ShardPlace
 
-LIBRARIES = ("datasketch", "numpy", "pyarrow", "xxhash")
+LIBRARIES = ("numpy", "pyarrow", "xxhash")
 SMALL = 8_000_000  # bytes of Parquet; less takes no longer than starting workers
 RANGE_DOCUMENTS = 1_000_000  # of a range of hashes, which a task holds at once
-RANGES = 1024  # at most
+RANGES = 4096  # at most
 KINDS = ("documents", "splits", "kept", "sorted", "record")  # of files that a selection always has
 
 
@@ -73,14 +74,14 @@ def select(
 ) -> dict[str, Any]:
     """Write `out`/train, `out`/held_out, their manifest and the record of duplicates; returns totals per source.
 
-    `cluster` is the address of a Dask scheduler; without it, this machine's cores do the work. `ranges` is the number
+    `cluster` is the address of a cluster; without it, this machine's cores do the work. `ranges` is the number
     of ranges of hashes; it follows from the number of documents when left out, and decides no byte.
 
     Raises `UserError` if a source is not extracted, or a split would be empty.
     """
     modules = (
         *(candidates, choices, corpus, duplicates, near_duplicates, outcome, parts, sys.modules[__name__], shards),
-        *(large_buckets, record, signatures, writing),
+        *(large_buckets, record, signatures, unicode, writing),
     )
     code = code_key(modules, LIBRARIES)
     found = [shard for source in sorted(sources) for shard in candidates.find(source, extracted / source)]
@@ -105,10 +106,21 @@ def select(
     return totals
 
 
+def number_of_ranges(documents: int) -> int:
+    """The ranges of hashes that so many documents are cut into."""
+    return min(-(-documents // RANGE_DOCUMENTS), RANGES) or 1
+
+
 def _ranks(groups: Sequence[Group], prefer: Sequence[str]) -> tuple[int, ...]:
-    """The place of each group's source among all sources: the preferred ones, then the others by name."""
-    names = list(dict.fromkeys([*prefer, *sorted({group.source for group in groups})]))
+    """The place of each group's source among all sources."""
+    names = _by_rank(groups, prefer)
     return tuple(names.index(group.source) for group in groups)
+
+
+def _by_rank(groups: Sequence[Group], prefer: Sequence[str]) -> list[str]:
+    """All sources: the preferred ones, then the others by name."""
+    names = sorted({group.source for group in groups})
+    return list(dict.fromkeys([*(name for name in prefer if name in names), *names]))
 
 
 @contextmanager
@@ -134,12 +146,12 @@ class _Selection:
     ) -> None:
         self.groups, self.settings, self.work, self.executor_for = groups, settings, work, executor_for
         self.size = sum(shard.file.size for group in groups for shard in group.shards)
-        self.counts: list[list[int]] = self.run(
+        self._keep(candidates.key, candidates.keep_columns)
+        self.counts: list[list[int]] = self.run(  # documents of each shard
             partial(candidates.lay_out, work=work), groups
-        )  # documents of each shard
+        )
         if ranges is None:
-            documents = sum(map(sum, self.counts))
-            ranges = min(-(-documents // RANGE_DOCUMENTS), RANGES) or 1
+            ranges = number_of_ranges(sum(map(sum, self.counts)))
         self.work = replace(work, ranges=ranges)
         self.rules: dict[str, list[str]] = {}  # the rules on duplicates that dropped something, under each reason
         self.large = 0  # bands that many documents share
@@ -148,23 +160,21 @@ class _Selection:
 
     def run(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """Call a function with each item, on this machine or a cluster; returns the results in order."""
-        return list(parallel.ordered_map(self.executor_for(self.size, len(items)), function, items))
+        made = parallel.ordered_map(self.executor_for(self.size, len(items)), function, items)
+        return list(console.track(made, "select", len(items)))
 
     def decide(self) -> None:
         """Apply the rules: duplicates, near duplicates, then shares and caps."""
         settings, numbers = self.settings, range(len(self.groups))
         if settings.deduplicate == "exact":
-            duplicates.prepare(self.work, "exact")
-            self.run(partial(duplicates.by_text, work=self.work), numbers)
-            self.run(partial(duplicates.decide, work=self.work, rule="exact"), range(self.work.ranges))
+            duplicates.find(self.work, "exact", partial(duplicates.by_text, work=self.work), numbers, self.run)
             self.rules["duplicate"] = ["exact"]
         if settings.near_duplicates is not None:
             self._drop_near_duplicates(settings.near_duplicates)
         limits = self._limits()
-        settled = self.run(
-            partial(outcome.settle, work=self.work, rules=self.rules, limits=limits, held_out=settings.held_out),
-            list(enumerate(self.counts)),
-        )
+        settle = partial(outcome.settle, work=self.work, rules=self.rules, held_out=settings.held_out)
+        groups = [(number, counts, limits.get(number)) for number, counts in enumerate(self.counts)]
+        settled = self.run(settle, groups)
         self.run(partial(outcome.sort_hashes, work=self.work), range(self.work.ranges))
         self.outcomes = [outcomes for outcomes, _ in settled]
         for group, (_, dropped) in zip(self.groups, settled, strict=True):
@@ -173,10 +183,11 @@ class _Selection:
     def _drop_near_duplicates(self, similarity: float) -> None:
         """Find the near duplicates among the documents that are still in."""
         work, numbers, before = self.work, range(len(self.groups)), self.rules.get("duplicate", [])
-        self._sign()
+        # Signing takes so long that workers pay for a quarter of the size.
+        self._keep(signatures.key, signatures.keep, 4)
         near_duplicates.prepare(work, similarity)
-        self.run(partial(signatures.lay_out, work=work, rules=before), self.groups)
-        self.run(partial(duplicates.decide, work=work, rule="alike"), range(work.ranges))
+        lay_out = partial(signatures.lay_out, work=work, rules=before)
+        duplicates.find(work, "alike", lay_out, self.groups, self.run)
         rules = [*before, "alike"]
         self.run(partial(near_duplicates.write_bands, work=work, similarity=similarity, rules=rules), numbers)
         tasks = range(len(signatures.bands(similarity)) * work.ranges)
@@ -202,20 +213,29 @@ class _Selection:
             if not any(self.run(partial(large_buckets.collect, work=work, tasks=len(tasks)), numbers)):
                 break
 
-    def _sign(self) -> None:
-        """Sign the documents of the shards whose signatures the cache does not hold."""
+    def _keep(self, key: Callable[[Shard, str], str], keep: Callable[..., None], cost: int = 1) -> None:
+        """Have what `keep` makes of each shard in the cache; a rank makes its own, and looks for the others'."""
         cache, code = self.work.cache, self.work.code
         found = [shard for group in self.groups for shard in group.shards]
-        known = at_once(lambda shard: cache.get(signatures.key(shard, code)) is not None, found)
-        missing = [shard for shard, there in zip(found, known, strict=True) if not there]
-        # Signing takes so long that workers pay for a quarter of the size.
-        pool = self.executor_for(4 * sum(shard.file.size for shard in missing), len(missing))
-        for _ in parallel.ordered_map(pool, partial(signatures.keep, cache=cache, code=code), missing):
+        known = cache.there([key(shard, code) for shard in found])
+        missing = [shard for shard in found if key(shard, code) not in known]
+        own = parallel.own(missing)
+        some = self._portions(own)
+        pool = self.executor_for(cost * sum(shard.file.size for shard in own), len(some))
+        made = parallel.ordered_map(pool, partial(keep, cache=cache, code=code), some)
+        for _ in console.track(made, "select, reading" if cost == 1 else "select, signing", len(some)):
             pass
+        parallel.found_by_all(missing, lambda shard: cache.get(key(shard, code)))
+
+    @staticmethod
+    def _portions(shards: Sequence[Shard]) -> list[Sequence[Shard]]:
+        """Shards that a worker reads at once: several of a store, for which it waits."""
+        waits = any(shard.file.stored for shard in shards)
+        return list(candidates.together(shards)) if waits else [[shard] for shard in shards]
 
     def record(self, folder: Path) -> None:
         """Write which document each dropped one duplicates."""
-        sources = [group.source for group in self.groups]
+        sources = _by_rank(self.groups, self.settings.prefer)
         write = partial(record.write_group, work=self.work, rules=self.rules, sources=sources)
         self.run(write, range(len(self.groups)))
         record.join(self.work, folder)

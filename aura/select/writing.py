@@ -13,11 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aura.core import parallel
+from aura.core import parallel, ranks
 from aura.core.console import track
 from aura.core.files import sha256_file
 from aura.core.keys import action_key
 from aura.core.terms import SPLITS
+from aura.corpus.corpus import batches
 from aura.corpus.shards import ShardWriter
 from aura.select.candidates import Group, Work
 from aura.select.outcome import Outcome, masks
@@ -37,6 +38,9 @@ class _Task:
     source: str
     targets: dict[str, Path]
 
+    def __str__(self) -> str:
+        return str(self.file)
+
 
 def write(
     groups: Sequence[Group],
@@ -50,16 +54,17 @@ def write(
     for split in SPLITS:
         (folder / split).mkdir()
     tasks = [task for group, some in zip(groups, outcomes, strict=True) for task in _tasks(group, some, work, folder)]
-    recalled = at_once(lambda task: place.recall(work.cache, task.key, task.targets), tasks)
+    recalled = place.recall_all(work.cache, [(task.key, task.targets) for task in tasks])
     known = {task.key: kept for task, kept in zip(tasks, recalled, strict=True)}
-    missing = [task for task in tasks if known[task.key] is None]
-    together = placement.FETCHED if place.store else 1  # a worker waits for a store, and not for this disk
+    missing = parallel.own([task for task in tasks if known[task.key] is None])
+    together = placement.fetched_together([task.file for task in missing]) if place.store else 1  # this disk is quick
     some = [missing[start : start + together] for start in range(0, len(missing), together)]
     pool = executor_for(sum(task.file.size for task in missing), len(some))
     written = parallel.ordered_map(pool, partial(_write_shards, work=work, place=place), some)
     made = (kept for several in written for kept in several)
     for task, kept in zip(missing, track(made, "select", len(missing)), strict=True):
         known[task.key] = kept
+    ranks.end_of_part()
     write_lists(filter(None, known.values()))
     records = []
     for task in tasks:
@@ -85,7 +90,7 @@ def _tasks(group: Group, outcomes: Sequence[Outcome], work: Work, folder: Path) 
 
 def _write_shards(tasks: Sequence[_Task], *, work: Work, place: ShardPlace) -> list[Kept]:
     """Write several shards at once; runs in a worker process."""
-    return at_once(partial(_write_shard, work=work, place=place), tasks, placement.FETCHED)
+    return at_once(partial(_write_shard, work=work, place=place), tasks, len(tasks))
 
 
 def _write_shard(task: _Task, *, work: Work, place: ShardPlace) -> Kept:
@@ -97,7 +102,7 @@ def _write_shard(task: _Task, *, work: Work, place: ShardPlace) -> Kept:
     marked = masks(work, task.group, task.start, task.outcome.documents)
     start = 0
     with task.file.opened() as file:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=256):
+        for batch in batches(pq.ParquetFile(file)):
             for split, mask in marked.items():
                 writers[split].add(pa.Table.from_batches([batch]).filter(pa.array(mask[start : start + len(batch)])))
             start += len(batch)

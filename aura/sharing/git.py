@@ -34,16 +34,21 @@ def git(
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | ({"GIT_INDEX_FILE": str(index)} if index else {})
     if place:
         environment |= {"GIT_DIR": str(place), "GIT_WORK_TREE": "."}
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        input=text,
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        errors="surrogateescape",  # names of files may be any bytes
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            input=text,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # names of files may be any bytes
+            check=False,
+        )
+    except FileNotFoundError as error:
+        if error.filename != "git":
+            raise
+        raise GitFailed("git is not installed, or not on PATH. Install it, then run this again") from None
     if done.returncode:
         said = done.stderr.strip() or f"git {arguments[0]} ended with {done.returncode}"
         raise GitFailed(without_secrets(said))

@@ -57,7 +57,7 @@ def value(card: Mapping[str, Any], *keys: str) -> str:
         return "-"
     if isinstance(found, int) and abs(found) > 10**SHOWN:  # Python refuses to write one of 4,300 digits
         return "-"
-    text = " ".join(str(found).split())
+    text = f"{found:.4g}" if isinstance(found, float) else " ".join(str(found).split())
     return (text if len(text) <= SHOWN else f"{text[:SHOWN]}…") or "-"
 
 

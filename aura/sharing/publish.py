@@ -20,6 +20,7 @@ from dvc_data.hashfile.tree import Tree
 
 from aura.core import files, params, paths
 from aura.core.errors import UserError
+from aura.encode import corpus_checks
 from aura.sharing import delivery, transfer, versions
 from aura.sharing.git import git, has_remote
 from aura.sharing.remote import DvcRemote, open_repo
@@ -101,7 +102,7 @@ def _require_clean_tree() -> None:
 def _from_pipeline() -> Candidate:
     """The tokenizer in models/spm; refused unless it is exactly what dvc.lock records and validation passed."""
     if not paths.PASSED.exists():
-        raise UserError(f"{paths.PASSED} is missing: the tokenizer was not validated, or misses a gate. Run: dvc repro")
+        raise UserError(f"{paths.PASSED} is missing: the tokenizer was not validated. Run: dvc repro")
     with open_repo() as repo:
         outs = repo.find_outs_by_path(str(paths.TOKENIZER))
         if outs[0].workspace_status():
@@ -110,10 +111,7 @@ def _from_pipeline() -> Candidate:
         outdated = _outdated(repo)
     if outdated:
         raise UserError(f"{', '.join(outdated)}: not up to date, see: aura why. Run: dvc repro")
-    validated = files.read_object(paths.PASSED, made_by="dvc repro", tokenizer=str)["tokenizer"]
-    at_hand = files.sha256_file(paths.TOKENIZER / FILES[0])
-    if validated != at_hand:
-        raise UserError(f"{paths.PASSED}: expected the tokenizer {at_hand}, got {validated}. Run: dvc repro")
+    corpus_checks.require_passed(paths.PASSED, files.sha256_file(paths.TOKENIZER / FILES[0]))
     return Candidate(paths.TOKENIZER, files.read_json(paths.PASSED.with_name("metrics.json"), made_by="dvc repro"))
 
 
@@ -137,9 +135,10 @@ def _from_folder(folder: Path) -> Candidate:
     files.require_folder(paths.HELD_OUT, made_by="dvc repro select (or: aura pull data/corpus/held_out)")
     limits = params.section("validate", Validate)
     with tempfile.TemporaryDirectory() as reports:
-        gates = validation.validate(folder / FILES[0], paths.HELD_OUT, limits, Path(reports))
+        training = paths.TRAIN if paths.TRAIN.exists() else None
+        gates = validation.validate(folder / FILES[0], paths.HELD_OUT, limits, Path(reports), training=training)
         metrics = files.read_json(Path(reports, "metrics.json"), made_by="aura publish")
-    missed = [f"{gate.measure}: expected {gate.limit}, got {gate.value}" for gate in gates if not gate.holds]
+    missed = [gate.told for gate in gates if not gate.holds]
     if missed:
         raise UserError("\n".join([f"the tokenizer in {folder} misses on held-out documents:", *missed]))
     return Candidate(folder, metrics)

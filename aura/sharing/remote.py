@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from aura.core import console
 from aura.core.bounded import require_shallow
 from aura.core.dvc_environment import disk_full, is_disk_full
 from aura.core.errors import UserError
@@ -80,10 +81,34 @@ def set_url(url: str) -> None:
     is_folder = url.startswith((".", "/"))
     if not is_folder and not re.fullmatch(r"gs://[^/@?#]+(/[^@?#]*)?", url):
         raise UserError(f"expected gs://BUCKET/PREFIX, or a folder such as ../store; got {url.rpartition('@')[2]}")
+    if is_folder:
+        _require_folder(Path(url))
     repo = open_repo()
     with repo.config.edit("repo") as config:
         config["remote"].setdefault(NAME, {}).update(url=url.rstrip("/"), verify=True)
         config["core"]["remote"] = NAME
+
+
+def _require_folder(path: Path) -> None:
+    """Make the folder of a remote, and say so, if the folder that it lies in is there: otherwise a name is wrong."""
+    if path.is_dir():
+        return
+    if path.exists() or not path.parent.is_dir():
+        wrong = f"{path} is no folder" if path.exists() else f"there is no folder {path.parent}, which is to hold it"
+        raise UserError(f"expected a folder, or a new one in a folder that is there; got {path}: {wrong}")
+    path.mkdir()
+    console.err.print(f"made the folder {path.resolve()}", markup=False)
+
+
+def has_remote(repo: Repo) -> bool:
+    """Return whether the project names a default remote, be it a good one or not."""
+    try:
+        repo.cloud.get_remote()
+    except NoRemoteError:
+        return False
+    except (RemoteConfigError, ConfigError):
+        return True
+    return True
 
 
 class DvcRemote:

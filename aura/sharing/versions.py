@@ -206,6 +206,16 @@ def _precedence(version: str) -> tuple[Any, ...]:
     return *numbers, not words, parts
 
 
+def repository(given: str | None) -> str:
+    """The repository that was given, or that of this folder; a `UserError` where there is none."""
+    if given is None:
+        try:
+            git("rev-parse", "--git-dir")
+        except GitFailed as error:
+            raise UserError(f"this folder is in no git repository ({error}). Name one: --repo ADDRESS") from None
+    return given or "."
+
+
 def _source(repo: str) -> str:
     """The address of a repository, or the absolute path of its folder."""
     if not repo.isprintable():
@@ -254,7 +264,7 @@ def _download(repository: ForeignRepository, tag: str, source: str, place: Path,
     release = repository.release(tag.partition("@")[0])
     if not release.hash.endswith(".dir"):
         raise UserError(f"{tag} of {without_secrets(source)}: expected a folder at {release.path}, got a single file")
-    if _is_own(source):  # with what .dvc/config.local adds
+    if _is_own(source) and Path(source, ".dvc").is_dir():  # with what .dvc/config.local adds
         with open_repo(Path(source)) as repo:
             return _brought(DvcRemote(repo), place, release)
     try:

@@ -15,8 +15,8 @@ nothing is copied. The price: whoever alters an output in place alters what is k
 damaged.
 
 If entries cannot be written (the folder is another account's, read-only, or full), a spare folder beside the
-project's own takes them: large files are taken apart into the cache, so a run needs one. An entry that neither folder
-takes is not kept, which is said once. No failure of the cache ends a run that can do without.
+project's own takes them. An entry that neither folder takes is not kept, which is said once. No failure of the cache
+ends a run that can do without.
 
 The price of all is disk: up to `cache.max_gb` between runs, and during a run what the run itself adds.
 """
@@ -29,7 +29,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ from typing import IO, Any
 import xxhash
 
 from aura.core import console
+from aura.storage.store import at_once
 
 FOLDER = Path(".aura/cache")
 VARIABLE = "AURA_CACHE"  # names another folder, so that worktrees and experiments share one cache
@@ -131,6 +132,14 @@ class Cache:
             if entry is None:
                 self.remove(key)
         return self._spare.get(key) if entry is None and self._spare else entry
+
+    def get_all(self, keys: Sequence[str]) -> list[Entry | None]:
+        """`get` of many, in order."""
+        return at_once(self.get, keys)
+
+    def there(self, keys: Sequence[str]) -> set[str]:
+        """Those of `keys` that have an entry."""
+        return {key for key, entry in zip(keys, self.get_all(keys), strict=True) if entry}
 
     def put(self, key: str, record: Any, parts: Mapping[str, bytes | Path]) -> None:  # noqa: ANN401 - JSON
         """Keep a record (JSON) and parts under `key`, in the place of what was there; a path's file is linked.

@@ -9,27 +9,25 @@ once in a run, an object with the list.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, get_type_hints
+from typing import Any, BinaryIO
 
 from aura.core import checksums
 from aura.core.errors import UserError
-from aura.core.files import read_format, sha256_file, write_records
+from aura.core.files import sha256_file
 from aura.core.keys import action_key
-from aura.storage.cache import VARIABLE, Cache, project_cache
+from aura.storage import shard_lists, store
+from aura.storage.cache import VARIABLE, Cache, Entry, project_cache
 from aura.storage.store import BLOCK, CONNECTIONS, ObjectStore, Stored, altered, explained, fetched, is_intact, located
 from aura.storage.stored_cache import StoredCache
 
-LIST = "shards.json"
-FETCHED = 4  # shards that one process fetches at a time: so many must fit into TMPDIR
-FORMAT = 1
-Item = TypeVar("Item")
-Found = TypeVar("Found")
+LIST = shard_lists.LIST
+FETCHED, FETCHED_BYTES = 4, 256_000_000  # shards that one process fetches at a time: at least, or so many bytes
+at_once = store.at_once
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,9 @@ class ShardFile:
     recorded: str  # SHA-256 that its bytes must have; of a stored shard that of `stored`
     stored: Stored | None = None
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     @contextmanager
     def opened(self) -> Iterator[Path | BinaryIO]:
         """Yield a file that Arrow can read, compared with its hash first; a stored shard is fetched for that."""
@@ -53,9 +54,13 @@ class ShardFile:
             yield copy
 
     @contextmanager
-    def skimmed(self) -> Iterator[Path | BinaryIO]:
-        """The same to read a small part of it: a stored shard is read in ranges, and its store asked for its hash."""
-        self.verify()
+    def skimmed(self, *, compared: bool = True) -> Iterator[Path | BinaryIO]:
+        """The same to read a small part of it: a stored shard is read in ranges, and its store asked for its hash.
+
+        Unless `compared`, it is not compared here: a task of this run must do so before its result counts.
+        """
+        if compared:
+            self.verify()
         if self.stored is None:
             yield self.path
             return
@@ -74,6 +79,10 @@ class ShardFile:
         """Raise `UserError` unless the bytes are those that were recorded; compared once for all uses of this shard."""
         if self._sha256 != self.recorded:
             raise checksums.altered(self.path, self.recorded, self._sha256, self.made_by)
+
+    def mark_compared(self) -> None:
+        """Count as compared: a task of this run has done it in another process."""
+        vars(self)["_sha256"] = self.recorded  # as `cached_property` keeps it
 
     @cached_property
     def _sha256(self) -> str:
@@ -98,17 +107,8 @@ def shards(folder: Path, made_by: str, recorded: Mapping[str, str] | None = None
         names = sorted(name for name in recorded if "/" not in name and Path(name).suffix != ".json")
         return [ShardFile(folder / name, (folder / name).stat().st_size, made_by, recorded[name]) for name in names]
     checksums.compare(folder / LIST, recorded[LIST], made_by)
-    shape = {"name": str} | get_type_hints(Stored)
-    listed = read_format(folder / LIST, made_by, FORMAT, shards=[shape])
-    records = {record["name"]: _stored(record) for record in listed["shards"]}
-    return [
-        ShardFile(folder / name, stored.size, made_by, stored.sha256, stored)
-        for name, stored in sorted(records.items())
-    ]
-
-
-def _stored(record: dict[str, Any]) -> Stored:
-    return Stored(**{name: record[name] for name in get_type_hints(Stored)})
+    listed = sorted(shard_lists.read(folder / LIST, made_by).items())
+    return [ShardFile(folder / name, stored.size, made_by, stored.sha256, stored) for name, stored in listed]
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,21 @@ class ShardPlace:
         entry = cache.get(self._key(key))
         if entry is None:
             return None
-        stored = {paths[part]: Stored(**record) for part, record in entry.record["stored"].items()}
+        stored = _stored(entry, paths)
         return Kept(entry.record["record"], stored) if all(map(is_intact, stored.values())) else None
+
+    def recall_all(self, cache: Cache, wanted: Sequence[tuple[str, Mapping[str, Path]]]) -> list[Kept | None]:
+        """`recall` of many, in order, by their keys and files; a store is asked for a list if they are many."""
+        if self.store is None:
+            return at_once(lambda one: self.recall(cache, *one), wanted)
+        entries = cache.get_all([self._key(key) for key, _ in wanted])
+        named = [_stored(entry, paths) if entry else {} for entry, (_, paths) in zip(entries, wanted, strict=True)]
+        every = {one for of_one in named for one in of_one.values()}
+        intact = dict(zip(every, self.store.intact(list(every)), strict=True))
+        return [
+            Kept(entry.record["record"], of_one) if entry and all(intact[one] for one in of_one.values()) else None
+            for entry, of_one in zip(entries, named, strict=True)
+        ]
 
     @contextmanager
     def opened(self, cache: Cache, key: str, part: str, made_by: str) -> Iterator[BinaryIO | None]:
@@ -188,15 +201,33 @@ class ShardPlace:
 THIS_DISK = ShardPlace()
 
 
+def _stored(entry: Entry, paths: Mapping[str, Path]) -> dict[Path, Stored]:
+    """The objects that an entry of `keep` names, by the paths of their parts."""
+    return {paths[part]: Stored(**record) for part, record in entry.record["stored"].items()}
+
+
 def of(url: str | None) -> ShardPlace:
     """The place that `store` of params.yaml names."""
     return ShardPlace(ObjectStore(url)) if url else THIS_DISK
 
 
-def at_once(look_up: Callable[[Item], Found], items: Sequence[Item], width: int = CONNECTIONS) -> list[Found]:
-    """Return the result of `look_up` for each item, in order, `width` at a time: a store takes 30 ms to answer."""
-    with ThreadPoolExecutor(width) as pool:
-        return list(pool.map(look_up, items))
+def fetched_together(shards: Sequence[ShardFile], most: int = FETCHED_BYTES) -> int:
+    """The number of these shards that one process fetches at a time: of `most` bytes, so that TMPDIR holds them."""
+    largest = max((shard.size for shard in shards), default=0)
+    return min(max(FETCHED, most // max(1, largest)), CONNECTIONS)
+
+
+def verify_all(shards: Iterable[ShardFile]) -> None:
+    """`verify` of many; a store is asked for lists of what it holds if they are many."""
+    shards = list(shards)
+    stored = [shard for shard in shards if shard.stored]
+    for url in {shard.stored.store for shard in stored if shard.stored}:
+        mine = [shard for shard in stored if shard.stored and shard.stored.store == url]
+        intact = ObjectStore(url).intact([shard.stored for shard in mine if shard.stored])
+        for shard, holds in zip(mine, intact, strict=True):
+            if holds:
+                shard.mark_compared()
+    at_once(ShardFile.verify, shards)
 
 
 def write_lists(kept: Iterable[Kept]) -> None:
@@ -206,5 +237,4 @@ def write_lists(kept: Iterable[Kept]) -> None:
         for path, stored in one.stored.items():
             folders.setdefault(path.parent, {})[path.name] = stored
     for folder, named in folders.items():
-        records = ({"name": name} | asdict(stored) for name, stored in sorted(named.items()))
-        write_records(folder / LIST, {"format": FORMAT}, "shards", records)
+        shard_lists.write(folder, named)

@@ -19,27 +19,41 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from aura.core import checksums, dvc_environment
+from aura.core import dvc_environment
 from aura.core.errors import UserError
 from aura.core.files import replaced_file
 from aura.core.shown_text import without_secrets
 
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 BLOCK = 16_000_000  # bytes of a request
 TRIES = 3
-CONNECTIONS = 16  # requests at a time, where many small ones are made
+CONNECTIONS = 48  # requests at a time, where many small ones are made
+PAGE, PARTS = 1000, 256  # names that a store lists in an answer; folders that names in hexadecimal digits are cut into
 SILENCE = "AURA_STALL_SECONDS"  # environment variable: seconds without a byte until a request counts as lost
+WAITING = 4096  # calls that wait for their turn at a time
 OBJECTS = "sha256"  # the folder of the store that holds what `put` was given
 
 
-@dataclass(frozen=True)
+def at_once(look_up: Callable[[Item], Found], items: Sequence[Item], width: int = CONNECTIONS) -> list[Found]:
+    """Return the result of `look_up` for each item, in order, `width` at a time: a store takes 30 ms to answer.
+
+    Some items wait at a time and not all, because each that waits takes 1.5 kB.
+    """
+    with ThreadPoolExecutor(width) as pool:
+        portions = (items[start : start + WAITING] for start in range(0, len(items), WAITING))
+        return [found for portion in portions for found in pool.map(look_up, portion)]
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A file in a store, and what its bytes must be."""
 
@@ -47,6 +61,11 @@ class Stored:
     md5: str
     size: int
     uri: str
+
+    @property
+    def store(self) -> str:
+        """The address of the store that holds it."""
+        return self.uri.removesuffix(f"/{name_of(self.sha256)}")
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,37 @@ class ObjectStore:
             found = system.find(f"{root}/{below}", detail=True)
         return {place.removeprefix(f"{root}/"): (int(info["size"]), _written(info)) for place, info in found.items()}
 
+    def listed(self, folder: str, names: Collection[str]) -> dict[str, str] | None:
+        """Those of `names` that are in `folder`/00 to ff, with the MD5 that the store reports, or no text.
+
+        None where a question for each name takes fewer requests than a list of all that is there.
+        """
+        wanted = set(names)
+        first = self._part(folder, 0) if len(wanted) > PARTS else {}
+        if PARTS * (len(first) // PAGE + 1) >= len(wanted):
+            return None
+        found = {name: md5 for name, md5 in first.items() if name in wanted}
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            for part in pool.map(lambda number: self._part(folder, number), range(1, PARTS)):
+                found |= {name: md5 for name, md5 in part.items() if name in wanted}
+        return found
+
+    def _part(self, folder: str, number: int) -> dict[str, str]:
+        with explained(self.url):
+            system, root = located(self.url)
+            found = system.find(f"{root}/{folder}/{number:02x}", detail=True)
+        return {place.removeprefix(f"{root}/"): _md5(info) for place, info in found.items()}
+
+    def intact(self, stored: Sequence[Stored]) -> list[bool]:
+        """`is_intact` of many, in order."""
+        there = self.listed(OBJECTS, {name_of(one.sha256) for one in stored if one.store == self.url})
+
+        def check(one: Stored) -> bool:
+            reported = there.get(name_of(one.sha256)) if there is not None and one.store == self.url else ""
+            return is_intact(one) if reported == "" else reported == one.md5
+
+        return at_once(check, stored)
+
     def remove(self, names: Iterable[str]) -> None:
         """Delete objects; one that is gone already is no error."""
 
@@ -82,8 +132,7 @@ class ObjectStore:
                 with suppress(FileNotFoundError):
                     system.rm_file(f"{root}/{name}")
 
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            list(pool.map(delete, names))
+        at_once(delete, list(names))
 
 
 def name_of(sha256: str) -> str:
@@ -99,8 +148,8 @@ def is_intact(stored: Stored) -> bool:
             info = system.info(place)
         if info["size"] != stored.size:
             return False
-        if reported := info.get("md5Hash"):
-            return base64.b64decode(reported).hex() == stored.md5
+        if reported := _md5(info):
+            return reported == stored.md5
         digest = hashlib.sha256()
         for block in _blocks(stored):
             digest.update(block)
@@ -134,7 +183,7 @@ def altered(stored: Stored, made_by: str) -> str:
     """Word the error about an object that is not there as it was put."""
     return (
         f"{stored.uri} is not there with the bytes that were put there (SHA-256 {stored.sha256[:16]}…, "
-        f"{stored.size:,} bytes). {checksums.remedy(made_by)}"
+        f"{stored.size:,} bytes). To put them there again, run: {made_by} --force"
     )
 
 
@@ -200,17 +249,23 @@ def explained(url: str, *, absence: bool = False) -> Iterator[None]:
             f"{url}: not found ({without_secrets(str(error))}). Check the bucket and the names in it."
         ) from None
     except (PermissionError, GoogleAuthError) as error:
-        raise UserError(
-            f"{url}: access refused ({without_secrets(str(error))}). "
-            "Log in (gcloud auth application-default login) and check your rights."
-        ) from None
+        raise _refused(url, error) from None
     except UserError:
         raise
     except (BucketError, ClientError, OSError, ValueError, EOFError, RuntimeError, *others, *_libraries_own()) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
+        if getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden"):  # as gcsfs says it
+            raise _refused(url, error) from None
         said = " ".join(without_secrets(str(error)).split())[:300] or type(error).__name__
         raise UserError(f"{url}: {said}. Check the address and the network, then run the same command again.") from None
+
+
+def _refused(url: str, error: Exception) -> UserError:
+    said = " ".join(without_secrets(str(error)).split())[:300]
+    return UserError(
+        f"{url}: access refused ({said}). Log in (gcloud auth application-default login) and check your rights."
+    )
 
 
 def _libraries_own() -> tuple[type[Exception], ...]:
@@ -274,6 +329,11 @@ def _readable(stored: Stored, made_by: str) -> Iterator[bytes]:
 def _blocks(stored: Stored) -> Iterator[bytes]:
     for start in range(0, stored.size, BLOCK):
         yield read_range(stored.uri, start, min(start + BLOCK, stored.size))
+
+
+def _md5(info: dict[str, Any]) -> str:
+    """The MD5 that a store reports of an object, or no text."""
+    return base64.b64decode(info.get("md5Hash", "")).hex()
 
 
 def _written(info: dict[str, Any]) -> float:

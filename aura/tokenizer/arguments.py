@@ -5,9 +5,10 @@ keys of a dictionary are its texts, 300.7 is cut to 300, and an iterator that wa
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def checked_text(text: object) -> str:
@@ -41,7 +42,7 @@ def checked_sequences(sequences: object) -> list[Any]:
 def checked_ids(ids: object) -> list[int]:
     """The ids of any iterable of integers in order; arrays must have one dimension and an integer type."""
     if hasattr(ids, "__array__"):
-        array = np.asarray(ids)
+        array = _as_array(ids)
         if array.ndim == 1 and (array.dtype.kind in "iu" or not array.size):
             found: list[int] = array.tolist()
             return found
@@ -56,13 +57,19 @@ def checked_ids(ids: object) -> list[int]:
 
 def _checked_id(token: object) -> int:
     """One id: an integer of Python, or of NumPy and its like without dimensions; no truth value."""
-    if isinstance(token, int | np.integer) and not isinstance(token, bool):
-        return int(token)
+    if isinstance(token, int) and not isinstance(token, bool):
+        return token
     if hasattr(token, "__array__"):
-        array = np.asarray(token)
+        array = _as_array(token)
         if array.ndim == 0 and array.dtype.kind in "iu":
             return int(array)
     raise TypeError(f"expected ids as integers, got {token!r} ({_kind(token)}). {_ADVICE_FOR_IDS}")
+
+
+def _as_array(value: object) -> "npt.NDArray[Any]":
+    import numpy as np  # which takes 0.1 s, and is there already if `value` is from it
+
+    return np.asarray(value)
 
 
 def _is_ordered(value: object) -> TypeGuard[Iterable[Any]]:

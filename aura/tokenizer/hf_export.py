@@ -21,13 +21,13 @@ By default these libraries do make special tokens out of text, which chat templa
 elsewhere, pass `split_special_tokens=True`.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
+from aura.tokenizer import indented_json
 from aura.tokenizer.chat import CHAT_TEMPLATE
 from aura.tokenizer.symbols import BASIC, BOS, EOS, PAD, ROLES, SPACE, UNK
 from aura.tokenizer.tokenizer import COPY, EXPORTED
@@ -202,4 +202,4 @@ def _unigram_scores(model: Any) -> Iterator[float]:  # noqa: ANN401 - a ModelPro
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=True) + "\n").encode()
+    return (indented_json.dumps(value) + "\n").encode()

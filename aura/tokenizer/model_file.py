@@ -9,20 +9,15 @@ import enum
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.core import checksums
 from aura.core.errors import UserError
 from aura.tokenizer.symbols import BASIC, SPACE
-
-Ids = npt.NDArray[np.int32]
 
 SCORE_STEPS = 64  # unigram scores are multiples of 1/64; 1/256 and finer left ties in very long lines
 _TYPES = model_pb2.ModelProto.SentencePiece
@@ -38,13 +33,11 @@ class Kind(enum.Enum):
     LEARNT = "learnt"
 
 
-@dataclass(frozen=True)
-class Piece:
-    """One entry of the vocabulary; `byte_length` is the size of the UTF-8 text it stands for."""
+class Piece(NamedTuple):
+    """One entry of the vocabulary."""
 
     text: str
     kind: Kind
-    byte_length: int
 
 
 _KINDS = {
@@ -60,8 +53,14 @@ def read(path: Path) -> bytes:
     """The content of a model file; a missing one is a `UserError`."""
     try:
         return path.read_bytes()
+    except IsADirectoryError:
+        raise UserError(
+            f"expected a file spiece.model, got the folder {path}. aura.load_tokenizer takes both"
+        ) from None
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"the tokenizer {path} is missing. It is made by: dvc repro train_tokenizer") from None
+        raise UserError(
+            f"the tokenizer {path} is missing. It is made by, in the project's folder: dvc repro train_tokenizer"
+        ) from None
 
 
 def checked_pieces(content: bytes, name: str) -> list[Piece]:
@@ -70,9 +69,10 @@ def checked_pieces(content: bytes, name: str) -> list[Piece]:
         model = model_pb2.ModelProto.FromString(content)
     except DecodeError:
         raise refusal(name, "a damaged or other file", expected="a whole SentencePiece model") from None
-    for reason in _faults(model):
+    texts, types, scores = ([getattr(entry, part) for entry in model.pieces] for part in ("piece", "type", "score"))
+    for reason in _faults(model, _piece_faults(texts, types, scores)):
         raise refusal(name, reason)
-    return [_piece(entry) for entry in model.pieces]
+    return [*map(Piece, texts, map(_KINDS.__getitem__, types))]
 
 
 def refusal(name: str, got: str, expected: str = "a tokenizer made by aura") -> UserError:
@@ -80,21 +80,15 @@ def refusal(name: str, got: str, expected: str = "a tokenizer made by aura") -> 
     return UserError(f"{name}: expected {expected}, got {got}. {checksums.remedy('dvc repro train_tokenizer')}")
 
 
-def _piece(entry: Any) -> Piece:  # noqa: ANN401 - a ModelProto.SentencePiece
-    kind = _KINDS[entry.type]
-    sizes = {Kind.SPECIAL: 0, Kind.BYTE: 1}
-    return Piece(entry.piece, kind, sizes.get(kind, len(entry.piece.replace(SPACE, " ").encode())))
-
-
-def _faults(model: Any) -> Iterator[str]:  # noqa: ANN401 - a ModelProto
-    """Yield what is wrong with a model, worded to follow "got"."""
+def _faults(model: Any, of_pieces: Iterator[str]) -> Iterator[str]:  # noqa: ANN401 - a ModelProto
+    """Yield what is wrong with a model, worded to follow "got"; `of_pieces` are the faults of its pieces."""
     parts = ("trainer_spec", "normalizer_spec")
     missing = [part for part in parts if not model.HasField(part)]
     if missing:
         yield f"one without its {missing[0]} (the file may be cut off)"
     if model.trainer_spec.vocab_size != len(model.pieces):
         yield f"one of {len(model.pieces)} pieces that claims {model.trainer_spec.vocab_size}"
-    yield from _piece_faults(model.pieces)
+    yield from of_pieces
     if model.trainer_spec.model_type not in (model_pb2.TrainerSpec.UNIGRAM, model_pb2.TrainerSpec.BPE):
         yield "a model that is neither unigram nor BPE"
     if not model.trainer_spec.byte_fallback or model.trainer_spec.treat_whitespace_as_suffix:
@@ -106,22 +100,22 @@ def _faults(model: Any) -> Iterator[str]:  # noqa: ANN401 - a ModelProto
         yield "one that adds or removes spaces"
 
 
-def _piece_faults(pieces: Any) -> Iterator[str]:  # noqa: ANN401 - ModelProto.SentencePiece, repeated
-    kinds = {entry.piece: _KINDS.get(entry.type) for entry in pieces}
-    if "" in kinds:
+def _piece_faults(texts: list[str], types: list[int], scores: list[float]) -> Iterator[str]:
+    """`_faults` of the pieces, by lists: to read a part of an entry takes 0.3 µs, and there may be 250,000."""
+    known = set(texts)
+    if "" in known:
         yield "one with an empty piece"
-    if len(kinds) != len(pieces):
-        repeated = Counter(entry.piece for entry in pieces).most_common(1)[0][0]
-        yield f"one that repeats the piece {repeated!r}"
-    if not all(isinstance(entry.piece, str) and math.isfinite(entry.score) for entry in pieces):
+    if len(known) != len(texts):
+        yield f"one that repeats the piece {Counter(texts).most_common(1)[0][0]!r}"
+    if set(map(type, texts)) - {str} or not all(map(math.isfinite, scores)):
         yield "one with pieces that are no text, or scores that are no number"
-    if None in kinds.values():
+    if not _KINDS.keys() >= set(types):
         yield "one with pieces of an unknown type"
-    if tuple(entry.piece for entry in pieces[: len(BASIC)]) != BASIC:
+    if tuple(texts[: len(BASIC)]) != BASIC:
         yield f"one whose first pieces are not {' '.join(BASIC)}"
-    if [entry.type for entry in pieces if entry.piece in BASIC] != [_TYPES.CONTROL] * 3 + [_TYPES.UNKNOWN]:
+    if types[: len(BASIC)] != [_TYPES.CONTROL] * 3 + [_TYPES.UNKNOWN]:
         yield f"one where text can make {' '.join(BASIC)}"
-    if [entry.piece for entry in pieces if entry.type == _TYPES.UNKNOWN] != [BASIC[-1]]:
+    if types.count(_TYPES.UNKNOWN) > 1:
         yield "one with more unknown tokens than <unk>"
-    if [entry.piece for entry in pieces if entry.type == _TYPES.BYTE] != _BYTES or SPACE not in kinds:
+    if [text for text, kind in zip(texts, types, strict=True) if kind == _TYPES.BYTE] != _BYTES or SPACE not in known:
         yield "one without byte fallback: there must be a piece for each byte, and for the space"

@@ -9,14 +9,15 @@ which is the SHA-256 of the model file with all slots unnamed.
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.core.errors import UserError
 from aura.tokenizer.symbols import BASIC, ROLES, SLOT, refuse_unusable, slot_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _CONTROL = model_pb2.ModelProto.SentencePiece.CONTROL
 _SLOT = re.compile(SLOT)
@@ -46,12 +47,14 @@ def named(content: bytes, names: Sequence[str]) -> bytes:
     return _renamed(model, dict(zip(free, names, strict=False))) if names else content
 
 
-def learnable(names: Sequence[str], segments: pa.Array | pa.ChunkedArray, longest: int) -> list[str]:
+def learnable(names: Sequence[str], segments: "pa.Array | pa.ChunkedArray", longest: int) -> list[str]:
     """Of these names, those that training may learn as a piece of at most `longest` characters from `segments`.
 
     Training does not know the names, or a name would change the tokenizer. So it cannot be kept from such a piece, and
     `named` refuses the name then.
     """
+    import pyarrow.compute as pc  # who loads a tokenizer has no need of it
+
     held = [pc.any(pc.match_substring(segments, name)).as_py() for name in names]
     return [name for name, found in zip(names, held, strict=True) if found and len(name) <= longest]
 

@@ -16,26 +16,27 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import filterfalse, repeat
+from itertools import chain, filterfalse, repeat
 from operator import contains
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import numpy as np
 import sentencepiece
 
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.tokenizer import model_file, slots
 from aura.tokenizer.arguments import checked_ids, checked_sequences, checked_text, checked_texts
-from aura.tokenizer.decoding import Decoder, IncrementalDecoder
-from aura.tokenizer.model_file import SCORE_STEPS, Ids, Kind
+from aura.tokenizer.decoding import Decoder, IncrementalDecoder, piece_bytes
+from aura.tokenizer.model_file import SCORE_STEPS, Kind
 from aura.tokenizer.symbols import BOS, EOS, PAD, SPACE, UNK
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # NumPy takes 0.1 s to import, and a line is encoded without it
+    from aura.tokenizer.id_arrays import Ids
     from aura.tokenizer.unit_table import UnitTable
 
 AllowedSpecial = Literal["all"] | Collection[str]
+T = TypeVar("T")
 MADE_BY = "dvc repro train_tokenizer"
 GOLDEN, GOLDEN_FORMAT = "golden.json", 1  # beside spiece.model, by aura.tokenizer.golden
 EXPORTED, COPY = "tokenizer.json", "tokenizer.model"  # there, too, by aura.tokenizer.hf_export
@@ -49,16 +50,11 @@ class Tokenizer:
     Attributes:
         proc: the `sentencepiece.SentencePieceProcessor` below; its own `encode` loses a literal U+2581.
         sha256: hexadecimal hash of the model file.
-        encoding_sha256: the same with all reserved slots unnamed: the tokenizer's identity in token shards and models,
-            because naming a slot changes no id.
-        byte_lengths: (vocab_size,) int32, the bytes of UTF-8 text each id stands for; 0 for special tokens. Over
-            the ids of a text they sum to its size.
     """
 
     proc: Any
     sha256: str
-    encoding_sha256: str
-    byte_lengths: Ids
+    _content: bytes
 
     def __init__(self, path: str | Path) -> None:
         """Load spiece.model, and check the golden encodings and the checksums beside it if there are any.
@@ -91,19 +87,50 @@ class Tokenizer:
             self.proc.LoadFromSerializedProto(content)
         except RuntimeError as error:
             raise model_file.refusal(name, f"one that SentencePiece refuses ({error})") from None
+        self._content = content
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self.encoding_sha256 = slots.encoding_hash(content)
-        self.byte_lengths = np.array([piece.byte_length for piece in pieces], np.int32)
         self.kinds = tuple(piece.kind for piece in pieces)
         self._texts = tuple(piece.text for piece in pieces)
         ids = {piece.text: place for place, piece in enumerate(pieces)}
         self.pad_id, self.bos_id, self.eos_id, self.unk_id = (ids[token] for token in (PAD, BOS, EOS, UNK))
-        self._space_ids = np.array([ids[f"<0x{byte:02X}>"] for byte in SPACE.encode()], np.int32)
         self._special_ids = {piece.text: ids[piece.text] for piece in pieces if piece.kind is Kind.SPECIAL}
         symbols = [piece.text for piece in pieces if piece.kind is Kind.USER and len(piece.text) > 1]
-        self._fixed_ids = {SPACE: self._space_ids} | {text: np.array([ids[text]], np.int32) for text in symbols}
+        self._fixed_ids = {SPACE: [ids[f"<0x{byte:02X}>"] for byte in SPACE.encode()]}
+        self._fixed_ids |= {text: [ids[text]] for text in symbols}
         self._fixed = _any_of(self._fixed_ids)
         self._fixed_begin = (SPACE, *sorted({text[:2] for text in symbols}))  # one is in each text that holds any
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.vocab_size:,} pieces, SHA-256 {self.sha256[:12]}…>"
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the tokenizer's files into a folder, which is made if it is missing; returns the path of spiece.model.
+
+        Other files of the folder stay. `aura.load_tokenizer(folder)` reads it, and so do Hugging Face's libraries:
+        spiece.model, spiece.vocab, golden.json, tokenizer.json and tokenizer_config.json; of BPE, also tokenizer.model.
+        """
+        from aura.tokenizer import saving  # which imports this module
+
+        saving.write(saving.files_of(self._content), Path(folder))
+        return Path(folder, "spiece.model")
+
+    @cached_property
+    def encoding_sha256(self) -> str:
+        """`sha256` with all reserved slots unnamed: the tokenizer's identity in token shards and models.
+
+        Naming a slot changes no id, so it does not change this hash.
+        """
+        return slots.encoding_hash(self._content)
+
+    @cached_property
+    def byte_lengths(self) -> "Ids":
+        """(vocab_size,) int32: the bytes of UTF-8 text each id stands for, 0 for special tokens.
+
+        Over the ids of a text they sum to its size.
+        """
+        import numpy as np
+
+        return np.array([*map(len, map(piece_bytes, self._texts, self.kinds))], np.int32)
 
     @property
     def vocab_size(self) -> int:
@@ -120,24 +147,19 @@ class Tokenizer:
         """
         allowed = self._allowed(allowed_special)
         _refuse_surrogates([checked_text(text)])
-        ids: list[int]
-        if allowed:
-            ids = self._encode_with_special(text, allowed).tolist()
-        elif self._may_hold_fixed([text]):
-            ids = self._encoded([text])[0].tolist()
-        else:
-            ids = self.proc.Encode(text)  # which takes half the time of a list of one text
-        return ids
+        return self._encode_with_special(text, allowed) if allowed else self._encode_text(text)
 
     def encode_batch(
         self, texts: Iterable[str], threads: int = 1, *, allowed_special: AllowedSpecial = ()
-    ) -> list[Ids]:
+    ) -> list["Ids"]:
         """The ids of each text, as int32 arrays, perhaps read-only; `threads` changes the speed and nothing else.
 
         `texts` is any iterable of them, also a generator; one text alone is a `TypeError`. `allowed_special` and errors
         are as in `encode`.
         """
         # Imported here: who only reads a model or encodes a line does not depend on how much text is encoded.
+        import numpy as np
+
         from aura.tokenizer.unit_table import SMALL
 
         allowed = self._allowed(allowed_special)
@@ -146,7 +168,7 @@ class Tokenizer:
             raise ValueError(f"threads: expected 1 or more, got {threads}")
         _refuse_surrogates(texts)
         if allowed:
-            return [self._encode_with_special(text, allowed) for text in texts]
+            return [np.array(self._encode_with_special(text, allowed), np.int32) for text in texts]
         if sum(map(len, texts)) >= SMALL and self.table is not None:
             return self.table.encode_texts(texts, threads)
         return self._encoded(texts, threads)
@@ -154,6 +176,8 @@ class Tokenizer:
     @cached_property
     def table(self) -> "UnitTable | None":
         """Encodes much text, exactly as SentencePiece does; None where units have other ids than the whole text."""
+        import numpy as np
+
         from aura.tokenizer.unit_table import UnitTable
         from aura.tokenizer.units import SEPARATOR, Cutter
 
@@ -165,7 +189,7 @@ class Tokenizer:
         if any(SEPARATOR in piece for piece in pieces):
             return None  # of no tokenizer made by aura
         cutter = Cutter([piece.replace(SPACE, " ") for piece in pieces])
-        return UnitTable(cutter, self._encoded, {SPACE: self._space_ids})
+        return UnitTable(cutter, self._encoded, {SPACE: np.array(self._fixed_ids[SPACE], np.int32)})
 
     def decode(self, ids: Iterable[int], *, keep_special: bool = False) -> str:
         """The text of `ids`; bytes that are no UTF-8 become U+FFFD, each one.
@@ -231,6 +255,10 @@ class Tokenizer:
         """The piece of an id as SentencePiece spells it: U+2581 for a space, `<0x0A>` for a byte."""
         return self._texts[self._checked_id(token)]
 
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """`piece` of each id, in a tenth of the time of as many calls."""
+        return [self._texts[token] for token in self._checked_ids(ids)]
+
     def is_special(self, token: int) -> bool:
         """Return whether an id is a special token or a reserved slot, which no text encodes to."""
         return self.kinds[self._checked_id(token)] is Kind.SPECIAL
@@ -250,21 +278,35 @@ class Tokenizer:
             f"got {', '.join(map(repr, unknown))}"
         )
 
-    def _encode_with_special(self, text: str, allowed: Collection[str]) -> Ids:
+    def _encode_with_special(self, text: str, allowed: Collection[str]) -> list[int]:
         """Encode a text in which the special tokens `allowed` stand for themselves."""
         parts = _any_of(allowed).split(text)
-        special = {name: np.array([self._special_ids[name]], np.int32) for name in allowed}
-        return _joined(parts, special, iter(self._encoded(parts[::2])))
+        special = {name: [self._special_ids[name]] for name in allowed}
+        return [*chain.from_iterable(_in_order(parts, special, map(self._encode_text, parts[::2])))]
 
-    def _encoded(self, texts: Sequence[str], threads: int = 1) -> list[Ids]:
-        """Encode by SentencePiece what lies between user symbols and literal U+2581."""
+    def _encode_text(self, text: str) -> list[int]:
+        """Encode by SentencePiece what lies between user symbols and literal U+2581 of one text."""
+        ids: list[int]
+        if not self._may_hold_fixed([text]):
+            ids = self.proc.Encode(text)  # which takes half the time of a list of one text
+            return ids
+        parts = self._fixed.split(text)
+        ids = [*chain.from_iterable(_in_order(parts, self._fixed_ids, iter(self.proc.Encode(parts[::2]))))]
+        return ids
+
+    def _encoded(self, texts: Sequence[str], threads: int = 1) -> list["Ids"]:
+        """`_encode_text` of each text, as arrays."""
         if not self._may_hold_fixed(texts):
             ids: list[Ids] = self.proc.Encode(list(texts), return_type="numpy", num_threads=threads)
             return ids
+        import numpy as np
+
         cut = [self._fixed.split(text) for text in texts]
         between = [part for parts in cut for part in parts[::2]]
         encoded = iter(self.proc.Encode(between, return_type="numpy", num_threads=threads))
-        return [_joined(parts, self._fixed_ids, encoded) for parts in cut]
+        fixed = {text: np.array(ids, np.int32) for text, ids in self._fixed_ids.items()}
+        in_order = ([*_in_order(parts, fixed, encoded)] for parts in cut)
+        return [np.concatenate(found) if len(found) > 1 else found[0] for found in in_order]
 
     def _may_hold_fixed(self, texts: Sequence[str]) -> bool:
         """Return whether to search for `_fixed`; this test takes a tenth of the time of the search."""
@@ -303,11 +345,9 @@ def _alternatives(strings: Iterable[str], shared: int) -> str:
     return "|".join(f"{re.escape(begin)}(?:{_alternatives(rest, shared - 1)})" for begin, rest in longest_first)
 
 
-def _joined(parts: Sequence[str], fixed: Mapping[str, Ids], encoded: Iterator[Ids]) -> Ids:
-    """The ids of a text: those of every even part are the next of `encoded`, those of every odd one are in `fixed`."""
-    if len(parts) == 1:
-        return next(encoded)
-    return np.concatenate([fixed[part] if place % 2 else next(encoded) for place, part in enumerate(parts)])
+def _in_order(parts: Sequence[str], fixed: Mapping[str, T], encoded: Iterator[T]) -> Iterator[T]:
+    """Yield the ids of the parts of a text: of every even one the next of `encoded`, of every odd one from `fixed`."""
+    return (fixed[part] if place % 2 else next(encoded) for place, part in enumerate(parts))
 
 
 def _refuse_surrogates(texts: Sequence[str]) -> None:

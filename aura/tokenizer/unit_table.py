@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aura.core import parallel
+from aura.core.errors import UserError
 from aura.tokenizer.arguments import checked_texts
-from aura.tokenizer.model_file import Ids
-from aura.tokenizer.units import SEPARATOR, Cutter, Offsets
+from aura.tokenizer.id_arrays import Ids
+from aura.tokenizer.units import SEPARATOR, Bytes, Cutter, Offsets
 
 Known = tuple[pa.StringArray, pa.BinaryArray]  # units, and the ids of each as the bytes of int32
 
@@ -31,7 +32,8 @@ BLOCK_CHARS = 4_000_000, 40_000_000  # of text, least and most; encoding a block
 FEW_UNITS = 1000  # of a table that has not seen much text
 MAX_UNITS = 500_000  # the first so many are kept; what comes later is rare, and encoded in each block that has it
 MAX_UNIT_BYTES = 64  # longer units are rarely seen twice
-MAX_BLOCK_BYTES = 2**31 - 1  # Arrow's strings have 32-bit offsets
+PIECE_BYTES = 1 << 27  # of text that is encoded at once; Arrow's strings have 32-bit offsets
+MAX_PIECE_BYTES = 1 << 29  # of a unit at most: as many ids still have 32-bit offsets
 JOINED_CHARS = 2048  # of units in one text; sums of so few scores are exact in 32 bits
 
 
@@ -90,13 +92,36 @@ class UnitTable:
     def encode_block(self, texts: pa.LargeStringArray) -> tuple[Ids, Offsets]:
         """All ids of `texts`, one text after the other, and the number of ids of each text."""
         text, documents = _buffers(texts)
-        if len(text) > MAX_BLOCK_BYTES:
-            raise ValueError(f"expected texts of at most {MAX_BLOCK_BYTES:,} bytes, got {len(text):,}. Split it.")
-        if not len(text):
-            return np.empty(0, np.int32), np.zeros(len(texts), np.int64)
-        bounds = self._cutter.bounds(text, documents)
+        found, counts, begin = list[Ids](), np.zeros(len(texts), np.int64), 0
+        while begin < len(text):
+            edges, bounds = self._piece(text, documents, begin)
+            ids, numbers = self._encode_piece(text[begin : begin + bounds[-1]], edges, bounds)
+            found.append(ids)
+            first = int(np.searchsorted(documents, begin, side="right")) - 1  # the document that `begin` lies in
+            counts[first : first + len(numbers)] += numbers
+            begin += int(bounds[-1])
+        return found[0] if len(found) == 1 else np.concatenate([np.empty(0, np.int32), *found]), counts
+
+    def _piece(self, text: Bytes, documents: Offsets, begin: int) -> tuple[Offsets, npt.NDArray[np.int32]]:
+        """Where documents and units begin in the next piece of `text`, of whole units, and its size, as the last."""
+        size = PIECE_BYTES
+        while size <= MAX_PIECE_BYTES:
+            end = _character_at(text, begin + size)
+            inside = documents[np.searchsorted(documents, begin, side="right") : np.searchsorted(documents, end)]
+            edges = np.concatenate([[begin], inside, [end]]) - begin
+            bounds = self._cutter.bounds(text[begin:end], edges)
+            if end == documents[np.searchsorted(documents, end)]:
+                return edges, bounds
+            if len(bounds) > 2:  # the last unit may go on behind the piece
+                return np.append(edges[edges < bounds[-2]], bounds[-2]), bounds[:-1]
+            size *= 2
+        told = f"a document has {size // 2:,} bytes in which the tokenizer finds no place to cut"
+        raise UserError(f"{told}. Lower extract.max_document_bytes in params.yaml, or leave the document out.")
+
+    def _encode_piece(self, text: Bytes, edges: Offsets, bounds: npt.NDArray[np.int32]) -> tuple[Ids, Offsets]:
+        """The ids of a piece, and their number between its edges."""
         ids = self._ids_of(_array(pa.string(), bounds, text))
-        firsts = np.searchsorted(bounds, documents.astype(np.int32))  # the first unit of each document
+        firsts = np.searchsorted(bounds, edges.astype(np.int32))  # the first unit behind each edge
         ends = np.frombuffer(ids.buffers()[1], np.int32)[firsts].astype(np.int64) // np.dtype(np.int32).itemsize
         return np.frombuffer(ids.buffers()[2], np.int32)[: ends[-1]], np.diff(ends)
 
@@ -170,6 +195,15 @@ def _buffers(texts: pa.LargeStringArray) -> tuple[npt.NDArray[np.uint8], Offsets
         return np.empty(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
     documents = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     return np.frombuffer(data, np.uint8)[documents[0] : documents[-1]], documents - documents[0]
+
+
+def _character_at(text: Bytes, place: int) -> int:
+    """The beginning of the character that holds the byte at `place`, or the end of a shorter text."""
+    if place >= len(text):
+        return len(text)
+    while text[place] & 0xC0 == 0x80:
+        place -= 1
+    return place
 
 
 def _array(kind: pa.DataType, offsets: npt.NDArray[np.int32], data: npt.NDArray[np.generic]) -> pa.Array:

@@ -12,6 +12,7 @@ it, in a few milliseconds. Altered bytes of the right length are found when a fi
 1.5 GB a second), or by `verify`, which does so for all of them at once.
 """
 
+import typing
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,12 +21,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aura.core import checksums, files
+from aura.core import checksums, columns, files
 from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS, SPLITS
 from aura.storage import placement
+from aura.storage.placement import ShardFile
 from aura.tokens.mapped_ids import Ids, MappedIds
 from aura.tokens.streams import AffectStream, IdArray, StoredIds, TokenStream
 
@@ -62,6 +65,18 @@ class ShardEntry:
     def split(self) -> str:
         """`train` or `held_out`."""
         return self.path.partition("/")[0]
+
+    @property
+    def files(self) -> tuple[tuple[str, int, str], tuple[str, int, str]]:
+        """Name, size and SHA-256 of the file of ids, and of that of documents."""
+        ids, documents = (f"{self.path}{suffix}" for suffix in _SUFFIXES)
+        return (ids, self.ids_size, self.ids_sha256), (documents, self.documents_size, self.documents_sha256)
+
+
+_KINDS = {str: pa.large_string(), int: pa.int64()}
+ENTRIES = pa.schema([(name, _KINDS[kind]) for name, kind in typing.get_type_hints(ShardEntry).items()])
+_SUFFIXES = {".npy": "ids", ".parquet": "documents"}  # of a shard's files, and how the fields about them begin
+_AT_ONCE = 1024  # entries that are objects at a time
 
 
 def id_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -106,10 +121,8 @@ class TokenShards:
     """
 
     def __init__(self, folder: Path, tokenizer: str) -> None:
-        recorded = checksums.read(folder, MADE_BY)
-        checksums.verify(folder, MADE_BY, "manifest.json")
-        shape = {"tokenizer": str, "dtype": str, "vocab_size": int, "shards": [ShardEntry]}
-        manifest = files.read_format(folder / "manifest.json", MADE_BY, FORMAT, **shape)
+        recorded = columns.recorded(folder, MADE_BY)
+        manifest, self._entries = _manifest(folder / "manifest.json", recorded)
         if manifest["tokenizer"] != tokenizer:
             raise UserError(
                 f"{folder} was made by the tokenizer {manifest['tokenizer'][:16]}…, but the one at hand is "
@@ -123,10 +136,8 @@ class TokenShards:
                 f"{folder}/manifest.json: dtype: expected {self.dtype.name} for {self.vocab_size:,} pieces, got "
                 f"{manifest['dtype']!r:.80}. Run: {MADE_BY}"
             )
-        self.entries = [ShardEntry(**entry) for entry in manifest["shards"]]
-        listed = (placement.shards(folder / split, MADE_BY, _below(recorded, split)) for split in SPLITS)
-        self._shards = {shard.path: shard for of_split in listed for shard in of_split}
-        self._check_names_and_sizes()
+        self._shards: dict[Path, ShardFile] = {}  # stored ones, and those that were asked for
+        self._compare_all(self._stored(recorded) or recorded)
 
     @cached_property
     def sha256(self) -> str:
@@ -135,7 +146,7 @@ class TokenShards:
 
     def sources(self, split: str) -> list[str]:
         """The sources of a split, in the order of the manifest."""
-        return list(dict.fromkeys(entry.source for entry in self._of(split)))
+        return list(pc.unique(self._rows(split)["source"]).to_pylist())
 
     def stream(self, split: str, source: str | None = None) -> TokenStream:
         """All ids of a split, or of a source in it, as one stream in the order of the manifest, read as needed."""
@@ -160,31 +171,43 @@ class TokenShards:
 
     def verify(self) -> None:
         """Hash every file and compare (a store is asked for its hashes); an altered one is a `UserError`."""
-        expected: dict[Path, str] = {}
-        for entry in self.entries:
-            ids_file, documents_file = files_of(self.folder, entry.path)
-            expected |= {ids_file: entry.ids_sha256, documents_file: entry.documents_sha256}
-        placement.at_once(lambda path: self._compare(path, expected[path]), list(expected))
+        placement.verify_all(self._shard(file) for entry in self._each(self._entries) for file in entry.files)
 
-    def _compare(self, path: Path, sha256: str) -> None:
-        shard = self._shards[path]
-        shard.verify()
-        if shard.recorded != sha256:
-            raise checksums.altered(path, sha256, shard.recorded, MADE_BY)
+    @property
+    def entries(self) -> list[ShardEntry]:
+        """The entries of the manifest, as objects of some 1 kB."""
+        return list(self._each(self._entries))
 
-    def _of(self, split: str, source: str | None = None) -> list[ShardEntry]:
-        return [entry for entry in self.entries if entry.split == split and source in (None, entry.source)]
+    def _of(self, split: str, source: str | None = None) -> Iterator[ShardEntry]:
+        return self._each(self._rows(split, source))
+
+    def _rows(self, split: str, source: str | None = None) -> pa.Table:
+        wanted = pc.starts_with(self._entries["path"], f"{split}/")
+        if source is not None:
+            wanted = pc.and_(wanted, pc.equal(self._entries["source"], source))
+        return self._entries.filter(wanted)
+
+    @staticmethod
+    def _each(rows: pa.Table) -> Iterator[ShardEntry]:
+        for some in rows.to_batches(_AT_ONCE):
+            yield from (ShardEntry(**row) for row in some.to_pylist())
+
+    def _shard(self, file: tuple[str, int, str]) -> ShardFile:
+        """A file of the set by its name, size and SHA-256; it is compared with them once."""
+        name, size, sha256 = file
+        path = self.folder / name
+        return self._shards.setdefault(path, ShardFile(path, size, MADE_BY, sha256))
 
     def _documents(self, entry: ShardEntry, columns: list[str] | None = None) -> pa.Table:
-        with self._shards[files_of(self.folder, entry.path)[1]].opened() as file:
+        with self._shard(entry.files[1]).opened() as file:
             return pq.read_table(file, columns=columns)
 
     def _ids(self, entry: ShardEntry) -> IdArray:
-        file = files_of(self.folder, entry.path)[0]
-        self._compare(file, entry.ids_sha256)
-        if stored := self._shards[file].stored:
-            return StoredIds(stored, entry.tokens, self.dtype)
-        ids = MappedIds.of(file)
+        shard = self._shard(entry.files[0])
+        shard.verify()
+        if shard.stored:
+            return StoredIds(shard.stored, entry.tokens, self.dtype)
+        ids, file = MappedIds.of(shard.path), shard.path
         if ids is None or (ids.length, ids.dtype) != (entry.tokens, self.dtype):
             got = f"{ids.length} of {ids.dtype}" if ids else "another kind of file"
             raise UserError(
@@ -192,31 +215,82 @@ class TokenShards:
             )
         return ids
 
-    def _check_names_and_sizes(self) -> None:
-        expected: dict[Path, int] = {}
-        for entry in self.entries:
-            ids_file, documents_file = files_of(self.folder, entry.path)
-            expected |= {ids_file: entry.ids_size, documents_file: entry.documents_size}
-        found = {path: shard.size for path, shard in self._shards.items()}
-        wrong = sorted(file for file in expected.keys() | found.keys() if expected.get(file) != found.get(file))
-        if wrong:
-            told = [f"{file}: expected {_bytes(expected.get(file))}, got {_bytes(found.get(file))}" for file in wrong]
-            more = [f"and {len(told) - 5} more"] if len(told) > 5 else []
-            raise UserError(
-                "\n".join([f"{self.folder} is not the set its manifest describes:", *told[:5], *more])
-                + f"\n{checksums.remedy(MADE_BY)}"
-            )
+    def _stored(self, recorded: pa.Table) -> pa.Table | None:
+        """The shards of both splits, if they lie in a store: rows of `columns.RECORDED`."""
+        lists = {split: pc.index(recorded["name"], f"{split}/{placement.LIST}").as_py() for split in SPLITS}
+        rows = []
+        for split, row in lists.items():
+            if row >= 0:
+                digests = {placement.LIST: recorded["sha256"][row].as_py().hex()}
+                shards = placement.shards(self.folder / split, MADE_BY, digests)
+                self._shards |= {shard.path: shard for shard in shards}
+                rows += [(f"{split}/{shard.path.name}", bytes.fromhex(shard.recorded), shard.size) for shard in shards]
+        return pa.table([list(values) for values in zip(*rows, strict=True)], schema=columns.RECORDED) if rows else None
+
+    def _compare_all(self, found: pa.Table) -> None:
+        """Compare names, sizes and hashes of the files with the manifest's."""
+        expected = _files_of(self._entries)
+        place = pc.index_in(expected["name"], found["name"])
+        same = pc.fill_null(pc.equal(expected["size"], found["size"].take(place)), fill_value=False)
+        is_shard = pc.match_substring_regex(found["name"], rf"\A({'|'.join(SPLITS)})/[^/]+\z")
+        is_shard = pc.and_not(is_shard, pc.ends_with(found["name"], ".json"))
+        alike = pc.all(same, min_count=0).as_py() and len(expected) == columns.distinct(place)
+        if not alike or pc.sum(is_shard, min_count=0).as_py() != len(expected):
+            self._raise_wrong(expected, found.filter(is_shard))
+        other = pc.not_equal(expected["sha256"], found["sha256"].take(place))
+        for row in expected.append_column("place", place).filter(other).to_pylist():
+            got = found["sha256"][row["place"]].as_py()
+            raise checksums.altered(self.folder / row["name"], row["sha256"].hex(), got.hex(), MADE_BY)
+
+    def _raise_wrong(self, expected: pa.Table, found: pa.Table) -> None:
+        """Word the difference between names and sizes."""
+        wanted, there = (
+            dict(zip(*(table[name].to_pylist() for name in ("name", "size")), strict=True))
+            for table in (expected, found)
+        )
+        wrong = sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
+        told = [
+            f"{self.folder / name}: expected {_bytes(wanted.get(name))}, got {_bytes(there.get(name))}"
+            for name in wrong[:5]
+        ]
+        more = [f"and {len(wrong) - 5} more"] if len(wrong) > 5 else []
+        raise UserError(
+            "\n".join([f"{self.folder} is not the set its manifest describes:", *told, *more])
+            + f"\n{checksums.remedy(MADE_BY)}"
+        )
+
+
+def _manifest(path: Path, recorded: pa.Table) -> tuple[dict[str, Any], pa.Table]:
+    """The manifest, whose hash a record has, without its shards; and these: rows of ENTRIES."""
+    row = pc.index(recorded["name"], path.name).as_py()
+    if row < 0:
+        raise UserError(f"{path.parent / checksums.NAME} does not list {path.name}. {checksums.remedy(MADE_BY)}")
+    checksums.compare(path, recorded["sha256"][row].as_py().hex(), MADE_BY)
+    shape = {"tokenizer": str, "dtype": str, "vocab_size": int}
+    read = columns.read_records(path, "shards", ENTRIES)
+    if read is None:  # it says what is wrong
+        manifest = files.read_format(path, MADE_BY, FORMAT, **shape, shards=[ShardEntry])
+        return manifest, pa.Table.from_pylist(manifest.pop("shards"), ENTRIES)
+    manifest, entries = read
+    files.require_format(path, manifest, MADE_BY, FORMAT, **shape)
+    return manifest, entries
+
+
+def _files_of(entries: pa.Table) -> pa.Table:
+    """The files that entries name: rows of `columns.RECORDED`."""
+    tables = []
+    for suffix, kind in _SUFFIXES.items():
+        name = pc.binary_join_element_wise(
+            entries["path"], pa.scalar(suffix, pa.large_string()), pa.scalar("", pa.large_string())
+        )
+        digests = columns.binary(entries[f"{kind}_sha256"].combine_chunks())
+        tables.append(pa.table([name, digests, entries[f"{kind}_size"]], schema=columns.RECORDED))
+    return pa.concat_tables(tables)
 
 
 def files_of(folder: Path, path: str) -> tuple[Path, Path]:
     """The places of a shard's ids and of its documents."""
     return folder / f"{path}.npy", folder / f"{path}.parquet"
-
-
-def _below(recorded: dict[str, str], split: str) -> dict[str, str]:
-    """Return the records of the files in the folder of a split, by their names in it."""
-    start = f"{split}/"
-    return {name.removeprefix(start): digest for name, digest in recorded.items() if name.startswith(start)}
 
 
 def _bytes(size: int | None) -> str:

@@ -121,10 +121,10 @@ def advice(text: str, zone: str, name: str = "NAME") -> str:
 
 
 def whole(text: str) -> str:
-    """gcloud's own words: from its first line that begins with ERROR on, or the last line if there is none."""
+    """gcloud's own words: from its first line that begins with ERROR on, or all if there is none."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    first = next((number for number, line in enumerate(lines) if line.startswith("ERROR")), len(lines) - 1)
-    return "\n".join(lines[max(first, 0) :])[:LONGEST_TEXT] or "no message"
+    first = next((number for number, line in enumerate(lines) if line.startswith("ERROR")), 0)
+    return "\n".join(lines[first:])[:LONGEST_TEXT] or "no message"
 
 
 def of_status(status: object) -> str | None:

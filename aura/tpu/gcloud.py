@@ -25,6 +25,7 @@ from aura.tpu.topology import Accelerator, accelerator
 
 T = TypeVar("T")
 PROGRAM = "gcloud"
+NOT_INSTALLED = "expected the gcloud program, found none. Install the Google Cloud CLI, then run: gcloud auth login"
 TRIES = 8  # of what may work a minute later: a connection to a VM that has just booted, a service that is overloaded
 WORKER_FILE = "aura_worker.py"  # aura/tpu/worker.py in a worker's home folder
 LONGEST = 3600.0  # seconds of one gcloud command
@@ -235,9 +236,7 @@ class Gcloud:
                 timeout=LONGEST, check=False,
             )  # fmt: skip
         except FileNotFoundError:
-            raise UserError(
-                "expected the gcloud program, found none. Install the Google Cloud CLI, then run: gcloud auth login"
-            ) from None
+            raise UserError(NOT_INSTALLED) from None
         except subprocess.TimeoutExpired:
             raise Unreachable(f"gcloud {words} took more than {LONGEST:.0f} s") from None
         except OSError as error:

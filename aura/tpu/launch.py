@@ -21,6 +21,7 @@ from aura.core import console, files, paths
 from aura.core.errors import UserError
 from aura.tpu import setup
 from aura.tpu.gcloud import Unreachable
+from aura.tpu.missing import require_shared
 from aura.tpu.pod import Pod, Worker
 from aura.tpu.settings import PORT, Settings, require_file
 from aura.tpu.worker import Reply
@@ -46,12 +47,7 @@ class Job:
         Raises:
             UserError: there are no tokens, or checkpoints would be lost with the pod.
         """
-        folder = settings.values.pretrain.checkpoint_folder
-        if "://" not in folder and not Path(folder).is_absolute():
-            raise UserError(
-                f"pretrain.checkpoint_folder: expected gs://BUCKET/PREFIX, got {folder}. What lies on a pod is lost "
-                "with it, and every worker needs the same folder."
-            )
+        require_shared(settings.values.pretrain.checkpoint_folder)
         files.require_folder(settings.tokens, made_by="dvc repro encode")
         require_file(settings.tokens / "manifest.json", made_by="dvc repro encode")
         require_file(settings.tokenizer, made_by="dvc repro train_tokenizer")

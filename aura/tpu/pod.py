@@ -1,6 +1,7 @@
 """A pod: its life from a queued request to its deletion, and its workers, spoken to side by side."""
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from aura.core import console
 from aura.core.errors import UserError
 from aura.tpu import failures, worker
-from aura.tpu.gcloud import WORKER_FILE, Gcloud, Node, Request, Unreachable
+from aura.tpu.gcloud import NOT_INSTALLED, PROGRAM, WORKER_FILE, Gcloud, Node, Request, Unreachable
 from aura.tpu.settings import PORT, PodSettings
 from aura.tpu.topology import Accelerator
 from aura.tpu.worker import Reply
@@ -241,9 +242,15 @@ class Pod:
 
 
 def connected(place: PodSettings) -> Gcloud:
-    """gcloud for the zone of a pod; `UserError` if none is given."""
+    """gcloud for the zone of a pod; a `UserError` with a line each if there is no such program, or no zone is given."""
+    lacking = []
+    if not shutil.which(PROGRAM):
+        project = "" if place.project else ". Then name a project: PROJECT, --project, or gcloud config set project ID"
+        lacking.append(NOT_INSTALLED + project)
     if place.zone is None:
-        raise UserError("expected a zone, got none. Set ZONE=us-central2-b (or yours), or give --zone.")
+        lacking.append("expected a zone, got none. Set ZONE=us-central2-b (or yours), or give --zone.")
+    if place.zone is None or lacking:
+        raise UserError("\n".join(lacking))
     return Gcloud(place.zone, place.project, access=place.access)
 
 

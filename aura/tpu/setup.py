@@ -20,7 +20,7 @@ from aura.tpu.pod import Pod
 from aura.tpu.settings import Settings, require_file
 
 REQUIREMENTS = ["requirements.txt", "requirements-tpu.txt"]
-CODE = ["aura", "stages"]
+CODE = ["aura"]
 ARCHIVE = "aura_archive.tar"
 PATIENCE = 450  # pauses of gcloud's for which a worker's package manager may be busy: 15 minutes
 
@@ -28,6 +28,11 @@ PATIENCE = 450  # pauses of gcloud's for which a worker's package manager may be
 def setup(pod: Pod, settings: Settings) -> None:
     """Bring project, environment and tokenizer to every worker; again and again costs little."""
     require_file(settings.tokenizer, made_by="dvc repro train_tokenizer")
+    if absent := [name for name in (*CODE, *REQUIREMENTS) if not Path(name).exists()]:
+        raise UserError(
+            f"a pod gets code and lock of a clone of aura, and {absent[0]} is not here. Run this in a clone, or train "
+            "on this machine: pretrain.where: local"
+        )
     pod.prepare()
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch, ARCHIVE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aura.core import console, files, paths
 from aura.project import whole_params
-from aura.tpu import launch
+from aura.tpu import launch, missing
 from aura.tpu.settings import Settings, place, refuse_run_variables
 
 
@@ -17,6 +17,7 @@ def pretrain_on_pod(values: whole_params.Params) -> None:
     """Run the stage on the pod that NAME, ZONE, ACCELERATOR and the like describe, and stay until it has ended."""
     where = place({}, os.environ)
     refuse_run_variables(values, os.environ, where.devices)
+    missing.refuse(where, values, None, None)
     settings = Settings(where, values)
     launch.run(settings, Path())
     shape = {"parameters": int, "tokens": int, "bits_per_byte": float}

@@ -1,6 +1,6 @@
 """One run in several processes of this machine, all started again when one is lost.
 
-    python -m aura.tpu.supervisor --processes 4 -- python -m stages.pretrain
+    python -m aura.tpu.supervisor --processes 4 -- python -m aura.stages.pretrain
 
 JAX cannot replace a process of a running program, and ends the others when one is lost; so they are started again
 together, and the run goes on from its last checkpoint. A process that ends by itself with an error has met a

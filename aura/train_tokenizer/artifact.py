@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from aura.core import checksums, console, files
+from aura.core.errors import UserError
 from aura.core.section import checked
 from aura.corpus import corpus
+from aura.corpus.set_hash import corpus_hash
 from aura.storage.cache import Cache
-from aura.tokenizer import hf_export, slots
+from aura.tokenizer import saving, slots
 from aura.tokenizer.arguments import checked_texts
-from aura.tokenizer.golden import golden
 from aura.tokenizer.symbols import SPACE
-from aura.tokenizer.tokenizer import COPY, GOLDEN, Tokenizer
-from aura.train_tokenizer import train, vocabulary_size
+from aura.train_tokenizer import elbow, train, vocabulary_size
 from aura.train_tokenizer.corpus_counts import count_corpus, count_texts
 from aura.train_tokenizer.counts import Counts, texts_hash
 from aura.train_tokenizer.options import TrainTokenizer
@@ -35,20 +35,21 @@ class Artifact:
     """A trained tokenizer, ready to be written."""
 
     model: bytes
-    vocabulary: str
     config: dict[str, Any]
 
-    def write(self, folder: Path, name: str = "spiece") -> None:
-        """Put the files into a folder, each whole; one of another tokenizer that would be taken for this one's goes.
+    @property
+    def vocabulary(self) -> str:
+        """The text of spiece.vocab."""
+        return saving.vocabulary(self.model)
 
-        The record of a stage that made the folder before goes too: the user's own files may lie there.
-        """
-        made = self.files(name)
+    def write(self, folder: Path, name: str = "spiece") -> None:
+        """Put the files into a folder, as `saving.write` does; under another name, they may lie beside other models."""
+        if name == "spiece":
+            saving.write(self.files(), folder)
+            return
         (folder / checksums.NAME).unlink(missing_ok=True)
-        for file, content in made.items():
+        for file, content in self.files(name).items():
             files.write_bytes(folder / file, content)
-        if name == "spiece" and COPY not in made:
-            (folder / COPY).unlink(missing_ok=True)
 
     def write_output(self, folder: Path) -> None:
         """Put the files and their checksums into an empty folder, as the stage leaves them for others."""
@@ -59,14 +60,11 @@ class Artifact:
     def files(self, name: str = "spiece") -> dict[str, bytes]:
         """The content of each file by its name; under the usual name also those that other programs look for."""
         config = json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"
-        named = {
-            f"{name}.model": self.model,
-            f"{name}.vocab": self.vocabulary.encode(),
-            f"{name}_config.json": config.encode(),
-        }
-        if name != "spiece":  # tokenizer.json has no other name, and so no place beside several models
-            return named
-        return named | {GOLDEN: golden(Tokenizer.from_bytes(self.model))} | hf_export.export(self.model)
+        record = {f"{name}_config.json": config.encode()}
+        if name == "spiece":
+            return record | saving.files_of(self.model)
+        # tokenizer.json has no other name, and so no place beside several models
+        return record | {f"{name}.model": self.model, f"{name}.vocab": self.vocabulary.encode()}
 
 
 def build(counts: Counts, corpus_hash: str, options: TrainTokenizer) -> Artifact:
@@ -105,12 +103,14 @@ def build(counts: Counts, corpus_hash: str, options: TrainTokenizer) -> Artifact
         "model_sha256": hashlib.sha256(model).hexdigest(),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
-    return Artifact(model, train.vocabulary(model), config)
+    return Artifact(model, config)
 
 
 def _trained(counts: Counts, options: TrainTokenizer) -> tuple[Choice, bytes]:
     """Train with the size that `options` ask for; an automatic one gives way to what the corpus allows."""
     choice = vocabulary_size.choose(options, counts.account)
+    if choice.undecided and (curve := elbow.measured(counts.table, options)):
+        choice = choice.resized(*elbow.elbow(curve, counts.account.bytes))
     for reason in choice.reasons:
         console.out.print(f"vocabulary size: {reason}", markup=False)
     console.err.print(
@@ -137,7 +137,14 @@ def _trained(counts: Counts, options: TrainTokenizer) -> tuple[Choice, bytes]:
 def build_from_texts(texts: Iterable[str], options: TrainTokenizer) -> Artifact:
     """Train a tokenizer on documents in memory; `texts` is any iterable of them, one text alone a `TypeError`."""
     texts = checked_texts(texts)
-    return build(count_texts(texts, train.splitting_of(options), options.max_segments), texts_hash(texts), options)
+    try:
+        counts = count_texts(texts, train.splitting_of(options), options.max_segments)
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"expected texts that UTF-8 can hold, got half a character ({error.object[error.start]!a}). Replace it: "
+            'text.encode(errors="replace").decode()'
+        ) from None
+    return build(counts, texts_hash(texts), options)
 
 
 def build_from_corpus(
@@ -145,14 +152,14 @@ def build_from_corpus(
 ) -> Artifact:
     """Train on the documents of one corpus split and put the tokenizer's files into `output`, all or none.
 
-    `cluster` is the address of a Dask scheduler that counts; without it, this machine's cores do.
+    `cluster` is the address of a cluster that counts; without it, this machine's cores do.
     """
     train.symbols_of(options)  # refuses a wrong symbol before any counting
-    corpus.shards(folder)  # and an absent corpus
+    shards = corpus.shards(folder)  # and an absent corpus
     with files.replaced_folder(output) as partial:
         console.err.print(f"counting the words of {folder}", markup=False)
-        counts = count_corpus(folder, train.splitting_of(options), cache, options.max_segments, cluster)
-        artifact = build(counts, corpus.corpus_hash(folder), options)
+        counts = count_corpus(folder, train.splitting_of(options), cache, options.max_segments, cluster, shards)
+        artifact = build(counts, corpus_hash(folder, partial, cluster, shards), options)
         artifact.write_output(partial)
     return artifact
 

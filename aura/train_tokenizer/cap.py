@@ -1,7 +1,7 @@
 """The most segments that a tokenizer learns from: the trainer takes 830 bytes and 16 µs for each.
 
 Above `max_segments`, the rarest go: all that occur less often than the smallest number that leaves few enough.
-They matter little for the pieces (docs/notes.md).
+docs/notes.md has what that costs.
 """
 
 from dataclasses import asdict, dataclass

@@ -18,12 +18,12 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from aura.core import parallel
+from aura.core import console, parallel, ranks, unicode
 from aura.core.errors import UserError
 from aura.core.keys import action_key, code_key
 from aura.corpus import corpus
 from aura.storage.cache import Cache
-from aura.storage.placement import ShardFile, at_once
+from aura.storage.placement import ShardFile
 from aura.tokenizer.arguments import checked_texts
 from aura.train_tokenizer import cap, counts, segments, sorted_tables, sums
 from aura.train_tokenizer.counts import Counts
@@ -40,19 +40,25 @@ Found = TypeVar("Found")
 
 def count_texts(texts: Iterable[str], splitting: Splitting, most: int | None = None) -> Counts:
     """The segment counts of some texts: of `most` segments at most, the rarest left out."""
-    counted = _segmented(counts.count_words(checked_texts(texts)), splitting)
+    counted = _segmented([pa.array(checked_texts(texts), pa.large_string())], splitting)
     found = cap.fitting(cap.histogram(counted.table), most) if most else None
     return Counts(cap.rows_within(counted.table, found), counted.account, found)
 
 
 def count_corpus(
-    folder: Path, splitting: Splitting, cache: Cache, most: int | None = None, cluster: str | None = None
+    folder: Path,
+    splitting: Splitting,
+    cache: Cache,
+    most: int | None = None,
+    cluster: str | None = None,
+    shards: Sequence[ShardFile] | None = None,
 ) -> Counts:
     """The segment counts of a corpus folder's documents: those of `count_texts`, in whatever shards they lie.
 
-    `cluster` is the address of a Dask scheduler; without it, this machine's cores do the work.
+    `cluster` is the address of a cluster; without it, this machine's cores do the work. `shards` are those of the
+    folder; the ones that are counted here are marked as compared.
     """
-    shards = corpus.shards(folder)
+    shards = corpus.shards(folder) if shards is None else shards
     try:
         return _counted(shards, splitting, cache, most, cluster)
     except NotKept:
@@ -63,14 +69,16 @@ def count_corpus(
 def _counted(
     shards: Sequence[ShardFile], splitting: Splitting, cache: Cache, most: int | None, cluster: str | None
 ) -> Counts:
-    code = code_key((cap, counts, segments, corpus, sorted_tables, sums, sys.modules[__name__]), _LIBRARIES)
-    keys = at_once(lambda shard: action_key("segments", code, asdict(splitting), shard.sha256()), shards)
+    code = code_key((cap, counts, segments, corpus, sorted_tables, sums, sys.modules[__name__], unicode), _LIBRARIES)
+    keys = [action_key("segments", code, asdict(splitting), shard.recorded) for shard in shards]
     plan = sums.planned([Plan(key) for key in keys], code)
     with parallel.executors(SMALL, cluster) as executor_for:
         job = _Job(dict(zip(keys, shards, strict=True)), splitting, cache, executor_for)
         for _ in range(TRIES):
             try:
-                return _read(job.made([plan])[plan.key], cache, most)
+                total = job.made([plan])[plan.key]
+                ranks.end_of_part()
+                return _read(total, cache, most)
             except Lost as lost:
                 cache.remove(*lost.keys)
     raise UserError(f"the cache {cache.address} loses what it had a moment ago. Run the same command again.")
@@ -100,15 +108,23 @@ class _Job:
     def _counted(self, keys: Sequence[str]) -> dict[str, Sum]:
         pool = self.executor_for(sum(self.shards[key].size for key in keys), len(keys))
         count = partial(_count, splitting=self.splitting, cache=self.cache)
-        made = parallel.ordered_map(pool, count, [(key, self.shards[key]) for key in keys])
-        return dict(zip(keys, made, strict=True))
+        made = parallel.shared_map(pool, count, [(key, self.shards[key]) for key in keys], self._found)
+        counted = dict(zip(keys, console.track(made, "counting", len(keys)), strict=True))
+        if ranks.here() is None:  # otherwise another rank may have counted it
+            for key in keys:
+                self.shards[key].mark_compared()
+        return counted
+
+    def _found(self, named: tuple[str, ShardFile]) -> Sum | None:
+        return sums.find_all(self.cache, [Plan(named[0])]).get(named[0])
 
     def _added(self, wanted: dict[str, list[Sum]]) -> dict[str, Sum]:
         tasks = {key: sums.tasks(key, added) for key, added in wanted.items()}
         every = [task for some in tasks.values() for task in some]
         rows = sum(one.rows for added in wanted.values() for one in added)
         pool = self.executor_for(rows * ROW, len(every))
-        done = list(parallel.ordered_map(pool, partial(sums.add, cache=self.cache), every))
+        add, find = (partial(function, cache=self.cache) for function in (sums.add, sums.find))
+        done = list(console.track(parallel.shared_map(pool, add, every, find), "adding counts", len(every)))
         if lost := {key for one in done if isinstance(one, Lost) for key in one.keys}:
             raise Lost(tuple(lost))
         tables = iter(one for one in done if isinstance(one, SortedTable))
@@ -121,12 +137,13 @@ class _Job:
 def _count(named: tuple[str, ShardFile], *, splitting: Splitting, cache: Cache) -> Sum:
     """Count one shard and keep the result; runs in a worker process."""
     key, shard = named
-    counted = _segmented(counts.count_arrays(corpus.read_column(shard, "text")), splitting)
+    counted = _segmented(corpus.read_column(shard, "text"), splitting)
     table = sorted_tables.keep(cache, key, counted.table, account=asdict(counted.account))
     return Sum(key, counted.account, (table,))
 
 
-def _segmented(words: Counts, splitting: Splitting) -> Counts:
+def _segmented(texts: Iterable[pa.Array], splitting: Splitting) -> Counts:
+    words = counts.count_arrays(texts, segments.byte_cuts(splitting))
     return Counts(segments.segments(words.table, splitting), words.account)
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aura.tokenizer.symbols import SPACE
 from aura.train_tokenizer import counts
 
-Places = npt.NDArray[np.int64]
+Places = npt.NDArray[np.integer]  # in the text: 32 bits, or 64 where it has so many characters
 Seeds = list[tuple[str, int]]  # pieces as SentencePiece spells them, with their counts
 
 
@@ -26,10 +27,10 @@ class _Level:
 
     length: int
     first: Places
-    weight: Places
+    weight: npt.NDArray[np.int64]
 
     @property
-    def score(self) -> Places:
+    def score(self) -> npt.NDArray[np.int64]:
         return self.weight * self.length
 
 
@@ -39,16 +40,16 @@ def seeds(segments: pa.Table, size: int, max_chars: int) -> Seeds:
     A substring that occurs once, or is always followed by one and the same character, is left out, as in a suffix tree;
     ties go by the text. The result does not depend on the order of `segments`' rows.
     """
-    segments = segments.sort_by("text")
+    segments = counts.in_order(segments)
     if not len(segments) or max_chars < 2:
         return []
-    values, begins = counts.utf8(segments["text"].combine_chunks())
+    texts = segments["text"].combine_chunks()
+    values, _ = counts.utf8(texts)
     codes = np.frombuffer(values.tobytes().decode().encode("utf-32-le"), np.uint32)
-    leads = np.flatnonzero((values & 0xC0) != 0x80)
-    starts = np.searchsorted(leads, begins)
-    lengths = np.diff(starts, append=len(codes))
-    weights = np.repeat(segments["count"].to_numpy(), lengths)
-    ends = np.repeat(starts + lengths, lengths)
+    lengths = pc.utf8_length(texts).to_numpy()
+    weights = np.repeat(segments["count"].to_numpy().astype(float), lengths)  # exact below 2**53
+    place = np.int32 if len(codes) < 2**31 else np.int64
+    ends = np.repeat(np.cumsum(lengths).astype(place), lengths)
     found = _levels(codes, weights, ends, size, max_chars)
     score = np.concatenate([level.score for level in found])
     first = np.concatenate([level.first for level in found])
@@ -65,19 +66,20 @@ def seeds(segments: pa.Table, size: int, max_chars: int) -> Seeds:
     ]
 
 
-def _levels(codes: npt.NDArray[np.uint32], weights: Places, ends: Places, size: int, max_chars: int) -> list[_Level]:
+def _levels(
+    codes: npt.NDArray[np.uint32], weights: npt.NDArray[np.float64], ends: Places, size: int, max_chars: int
+) -> list[_Level]:
     """The substrings of each length that may be among the best, those always continued alike left out."""
     alphabet = int(codes.max()) + 1
-    alive = np.arange(len(codes))
-    number = codes.astype(np.int64)  # of the substring that begins at each living place
+    alive = np.arange(len(codes), dtype=ends.dtype)
+    number = codes.astype(ends.dtype)  # of the substring that begins at each living place
     found: list[_Level] = []
     best = np.empty(0, np.int64)
     previous: _Level | None = None
     for length in range(2, max_chars + 2):
         kept = alive + length <= ends[alive]
         alive, number = alive[kept], number[kept]
-        key = number * alphabet + codes[alive + length - 1]
-        distinct, number, first = _numbered(key)
+        distinct, number, first = _numbered(number.astype(np.int64) * alphabet + codes[alive + (length - 1)])
         total = np.bincount(number, weights=weights[alive]).astype(np.int64)
         level = _Level(length, alive[first], total)
         if previous is not None:
@@ -88,21 +90,22 @@ def _levels(codes: npt.NDArray[np.uint32], weights: Places, ends: Places, size: 
         threshold = int(best.min()) if len(best) >= size else 0
         hopeful = (total > 1) & (total * max_chars >= threshold)
         living = hopeful[number]
-        renumber = np.cumsum(hopeful) - 1
+        renumber = (np.cumsum(hopeful) - 1).astype(ends.dtype)
         alive, number = alive[living], renumber[number[living]]
         previous = _Level(length, level.first[hopeful], total[hopeful])
     return found
 
 
-def _numbered(keys: Places) -> tuple[Places, Places, Places]:
+def _numbered(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Places, Places]:
     """Distinct keys as they come, the number of each key among them, and where each distinct one comes first."""
     encoded = pa.array(keys).dictionary_encode()
     number = encoded.indices.to_numpy()
-    first = np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1))
-    return encoded.dictionary.to_numpy(), number.astype(np.int64), first
+    highest = np.maximum.accumulate(number)
+    first = np.flatnonzero(np.append(True, highest[1:] != highest[:-1])[: len(keys)])
+    return encoded.dictionary.to_numpy(), number, first
 
 
-def _branching(level: _Level, parent: Places, total: Places) -> _Level:
+def _branching(level: _Level, parent: npt.NDArray[np.int64], total: npt.NDArray[np.int64]) -> _Level:
     """The substrings of `level` that do not go on with one and the same character wherever they occur."""
     longest = np.zeros(len(level.first), np.int64)
     np.maximum.at(longest, parent, total)

@@ -14,17 +14,17 @@ letters of two scripts.
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from unicodedata import ucd_3_2_0 as unicode  # fixed, and older than SentencePiece's: that knows all of these
+from unicodedata import ucd_3_2_0 as old_unicode  # fixed, older than SentencePiece's: that knows all of these
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aura.core import unicode
 from aura.train_tokenizer import counts
 
 Codes = npt.NDArray[np.uint32]  # characters as code points
@@ -41,7 +41,8 @@ _COMMON_BLOCKS = (
     *((0x2010, 0x2027), (0x2030, 0x205E), (0x20A0, 0x20BF), (0x2190, 0x23FF), (0x2500, 0x2580), (0x2586, 0x27BF)),
     *((0x3001, 0x3002), (0x3008, 0x3011), (0x30FB, 0x30FB), (0xFF01, 0xFF0F), (0xFF1A, 0xFF20)),
 )
-_SENTENCEPIECE_DIGITS = ((0x30, 0x39), (0xFF10, 0xFF19))  # what it takes for a digit
+_COMMON = frozenset(code for first, last in _COMMON_BLOCKS for code in range(first, last + 1))
+_SENTENCEPIECE_DIGITS = frozenset((*range(0x30, 0x3A), *range(0xFF10, 0xFF1A)))  # what it takes for a digit
 _MORE_SCRIPTS = (  # told apart only where a digit stands between their letters, which SentencePiece would join
     *("ARMENIAN", "BENGALI", "BOPOMOFO", "CANADIAN", "CHEROKEE", "ETHIOPIC", "GEORGIAN", "GUJARATI", "GURMUKHI"),
     *("KANNADA", "KHMER", "LAO", "MALAYALAM", "MONGOLIAN", "MYANMAR", "ORIYA", "SINHALA", "SYRIAC", "TAMIL", "TELUGU"),
@@ -67,25 +68,60 @@ def segments(words: pa.Table, splitting: Splitting) -> pa.Table:
     return counts.summed(pa.concat_tables(parts)) if parts else words
 
 
+def byte_cuts(splitting: Splitting) -> counts.Cuts | None:
+    """The cuts of words that bytes of ASCII decide: between letters and common characters, and at digits.
+
+    None where user symbols must be found in whole words first.
+    """
+    if _symbols(splitting.user_symbols) or not (splitting.split_digits or splitting.split_by_script):
+        return None
+    return partial(_byte_cuts, splitting)
+
+
+def _byte_cuts(splitting: Splitting, values: counts.Bytes) -> npt.NDArray[np.bool_]:
+    """Return whether no piece may hold both the byte at each place but the last and the one after it."""
+    digits = (values - ord("0")) < 10  # below "0" it is 10 or more, as bytes have no sign
+    cuts = np.zeros(max(len(values) - 1, 0), bool)
+    if splitting.split_by_script:
+        letters = ((values | 0x20) - ord("a")) < 26
+        common = ((values - 0x21) < 0x7F - 0x21) ^ letters
+        if splitting.split_digits or not splitting.split_by_number:
+            common ^= digits
+        cuts |= letters[1:] & common[:-1] | common[1:] & letters[:-1]
+    if splitting.split_digits:
+        cuts |= digits[1:] | digits[:-1]
+    return cuts
+
+
+def characters(texts: pa.Table) -> tuple[Codes, npt.NDArray[np.bool_]]:
+    """The characters of all texts of a table (`counts.SCHEMA`), and which of them begin a text."""
+    values, _ = counts.utf8(texts["text"].combine_chunks())
+    codes = np.frombuffer(values.tobytes().decode().encode("utf-32-le"), np.uint32)
+    lengths = pc.utf8_length(texts["text"]).to_numpy()
+    begins = np.zeros(len(codes), bool)
+    begins[np.cumsum(lengths) - lengths] = True
+    return codes, begins
+
+
+def parted(texts: pa.Table, begins: npt.NDArray[np.bool_], cut: npt.NDArray[np.bool_]) -> pa.Table:
+    """Each part of each text with the text's count; `begins` says which characters begin a text, and `cut` a part."""
+    values, _ = counts.utf8(texts["text"].combine_chunks())
+    places = np.flatnonzero(cut)
+    text = np.cumsum(begins[places]) - 1  # of each part
+    leads = np.flatnonzero((values & 0xC0) != 0x80)  # the first byte of each character
+    return pa.table([counts.strings(values, leads[places]), texts["count"].to_numpy()[text]], schema=counts.SCHEMA)
+
+
 def _cut_words(words: pa.Table, splitting: Splitting) -> pa.Table:
     """Each segment of each word with the word's count."""
-    texts = words["text"].chunk(0)
-    values, _ = counts.utf8(texts)
-    lengths = pc.utf8_length(texts).to_numpy()
-    word_begins = np.cumsum(lengths) - lengths  # in characters
-    codes = np.frombuffer(values.tobytes().decode().encode("utf-32-le"), np.uint32)
-    cut = np.zeros(len(codes), bool)
-    cut[word_begins] = True
-    begins_word = cut.copy()
+    codes, begins = characters(words)
+    cut = begins.copy()
     cut[1:] |= _cuts(codes, splitting)
     if splitting.split_by_script and not splitting.split_by_number:
         _cut_between_kinds(_each(codes, _any_script), cut)
     if splitting.split_by_number and not splitting.split_digits:
         _cut_between_kinds(_with_marks(_each(codes, _number_kind)), cut)
-    cut_places = np.flatnonzero(cut)
-    word = np.cumsum(begins_word[cut_places]) - 1  # of each segment
-    leads = np.flatnonzero((values & 0xC0) != 0x80)  # the first byte of each character
-    return pa.table([counts.strings(values, leads[cut_places]), words["count"].to_numpy()[word]], schema=counts.SCHEMA)
+    return parted(words, begins, cut)
 
 
 def _cuts(codes: Codes, splitting: Splitting) -> npt.NDArray[np.bool_]:
@@ -107,7 +143,7 @@ def _kind(split_digits: bool, split_by_script: bool, split_by_number: bool, code
     if not split_by_script:
         return _ANY
     digits = 1 + _SCRIPTS.index("COMMON") if split_by_number else _ANY
-    return digits if _within(code, _SENTENCEPIECE_DIGITS) else _script(code)
+    return digits if code in _SENTENCEPIECE_DIGITS else _script(code)
 
 
 def _each(codes: Codes, classified: Callable[[int], int]) -> Classes:
@@ -142,13 +178,13 @@ def _with_marks(kinds: Classes) -> Classes:
 
 @cache
 def _is_digit(code: int) -> bool:
-    return unicodedata.category(chr(code)) == "Nd"
+    return unicode.category(chr(code)) == "Nd"
 
 
 @cache
 def _number_kind(code: int) -> int:
     """Return the class of a character for split_by_number; `_NEUTRAL` goes with both letters and digits."""
-    category = unicodedata.category(chr(code))
+    category = unicode.category(chr(code))
     return _DIGIT if category == "Nd" else {"L": _LETTER, "M": _MARK}.get(category[0], _NEUTRAL)
 
 
@@ -157,18 +193,18 @@ def _any_script(code: int) -> int:
     """A letter's script, as a number above that of digits, as digits are of none; otherwise 0."""
     if script := _script(code):
         return 0 if script == 1 + _SCRIPTS.index("COMMON") else 1 + script
-    first = unicodedata.name(chr(code), "").partition(" ")[0]
-    is_letter = unicodedata.category(chr(code))[0] == "L"
+    first = unicode.first_of_name(chr(code))
+    is_letter = unicode.is_letter(chr(code))
     return 2 + len(_SCRIPTS) + _MORE_SCRIPTS.index(first) if is_letter and first in _MORE_SCRIPTS else 0
 
 
 @cache
 def _script(code: int) -> int:
     """The class of a character's script, or `_ANY`."""
-    if _within(code, _COMMON_BLOCKS):
+    if code in _COMMON:
         return 1 + _SCRIPTS.index("COMMON")
-    name = unicode.name(chr(code), "")
-    if unicode.category(chr(code)) not in ("Lu", "Ll", "Lt", "Lo"):
+    name = old_unicode.name(chr(code), "")
+    if old_unicode.category(chr(code)) not in ("Lu", "Ll", "Lt", "Lo"):
         return _ANY
     if name.startswith(_HAN):
         return 1 + _SCRIPTS.index("HAN")
@@ -176,12 +212,9 @@ def _script(code: int) -> int:
     return 1 + _SCRIPTS.index(first) if first in _SCRIPTS[1:] else _ANY
 
 
-def _within(code: int, blocks: Sequence[tuple[int, int]]) -> bool:
-    return any(first <= code <= last for first, last in blocks)
-
-
 def _without_symbols(words: pa.Table, symbols: Sequence[str]) -> pa.Table:
     """Words cut at user symbols, which go: what is left of each, as SentencePiece finds them (longest first)."""
+    symbols = _symbols(symbols)
     if not symbols:
         return words
     pattern = "|".join(re.escape(symbol) for symbol in sorted(symbols, key=len, reverse=True))
@@ -196,3 +229,8 @@ def _without_symbols(words: pa.Table, symbols: Sequence[str]) -> pa.Table:
         if part
     ]
     return pa.concat_tables([words.filter(pc.invert(having)), pa.Table.from_pylist(parts, schema=counts.SCHEMA)])
+
+
+def _symbols(symbols: Sequence[str]) -> list[str]:
+    """Those of some user symbols that a word can hold."""
+    return [symbol for symbol in symbols if not set(symbol) & set(counts.BOUNDS)]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from aura.core import arrow
 from aura.storage.cache import Cache, Entry
-from aura.train_tokenizer import cap
+from aura.train_tokenizer import cap, counts
 from aura.train_tokenizer.cap import Histogram
 
 PART = 1 << 15  # rows that are read at once
@@ -61,7 +61,7 @@ def from_records(records: Iterable[list[Any]]) -> tuple[SortedTable, ...]:
 
 def keep(cache: Cache, key: str, table: pa.Table, **more: object) -> SortedTable:
     """Sort a table of distinct texts and keep it under `key`, with `more` in the record; `NotKept` if that fails."""
-    table = table.sort_by("text").combine_chunks()
+    table = counts.in_order(table)
     parts = [table.slice(start, PART) for start in range(0, len(table), PART)]
     made = SortedTable(key, len(table), tuple(part["text"][0].as_py() for part in parts))
     written = {str(number): arrow.to_bytes(part) for number, part in enumerate(parts)}

@@ -74,6 +74,9 @@ class Task:
     bounds: Bounds
     pieces: tuple[Piece, ...]
 
+    def __str__(self) -> str:
+        return f"sum {self.key}"
+
 
 def planned(leaves: Sequence[Plan], code: str) -> Plan:
     """The sum of all `leaves`."""
@@ -100,7 +103,7 @@ def _grouped(plans: list[Plan]) -> list[list[Plan]]:
 def find_all(cache: Cache, plans: Iterable[Plan]) -> dict[str, Sum]:
     """The sums that are in the cache, by their keys; whether their tables are there too shows when they are read."""
     keys = list(dict.fromkeys(plan.key for plan in plans))
-    found = at_once(cache.get, keys)
+    found = cache.get_all(keys)
     return {key: _sum_of(key, entry.record) for key, entry in zip(keys, found, strict=True) if entry}
 
 
@@ -126,10 +129,16 @@ def _pieces(bounds: Bounds, added: Iterable[Sum]) -> tuple[Piece, ...]:
     return tuple(piece for piece in pieces if piece.parts)
 
 
+def find(task: Task, *, cache: Cache) -> SortedTable | None:
+    """The table of a range, if it is there."""
+    entry = cache.get(task.key)
+    return sorted_tables.from_records(entry.record["tables"])[0] if entry else None
+
+
 def add(task: Task, *, cache: Cache) -> SortedTable | Lost:
     """Add up one range and keep the table, unless it is there; runs in a worker process."""
-    if entry := cache.get(task.key):
-        return sorted_tables.from_records(entry.record["tables"])[0]
+    if found := find(task, cache=cache):
+        return found
     read = at_once(partial(_read, bounds=task.bounds, cache=cache), task.pieces)
     lost = tuple(piece.sum for piece, table in zip(task.pieces, read, strict=True) if table is None)
     if lost:

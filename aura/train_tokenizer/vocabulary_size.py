@@ -3,7 +3,8 @@
 `auto` follows the scaling law with vocabulary of Tao et al. 2024 (arXiv 2407.13623, their third approach): a larger
 vocabulary says more per token but spends parameters and compute on embeddings, and models that see more text can
 afford more of it. The law was fitted to models of 33 million to 1.13 billion parameters, beside embeddings, and
-vocabularies of 4,000 to 96,000; outside of that it is a guess, and says so.
+vocabularies of 4,000 to 96,000. Above that it is a guess, and says so. Below that it says nothing (47 pieces for 13 MB
+of text), so the size is the elbow of a curve that is measured on the text (`aura/train_tokenizer/elbow.py`).
 """
 
 import itertools
@@ -39,6 +40,7 @@ class Choice:
         automatic: whether another size will do where the corpus does not allow this one.
         parameters: of the model, embeddings left out, and `tokens` it will see; None where a size was asked for.
         reasons: sentences for the user.
+        undecided: whether the law says nothing, so that `size` is only the least.
     """
 
     size: int
@@ -46,6 +48,7 @@ class Choice:
     parameters: int | None = None
     tokens: int | None = None
     reasons: tuple[str, ...] = ()
+    undecided: bool = False
 
     def resized(self, size: int, reason: str) -> "Choice":
         """Another size, for a reason that comes up in training."""
@@ -53,7 +56,8 @@ class Choice:
 
     def record(self) -> dict[str, object]:
         """The same for spiece_config.json."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        kept = {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        return {name: value for name, value in kept.items() if name != "undecided"}
 
 
 def choose(options: TrainTokenizer, corpus: Account) -> Choice:
@@ -67,16 +71,20 @@ def choose(options: TrainTokenizer, corpus: Account) -> Choice:
     parameters = options.model_parameters or max(1, round(tokens / TOKENS_PER_PARAMETER))
     best = optimal_size(parameters, tokens)
     size = max(SMALLEST, round(best / MULTIPLE) * MULTIPLE)
+    undecided = parameters < FITTED[0] and not (options.model_parameters or options.token_budget)
+    law = f"the scaling law with vocabulary (arXiv 2407.13623) gives {best:,.0f} pieces"
+    fitted = "fitted to models of 33 million to 1.13 billion parameters"
     reasons = [
         f"token budget {tokens:,}"
         + ("" if options.token_budget else f" (the corpus once, at {BYTES_PER_TOKEN:g} bytes per token)"),
         f"model parameters {parameters:,} beside embeddings"
         + ("" if options.model_parameters else f" (budget / {TOKENS_PER_PARAMETER})"),
-        f"the scaling law with vocabulary (arXiv 2407.13623) gives {best:,.0f} pieces; "
-        f"taken: {size:,}, a multiple of {MULTIPLE} of at least {SMALLEST:,}",
     ]
+    if undecided:
+        return Choice(SMALLEST, True, parameters, tokens, (*reasons, f"{law}, but it was {fitted}"), undecided)
+    reasons.append(f"{law}; taken: {size:,}, a multiple of {MULTIPLE} of at least {SMALLEST:,}")
     if not FITTED[0] <= parameters <= FITTED[1]:
-        reasons.append("the law was fitted to 33 million to 1.13 billion parameters: outside of that it is a guess")
+        reasons.append(f"the law was {fitted}: outside of that it is a guess")
     return Choice(size, True, parameters, tokens, tuple(reasons))
 
 

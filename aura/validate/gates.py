@@ -1,15 +1,17 @@
 """The gates: limits of params.yaml against what was measured, and checks that have no limit because they must hold."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aura.validate import exported, integrity
 from aura.validate.integrity import Fault
 from aura.validate.measures import Measures
 from aura.validate.options import Validate
+from aura.validate.usage import ENOUGH, Usage
 
 DIGITS = 6  # decimals in reports: more than anyone reads, fewer than machines differ in
+AGAIN = "Make the tokenizer again: these files are not as training left them"
 GROUP_SHARE = 0.01  # of the held-out bytes: a smaller source or script is too little text to judge by
 
 
@@ -22,6 +24,13 @@ class Gate:
     value: str
     holds: bool
     look: str  # the report that tells more, or the example
+    remedy: str  # what to do about a miss
+    judged: bool = True  # whether there is text enough to judge by; without, a miss is a warning and the gate holds
+
+    @property
+    def told(self) -> str:
+        """The gate in a sentence."""
+        return f"{self.measure}: expected {self.limit}, got {self.value}. {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Results:
     overall: Measures
     sources: Mapping[str, Measures]
     scripts: Mapping[str, Measures]
+    usage: Usage
     unreachable: list[str]  # learnt pieces that their own text does not encode to
     unreachable_share: float  # of all learnt pieces
     failing_example: str | None  # the smallest text found that does not decode to itself
@@ -43,21 +53,48 @@ def check(results: Results, limits: Validate, folder: Path) -> list[Gate]:
 
 
 def _measured(results: Results, limits: Validate) -> Iterator[Gate]:
-    overall = results.overall
-    sources, frequencies = "plots/sources.csv", "plots/piece_frequencies.csv"
+    overall, sources = results.overall, "plots/sources.csv"
     pieces = f"pieces such as {', '.join(map(repr, results.unreachable[:3]))}" if results.unreachable else "-"
     limited = [
-        _gate("bytes_per_token", overall.bytes_per_token, limits.min_bytes_per_token, sources, at_least=True),
-        _gate("fertility", overall.fertility, limits.max_fertility, sources),
-        _gate("unknown_share", overall.unknown_share, limits.max_unknown_share, sources),
-        _gate("byte_fallback_share", overall.byte_fallback_share, limits.max_byte_fallback_share, sources),
-        _gate("unused_share", overall.unused_share, limits.max_unused_share, frequencies),
-        _gate("unreachable_share", results.unreachable_share, limits.max_unreachable_share, pieces),
+        _gate(
+            *("bytes_per_token", overall.bytes_per_token, limits.min_bytes_per_token),
+            look=sources,
+            remedy="Raise vocab_size, or add text of the source that compresses worst",
+            at_least=True,
+        ),
+        _gate(
+            *("fertility", overall.fertility, limits.max_fertility),
+            look=sources,
+            remedy="Raise vocab_size; for text without spaces between words, set max_fertility: null",
+        ),
+        _gate(*("unknown_share", overall.unknown_share, limits.max_unknown_share), look=sources, remedy=AGAIN),
+        _gate(
+            *("byte_fallback_share", overall.byte_fallback_share, limits.max_byte_fallback_share),
+            look=sources,
+            remedy="Raise character_coverage: 0.9999 for several languages, 1.0 for every character",
+        ),
+        _unused(results.usage, limits.max_unused_share),
+        _gate(
+            *("unreachable_share", results.unreachable_share, limits.max_unreachable_share), look=pieces, remedy=AGAIN
+        ),
     ]
     yield from filter(None, limited)
     failures, shortest = overall.round_trip_failures, results.failing_example
     look = "-" if shortest is None else f"smallest failing text {shortest!r}"
-    yield Gate("round_trip_failures", "0", str(failures), failures == 0, look)
+    yield Gate("round_trip_failures", "0", str(failures), failures == 0, look, AGAIN)
+
+
+def _unused(usage: Usage, limit: float | None) -> Gate | None:
+    """The gate of pieces that no text uses; of too little text, a miss is a warning."""
+    gate = _gate(
+        *("unused_share", usage.unused_share, limit),
+        look="unused pieces in the page of: aura report",
+        remedy="Train the tokenizer on this corpus (is it frozen?), or lower vocab_size",
+    )
+    if gate is None or gate.holds or usage.is_enough:
+        return gate
+    found = f"{usage.tokens_per_piece:.1f} tokens of text for each learnt piece, fewer than {ENOUGH}: too few to judge"
+    return replace(gate, holds=True, judged=False, look=found)
 
 
 def _by_group(results: Results, limits: Validate) -> Iterator[Gate]:
@@ -68,8 +105,11 @@ def _by_group(results: Results, limits: Validate) -> Iterator[Gate]:
     if judged:
         worst = max(judged, key=lambda name: judged[name].byte_fallback_share)
         share = judged[worst].byte_fallback_share
-        look = f"{worst}, in plots/{worst.split()[0]}s.csv: its characters have no pieces" if share else "-"
-        gate = _gate("group_byte_fallback_share", share, limits.max_group_byte_fallback_share, look)
+        gate = _gate(
+            *("group_byte_fallback_share", share, limits.max_group_byte_fallback_share),
+            look=f"{worst}, in plots/{worst.split()[0]}s.csv: its characters have no pieces" if share else "-",
+            remedy=f"Add training text of {worst}, or raise character_coverage",
+        )
         if gate:
             yield gate
 
@@ -78,15 +118,16 @@ def _files(results: Results, folder: Path) -> Iterator[Gate]:
     for name, file in integrity.checks(folder).items():
         found = [fault.found for fault in results.faults if fault.check == name]
         look = f"{file}: {'; '.join(found[:3])}" if found else file
-        if found and name in integrity.EXPORTS:
-            look += f". {exported.remedy(folder)}"
-        yield Gate(name, "0", str(len(found)), not found, look)
+        remedy = exported.remedy(folder) if name in integrity.EXPORTS else AGAIN
+        yield Gate(name, "0", str(len(found)), not found, look, remedy)
 
 
-def _gate(measure: str, value: float, limit: float | None, look: str, *, at_least: bool = False) -> Gate | None:
+def _gate(
+    measure: str, value: float, limit: float | None, *, look: str, remedy: str, at_least: bool = False
+) -> Gate | None:
     if limit is None:
         return None
     rounded = round(value, DIGITS)  # as reported: what is printed as equal to the limit holds
     holds = rounded >= limit if at_least else rounded <= limit
     expected = f"min_{measure} {limit}" if at_least else f"max_{measure} {limit}"  # the key and value of params.yaml
-    return Gate(measure, expected, f"{rounded}", holds, look)
+    return Gate(measure, expected, f"{rounded}", holds, look, remedy)

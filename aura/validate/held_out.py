@@ -22,7 +22,7 @@ from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS
 from aura.corpus import corpus
 from aura.storage.placement import ShardFile, at_once
-from aura.tokenizer.model_file import Ids
+from aura.tokenizer.id_arrays import Ids
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.validate import measures
 from aura.validate.measures import Measurable, Tally
@@ -134,7 +134,7 @@ class Counted:
 def count_held_out(
     model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: float, cluster: str | None = None
 ) -> Counted:
-    """Count over the documents of a corpus split, on this machine's cores or the cluster of a Dask scheduler.
+    """Count over the documents of a corpus split, on this machine's cores or those of a cluster.
 
     `tokenizer` is the one in `model`, which other processes load.
     """
@@ -157,12 +157,12 @@ def count_held_out(
 
 def count_shard(model: Path, sha256: str, share: float, shard: ShardFile) -> Counted:
     """Count over that share of one Parquet file's documents whose hashes are smallest; may run in another process."""
-    tokenizer, counted = _loaded(model, sha256), Counted()
+    tokenizer, counted = loaded(model, sha256), Counted()
     columns = ["text", "source", "doc", "affect", "text_hash"]
     with shard.opened() if share == 1 else shard.skimmed() as opened:
         file = pq.ParquetFile(opened)
         groups = [group for group in range(file.num_row_groups) if share == 1 or _has_sampled(file, group, share)]
-        for batch in file.iter_batches(batch_size=BATCH, row_groups=groups, columns=columns):
+        for batch in corpus.batches(file, columns, BATCH, groups):
             chosen = batch if share == 1 else batch.filter(pa.array(_is_sampled(batch.column("text_hash"), share)))
             if not len(chosen):
                 continue
@@ -204,16 +204,23 @@ def _has_sampled(file: pq.ParquetFile, group: int, share: float) -> bool:
 
 
 def _text_bytes(shard: ShardFile) -> int:
-    """The size of a shard's text as its columns tell it: to within a hundredth, because pages have headers."""
-    with shard.skimmed() as file:
-        metadata = pq.read_metadata(file)
-    place = metadata.schema.names.index("text")
-    columns = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups)]
-    return sum(column.total_uncompressed_size - LENGTH_BYTES * column.num_values for column in columns)
+    """The size of a shard's text as its columns tell it: to within a hundredth, because pages have headers.
+
+    The shard is not compared here: the task that counts over it does that, whatever this size is.
+    """
+    try:
+        with shard.skimmed(compared=False) as file:
+            metadata = pq.read_metadata(file)
+        place = metadata.schema.names.index("text")
+        columns = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups)]
+        return sum(column.total_uncompressed_size - LENGTH_BYTES * column.num_values for column in columns)
+    except (pa.ArrowException, OSError, ValueError, MemoryError):
+        shard.verify()  # it says that the file was altered, if it was
+        raise
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: Path, sha256: str) -> Tokenizer:
+def loaded(model: Path, sha256: str) -> Tokenizer:
     """Loaded once per process; another content under the same path is another key."""
     tokenizer = Tokenizer.load(model)
     if tokenizer.sha256 != sha256:

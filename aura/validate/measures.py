@@ -15,16 +15,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from aura.tokenizer.model_file import Ids, Kind
+from aura.core import unicode
+from aura.tokenizer.id_arrays import Ids
+from aura.tokenizer.model_file import Kind
 
 RENYI_ORDER = 2.5  # of the entropy in `renyi_efficiency`; the paper's value
-RARE = 100  # occurrences, below which a piece is hard to learn (Gowda & May 2020, 2020.findings-emnlp.352)
 
 # Kinds of strings that tokenizers treat very differently. Each distinct one is encoded alone, after a space.
 PROBES = {
     "url": r"https?://\S+",
-    "identifier": r"\b(?:[A-Za-z]\w*_\w+|[a-z]+[A-Z]\w*)",
-    "number": r"\d+(?:[.,]\d+)*",
+    "identifier": f"{unicode.WORD_BEGINS}(?:[A-Za-z]{unicode.WORD}*_{unicode.WORD}+|[a-z]+[A-Z]{unicode.WORD}*)",
+    "number": f"{unicode.DIGIT}+(?:[.,]{unicode.DIGIT}+)*",
     "whitespace": r"\s{2,}",
 }
 _PROBE = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in PROBES.items()))
@@ -113,11 +114,10 @@ class Measures:
     continued_word_share: float
     #: Single-token retention rate: share of distinct words that are one token (Nayeem et al. 2025, arXiv 2510.09947).
     single_token_retention_rate: float
-    #: Share of learnt pieces that occurred in no document (cf. Gowda & May 2020). Special tokens, reserved slots, bytes
-    #: and user symbols are there for other reasons, and not counted.
-    unused_share: float
-    #: Share of learnt pieces that occurred fewer than RARE times: the vocabulary's tail (Gowda & May 2020).
-    rare_share: float
+    #: Share of learnt pieces that occurred in none of these documents. Special tokens, reserved slots, bytes and user
+    #: symbols are there for other reasons, and not counted. It falls as the text grows; aura/validate/usage.py has the
+    #: measures that do not.
+    unseen_share: float
     #: H_a / log V over the V ids, H_a = log(sum p_i^a) / (1 - a), a = 2.5 (Zouhar et al. 2023, 2023.acl-long.284).
     #: For the record only: it can be raised at will while models get worse (Cognetta et al. 2024, arXiv 2402.14614).
     renyi_efficiency: float
@@ -185,8 +185,7 @@ def measure(tokenizer: Measurable, tally: Tally, lengths: Mapping[str, int]) -> 
         fertility=_ratio(tokens, words),
         continued_word_share=_ratio(continued, words),
         single_token_retention_rate=_ratio(sum(lengths[word] == 1 for word in tally.words), len(tally.words)),
-        unused_share=_ratio(int((learnt == 0).sum()), len(learnt)),
-        rare_share=_ratio(int((learnt < RARE).sum()), len(learnt)),
+        unseen_share=_ratio(int((learnt == 0).sum()), len(learnt)),
         renyi_efficiency=renyi_efficiency(tally.id_counts),
         unknown_share=_ratio(unknown, tokens),
         byte_fallback_share=_ratio(byte_tokens, tokens),

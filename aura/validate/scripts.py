@@ -1,10 +1,11 @@
 """The script that most letters of a text are in: what a document is grouped by where nothing tells its language."""
 
-import unicodedata
 from collections import Counter
 from functools import cache
 
 import numpy as np
+
+from aura.core import unicode
 
 NO_LETTERS = "none"
 _KANA, _HAN = ("Hiragana", "Katakana"), "Han"
@@ -30,7 +31,7 @@ def dominant_script(text: str) -> str:
 def _script(point: int) -> str:
     """The first word of the character's Unicode name is its script, for letters."""
     character = chr(point)
-    if not character.isalpha():
+    if not unicode.is_letter(character):
         return NO_LETTERS
-    first = unicodedata.name(character, "Unnamed").split()[0].split("-")[0]
+    first = (unicode.first_of_name(character) or "Unnamed").split("-")[0]
     return _HAN if first == "CJK" else first.capitalize()

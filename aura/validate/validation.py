@@ -1,7 +1,9 @@
 """Validation: measures on held-out documents, the gates they must pass, and the files that say so.
 
-`passed.json` holds the tokenizer's hash and nothing else. Later stages depend on it and on no other report,
-so a missed gate stops them, and an edited limit that still passes reruns none of them.
+`passed.json` holds the tokenizer's hash and nothing else, or, of a tokenizer that misses a gate, no hash and what it
+misses. Later stages depend on it and on no other report, so a missed gate stops them, and an edited limit that still
+passes reruns none of them. The stage itself succeeds either way: DVC keeps nothing of an experiment whose stage fails,
+and the measures of a missed gate are what a sweep is for.
 """
 
 import csv
@@ -24,10 +26,12 @@ from aura.validate.gates import DIGITS, Gate, Results
 from aura.validate.held_out import Counted
 from aura.validate.measures import Lengths, Measures, Tally
 from aura.validate.options import Validate
+from aura.validate.usage import usage
 
 RANK_POINTS = 200  # points of the frequency curve, evenly spaced on a logarithmic axis
-LISTED = 1000  # dead pieces listed in the report, at most
+LISTED = 1000  # unused pieces listed in the report, at most
 MAX_BYTES = 32e6  # of held-out text that is measured
+MAX_TRAINING = 12e6  # bytes of Parquet, some 40 MB of training text, in which pieces are looked for
 PASSED, METRICS, DETAILS = "passed.json", "metrics.json", "details.json"
 
 
@@ -41,32 +45,52 @@ class Validation:
     results: Results
 
 
-def validate(model: Path, documents: Path, limits: Validate, folder: Path, cluster: str | None = None) -> list[Gate]:
+def validate(
+    model: Path,
+    documents: Path,
+    limits: Validate,
+    folder: Path,
+    cluster: str | None = None,
+    *,
+    training: Path | None = None,
+) -> list[Gate]:
     """Measure the tokenizer in the file `model` on `documents`, write the reports into `folder`, return the gates.
 
-    `cluster` is the address of a Dask scheduler; without it, this machine's cores do the work.
+    Every file is written whether gates hold or not; a stale passed.json is removed before anything else.
 
-    metrics.json, details.json and plots/ are written whether gates hold or not, passed.json only when every one holds;
-    a stale one is removed before anything else. A file that is no tokenizer of ours is a `UserError`.
+    Arguments:
+        model: the tokenizer's spiece.model.
+        documents: the folder of the held-out documents.
+        limits: of the gates.
+        folder: gets metrics.json, details.json, passed.json and plots/.
+        cluster: the address of a cluster; without it, this machine's cores do the work.
+        training: the folder of the training documents, in which pieces in use are looked for, too. Without it, unused
+            pieces are judged only where there is much held-out text.
+
+    Raises:
+        UserError: the file is no tokenizer of ours.
     """
     (folder / PASSED).unlink(missing_ok=True)
     checksums.verify(model.parent, MADE_BY, required=False)
     tokenizer = Tokenizer.load(model)
-    found = examine(model, tokenizer, documents, cluster)
+    found = examine(model, tokenizer, documents, cluster, training)
     judged = gates.check(found.results, limits, model.parent)
-    files.write_json(folder / METRICS, metrics(found))
+    missed = [gate.told for gate in judged if not gate.holds]
+    files.write_json(folder / METRICS, metrics(found) | {"missed_gates": len(missed)})
     drawn = {f"plots/{name}": content.encode() for name, content in plots(found).items()}
     for name, content in drawn.items():
         files.write_bytes(folder / name, content)
     shown = {name: files.sha256_file(folder / name) for name in (METRICS, *drawn)}  # by the report
     files.write_json(folder / DETAILS, checksums.sealed(details(found, judged) | {"files": shown}))
-    if all(gate.holds for gate in judged):
-        files.write_json(folder / PASSED, {"tokenizer": tokenizer.sha256})
+    verdict = {"tokenizer": "", "missed": missed} if missed else {"tokenizer": tokenizer.sha256}
+    files.write_json(folder / PASSED, verdict)
     return judged
 
 
-def examine(model: Path, tokenizer: Tokenizer, documents: Path, cluster: str | None = None) -> Validation:
-    """Count over the documents and take all measures."""
+def examine(
+    model: Path, tokenizer: Tokenizer, documents: Path, cluster: str | None = None, training: Path | None = None
+) -> Validation:
+    """Count over the documents and take all measures; the arguments are those of `validate`."""
     counted = held_out.count_held_out(model, tokenizer, documents, MAX_BYTES, cluster)
     total = Tally.total(counted.tallies.values(), tokenizer.vocab_size)
     lengths = Lengths(tokenizer, total, threads=parallel.cores())
@@ -88,6 +112,7 @@ def examine(model: Path, tokenizer: Tokenizer, documents: Path, cluster: str | N
         overall=measures.measure(tokenizer, total, lengths),
         sources=by(0),
         scripts=by(1),
+        usage=usage(model, tokenizer, total.id_counts, counted.share, training, MAX_TRAINING, cluster),
         unreachable=unreachable,
         unreachable_share=len(unreachable) / max(len(learnt), 1),
         failing_example=failing,
@@ -106,6 +131,8 @@ def metrics(found: Validation) -> dict[str, int | float]:
     """The overall measures, flat, as `dvc metrics show` prints them."""
     values = _rounded(found.results.overall)
     return values | {
+        "unused_share": round(found.results.usage.unused_share, DIGITS),
+        "rare_share": round(found.results.usage.rare_share, DIGITS),
         "unreachable_share": round(found.results.unreachable_share, DIGITS),
         "vocab_size": found.tokenizer.vocab_size,
         "measured_share": round(found.counted.share, DIGITS),
@@ -128,14 +155,13 @@ def details(found: Validation, judged: list[Gate]) -> dict[str, Any]:
 
     It holds passages of held-out documents, at most EXCERPT characters each, and so belongs into DVC and not into git.
     """
-    tokenizer = found.tokenizer
-    dead = [token for token in learnt_texts(tokenizer) if found.total.id_counts[token] == 0]
+    tokenizer, unused = found.tokenizer, found.results.usage.unused
     return {
         "tokenizer": tokenizer.sha256,
         "gates": [asdict(gate) for gate in judged],
         "worst": [asdict(passage) for passage in found.counted.worst],
         "samples": [asdict(passage) for _, passage in sorted(found.counted.samples.items())],
-        "dead_pieces": {"number": len(dead), "listed": [tokenizer.piece(token) for token in dead[:LISTED]]},
+        "unused_pieces": {"number": len(unused), "listed": [tokenizer.piece(token) for token in unused[:LISTED]]},
         "unreachable_pieces": found.results.unreachable[:LISTED],
     }
 

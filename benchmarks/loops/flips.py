@@ -59,7 +59,7 @@ def one_try(slot: Slot, judge: Judge, seed: int, _: dict[str, float]) -> Outcome
     kept = ", DVC's copy with it" if linked else ""
     outcome = Outcome("flips", seed, f"{NAMES[seed % len(PAIRS)]}: bit {place} of {size * 8} of {name}{kept}")
     run = slot.stage(pair.stage)
-    outcome.note(f"python -m stages.{pair.stage.replace('@', ' ')}", run)
+    outcome.note(f"python -m aura.stages.{pair.stage.replace('@', ' ')}", run)
     right = judge.equal(slot, STAGES[pair.stage])
     if run.status == 0:
         spoken = FALLEN_BACK.search(run.said) is not None

@@ -29,11 +29,11 @@ STAGES = {
     "export": ("models/hf",),
 }
 OUTPUTS = tuple(out for outs in STAGES.values() for out in outs)
-VIEWS = ("timings.json", "report.html")  # what differs between two equal runs, and what no stage puts out
+VIEWS = ("timings.json", "index.html")  # what differs between two equal runs, and what no stage puts out
 BUILT = "built"  # the name of the snapshot after the last stage
-MODEL_STAGES = ("stages.pretrain", "stages.export")  # they import JAX, beside which no other stage forks
+MODEL_STAGES = ("aura.stages.pretrain", "aura.stages.export")  # they import JAX, beside which no other stage forks
 TOOLS = ("dvc.cli", "dvc.commands.repro", "dvc.commands.status", "dvc.repo", "aura.cli.app", "aura.project.dvc_state")
-OTHER_STAGES = tuple(f"stages.{name}" for name in ("extract", "select", "train_tokenizer", "validate", "encode"))
+OTHER_STAGES = tuple(f"aura.stages.{name}" for name in ("extract", "select", "train_tokenizer", "validate", "encode"))
 TIMEOUT = 120.0  # seconds; a command that takes longer hangs
 
 
@@ -151,7 +151,7 @@ class Slot:
     def stage(self, name: str) -> Run:
         """The command of a stage, as dvc.yaml has it."""
         module, _, source = name.partition("@")
-        return self.run(f"stages.{module}", *filter(None, [source]))
+        return self.run(f"aura.stages.{module}", *filter(None, [source]))
 
     def kill_all(self) -> None:
         """Kill all that commands of this slot have left running."""
@@ -181,7 +181,7 @@ def _wait_for_group(session: int) -> None:
 
 def stage_process(command: Warm, stage: str) -> psutil.Process | None:
     """Wait for a stage's own Python under a `dvc repro`; None if that ends first."""
-    module = f"stages.{stage.partition('@')[0]}"
+    module = f"aura.stages.{stage.partition('@')[0]}"
     while not command.ended(0):
         with suppress(psutil.NoSuchProcess):
             for child in psutil.Process(command.pid).children(recursive=True):

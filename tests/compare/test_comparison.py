@@ -155,12 +155,11 @@ def test_revisions_are_compared_reported_and_plotted(project: Project):
     sizes = next(line for line in done.stdout.splitlines() if "vocab_size" in line)
     assert [part.strip() for part in sizes.split("│")[2:6]] == ["650", "700", "700", "32,768"]
     assert "models/spm -> before" in done.stdout
-    page = project.folder / "reports/validate/report.html"
-    page.unlink()
-    assert project.run("aura", "report", "--since", "before").stdout.strip() == "reports/validate/report.html"
-    text = page.read_text(encoding="utf-8")
+    assert project.run("aura", "report", "--since", "before").stdout.strip() == "reports/index.html"
+    text = (project.folder / "reports/index.html").read_text(encoding="utf-8")
     assert "Changes are since <code>before</code>" in text
     assert text.count('class="change worse"') >= 1  # fewer pieces, fewer bytes per token
+    assert "train_tokenizer.vocab_size</th>" in text
     project.run("dvc", "plots", "diff", "HEAD")
     html = (project.folder / "dvc_plots/index.html").read_text()
     assert '"rev": "workspace"' in html
@@ -173,6 +172,13 @@ def test_a_revision_that_is_not_to_be_had_says_what_to_do(built: Project, tmp_pa
     monkeypatch.chdir(tmp_path / "clone")
     with pytest.raises(UserError, match=rf"{name}: expected .* Perhaps: dvc fetch --all-commits"):
         named.load(name)
+
+
+def test_the_best_of_a_line_is_marked():
+    assert compare._best("bytes_per_token", [3.0, 3.5]) == 3.5
+    assert compare._best("unused_share", [0.1, 0.2]) == 0.1
+    assert compare._best("vocab_size", [1, 2]) is compare._best("tokens", [2, 2]) is None
+    assert compare._cell(3.5, 3.5).plain == "3.5000 *"
 
 
 def test_the_parity_command(tmp_path):

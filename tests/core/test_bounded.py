@@ -16,7 +16,7 @@ from aura.core.bounded import mismatch
 from aura.core.errors import UserError
 from aura.encode import corpus_checks as checks
 from aura.extract.documents import nrc, sample
-from aura.extract.sources import bucket, materialise, pins
+from aura.extract.sources import materialise, pins, url_pins
 from aura.extract.sources.hub import DatasetPin
 from aura.model import weights
 from aura.project import lock_merge, source_entries, yaml_edits
@@ -87,7 +87,7 @@ def of_pins(path: Path) -> object:
 
 
 def of_bucket(path: Path) -> object:
-    return bucket.url_of(path), bucket._read(path)
+    return url_pins.url_of(path), url_pins.read(path)
 
 
 DATASET = DatasetPin(dataset="a/b", split="train", revision="0" * 40)
@@ -114,7 +114,7 @@ def of_corpus(path: Path) -> object:
     if not path.is_dir():
         with suppress(ValueError, TypeError, RecursionError):
             path.write_text(json.dumps(checksums.sealed(json.loads(path.read_bytes()))))
-    return checks.read_corpus_manifest(path.parent)
+    return checks.read_corpus(path.parent)
 
 
 def of_model(path: Path) -> object:

@@ -29,6 +29,20 @@ def test_without_a_total_a_log_says_what_is_done(monkeypatch: pytest.MonkeyPatch
     assert capsys.readouterr().err.splitlines() == ["reading: 1", "reading: 2"]
 
 
+def test_progress_tells_the_newest_item_and_the_pace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(console, "LOG_INTERVAL", -1.0)
+    clock = iter(range(0, 1000, 30))
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    told = console.track("ab", "reading", 2, told=lambda item, pace: f"[{item}] {60 * pace:.0f} a minute")
+    assert list(told) == ["a", "b"]
+    assert [line.split(", ")[1] for line in capsys.readouterr().err.splitlines()] == [
+        "[a] 1 a minute",
+        "[b] 1 a minute",
+    ]
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -80,3 +94,14 @@ def test_ctrl_c_is_one_line_whatever_a_library_turns_it_into(
         signal.signal(signal.SIGINT, before)
     assert ended.value.code == 130
     assert capsys.readouterr().err == "error: interrupted. Run the same command again to go on.\n"
+
+
+def test_threads_that_print_on_standard_error_leave_the_console_as_it_was():
+    first, second = console.on_stderr(quiet=True), console.on_stderr(quiet=False)
+    first.__enter__()
+    second.__enter__()
+    assert (console.out.stderr, console.out.quiet, console.err.quiet) == (True, False, False)
+    first.__exit__(None, None, None)
+    assert console.out.stderr
+    second.__exit__(None, None, None)
+    assert (console.out.stderr, console.out.quiet, console.err.quiet) == (False, False, False)

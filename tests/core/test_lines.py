@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aura.compare.comparison import lines_of
 from aura.extract.documents.affect import read_lexicon
 from aura.extract.documents.json_files import Wanted, json_documents
-from aura.extract.documents.txt_files import split_lines, txt_documents
+from aura.extract.documents.txt_files import txt_documents
 from aura.project.dvc_state import whole_stages
 
 INSIDE = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
@@ -22,8 +22,6 @@ TEXT = st.text(st.sampled_from("ab " + INSIDE)).filter(lambda text: not text.end
 def test_lines_that_are_written_are_read(lines: list[str], end: str):
     text = "".join(line + end for line in lines)
     assert lines_of(text) == lines
-    *whole, rest = split_lines(text.encode())
-    assert ([line.decode() for line in whole], rest) == (lines, b"")
 
 
 @pytest.mark.parametrize("inside", INSIDE.replace("\r", ""))

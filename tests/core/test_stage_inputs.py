@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from aura.core import params, stage_inputs
+from aura.core import params, pipeline_file, stage_inputs
 from aura.project import whole_params
 from tests.conftest import REPOSITORY
 from tests.stages.test_dependencies import STAGES
@@ -22,11 +22,11 @@ stages:
   extract:
     foreach: ${extract.sources}
     do:
-      cmd: python -m stages.extract ${key}
+      cmd: python -m aura.stages.extract ${key}
       deps: ["${item.path}", "${extract.lexicon}"]
       params: ["extract.sources.${key}", extract.min_chars]
   select:
-    cmd: python -m stages.select
+    cmd: python -m aura.stages.select
     deps:
       - data/books
 # a comment between its lines
@@ -141,7 +141,7 @@ def test_a_change_is_named(name: str):
     change, told = CHANGES[name]
     inputs = stage_inputs.Inputs("select")
     change()
-    assert told in "; ".join(inputs.changes())
+    assert told in "; ".join(inputs.changes(params.texts_read))
 
 
 @pytest.mark.parametrize("name", NO_CHANGES)
@@ -150,6 +150,15 @@ def test_what_keeps_the_inputs_is_no_change(name: str):
     inputs = stage_inputs.Inputs("select")
     NO_CHANGES[name]()
     assert inputs.changes() == []
+
+
+def test_bytecode_beside_code_is_no_change_and_a_new_module_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stage_inputs, "_CODE", stage_inputs.stamps("data/books"))
+    inputs = stage_inputs.Inputs("select")
+    Path("data/books/__pycache__").mkdir()
+    assert inputs.changes() == []
+    Path("data/books/new.txt").write_text("more")
+    assert inputs.changes() == ["data/books/new.txt"]
 
 
 def test_a_name_less_is_no_change():
@@ -233,6 +242,9 @@ def test_a_stage_that_fails_says_its_own_reason(capsys: pytest.CaptureFixture[st
     [
         ("dvc.yaml", "stages: [", "dvc.yaml cannot be read"),
         ("dvc.yaml", "stages: {}", "expected a stage select"),
+        ("dvc.yaml", "stages: 5", "expected a stage select"),
+        ("dvc.yaml", "stages: {select: {do: {}, foreach: 5}}", "dvc.yaml: select: expected foreach"),
+        ("dvc.yaml", "stages: {select: {deps: 5}}", "dvc.yaml: select: expected lists of names, got 5"),
         ("dvc.yaml", "- a", "dvc.yaml: expected keys with values, got list"),
         ("dvc.yaml", PIPELINE.replace("- module.py", "- ${nowhere.at}"), "dvc.yaml names ${nowhere.at}"),
         ("versions.json", "{", "versions.json"),
@@ -250,15 +262,15 @@ def test_a_stage_alone_is_parsed_as_it_is_in_the_whole_file():
     for text in (PIPELINE, (REPOSITORY / "dvc.yaml").read_text()):
         whole = YAML(typ="safe").load(text)["stages"]
         for name, entry in whole.items():
-            assert stage_inputs._entry(text, name) == entry
-        assert stage_inputs._entry(text, "none") is None
+            assert pipeline_file._entry(text, name) == entry
+        assert pipeline_file._entry(text, "none") is None
     anchored = "a: &listed [x]\nstages:\n  select:\n    deps: *listed\n"
-    assert stage_inputs._entry(anchored, "select") == {"deps": ["x"]}
+    assert pipeline_file._entry(anchored, "select") == {"deps": ["x"]}
 
 
 @pytest.mark.parametrize("script", [f"{stage}.py" for stage in STAGES])
 def test_every_stage_runs_between_two_looks_at_its_inputs(script: str):
-    tree = ast.parse((REPOSITORY / "stages" / script).read_text())
+    tree = ast.parse((REPOSITORY / "aura/stages" / script).read_text())
     guarded = [node for node in tree.body if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)]
     run = f"stage_inputs.run('{script.removesuffix('.py')}', main)"
     assert [ast.unparse(line) for node in guarded for line in node.body] in (
@@ -268,11 +280,14 @@ def test_every_stage_runs_between_two_looks_at_its_inputs(script: str):
 
 
 def test_code_is_stamped_before_any_other_module_of_aura_is_imported():
-    tree = ast.parse((REPOSITORY / "stages/__init__.py").read_text())
+    tree = ast.parse((REPOSITORY / "aura/stages/__init__.py").read_text())
     imports = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert [line for line in imports if "aura" in line] == ["from aura.core import stage_inputs"]
-    top = ast.parse((REPOSITORY / "aura/core/stage_inputs.py").read_text()).body
-    assert "aura" not in {node.module for node in top if isinstance(node, ast.ImportFrom)}
+    top = [ast.unparse(node) for node in ast.parse((REPOSITORY / "aura/core/stage_inputs.py").read_text()).body]
+    stamped = next(number for number, line in enumerate(top) if line.startswith("_CODE = "))
+    ours = [number for number, line in enumerate(top) if line.startswith(("import aura", "from aura"))]
+    assert ours
+    assert min(ours) > stamped
 
 
 def test_values_parsed_alone_are_those_of_the_whole_file():
@@ -301,5 +316,5 @@ def test_values_parsed_alone_are_those_of_the_whole_file():
         except YAMLError:
             continue
         if parsed:
-            expected = {key: stage_inputs._value(parsed, key) for key in keys}
-            assert stage_inputs._values(whole, "params.yaml", keys) == expected, whole
+            expected = {key: pipeline_file.value_at(parsed, key) for key in keys}
+            assert pipeline_file.values_at(whole, "params.yaml", keys) == expected, whole

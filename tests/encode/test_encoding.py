@@ -145,8 +145,11 @@ def test_missing_and_extra_corpus_files_are_named(mini: MiniTokens):
         mini.encode()
 
 
-def test_an_altered_corpus_file_is_named(mini: MiniTokens):
-    file = mini.corpus / "train/b-000.parquet"
+def test_an_altered_corpus_file_is_named_unless_none_of_its_bytes_is_used(mini: MiniTokens):
+    file, before = mini.corpus / "train/b-000.parquet", files.sha256_file(mini.tokens / "manifest.json")
     file.write_bytes(file.read_bytes() + b"x")
+    mini.encode()
+    assert files.sha256_file(mini.tokens / "manifest.json") == before, "the action cache has its tokens"
+    Cache(mini.folder / "cache").prune(0)
     with pytest.raises(UserError, match=r"b-000\.parquet was altered: expected sha256"):
         mini.encode()

@@ -48,11 +48,25 @@ def test_logits_are_those_of_llama_written_in_numpy(made: MiniTokens, tmp_path: 
 def test_the_folder_holds_the_model_and_the_tokenizers_files(made: MiniTokens, tmp_path: Path):
     exported(made, tmp_path)
     names = {file.name for file in (tmp_path / "hf").iterdir()}
-    assert names == {"config.json", "model.safetensors"} | {file.name for file in made.spm.iterdir()}
+    made_here = {"config.json", "model.safetensors", "README.md", "generation_config.json"}
+    assert names == made_here | {file.name for file in made.spm.iterdir()}
     config = files.read_json(tmp_path / "hf/config.json", made_by="")
     tokenizer = made.tokenizer
     assert (config["vocab_size"], config["max_position_embeddings"]) == (tokenizer.vocab_size, 64)
     assert (config["bos_token_id"], config["eos_token_id"]) == (tokenizer.bos_id, tokenizer.eos_id)
+
+
+def test_the_folder_says_what_it_is_and_how_to_generate(made: MiniTokens, tmp_path: Path):
+    from transformers import GenerationConfig
+
+    exported(made, tmp_path)
+    generation = GenerationConfig.from_pretrained(tmp_path / "hf", local_files_only=True)
+    assert (generation.eos_token_id, generation.do_sample) == (made.tokenizer.eos_id, True)
+    card = (tmp_path / "hf/README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert "| layers | 2 |" in card
+    assert made.tokenizer.encoding_sha256 in card
+    assert "llama.cpp cannot read this unigram tokenizer exactly" in card
 
 
 def auto_tokenizer(folder: Path) -> Any:

@@ -1,4 +1,4 @@
-"""The extraction program itself, run in a bare folder: `python -m stages.extract NAME`."""
+"""The extraction program itself, run in a bare folder: `python -m aura.stages.extract NAME`."""
 
 import json
 import os
@@ -40,7 +40,7 @@ class Program:
 
     def start(self, prefix: Sequence[str] = (), **environment: str) -> "subprocess.Popen[str]":
         """Start the program in a process group of its own; `prefix` is a command that runs it."""
-        command = [*prefix, sys.executable, "-m", "stages.extract", "mine"]
+        command = [*prefix, sys.executable, "-m", "aura.stages.extract", "mine"]
         variables = os.environ | {"PYTHONPATH": str(REPOSITORY), "AURA_CACHE": ""} | environment
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
         return subprocess.Popen(command, cwd=self.folder, env=variables, **options)

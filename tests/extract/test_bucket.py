@@ -1,4 +1,4 @@
-"""Sources behind a URL, against a real object store on this machine."""
+"""Sources behind a URL: what can go wrong, and those whose objects are fetched first."""
 
 import ftplib
 import tarfile
@@ -11,12 +11,10 @@ import pytest
 
 from aura.core.errors import UserError
 from aura.extract.options import TxtSource
-from aura.extract.sources import bucket
+from aura.extract.sources import bucket, copies, url_pins
 from aura.extract.sources.listing import list_files
 from aura.storage.store import explained
 from tests.bucket import Bucket, client_environment
-
-URL = "gs://texts/books"
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +30,19 @@ def buckets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def system(buckets: Path):
-    assert buckets.is_dir()
-    from fsspec.core import url_to_fs
-
-    found, _ = url_to_fs(URL)
-    for place in found.find("texts"):
-        found.rm(place)
+def far(tmp_path: Path) -> Path:
+    """A folder behind a URL that tells no versions, so that what is in it is fetched."""
+    folder = tmp_path / "far"
+    (folder / "deep").mkdir(parents=True)
     for name in ("a.txt", "deep/b.txt", "notes.md", "other.pdf"):
-        found.pipe(f"texts/books/{name}", f"a text in {name}".encode())
-    return found
+        (folder / name).write_text(f"a text in {name}")
+    return folder
+
+
+def pinned(far: Path) -> Path:
+    pin = far.parent / "mine.pin.json"
+    url_pins.write(pin, f"file://{far}", bucket.look(f"file://{far}", txt))
+    return pin
 
 
 def names(pin: Path) -> dict[str, str]:
@@ -53,51 +54,39 @@ def txt(name: str) -> bool:
     return name.endswith((".txt", ".md"))
 
 
-def test_a_bucket_is_fetched_once_and_again_only_what_changed(system, tmp_path):
-    pin = tmp_path / "mine.pin.json"
-    bucket.write_pin(pin, URL, bucket.look(URL, txt))
+def test_objects_without_a_version_are_fetched_once_and_again_only_what_changed(far, tmp_path):
+    pin = pinned(far)
     found = names(pin)
     assert found == {name: f"a text in {name}" for name in ("a.txt", "deep/b.txt", "notes.md")}
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "raw/mine").rglob("*.txt")}
-    system.pipe("texts/books/a.txt", b"changed")
-    system.rm("texts/books/notes.md")
+    (far / "a.txt").write_text("changed")
+    (far / "notes.md").unlink()
     assert names(pin) == found, "a pin stands until it is moved"
-    bucket.write_pin(pin, URL, bucket.look(URL, txt))
+    pinned(far)
     assert names(pin) == {"a.txt": "changed", "deep/b.txt": "a text in deep/b.txt"}
     unchanged = tmp_path / "raw/mine/deep/b.txt"
     assert unchanged.stat().st_mtime_ns == before[unchanged]
 
 
-def test_what_was_fetched_before_an_interruption_is_kept(system, tmp_path):
-    pin = tmp_path / "mine.pin.json"
-    bucket.write_pin(pin, URL, bucket.look(URL, txt))
-    system.pipe("texts/books/deep/b.txt", b"changed behind the pin")
+def test_what_was_fetched_before_an_interruption_is_kept(far, tmp_path):
+    pin = pinned(far)
+    (far / "deep/b.txt").write_text("changed behind the pin")
     with pytest.raises(UserError, match=r"deep/b\.txt is not what was pinned: expected 20 bytes"):
         names(pin)
     partial = tmp_path / "raw/.mine.partial"
-    kept = {path.name: path.stat().st_mtime_ns for path in partial.glob("*.*") if path.name != bucket.RECORD}
+    kept = {path.name: path.stat().st_mtime_ns for path in partial.glob("*.*") if path.name != copies.RECORD}
     assert "a.txt" in kept
     assert not (tmp_path / "raw/mine").exists()
-    system.pipe("texts/books/deep/b.txt", b"a text in deep/b.txt")
+    (far / "deep/b.txt").write_text("a text in deep/b.txt")
     assert len(names(pin)) == 3
     assert kept.items() <= {path.name: path.stat().st_mtime_ns for path in (tmp_path / "raw/mine").iterdir()}.items()
 
 
-@pytest.mark.usefixtures("system")
-def test_an_altered_file_is_fetched_again(tmp_path):
-    pin = tmp_path / "mine.pin.json"
-    bucket.write_pin(pin, URL, bucket.look(URL, txt))
+def test_an_altered_file_is_fetched_again(far, tmp_path):
+    pin = pinned(far)
     names(pin)
     (tmp_path / "raw/mine/a.txt").write_text("cut")
     assert names(pin)["a.txt"] == "a text in a.txt"
-
-
-def test_any_fsspec_url_will_do(tmp_path):
-    (tmp_path / "far/deep").mkdir(parents=True)
-    (tmp_path / "far/deep/a.txt").write_text("a text")
-    pin = tmp_path / "mine.pin.json"
-    bucket.write_pin(pin, f"file://{tmp_path}/far", bucket.look(f"file://{tmp_path}/far", txt))
-    assert names(pin) == {"deep/a.txt": "a text"}
 
 
 @pytest.mark.usefixtures("buckets")
@@ -151,5 +140,5 @@ def test_a_name_as_long_as_names_can_be_is_fetched(tmp_path: Path):
     (tmp_path / "far").mkdir()
     (tmp_path / "far" / name).write_text("a text")
     pin = tmp_path / "mine.pin.json"
-    bucket.write_pin(pin, f"file://{tmp_path}/far", bucket.look(f"file://{tmp_path}/far", txt))
+    url_pins.write(pin, f"file://{tmp_path}/far", bucket.look(f"file://{tmp_path}/far", txt))
     assert [file.name for file in list_files(TxtSource(kind="txt", path=str(pin)))] == [name]

@@ -5,6 +5,7 @@ import lzma
 import os
 import shutil
 import subprocess
+import zlib
 
 import pyarrow as pa
 import pytest
@@ -69,6 +70,20 @@ def test_a_second_stream_cut_short_loses_the_file_too(ending):
 
 def test_a_file_of_another_kind_is_damaged(ending):
     assert reason(f"a.txt.{ending}", b"this is plain text and no archive") == f"damaged {METHODS[ending]}"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60), st.binary(max_size=20), st.integers(0, 60), st.integers(0, 255), st.binary(max_size=12))
+def test_gzip_is_lost_for_the_reason_that_python_gives(content, other, place, change, behind):
+    packed = bytearray(gzip.compress(content, mtime=0) + gzip.compress(other, mtime=0))
+    packed[place % len(packed)] ^= change
+    for data in (bytes(packed), bytes(packed) + behind, bytes(packed[:place]), behind + bytes(packed)):
+        try:
+            expected = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error):
+            assert reason("a.gz", data) if data else True
+        else:
+            assert decompressed("a.gz", data) == expected
 
 
 def test_a_byte_changed_in_the_middle_is_noticed():
@@ -168,7 +183,7 @@ def test_what_the_programs_write_is_read_as_they_read_it(tmp_path, ending, comma
     assert program(command[0], "-dc", *(["--long=31"] if ending == "zst" else []), data=packed) == LINES
     path = tmp_path / f"a.txt.{ending}"
     path.write_bytes(packed)
-    with as_stream(blocks(path.name, path)) as stream:
+    with path.open("rb") as file, as_stream(blocks(path.name, file)) as stream:
         assert stream.read() == LINES
     assert reason(path.name, packed[:-3]).startswith("truncated")
 

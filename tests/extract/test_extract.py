@@ -108,7 +108,7 @@ def test_on_bad_file_fail_stops_with_the_name_and_leaves_the_old_output(folder, 
 def test_a_folder_with_no_readable_text_says_so(tmp_path):
     (tmp_path / "txt").mkdir()
     (tmp_path / "txt/a.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(UserError, match=r"No readable text in source mine .*1 files, no document kept"):
+    with pytest.raises(UserError, match=r"No readable text in source mine .*: 1 file, no document kept"):
         run(tmp_path / "txt", tmp_path / "out")
 
 

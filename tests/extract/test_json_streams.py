@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.extract.documents import json_files, json_walk, txt_files
+from aura.extract.documents import json_files, json_values, json_walk, txt_files
 from aura.extract.documents.document import Lost
 from aura.extract.documents.encodings import encoding_of
 from aura.extract.documents.json_files import json_records
@@ -114,6 +114,26 @@ def test_where_blocks_and_windows_end_decides_nothing(piece):
     ] * 3
     for name, layout in LAYOUTS.items():
         assert values(layout(records).encode(), piece=piece) == records, name
+
+
+ODD = ["NaN", "-Infinity", "1e400", "1" * 30, "9" * 400, "9" * 5000, "01", "1.", "-0", "0.1e-7", "tru", "[1,]"]
+ODD += [r'"\ud800"', '"\x7f"', '"\t"', '"\ufeff"', '""', '"a" ', r'"\u0000"', '{"text": 1}', "[" * 300 + "]" * 300]
+
+
+@given(
+    st.lists(st.tuples(KEYS, VALUES.map(dump) | st.sampled_from(ODD)), max_size=4),
+    st.sampled_from(["%s", " %s ", "\ufeff%s", "%s\r", "%s,", "%s%s", "[%s]"]),
+    st.sampled_from([["text"], ["note", "text"], ["x.text", "id", "text"]]),
+)
+@settings(max_examples=300, deadline=None)
+def test_lines_are_read_as_python_reads_them_whatever_parses_them(members, around, keys):
+    """Members may have one key, be no JSON, or be what orjson refuses or rounds."""
+    record = "{" + ", ".join(f"{dump(key)}: {value}" for key, value in members) + "}"
+    data = (around.replace("%s", record) + "\n" + '{"text": "behind it"}\n').encode("utf-8", "surrogatepass")
+    quickly = read(data, text_keys=keys)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_files, "_with_text", lambda *_: None)
+        assert read(data, text_keys=keys) == quickly
 
 
 FAULTS = [
@@ -236,6 +256,16 @@ def test_numbers_depth_surrogates_and_nan_are_as_python_reads_them():
     assert read(data + deep + rb'{"text": "\ud800"}') == [
         *(b"a", Lost("malformed JSON"), b"c", Lost("JSON nested too deeply"), b"\xed\xa0\x80")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("levels", [json_values.DEEPEST, json_values.DEEPEST + 1])
+@pytest.mark.parametrize(
+    "layout", ['{"text": "a", "n": %s}\n', '{"n": %s, "text": "a"} {"n": 1}\n', '[{"text": "a",\n"n": %s}]']
+)
+def test_the_depth_that_is_read_is_the_same_with_every_python(levels: int, layout: str):
+    found = read((layout % ("[" * (levels - 1) + "]" * (levels - 1))).encode())
+    assert (found[0] == b"a") == (levels == json_values.DEEPEST)
+    assert (Lost("JSON nested too deeply") in found) == (levels > json_values.DEEPEST)
 
 
 def test_bytes_that_are_no_utf8_reach_the_cleaning_in_their_own_document():

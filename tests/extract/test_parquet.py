@@ -94,6 +94,14 @@ def test_rows_before_a_damaged_page_are_kept_and_the_fault_is_counted():
     assert found == [*(f"{LONG}{number}".encode() for number in range(256)), Lost("damaged Parquet")]
 
 
+def test_a_damaged_row_group_takes_no_row_of_a_smaller_one_before_it_along():
+    options = {"row_group_size": 10, "write_page_checksum": True, "compression": "none", "use_dictionary": False}
+    data = bytearray(packed({"text": [f"{LONG}{number}" for number in range(100, 200)]}, **options))
+    data[data.index(f"{LONG}174".encode())] ^= 1
+    found = read(bytes(data))
+    assert found == [*(f"{LONG}{number}".encode() for number in range(100, 170)), Lost("damaged Parquet")]
+
+
 def test_extraction_names_each_document_by_file_and_row(tmp_path: Path):
     (tmp_path / "rows").mkdir()
     data = packed({"text": [f"{LONG}0", None, f"{LONG}2"]})

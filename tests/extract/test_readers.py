@@ -3,9 +3,11 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aura.core.errors import UserError
-from aura.extract.documents.cleaning import clean
+from aura.extract.documents.cleaning import clean, clean_already
 from aura.extract.documents.document import Lost
 from aura.extract.documents.readers import documents
 from aura.extract.options import JsonSource, TxtSource
@@ -78,6 +80,49 @@ def test_a_lone_surrogate_in_json_is_counted_as_invalid():
     [raw] = read(posts(), rb'{"text": "\ud800 and more"}')
     assert isinstance(raw, bytes)
     assert clean(raw, "drop", 0) == Lost("invalid UTF-8")
+
+
+# White space, controls, evidence of other encodings, and their neighbours in Unicode.
+PIECES = ["a", "ä", "文", "😀", "\x85", "\xa0", "\xa1", "\u1680", "\u2003", "\u2028", "\u2029", "\u202f", "\u3000"]
+PIECES += [
+    "\u2027",
+    "\u202a",
+    "。",
+    "\x9b",
+    "\x00",
+    "\x0b",
+    "\x1b[0m",
+    "\x7f",
+    " ",
+    "\n",
+    "\t",
+    "\r",
+    "~{VPND~}",
+    "+AGEAYg-",
+    "+",
+]
+BYTES = st.one_of(st.lists(st.sampled_from(PIECES), max_size=8).map(lambda found: "".join(found).encode()), st.binary())
+
+
+@settings(max_examples=300)
+@given(st.lists(BYTES, max_size=8), st.integers(0, 4))
+def test_documents_that_are_found_to_be_clean_are_what_cleaning_makes_of_them(raw, min_chars):
+    found = clean_already(raw, min_chars)
+    for document, is_clean in zip(raw, found, strict=True):
+        assert not is_clean or clean(document, "drop", min_chars) == document
+
+
+def test_usual_documents_are_found_to_be_clean():
+    texts = [
+        "Some words of a text",
+        "Größe, über",
+        "Привет, мир",
+        "这是一个句子。",
+        "one + two",
+        "two\nlines",
+        "a quote”",
+    ]
+    assert all(clean_already([text.encode() for text in texts], 2))
 
 
 def test_cleaning_removes_control_characters_and_keeps_tabs_and_newlines():

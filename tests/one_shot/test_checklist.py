@@ -19,7 +19,9 @@ def test_a_built_pipeline_lacks_nothing_but_text(built: Project):
     text = told.pop("text")
     assert text.startswith("[!] ")
     assert "100 files and 10.0 MB are the least" in text
-    assert all(line.startswith("[x]") for line in told.values()), told
+    for name in ("books", "posts"):
+        assert told.pop(f"source {name}").startswith(f"[!] data/{name} is in neither git nor DVC")
+    assert {name: line for name, line in told.items() if not line.startswith("[x]")} == {}
     assert told["version"] == "[x] as in dvc.lock"
     assert told["commit"] == "[x] dvc.lock is in git"
     assert "remote" not in told

@@ -1,6 +1,7 @@
 """`aura gc`: what anyone can still ask for stays, in the cache and in the bucket; what goes is said before."""
 
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -11,7 +12,7 @@ import pytest
 from aura.core.errors import UserError
 from aura.project import housekeeping
 from aura.sharing import transfer
-from aura.storage import placement
+from aura.storage import placement, shard_lists
 from tests.bucket import Bucket, clone, connect, contents, copy_small
 from tests.conftest import REPOSITORY, Project
 
@@ -93,8 +94,24 @@ def test_without_knowing_what_others_need_the_bucket_is_left_alone(here: Project
         find(cloud=True, older_than=0)
 
 
-def test_shards_in_the_store_stay_as_long_as_any_list_names_them(here: Project, bucket: Bucket, tmp_path: Path):
-    """A branch whose lists are in the bucket alone, and the workspace; one shard is named by nobody."""
+def test_without_a_remote_a_folder_whose_list_is_nowhere_needs_nothing(here: Project):
+    here.run("dvc", "remote", "remove", "store")
+    change(here, "never committed")
+    here.run("git", "checkout", "-q", "data.dvc")
+    for path in (here.folder / ".dvc/cache").glob("files/md5/??/*.dir"):
+        path.unlink()
+    assert [rubbish.kind for rubbish in find(cloud=False, older_than=0)] == ["objects in DVC's cache"]
+
+
+@pytest.mark.parametrize("most_lines", [4096, pytest.param(0, marks=pytest.mark.slow)])
+def test_shards_in_the_store_stay_as_long_as_any_list_names_them(
+    here: Project, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_lines: int
+):
+    """A branch whose lists are in the bucket alone, and the workspace; one shard is named by nobody.
+
+    With no line for a shard, each list is one of inner lists, which stay, too.
+    """
+    monkeypatch.setattr(shard_lists, "MOST_LINES", most_lines)
     place = placement.of("gs://aura-tests/team/shards")
     text = (here.folder / "params.yaml").read_text()
     (here.folder / "params.yaml").write_text(text.replace("store: null", f"store: {place.store.url}"))
@@ -113,6 +130,9 @@ def test_shards_in_the_store_stay_as_long_as_any_list_names_them(here: Project, 
         uri, kept = put(name)
         needed.add(uri)
         placement.write_lists([kept])
+        if not most_lines:
+            [inner] = json.loads((here.folder / "data/shards.json").read_text())["lists"]
+            needed.add(inner["uri"].removeprefix("gs://aura-tests/team/"))
         here.run("dvc", "add", "-q", "data")
         if name == "other":
             here.run("git", "commit", "-qam", name)
@@ -126,6 +146,7 @@ def test_shards_in_the_store_stay_as_long_as_any_list_names_them(here: Project, 
     assert "shards in gs://aura-tests/team/shards" not in {rubbish.kind for rubbish in find(cloud=True, older_than=1)}
     shards.remove()
     assert needed <= set(bucket.objects())
+    assert len(needed) == (2 if most_lines else 4)
     assert unused not in bucket.objects()
 
 

@@ -58,8 +58,8 @@ def commit(project: Project, text: str) -> None:
 
 
 def with_command(text: str, stage: str, command: str) -> str:
-    assert f"cmd: python -m stages.{stage}\n" in text
-    return text.replace(f"cmd: python -m stages.{stage}\n", f"cmd: python -m stages.{stage} {command}\n")
+    assert f"cmd: python -m aura.stages.{stage}\n" in text
+    return text.replace(f"cmd: python -m aura.stages.{stage}\n", f"cmd: python -m aura.stages.{stage} {command}\n")
 
 
 def diverge(project: Project, ours: str, theirs: str) -> None:
@@ -131,7 +131,7 @@ def test_reports_in_conflict_are_settled_with_their_stage(project: Project, *, d
     text = with_report(project, base, "validate", "ours\n")
     (project.folder / "reports/pretrain/metrics.json").write_text("stray\n")
     (project.folder / "notes.txt").write_text("ours\n")
-    commit(project, text.replace("stages.pretrain\n", "stages.pretrain base\n"))
+    commit(project, text.replace("aura.stages.pretrain\n", "aura.stages.pretrain base\n"))
     assert project.run("git", "merge", "-q", "theirs", check=False).returncode
     done = project.run(sys.executable, "-m", "aura", "lock", "resolve")
     assert "validate: both sides changed it" in done.stdout

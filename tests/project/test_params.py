@@ -74,3 +74,14 @@ def test_there_are_at_most_sixty_four_knobs_each_with_its_range_beside_it():
     lines = [line for line in TEXT.splitlines() if re.match(r" {0,2}[a-z_]+: *[^ #]", line)]
     assert len(lines) <= 64
     assert all("#" in line for line in lines if "lexicon:" not in line)
+
+
+def test_the_params_of_another_pipeline_are_no_mistake(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    whole_params.check_own(path)
+    for text in ("", "first: {word: a}\n", "[1]\n"):
+        path.write_text(text)
+        whole_params.check_own(path)
+    path.write_text("select: {}\n")
+    with pytest.raises(UserError, match="the key extract is missing"):
+        whole_params.check_own(path)

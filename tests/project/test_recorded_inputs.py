@@ -32,7 +32,7 @@ def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     account = inputs.account()
     assert account["deps"]["data/books"] == {"nfiles": 2, "size": 64}
     return {
-        "cmd": "python -m stages.select",
+        "cmd": "python -m aura.stages.select",
         "deps": [
             {"path": "data/books", "hash": "md5", "md5": "0" * 32 + ".dir", "size": 64, "nfiles": 2},
             {"path": "data/extracted", "hash": "md5", "md5": listed({"_SHA256SUMS": b"sums"}), "size": 41, "nfiles": 2},

@@ -9,8 +9,9 @@ from ruamel.yaml import YAML
 
 from aura.core.errors import UserError
 from aura.extract.options import TxtSource
-from aura.extract.sources import bucket
+from aura.extract.sources import url_pins
 from aura.extract.sources.listing import list_files
+from aura.extract.sources.object_reader import Stored
 from aura.project import sources, whole_params
 from aura.project.sources import NewSource, Reading
 from tests.conftest import REPOSITORY
@@ -89,7 +90,7 @@ def test_hidden_objects_are_left_out_and_counted_unless_a_glob_names_them(projec
 
 def test_a_pin_from_elsewhere_names_nothing_outside_of_its_folder(project: Path):
     pin = project / "data/far.pin.json"
-    bucket.write_pin(pin, f"file://{project}/data/txt", {"../../params.yaml": (1, "sha256:0")})
+    url_pins.write(pin, f"file://{project}/data/txt", {"../../params.yaml": Stored(1, "sha256:0")})
     with pytest.raises(UserError, match="no path below a folder"):
         list_files(TxtSource(kind="txt", path=str(pin)))
 
@@ -108,7 +109,7 @@ def test_a_snapshot_of_links_says_to_follow_them(project: Path, kind: str | None
 
 
 @pytest.mark.parametrize(
-    ("place", "words"), [("fifo", "a FIFO"), ("link.txt", "leads nowhere"), ("no", "no such folder")]
+    ("place", "words"), [("fifo", "a FIFO"), ("link.txt", "leads nowhere"), ("no", "no such file or folder")]
 )
 def test_what_is_neither_file_nor_folder_is_not_called_empty(project: Path, place: str, words: str):
     os.mkfifo(project / "fifo")

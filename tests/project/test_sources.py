@@ -71,7 +71,7 @@ def test_the_kind_is_told_by_the_files_and_the_rest_is_named(project: Project):
         (["add", "books", "data/books"], "the source books exists already"),
         (["add", "Books", "data/books", "--pin"], "expected a name that matches"),
         (["add", "all", "data"], "holds or is the output data/extracted"),
-        (["add", "new", "data/nothing"], "expected a folder with .txt"),
+        (["add", "new", "data/nothing"], "there is no such file or folder"),
         (["add", "new", "data/posts", "--documents", "line"], "unknown key extract.sources.new.documents"),
         (["remove", "book"], "no source is named book"),
         (["scan", "books"], "the source books has no pin"),

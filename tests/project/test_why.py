@@ -9,7 +9,7 @@ from aura.project import why
 from tests.conftest import Project
 
 BEFORE = {
-    "cmd": "python -m stages.encode",
+    "cmd": "python -m aura.stages.encode",
     "deps": [
         {"path": "aura/core/files.py", "md5": "1", "size": 10},
         {"path": "data/corpus", "md5": "2", "size": 10, "nfiles": 3},
@@ -25,7 +25,7 @@ def test_equal_records_have_no_reason():
 
 def test_each_kind_of_difference_is_told_with_both_values():
     now = {
-        "cmd": "python -m stages.encode again",
+        "cmd": "python -m aura.stages.encode again",
         "deps": [
             {"path": "aura/core/files.py", "md5": "x", "size": 12},
             {"path": "data/corpus", "md5": "y", "size": 10, "nfiles": 4},
@@ -35,7 +35,7 @@ def test_each_kind_of_difference_is_told_with_both_values():
         "params": {"params.yaml": {"encode.add_bos": False}, "versions.json": {"numpy": "2"}},
     }
     assert list(why.reasons(BEFORE, now, {"data/corpus": "select"})) == [
-        "command: python -m stages.encode → python -m stages.encode again",
+        "command: python -m aura.stages.encode → python -m aura.stages.encode again",
         "param encode.add_bos: True → False",
         "library numpy: 1 → 2",
         "module aura/core/files.py: changed (10 → 12 bytes)",
@@ -75,3 +75,12 @@ def test_in_a_project_it_names_what_dvc_would_run(project: Project, monkeypatch:
         why.why("nothing", None)
     with pytest.raises(UserError, match=r"expected a git revision with a dvc.lock, got nowhere"):
         why.why(None, "nowhere")
+    project.run("dvc", "freeze", "train_tokenizer")
+    project.edit_params(train_tokenizer={"vocab_sise": 680, "vocab_size": 680})
+    assert set(why.why(None, None)) <= {"validate", "encode", "pretrain", "export"}
+    told = project.run("aura", "why", "select", cwd=project.folder / "data/books")
+    assert told.stdout == (
+        "nothing would run: everything is as dvc.lock records it\n"
+        "frozen, so dvc repro keeps what they made: train_tokenizer. To end it: dvc unfreeze train_tokenizer\n"
+    )
+    assert "warning: params.yaml: unknown key train_tokenizer.vocab_sise" in told.stderr

@@ -130,10 +130,10 @@ def test_dvc_knows_a_source_whatever_it_is_called(name: str, tmp_path: Path, mon
         (tmp_path / file).write_bytes((REPOSITORY / file).read_bytes())
     monkeypatch.chdir(tmp_path)
     source_entries.enter(name, {"kind": "txt", "path": "data/a, {b}"}, ["sample"])
-    Repo.init(no_scm=True)
+    Repo.init(no_scm=True).close()
     with Repo() as repo:
         [stage] = [stage for stage in repo.index.stages if stage.name == f"extract@{name}"]
-        assert stage.cmd == f"python -m stages.extract {name}"
+        assert stage.cmd == f"python -m aura.stages.extract {name}"
         assert "data/a, {b}" in [dep.def_path for dep in stage.deps]
         [entry] = [dep for dep in stage.deps if f"extract.sources.{name}" in getattr(dep, "params", [])]
         assert entry.read_params()[f"extract.sources.{name}"] == {"kind": "txt", "path": "data/a, {b}"}
@@ -195,7 +195,7 @@ def test_a_file_is_what_its_user_says():
         ("data/txt/records", None, "no suffix: name the kind and the files: --kind json"),
         ("data/txt/a.txt", "*.txt", "--glob chooses among the files of a folder"),
         ("data/txt/*.txt", "*.txt", "expected one pattern, got two"),
-        ("data/nothing/a.txt", None, "found none: there is no such folder or file"),
+        ("data/nothing/a.txt", None, "there is no such file or folder: data/nothing/a.txt. See what there is: ls"),
     ],
 )
 def test_what_does_not_fit_is_said(path: str, glob: str | None, words: str):

@@ -119,6 +119,18 @@ def test_signatures_are_those_of_datasketch():
         assert signature(text).tolist() == theirs.hashvalues.tolist()
 
 
+@pytest.mark.parametrize("similarity", [0.5, 0.63, 0.8, 0.98])
+def test_bands_are_those_of_datasketch(similarity):
+    assert signatures.bands(similarity) == [slice(*ends) for ends in MinHashLSH(similarity, 128).hashranges]
+
+
+def test_two_signatures_that_differ_in_one_number_share_a_band_at_any_similarity():
+    for similarity in (0.99, 1.0):
+        with pytest.raises(ValueError, match="too small"):
+            MinHashLSH(similarity, 128)
+        assert signatures.bands(similarity) == [slice(0, 64), slice(64, 128)]
+
+
 CAPS = st.fixed_dictionaries(
     {},
     optional={

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from aura.cli.app import app
 from aura.core import checksums
 from aura.core.errors import UserError
-from aura.corpus.corpus import SCHEMA, corpus_hash, is_held_out, text_hash
+from aura.corpus.corpus import SCHEMA, is_held_out, text_hash
+from aura.corpus.set_hash import corpus_hash
 from aura.select.choices import within_share
 from aura.select.options import Select
 from aura.select.select import select

@@ -27,6 +27,19 @@ def project(small_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return project
 
 
+@pytest.mark.usefixtures("project")
+def test_a_folder_is_made_where_its_parent_is_there(tmp_path: Path, capsys):
+    remote.set_url("../store")
+    assert capsys.readouterr().err == f"made the folder {tmp_path}/store\n"
+    remote.set_url("../store")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UserError, match=r"there is no folder ../stoer, which is to hold it"):
+        remote.set_url("../stoer/shared")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is no folder"):
+        remote.set_url("../file")
+
+
 @contextmanager
 def refusing(status: int) -> Iterator[str]:
     """A server that answers every request with `status`."""

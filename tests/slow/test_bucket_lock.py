@@ -44,7 +44,7 @@ def main():
     lock.release()
 console.run(main)
 """
-STAGE = f"{QUICKLY}import runpy; runpy.run_module('stages.pretrain', run_name='__main__', alter_sys=True)"
+STAGE = f"{QUICKLY}import runpy; runpy.run_module('aura.stages.pretrain', run_name='__main__', alter_sys=True)"
 
 
 class Holder:

@@ -34,7 +34,7 @@ def change_param(project: Project, stage: str) -> str:
 
 
 def change_code(project: Project, stage: str) -> str:
-    path = f"stages/{stage.partition('@')[0]}.py"
+    path = f"aura/stages/{stage.partition('@')[0]}.py"
     with (project.folder / path).open("a") as file:
         file.write("# edited\n")
     return path

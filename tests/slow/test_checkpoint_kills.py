@@ -16,7 +16,7 @@ from tests.conftest import Project
 
 pytestmark = pytest.mark.slow
 
-COMMAND = [sys.executable, "-m", "stages.pretrain"]
+COMMAND = [sys.executable, "-m", "aura.stages.pretrain"]
 RUN = {"steps": 160, "checkpoint_every": 2, "eval_every": 20}
 KILLS = 20
 

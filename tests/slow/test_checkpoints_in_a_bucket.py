@@ -10,7 +10,7 @@ from tests.conftest import Project
 
 pytestmark = pytest.mark.slow
 
-COMMAND = [sys.executable, "-m", "stages.pretrain"]
+COMMAND = [sys.executable, "-m", "aura.stages.pretrain"]
 
 
 def weights_after(project: Project, **options: object) -> str:

@@ -1,5 +1,6 @@
 """Stages on a Dask cluster of real processes: the same bytes, whatever happens to a worker."""
 
+import math
 import os
 import pickle
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from aura.core import cluster_calls, dask_cluster, parallel
 from aura.core.dask_cluster import require_safe
 from aura.core.errors import UserError
 from aura.encode import encoding
@@ -24,6 +26,7 @@ from aura.train_tokenizer.corpus_counts import count_corpus
 from aura.train_tokenizer.segments import Splitting
 from aura.validate import held_out
 from tests.conftest import REPOSITORY
+from tests.core.deadly import Task, run, tries
 from tests.extract.program import Program
 from tests.mini_tokens import PARAMS
 from tests.select.test_ranges import corpus_of, write
@@ -38,18 +41,22 @@ pytestmark = pytest.mark.slow
 class Cluster:
     """A scheduler and two workers, each a process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, code: Path = REPOSITORY, *, nanny: bool = False, workers: int = 2) -> None:
         self.folder = folder
-        self.environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "DASK_DISTRIBUTED__WORKER__DAEMON": "false"}
+        self.environment = os.environ | {"PYTHONPATH": str(code), "DASK_DISTRIBUTED__WORKER__DAEMON": "false"}
         file = folder / "scheduler.json"
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-        while not file.exists():
+        address = ""
+        while not address:  # the file may be there before its content
             assert self.scheduler.poll() is None
             time.sleep(0.05)
-        address = file.read_text().partition('"address": "')[2].partition('"')[0]
+            address = file.read_text().partition('"address": "')[2].partition('"')[0] if file.exists() else ""
         self.address = address
         self.workers = [
-            self._start("worker", address, "--nthreads", "1", "--no-nanny", "--host", "127.0.0.1") for _ in range(2)
+            self._start(
+                "worker", address, "--nthreads", "1", "--host", "127.0.0.1", "--nanny" if nanny else "--no-nanny"
+            )
+            for _ in range(workers)
         ]
 
     def _start(self, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -170,6 +177,33 @@ def test_counts_of_a_cluster_are_those_of_one_process(cluster, tmp_path, write_c
     cache = Cache(tmp_path / "cache")
     counted = count_corpus(tmp_path / "train", SPLITTING, cache, cluster=cluster.address)
     assert (counted.table.to_pydict(), counted.account) == (alone.table.to_pydict(), alone.account)
+
+
+def test_a_call_that_ends_its_worker_each_time_is_named(tmp_path: Path):
+    """Nannies replace the workers; a call that ended one once is done elsewhere."""
+    for folder in ("cluster", "tries"):
+        (tmp_path / folder).mkdir()
+    cluster = Cluster(tmp_path / "cluster", nanny=True)
+    tasks = [Task(f"task-{number}", tmp_path / "tries", {5: math.inf, 6: 1}.get(number, 0)) for number in range(8)]
+    try:
+        named = pytest.raises(UserError, match=r"task-5: expected tests.core.deadly.run to end; it ended a Dask worker")
+        with named, parallel.executor(cluster.address) as pool:
+            list(parallel.ordered_map(pool, run, tasks))
+    finally:
+        cluster.stop()
+    assert {f"task-{number}" for number in range(5)} <= tries(tmp_path / "tries").keys()
+
+
+def test_a_cluster_without_workers_is_waited_for_with_a_word(tmp_path: Path, monkeypatch, capfd):
+    monkeypatch.setattr(cluster_calls, "QUIET", 0.2)
+    monkeypatch.setattr(dask_cluster, "WORKERS_TIMEOUT", 2)
+    cluster = Cluster(tmp_path, workers=0)
+    try:
+        with pytest.raises(UserError, match="has no workers"), parallel.executor(cluster.address):
+            pass
+    finally:
+        cluster.stop()
+    assert f"waiting for workers at {cluster.address}\n" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://scheduler:8786", "inproc://x", "8786"])

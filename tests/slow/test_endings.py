@@ -18,10 +18,10 @@ from tests.conftest import Project
 pytestmark = pytest.mark.slow
 INTERRUPTED = 130
 STAGES = {
-    name: [sys.executable, "-m", f"stages.{name}"] for name in ("select", "train_tokenizer", "validate", "encode")
+    name: [sys.executable, "-m", f"aura.stages.{name}"] for name in ("select", "train_tokenizer", "validate", "encode")
 }
 PROGRAMS = STAGES | {
-    "extract": [sys.executable, "-m", "stages.extract", "books"],
+    "extract": [sys.executable, "-m", "aura.stages.extract", "books"],
     "why": [sys.executable, "-m", "aura", "why"],
     "sources": [sys.executable, "-m", "aura", "source", "list"],
 }

@@ -1,6 +1,7 @@
 """`dvc exp run -S` with one changed value per section of params.yaml."""
 
 import json
+import re
 
 import pytest
 
@@ -29,9 +30,27 @@ def test_an_experiment_runs_the_affected_stages_and_is_listed(project: Project, 
     experiments = [entry for row in shown for entry in row["experiments"] or []]
     [tried] = [revision for entry in experiments for revision in entry["revs"]]
     assert tried["name"] == "tried"
+    if change.startswith("pretrain"):
+        told = project.run("aura", "experiments").stdout
+        assert re.search(rf"^│   tried +│ {re.escape(change)} +│ +700 │", told, re.MULTILINE), told
     section, _, rest = change.partition(".")
     key, _, value = rest.partition("=")
     assert tried["data"]["params"]["params.yaml"]["data"][section][key] == json.loads(value)
+
+
+def test_a_value_that_misses_a_gate_is_kept_with_its_measures(project: Project):
+    change = ["-S", "validate.min_bytes_per_token=15.0", "-S", "validate.max_byte_fallback_share=0.0"]
+    done = project.run("dvc", "exp", "run", "-n", "missed", *change, "validate")
+    assert "bytes_per_token: expected min_bytes_per_token 15.0, got " in done.stderr
+    assert "character_coverage" in done.stderr
+    shown = json.loads(project.run("dvc", "exp", "show", "--json").stdout)
+    [tried] = [revision for row in shown for entry in row["experiments"] or [] for revision in entry["revs"]]
+    measures = tried["data"]["metrics"]["reports/validate/metrics.json"]["data"]
+    assert (tried["name"], measures["missed_gates"]) == ("missed", 2)
+    assert measures["bytes_per_token"] > 1
+    refused = project.run("dvc", "repro", "encode", check=False)
+    assert refused.returncode != 0
+    assert "misses gates on held-out documents" in refused.stderr
 
 
 def test_an_experiment_in_a_folder_of_its_own_works_on_tracked_sources(project: Project):

@@ -34,7 +34,7 @@ def digest(project: Project, stage: str) -> dict[str, str]:
     return {
         str(path.relative_to(project.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
-        if path.name not in ("timings.json", "report.html")
+        if path.name != "timings.json"
     }
 
 
@@ -48,7 +48,7 @@ def start(project: Project, stage: str) -> "subprocess.Popen[bytes]":
 
 def stage_process(repro: "subprocess.Popen[bytes]", stage: str) -> psutil.Process:
     """Wait for the stage's own Python under `dvc repro`."""
-    module = f"stages.{stage.partition('@')[0]}"
+    module = f"aura.stages.{stage.partition('@')[0]}"
     while repro.poll() is None:
         for child in psutil.Process(repro.pid).children(recursive=True):
             try:

@@ -28,7 +28,7 @@ def test_naming_keeps_tokens_and_model_and_is_kept_by_repro(project: Project):
 
     # The model that was trained before goes with the named tokenizer, before anything runs again.
     assert project.run("aura", "sample", "The", "--tokens", "4").stdout.startswith("The")
-    project.run("python", "-m", "stages.export")
+    project.run("python", "-m", "aura.stages.export")
     assert contents(project.folder / "models/hf")["spiece.model"] == named["spiece.model"]
     done = project.run("dvc", "repro")
     assert project.ran(done.stdout) == {"validate", "encode", "pretrain", "export"}

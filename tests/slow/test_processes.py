@@ -19,7 +19,7 @@ from tests.conftest import Project
 
 pytestmark = pytest.mark.slow
 
-STAGE = [sys.executable, "-m", "stages.pretrain"]
+STAGE = [sys.executable, "-m", "aura.stages.pretrain"]
 SUPERVISED = [sys.executable, "-m", "aura.tpu.supervisor", "--processes", "2", "--", *STAGE]
 OPTIONS = {
     "batch_size": 4, "steps": 12, "fsdp": 2, "tensor": 2, "checkpoint_every": 4, "eval_every": 6,

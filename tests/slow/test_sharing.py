@@ -100,10 +100,11 @@ def test_no_secret_reaches_git_dvc_files_the_bucket_or_what_is_said(published: P
     published.run("git", "commit", "-qam", "after")
     published.run("aura", "publish", "v1.0.1")
     texts = {"what is said": said.stdout + said.stderr}
-    for path in [*bucket.objects().values(), *(tmp_path / "project-versions").rglob("*.json")]:
-        texts[str(path)] = path.read_bytes().decode("latin-1")
+    kept = {str(path): path for path in bucket.objects().values()}
+    kept |= {str(path): path for path in (tmp_path / "project-versions").rglob("*.json")}
     tracked = published.run("git", "ls-files", "-z").stdout.split("\0")[:-1]
-    texts |= {name: (published.folder / name).read_text() for name in tracked if (published.folder / name).exists()}
+    kept |= {name: published.folder / name for name in tracked if (published.folder / name).exists()}
+    texts |= {name: path.read_bytes().decode("latin-1") for name, path in kept.items()}  # some are pictures
     texts["tags"] = published.run("git", "tag", "-l", "--format=%(contents)").stdout
     for name, text in texts.items():
         for secret in (*SECRETS, str(key)):

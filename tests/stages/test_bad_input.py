@@ -25,7 +25,7 @@ def message(project: Project, *command: str) -> str:
 def test_a_missing_folder(project: Project):
     shutil.rmtree(project.folder / "data/books")
     assert "No .txt files found: the folder data/books does not exist" in message(
-        project, "python", "-m", "stages.extract", "books"
+        project, "python", "-m", "aura.stages.extract", "books"
     )
     done = project.run("dvc", "repro", check=False)
     assert "data/books" in done.stderr
@@ -68,7 +68,7 @@ def test_a_malformed_params_file(project: Project, old: str, new: str, words: st
     path = project.folder / "params.yaml"
     path.write_text(path.read_text().replace(old, new, 1))
     before = sorted(path.stat().st_mtime_ns for path in (project.folder / "data").rglob("*"))
-    assert words in message(project, "python", "-m", "stages.select")
+    assert words in message(project, "python", "-m", "aura.stages.select")
     assert sorted(path.stat().st_mtime_ns for path in (project.folder / "data").rglob("*")) == before
 
 
@@ -87,7 +87,9 @@ def test_the_first_stage_tells_the_mistakes_of_every_section(project: Project):
 def test_a_full_disk_leaves_no_output_and_the_next_run_completes(project: Project):
     before = project.lock()["extract@books"]
     shutil.rmtree(project.folder / "data/extracted/books")
-    full = "mount -t tmpfs -o size=40k none data/extracted && python -m stages.extract books; s=$?; ls data/extracted"
+    full = (
+        "mount -t tmpfs -o size=40k none data/extracted && python -m aura.stages.extract books; s=$?; ls data/extracted"
+    )
     full += "; exit $s"
     done = project.run("unshare", "-rm", "sh", "-c", full, check=False)
     if "unshare" in done.stderr or "mount:" in done.stderr:
@@ -107,7 +109,7 @@ def test_a_full_disk_is_one_message_in_every_stage_that_writes_much(project: Pro
     keep = f"cp -r {parent} ../kept && mount -t tmpfs -o size=$SIZE none {parent} && cp -r ../kept/. {parent}"
     present = [path.stat().st_size for path in (project.folder / parent).rglob("*") if path.is_file()]
     room = sum(-(-size // 4096) * 4096 for size in present) + 32_768
-    command = f"SIZE={room}; {keep} && python -m stages.{stage}"
+    command = f"SIZE={room}; {keep} && python -m aura.stages.{stage}"
     done = project.run("unshare", "-rm", "sh", "-c", command, check=False)
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"this machine allows no mount name space: {done.stderr.strip()}")
@@ -132,13 +134,13 @@ def test_a_source_that_select_does_not_depend_on(project: Project):
 def test_an_output_folder_that_cannot_be_written(project: Project):
     shutil.rmtree(project.folder / "data/extracted")
     (project.folder / "data/extracted").write_text("a file in the way")
-    assert "cannot write or read data/extracted" in message(project, "python", "-m", "stages.extract", "books")
+    assert "cannot write or read data/extracted" in message(project, "python", "-m", "aura.stages.extract", "books")
 
 
 def test_a_read_only_output_folder(project: Project):
     shutil.rmtree(project.folder / "data/extracted/books")
     read_only = "mount --bind data/extracted data/extracted && mount -o remount,ro,bind data/extracted"
-    done = project.run("unshare", "-rm", "sh", "-c", f"{read_only} && python -m stages.extract books", check=False)
+    done = project.run("unshare", "-rm", "sh", "-c", f"{read_only} && python -m aura.stages.extract books", check=False)
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"this machine allows no mount name space: {done.stderr.strip()}")
     assert "error: cannot write or read data/extracted/books: Read-only file system" in done.stderr
@@ -159,7 +161,7 @@ def test_an_interrupted_stage_says_how_to_go_on(project: Project):
     versions = json.loads((project.folder / "versions.json").read_text())
     large = {"packages": {name: versions[name] for name in ("jax", "pandas", "scipy")}}  # some seconds of work
     (project.folder / "data/sample.pin.json").write_text(json.dumps(large))
-    command = ["python", "-m", "stages.extract", "sample"]
+    command = ["python", "-m", "aura.stages.extract", "sample"]
     options = {"cwd": project.folder, "env": project.environment, "stderr": subprocess.PIPE, "text": True}
     stage = subprocess.Popen(command, start_new_session=True, **options)
     while stage.poll() is None and not list((project.folder / "data/extracted").glob(".sample.*partial")):
@@ -176,6 +178,6 @@ def test_the_tokenizer_of_another_corpus_is_refused(project: Project, tmp_path: 
     other.edit_params(train_tokenizer={"vocab_size": 650})
     other.run("dvc", "repro", "-q", "-s", "train_tokenizer")
     shutil.copytree(other.folder / "models/spm", project.folder / "models/spm", dirs_exist_ok=True)
-    said = message(project, "python", "-m", "stages.encode")
+    said = message(project, "python", "-m", "aura.stages.encode")
     assert "passed.json is for the tokenizer" in said
     assert "Run: dvc repro validate" in said

@@ -5,7 +5,7 @@ import sys
 
 from tests.conftest import Project
 
-EXTRACT = (sys.executable, "-m", "stages.extract", "books")
+EXTRACT = (sys.executable, "-m", "aura.stages.extract", "books")
 
 
 def test_stats_and_prune_say_what_is_there_and_what_went(project: Project):

@@ -117,14 +117,14 @@ def param_changes(folder: Path) -> dict[str, dict[str, str]]:
 def code_changes(folder: Path) -> dict[str, dict[str, str | None]]:
     """A file changed, added and removed in each folder of aura/, at any depth, and each file that is in none of them.
 
-    One module speaks for its folder, because DVC depends on the folder.
+    One module speaks for its folder, because DVC depends on the folder; of the folder of the stages, on single modules.
     """
     changes: dict[str, dict[str, str | None]] = {}
     for path in [*folder.glob("aura/*.py"), *folder.glob("stages/*.py"), *folder.glob("aura/**/*.py")]:
-        inside = len(path.relative_to(folder).parts) > 2
+        inside = len(path.relative_to(folder).parts) > 2 and path.parent.name != "stages"
         name = f"{path.parent.relative_to(folder)}/" + ("changed" if inside else path.name)
         changes.setdefault(name, {path.relative_to(folder).as_posix(): path.read_text() + "\n# changed\n"})
-    for path in {path.parent for path in folder.glob("aura/*/**/*.py")}:
+    for path in {path.parent for path in folder.glob("aura/*/**/*.py") if path.parent.name != "stages"}:
         name = path.relative_to(folder).as_posix()
         changes[f"{name}/added"] = {f"{name}/added.py": "# added\n"}
         changes[f"{name}/removed"] = {f"{name}/__init__.py": None}

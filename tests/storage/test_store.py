@@ -59,7 +59,7 @@ def test_no_byte_of_a_missing_or_altered_object_is_used(here, shard, damage):
     object_of(stored).unlink() if damage is None else object_of(stored).write_bytes(damage)
     assert not store.is_intact(stored)
     with (
-        pytest.raises(UserError, match=f"{stored.uri} is not there with .* written by: make it.* run: aura repair"),
+        pytest.raises(UserError, match=f"{stored.uri} is not there with .* run: make it --force"),
         store.fetched(stored, "make it"),
     ):
         pytest.fail("an altered object was given away")

@@ -201,4 +201,4 @@ def test_a_gate_on_the_export_names_the_way_to_write_it_again(tmp_path):
     faults = [integrity.Fault("other_export", "tokenizer.json makes a special token")]
     [gate] = [gate for gate in gates._files(SimpleNamespace(faults=faults), tmp_path) if gate.measure == "other_export"]
     assert not gate.holds
-    assert f"aura export-tokenizer {tmp_path}" in gate.look
+    assert f"aura export-tokenizer {tmp_path}" in gate.remedy

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
+from aura.core.errors import UserError
 from aura.tokenizer import unit_table
 from aura.tokenizer.symbols import SPACE
 from aura.tokenizer.tokenizer import Tokenizer
@@ -169,6 +170,27 @@ def test_a_slice_of_a_column_is_encoded_alone(tokenizer: Tokenizer):
     ids, counts = tokenizer.table.encode_block(column[1:3])
     assert ids.tolist() == [*tokenizer.encode("the words"), *tokenizer.encode(SPACE)]
     assert counts.tolist() == [len(ids) - 3, 3]
+
+
+@pytest.mark.parametrize("size", [8, 100, 5000])
+def test_a_long_text_is_encoded_in_pieces_of_whole_units(tokenizer: Tokenizer, documents: list[str], monkeypatch, size):
+    assert tokenizer.table is not None
+    texts = pa.array(["", *documents[:20], "", SCRIPTS * 3, SPACE * 9, *NASTY, "", ""], pa.large_string())
+    expected, counts = tokenizer.table.encode_block(texts)
+    monkeypatch.setattr(unit_table, "PIECE_BYTES", size)
+    ids, found_counts = tokenizer.table.encode_block(texts)
+    np.testing.assert_array_equal(ids, expected)
+    np.testing.assert_array_equal(found_counts, counts)
+
+
+def test_a_text_without_a_place_to_cut_is_refused(tokenizer: Tokenizer, monkeypatch):
+    assert tokenizer.table is not None
+    monkeypatch.setattr(unit_table, "PIECE_BYTES", 16)
+    monkeypatch.setattr(unit_table, "MAX_PIECE_BYTES", 64)
+    bounds, edges = tokenizer.table._cutter.bounds, np.array([0, 4])
+    whole = next(text for text in "aeonlst" if len(bounds(np.frombuffer(text.encode() * 4, np.uint8), edges)) == 2)
+    with pytest.raises(UserError, match=r"finds no place to cut\. Lower extract\.max_document_bytes"):
+        tokenizer.table.encode_block(pa.array([whole * 200], pa.large_string()))
 
 
 def test_scores_whose_sums_are_not_exact_are_left_to_sentencepiece(tokenizers, tmp_path: Path, documents: list[str]):

@@ -82,7 +82,7 @@ import json, os, resource, sys
 from pathlib import Path
 import pyarrow as pa, pyarrow.parquet as pq
 from aura.core import checksums, files
-from aura.corpus import corpus
+from aura.corpus import corpus, set_hash
 from aura.encode.encoding import encode_with
 from aura.pretrain.options import Pretrain
 from aura.pretrain.pretrain import training_sources
@@ -106,7 +106,7 @@ for number in range(3000):
 for split in ("train", "held_out"):
     checksums.write(folder / split)
 listed.sort(key=lambda file: file["path"])
-hashes = {split: corpus.corpus_hash(folder / split) for split in ("train", "held_out")}
+hashes = {split: set_hash.corpus_hash(folder / split) for split in ("train", "held_out")}
 files.write_json(folder / "manifest.json", checksums.sealed({"format": 1, "hash": hashes, "files": listed}))
 tokenizer = Tokenizer(model)
 assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 256

@@ -70,7 +70,7 @@ def test_altered_and_missing_ids_are_found_at_the_start_and_on_the_way(stored, m
     assert np.array_equal(stream.read(0, 500), stored.stream("train").read(0, 500))
     stored = TokenShards(stored.folder, made.tokenizer.sha256)  # which has compared nothing yet
     place.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(UserError, match=f"{uri} is not there with .* written by: dvc repro encode.* run: aura repair"):
+    with pytest.raises(UserError, match=f"{uri} is not there with .* run: dvc repro encode --force"):
         stored.verify()
     with pytest.raises(UserError, match=f"{uri} is not there with "):
         stored.stream("train")

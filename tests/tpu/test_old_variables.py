@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from aura.cli import app
 from aura.core.errors import UserError
 from aura.project import whole_params
+from aura.stages import pretrain as stage
 from aura.tpu import old_variables, settings
-from stages import pretrain as stage
 from tests.conftest import REPOSITORY
 from tests.tpu.conftest import Cloud
 

@@ -7,12 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aura.core import checksums
+from aura.core.errors import UserError
 from aura.corpus import corpus
+from aura.corpus.set_hash import corpus_hash
 from aura.corpus.shards import ShardWriter
+from aura.storage import placement
 from aura.storage.cache import Cache
 from aura.train_tokenizer import corpus_counts, sorted_tables, sums
 from aura.train_tokenizer.corpus_counts import count_corpus, count_texts
-from aura.train_tokenizer.counts import MAX_WORD_CHARS, Account, Counts
+from aura.train_tokenizer.counts import MAX_WORD_CHARS, Account, Counts, texts_hash
 from aura.train_tokenizer.segments import Splitting
 
 SPLITTING = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=())
@@ -53,6 +56,17 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def test_shards_that_were_counted_are_not_verified_again(folder, tmp_path, monkeypatch):
+    listed, cache = corpus.shards(folder), Cache(tmp_path / "cache")
+    count_corpus(folder, SPLITTING, cache, shards=listed)
+    monkeypatch.setattr(placement, "sha256_file", lambda _: "another")
+    assert corpus_hash(folder, found=listed) == texts_hash([text for texts in TEXTS for text in texts])
+    listed = corpus.shards(folder)
+    count_corpus(folder, SPLITTING, cache, shards=listed)
+    with pytest.raises(UserError, match="was altered"):  # the cache had their counts, so nobody had read them
+        corpus_hash(folder, found=listed)
+
+
 def test_counts_of_shards_add_up_to_those_of_the_documents(folder, tmp_path):
     cache = Cache(tmp_path / "cache")
     expected = plain(count_texts([text for texts in TEXTS for text in texts], SPLITTING))
@@ -86,10 +100,13 @@ def test_damaged_counts_are_made_again(folder, tmp_path):
 
 def test_lost_counts_are_made_again_at_whatever_height_of_the_tree(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(sums, "CHILDREN", 2)
+    shards = 10  # of a few, keys that depend on the code may all fall into one group
+    for number in range(len(TEXTS), shards):
+        write_shard(folder / f"{number}.parquet", [f"text {number}"])
     cache = Cache(tmp_path / "cache")
     expected = counted(folder, cache)
     entries = sorted(cache.folder.glob("[0-9a-f][0-9a-f]/*"))
-    assert len(entries) > len(TEXTS) + 2, "sums of sums"
+    assert len(entries) > shards + 2, "sums of sums"
     for number in range(len(entries)):
         for place, path in enumerate(sorted(cache.folder.glob("[0-9a-f][0-9a-f]/*"))):
             if place % 4 == number % 4 or place == number:

@@ -1,12 +1,13 @@
 import re
 from collections import Counter
 
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.corpus import corpus
+from aura.corpus.set_hash import corpus_hash
 from aura.train_tokenizer import artifact
-from aura.train_tokenizer.counts import MAX_WORD_CHARS, Counts, count_words, texts_hash
+from aura.train_tokenizer.counts import MAX_WORD_CHARS, SCHEMA, Counts, count_words, in_order, texts_hash
 
 WORD = re.compile(" *[^ \n\t\0\x1f\u2581\u2585]+| +")
 
@@ -67,4 +68,11 @@ def test_no_other_character_is_lost(texts):
 
 def test_texts_hash_is_the_corpus_hash(tmp_path, documents, write_corpus):
     write_corpus(tmp_path / "train", documents[:9])
-    assert texts_hash(documents[8::-1]) == corpus.corpus_hash(tmp_path / "train")
+    assert texts_hash(documents[8::-1]) == corpus_hash(tmp_path / "train")
+
+
+@settings(max_examples=50, deadline=None, database=None)
+@given(st.lists(st.text(alphabet="ab \x01é中🙂", min_size=1, max_size=20), unique=True))
+def test_rows_in_order_are_those_that_arrow_sorts(texts):
+    table = pa.table([pa.array(texts, pa.large_string()), pa.array(range(len(texts)), pa.int64())], schema=SCHEMA)
+    assert in_order(table).equals(table.sort_by("text").combine_chunks())

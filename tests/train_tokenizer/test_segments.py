@@ -4,9 +4,12 @@ from collections import Counter
 
 import pytest
 import sentencepiece
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from aura.train_tokenizer import train
-from aura.train_tokenizer.counts import count_words
+from aura.train_tokenizer.corpus_counts import count_texts
+from aura.train_tokenizer.counts import MAX_WORD_CHARS, Counts, count_words
 from aura.train_tokenizer.segments import Splitting, segments
 
 ALL = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=())
@@ -37,6 +40,22 @@ def test_what_a_flag_allows_is_not_cut():
 def test_user_symbols_are_taken_out_longest_first():
     splitting = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=("<A>", "<A><B>"))
     assert cut(["x<A><B>y<A>z ((<A>"], splitting) == {"x": 1, "y": 1, "z": 1, " ((": 1}
+
+
+LONG = "a1_" * MAX_WORD_CHARS
+
+
+@example([f" {LONG} b1 x{LONG}", "a" * (MAX_WORD_CHARS - 1) + "1b_", "\u4e2d" * MAX_WORD_CHARS + "1a_"], ALL)
+@given(
+    st.lists(st.text("aZ19_(~ \t\n\0\x1f\x7f\u2581\u2585\u2580\u4e2d\u0436\u0301\u0664", max_size=20), max_size=4),
+    st.builds(Splitting, st.booleans(), st.booleans(), st.booleans(), st.sampled_from([(), ("_1",), ("\t",)])),
+)
+def test_cuts_before_words_are_counted_are_those_after_it(texts: list[str], splitting: Splitting):
+    words = count_words(texts)
+    after, before = Counts(segments(words.table, splitting), words.account), count_texts(texts, splitting)
+    rows = [sorted(found.table.to_pylist(), key=lambda row: row["text"]) for found in (after, before)]
+    assert rows[0] == rows[1]
+    assert after.account == before.account
 
 
 def test_counts_are_those_of_the_characters():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aura.core import unicode
 from aura.tokenizer.model_file import Kind, checked_pieces
 from aura.train_tokenizer import train
 from aura.train_tokenizer.corpus_counts import count_texts
@@ -16,7 +17,7 @@ from aura.train_tokenizer.segments import Splitting
 FLAGS = ("split_digits", "split_by_script", "split_by_number", "whitespace_pieces")
 COMBINATIONS = [dict(zip(FLAGS, values, strict=True)) for values in itertools.product([True, False], repeat=4)]
 NAMES = ["-".join(name for name in FLAGS if flags[name]) or "none" for flags in COMBINATIONS]
-DIGITS = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) == "Nd"]
+DIGITS = [chr(code) for code in range(0x110000) if unicode.category(chr(code)) == "Nd"]
 # What tempts a trainer to break each promise: words that are frequent, and mix what may not be mixed.
 WORDS = [
     *("iphone17", "17iphone", "x-17", "17-x", "a1Ж", "Ж2a", "a12Ж", "α1β", "1µm", "ª1", "ℂ1", "a☃1", "1☃a", "e\u03011"),
@@ -39,11 +40,11 @@ def pieces_of(options, flags, model_type):
 
 
 def digits_in(piece):
-    return [character for character in piece if unicodedata.category(character) == "Nd"]
+    return [character for character in piece if unicode.category(character) == "Nd"]
 
 
 def letters_in(piece):
-    return [character for character in piece if unicodedata.category(character).startswith("L")]
+    return [character for character in piece if unicode.category(character).startswith("L")]
 
 
 def scripts_in(piece):

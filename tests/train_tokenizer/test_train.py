@@ -1,9 +1,13 @@
 import re
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aura.core.errors import UserError
+from aura.tokenizer import saving
 from aura.train_tokenizer import artifact, train
 from aura.train_tokenizer.corpus_counts import count_texts
 from aura.train_tokenizer.counts import Counts
@@ -24,10 +28,10 @@ def trained(counts: Counts, chosen: TrainTokenizer) -> bytes:
 def test_too_large_a_vocabulary_names_the_largest_and_that_trains(counts, options, model_type):
     with pytest.raises(UserError, match="largest possible") as caught:
         trained(counts, options(model_type=model_type, vocab_size=50_000))
-    assert "--vocab_size" in str(caught.value)
+    assert "Set vocab_size" in str(caught.value)
     largest = int(re.search(r"to at most (\d+)", str(caught.value))[1])
     model = trained(counts, options(model_type=model_type, vocab_size=largest))
-    assert len(train.vocabulary(model).splitlines()) == largest
+    assert len(saving.vocabulary(model).splitlines()) == largest
     with pytest.raises(UserError, match=f"at most {largest}"):
         trained(counts, options(model_type=model_type, vocab_size=largest + 1))
 
@@ -75,6 +79,30 @@ def test_pieces_of_one_character_alone(options, model_type):
     assert {piece for piece in learnt if not piece.startswith(("<", "\\"))} == {*"somewrd\u2581"}
 
 
+@settings(max_examples=25, deadline=None, database=None)
+@given(
+    st.lists(st.text(alphabet="abc  é中1_", max_size=60), min_size=1, max_size=4),
+    st.booleans(),
+    st.sampled_from([0.98, 1.0]),
+)
+def test_bpe_learns_the_same_where_sentencepiece_looks_for_spaces_again(options, texts, pieces, coverage):
+    chosen = options(model_type="bpe", whitespace_pieces=pieces, character_coverage=coverage)
+    table = count_texts([*texts, "words " * 3], train.splitting_of(chosen)).table
+    made = [_train_bpe(table, chosen)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(train, "_has_mixed_spaces", lambda _: True)
+        made.append(_train_bpe(table, chosen))
+    assert made[0] == made[1]
+
+
+def _train_bpe(table: pa.Table, chosen: TrainTokenizer) -> bytes:
+    """The largest tokenizer of so little text."""
+    try:
+        return train.train_model(table, chosen, 320)
+    except train.VocabularyTooLarge as error:
+        return train.train_model(table, chosen, error.largest)
+
+
 @pytest.mark.parametrize("coverage", [0.9799, 1.01, float("nan")])
 def test_a_coverage_that_sentencepiece_does_not_take_is_refused_at_once(options, coverage):
     with pytest.raises(UserError, match="character_coverage: expected"):
@@ -82,7 +110,7 @@ def test_a_coverage_that_sentencepiece_does_not_take_is_refused_at_once(options,
 
 
 def test_vocabulary_has_one_line_per_piece(tokenizer):
-    written = train.vocabulary(tokenizer.proc.serialized_model_proto())
+    written = saving.vocabulary(tokenizer.proc.serialized_model_proto())
     lines = written.split("\n")
     assert len(lines) == tokenizer.vocab_size + 1
     assert lines[30].startswith("\\n\t")

@@ -1,8 +1,12 @@
 from collections.abc import Callable
+from unittest.mock import ANY
 
 import pytest
+from sentencepiece import SentencePieceProcessor
 
-from aura.train_tokenizer import artifact, vocabulary_size
+from aura.train_tokenizer import artifact, elbow, train, vocabulary_size
+from aura.train_tokenizer.artifact import build_from_texts
+from aura.train_tokenizer.corpus_counts import count_texts
 from aura.train_tokenizer.counts import Account
 from aura.train_tokenizer.options import TrainTokenizer
 from aura.train_tokenizer.vocabulary_size import MULTIPLE, choose, model_width, optimal_size
@@ -48,6 +52,41 @@ def test_what_is_not_given_derives_from_the_corpus(options: Options):
     given = choose(options(vocab_size="auto", model_parameters=302_000_000, token_budget=BEST_TOKENS), corpus)
     assert given.size == round(15758 / MULTIPLE) * MULTIPLE
     assert not any("guess" in reason for reason in given.reasons)
+
+
+def test_where_the_law_says_nothing_the_measured_curve_does(options: Options, documents: list[str]):
+    counts = count_texts(documents, train.splitting_of(options()))
+    choice = choose(options(vocab_size="auto"), counts.account)
+    assert choice.undecided
+    assert "but it was fitted to models of 33 million" in choice.reasons[-1]
+    assert not choose(options(vocab_size="auto", model_parameters=10**6), counts.account).undecided, "it was asked for"
+    curve = elbow.measured(counts.table, options())
+    assert [size for size, _ in curve] == [size for size in elbow.SIZES if size <= curve[-1][0]]
+    values = [value for _, value in curve]
+    assert values == sorted(values)
+    assert curve == elbow.measured(counts.table.take(list(range(len(counts.table)))[::-1]), options())
+    trained = build_from_texts(documents[1::2], options(vocab_size=2048, model_type="bpe"))
+    processor = SentencePieceProcessor(model_proto=trained.model)
+    alone = sum(len(text.encode()) for text in documents[::2]) / sum(map(len, processor.Encode(documents[::2])))
+    assert dict(curve)[2048] == pytest.approx(alone, rel=0.2)
+
+
+def test_the_elbow_is_the_last_doubling_that_is_worth_it():
+    curve = [(2048, 2.8), (4096, 3.2), (8192, 3.5), (16384, 3.6), (32768, 3.7)]
+    size, told = elbow.elbow(curve, 10**9)
+    assert size == 8192
+    assert "2.80 with 2,048, 3.20 with 4,096" in told
+    assert "taken: 8,192, as 16,384 would give only 2.9 % more, below 5 %" in told
+    assert elbow.elbow(curve, 2_000_000) == (4096, ANY)
+    assert "of 8,192, each would occur 70 times on average" in elbow.elbow(curve, 2_000_000)[1]
+    assert elbow.elbow(curve[:1], 10**9)[0] == 2048
+
+
+def test_an_automatic_size_of_little_text_is_recorded_with_its_figures(options: Options, documents: list[str]):
+    record = build_from_texts(documents, options(vocab_size="auto")).config["vocabulary"]
+    assert record["size"] in elbow.SIZES
+    assert "measured bytes per token are" in record["reasons"][-1]
+    assert "undecided" not in record
 
 
 def test_names_are_the_guides(options: Options):

@@ -84,15 +84,14 @@ def test_groups_add_up_to_the_whole_however_they_are_batched(tokenizer, document
         assert all(np.array_equal(left[key], right[key]) for key in left)
 
 
-def test_unused_and_rare_pieces_are_learnt_ones_only(tokenizer):
+def test_unseen_pieces_are_learnt_ones_only(tokenizer):
     learnt = [token for token, kind in enumerate(tokenizer.kinds) if kind is Kind.LEARNT]
     tally = Tally(np.zeros(tokenizer.vocab_size, np.int64))
-    assert measures.measure(tokenizer, tally, {}).unused_share == 1
+    assert measures.measure(tokenizer, tally, {}).unseen_share == 1
     tally.id_counts[learnt[: len(learnt) // 2]] = 1
-    assert measures.measure(tokenizer, tally, {}).unused_share == pytest.approx(0.5, abs=0.01)
-    tally.id_counts[learnt] = measures.RARE
-    found = measures.measure(tokenizer, tally, {})
-    assert (found.unused_share, found.rare_share) == (0, 0)
+    assert measures.measure(tokenizer, tally, {}).unseen_share == pytest.approx(0.5, abs=0.01)
+    tally.id_counts[learnt] = 1
+    assert measures.measure(tokenizer, tally, {}).unseen_share == 0
 
 
 def test_a_piece_that_its_text_does_not_encode_to_is_unreachable(tokenizer):

@@ -14,6 +14,7 @@ from aura.core import files
 from aura.core.errors import UserError
 from aura.corpus import corpus
 from aura.corpus.shards import ShardWriter
+from aura.encode.corpus_checks import require_passed
 from aura.storage.placement import ShardFile
 from aura.validate import held_out as counting
 from aura.validate.options import Validate
@@ -60,12 +61,16 @@ def test_passed_holds_the_tokenizers_hash_and_nothing_else(tmp_path, tokenizer, 
 
 
 @pytest.mark.parametrize("key", BROKEN)
-def test_a_broken_gate_is_named_and_takes_passed_away(tmp_path, model, held_out, key):
+def test_a_broken_gate_is_named_and_passed_vouches_for_no_tokenizer(tmp_path, model, held_out, key):
     validate(model, held_out, Validate(**EASY), tmp_path / "out")
-    gates = validate(model, held_out, Validate(**(EASY | {key: BROKEN[key]})), tmp_path / "out")
-    assert [gate.measure for gate in gates if not gate.holds] == [key.split("_", 1)[1]]
-    assert not (tmp_path / "out/passed.json").exists()
-    assert (tmp_path / "out/metrics.json").exists()
+    limits = Validate(**(EASY | {key: BROKEN[key]}))
+    gates = validate(model, held_out, limits, tmp_path / "out", training=held_out)
+    [missed] = [gate for gate in gates if not gate.holds]
+    assert missed.measure == key.split("_", 1)[1]
+    verdict = json.loads((tmp_path / "out/passed.json").read_text())
+    assert verdict == {"tokenizer": "", "missed": [missed.told]}
+    assert f"expected {key} {BROKEN[key]}, got {missed.value}. " in missed.told
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["missed_gates"] == 1
 
 
 def test_an_edited_limit_that_passes_changes_no_byte(tmp_path, model, held_out):
@@ -100,20 +105,23 @@ def run_stage(folder: Path, **limits: float) -> subprocess.CompletedProcess[str]
     return subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_the_stage_passes_or_ends_with_a_table_and_one_message(tmp_path, tokenizers, documents, write_corpus):
+def test_the_stage_says_that_all_gates_hold_or_names_the_remedies(tmp_path, tokenizers, documents, write_corpus):
     write_corpus(tmp_path / "data/corpus/held_out", documents[::10])
+    write_corpus(tmp_path / "data/corpus/train", documents[1::10])
     (tmp_path / "models/spm").mkdir(parents=True)
     model = tokenizers["bpe"].proc.serialized_model_proto()
     (tmp_path / "models/spm/spiece.model").write_bytes(model)
     passed = run_stage(tmp_path)
     assert (passed.returncode, passed.stderr) == (0, "")
     assert "all 9 hold" in passed.stdout
-    missed = run_stage(tmp_path, max_fertility=1.0)
-    assert missed.returncode == 1
-    assert "fertility" in missed.stderr
-    assert "max_fertility 1.0" in missed.stderr
-    assert "Traceback" not in missed.stderr
-    assert not (tmp_path / "reports/validate/passed.json").exists()
+    missed = run_stage(tmp_path, max_fertility=1.0, max_byte_fallback_share=0.0)
+    assert missed.returncode == 0, "DVC keeps nothing of an experiment whose stage fails"
+    assert "2 of 9 missed" in missed.stdout
+    assert "encode will refuse it" in missed.stderr
+    assert "fertility: expected max_fertility 1.0, got " in missed.stderr
+    assert "Raise character_coverage" in missed.stderr
+    with pytest.raises(UserError, match=r"misses gates.*\n.*max_fertility 1.0, got .*\n.*Raise character_coverage"):
+        require_passed(tmp_path / "reports/validate/passed.json", tokenizers["bpe"].sha256)
 
 
 def test_a_sample_is_the_documents_of_least_hash(tokenizer, model, held_out, documents):

@@ -1,7 +1,13 @@
 """Cleaning: from a document's raw bytes to its text, by rules that look at that document alone."""
 
 import re
+import string
+from collections.abc import Sequence
 from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from aura.extract.documents.document import Lost
 from aura.extract.documents.encodings import INVALID, evidence, seven_bit
@@ -11,10 +17,75 @@ _ASCII_BREAKS = bytes.maketrans(b"\x0b\x0c\x1c\x1d\x1e\x1f", b"\n" * 6)
 _BREAK = re.compile("[\x85\u2028\u2029]")
 # The other control characters carry no text and upset many tools. More than a few are evidence (`encodings`).
 _ASCII_CONTROL = bytes([*range(0x09), *range(0x0E, 0x1C), 0x7F])
+_DELETE = 0x7F
 _CONTROL = re.compile("[\x80-\x84\x86-\x9f]")
 _ABOVE_ASCII = re.compile(rb"\xc2[\x80-\x9f]")  # a control character of these, or the break U+0085
 # What is meant for a terminal or a printer: colours, window titles, and a character struck over the one before.
 _FORMATTING = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[\x20-\x7e]\x08(?=.)")
+# White space beyond ASCII as numbers, by how many bytes of UTF-8 it has.
+_BEYOND = [char.encode() for char in map(chr, range(0x80, 0x3001)) if char.isspace()]
+_SPACES = {size: [int.from_bytes(char) for char in _BEYOND if len(char) == size] for size in (2, 3)}
+_BASE_64 = b"+/" + string.ascii_letters.encode() + string.digits.encode()
+# Bytes, and bytes behind them, that may be evidence of UTF-7 or HZ, a control character or a line break.
+_PAIRS = [
+    (first, np.isin(np.arange(256), list(second)))
+    for first, second in ((ord("+"), b"-" + _BASE_64), (ord("~"), b"{"), (0xC2, bytes(range(0x80, 0xA0))))
+]
+_SEPARATOR = "\u2028".encode()  # of lines; that of paragraphs has a last byte of one more
+_Codes = npt.NDArray[np.uint8]
+
+
+def clean_already(documents: Sequence[bytes], min_chars: int) -> npt.NDArray[np.bool_]:
+    """Return which of many documents `clean` surely leaves as they are; it is asked about the others one by one.
+
+    Most documents of a web corpus are such, and NumPy finds them in a fraction of the time of `clean`.
+    """
+    lengths = np.fromiter(map(len, documents), np.int64, len(documents))
+    data = b"".join(documents)
+    if not _is_utf8(data, lengths):
+        return np.zeros(len(documents), np.bool_)
+    ends, codes = np.cumsum(lengths), np.frombuffer(data, np.uint8)
+    found = lengths >= max(4 * min_chars, 3)  # a character has at most four bytes
+    found[found] = ~_is_space(codes, (ends - lengths)[found], ends[found] - 1)
+    found[np.searchsorted(ends, _doubtful(codes), "right")] = False
+    return found
+
+
+def _is_utf8(data: bytes, lengths: npt.NDArray[np.int64]) -> bool:
+    """Return whether data, in parts of these lengths, is UTF-8 in each."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    buffers = pa.py_buffer(offsets), pa.py_buffer(data)
+    try:
+        pa.LargeStringArray.from_buffers(len(lengths), *buffers).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _is_space(codes: _Codes, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return whether white space begins at each first place, or ends at each last one."""
+    found = (codes[first] <= ord(" ")) | (codes[last] <= ord(" "))
+    for size, spaces in _SPACES.items():
+        for begin in (first, last - size + 1):
+            number = np.zeros(len(begin), np.uint32)
+            for place in range(size):
+                number = number << np.uint32(8) | codes[begin + place]
+            found |= np.isin(number, spaces)
+    return found
+
+
+def _doubtful(codes: _Codes) -> npt.NDArray[np.int64]:
+    """Where characters lie that `clean` takes away or replaces, and those that may be evidence of an encoding."""
+    # Newlines are left out first: most characters below the space are, and each place that is found takes 15 ns.
+    places = np.flatnonzero(((codes < ord(" ")) & (codes != ord("\n"))) | (codes == _DELETE))
+    control = codes[places]
+    found = [places[(control != ord("\t")) & (control != ord("\r"))]]
+    for first, second in _PAIRS:
+        places = np.flatnonzero(codes[:-1] == first)
+        found.append(places[second[codes[places + 1]]])
+    places = np.flatnonzero(codes[:-2] == _SEPARATOR[0])
+    found.append(places[(codes[places + 1] == _SEPARATOR[1]) & (codes[places + 2] & 0xFE == _SEPARATOR[2])])
+    return np.concatenate(found)
 
 
 def clean(
@@ -24,7 +95,8 @@ def clean(
 
     `encoding` is the one that its source names, if any; the document itself has been turned into UTF-8.
     """
-    text = raw.translate(_ASCII_BREAKS, _ASCII_CONTROL)  # six times as fast as a regular expression
+    # This is six times as fast as a regular expression.
+    text = raw.translate(_ASCII_BREAKS, _ASCII_CONTROL)
     has_control, is_ascii = len(text) < len(raw), raw.isascii()
     if has_control:
         if found := evidence(raw, encoding):

@@ -7,10 +7,10 @@ sought in the first block of a file, and again in each document.
 
 import codecs
 import re
-import unicodedata
 from collections import Counter
 from typing import Any
 
+from aura.core import unicode
 from aura.extract.documents.document import Lost
 
 BLOCK_BYTES = 4_000_000
@@ -120,7 +120,7 @@ def _reads_as_text(sample: bytes, codec: str) -> bool:
 
 
 def _is_strange(char: str) -> bool:
-    category = unicodedata.category(char)
+    category = unicode.category(char)
     return (category in ("Cc", "Co", "Cs") and not char.isspace()) or (category == "Cn" and char < "\U00010000")
 
 
@@ -147,7 +147,7 @@ def _is_utf7(text: bytes) -> bool:
     """Return whether each `+` begins a valid sequence, and together they give characters that chance would not give."""
     bits = 0.0
     for char, count in Counter(_NOT_ASCII.findall(_decodes(text, "utf-7"))).items():
-        if unicodedata.category(char) in ("Cc", "Cn", "Co", "Cs"):
+        if unicode.category(char) in ("Cc", "Cn", "Co", "Cs"):
             return False
         bits += count * next((bits for first, last, bits in _SCRIPT_BITS if first <= ord(char) <= last), 0)
     return bits >= _CERTAIN

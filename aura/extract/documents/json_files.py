@@ -5,6 +5,10 @@ behind the separator 0x1E are all streams of values; an array stands for its ite
 one whole value, as nearly all are, goes to the parser as it is. Anything else goes through `Walk`, over a window of the
 text that grows only while a value has not ended.
 
+Python's json says what is JSON and what it means, but for its depth (`json_values`). orjson reads a line in half the
+time, but rounds integers above 64 bits and refuses NaN and lone surrogates. So it reads lines whose text is a string,
+and json whatever orjson refuses.
+
 A fault loses the record that it is in. Reading goes on with the next line, or, where a record stands on several lines,
 with the next line that begins as the record's first one did. A record of more than twice `max_document_bytes` is
 lost, and reading goes on behind it.
@@ -15,10 +19,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
+from aura.extract.documents import json_values
 from aura.extract.documents.document import Item, Lost, cut, cut_place
-from aura.extract.documents.fields import TooDeep, texts
+from aura.extract.documents.fields import TooDeep, field, texts
 from aura.extract.documents.json_walk import Record, Walk
-from aura.extract.documents.txt_files import utf8_blocks
+from aura.extract.documents.txt_files import Range, utf8_blocks
 
 PIECE_BYTES = 1_000_000  # a line that is longer comes in pieces
 
@@ -36,14 +43,19 @@ def json_documents(stream: Any, wanted: Wanted) -> Iterator[Item]:  # noqa: ANN4
     """Yield the texts of a file's JSON values, and what was lost."""
     keys, limit = wanted.text_keys, wanted.limit
     first_key = keys[0]
-    for record in json_records(stream, 2 * limit, chats="messages" in keys):
+    quick = () if wanted.nested else keys
+    for record in json_records(stream, 2 * limit, chats="messages" in keys, text_keys=quick):
         if isinstance(record, Lost):
             yield record
             continue
         value = record.value
         text = value.get(first_key) if isinstance(value, dict) and not wanted.nested else None
         if isinstance(text, str):
-            yield from cut(as_bytes(text), limit)
+            document = as_bytes(text)
+            if len(document) <= limit:
+                yield document
+            else:
+                yield from cut(document, limit)
             continue
         found = False
         try:
@@ -63,14 +75,15 @@ def json_records(  # a stream is anything with `read`
     piece: int = PIECE_BYTES,
     *,
     chats: bool = False,
+    text_keys: Sequence[str] = (),
 ) -> Iterator[Record | Lost]:
     """Yield the records of a stream of JSON values, and what was lost; a record has up to `limit` bytes.
 
-    With `chats`, an array of a chat's turns is one record; otherwise each turn is.
+    With `chats`, an array of a chat's turns is one record; otherwise each turn is. Of a record that has a string under
+    one of `text_keys`, the caller uses the first such string alone: large integers in it may be rounded.
     """
-    decode = json.JSONDecoder().decode
     lines = _lines(utf8_blocks(stream), piece)
-    number = 0
+    number = stream.line if isinstance(stream, Range) else 0
     for line in lines:
         if isinstance(line, Lost):
             yield line
@@ -78,8 +91,11 @@ def json_records(  # a stream is anything with `read`
         number += 1
         value: Any = None
         whole = len(line) <= limit and line.endswith(_ENDS)
+        if whole and text_keys and (quickly := _with_text(line, text_keys)):
+            yield Record(quickly, "line", number)
+            continue
         try:
-            value = decode(line.decode()) if whole else None
+            value = json_values.decode(line.decode()) if whole else None
         except (ValueError, RecursionError):
             whole = False
         if whole and not isinstance(value, list):
@@ -88,9 +104,36 @@ def json_records(  # a stream is anything with `read`
             walk = Walk(line, number, lines, limit, chats=chats)
             yield from walk.records()
             number = walk.line - 1
+            if isinstance(stream, Range):
+                stream.ends_inside = walk.ended  # with the lines behind the range it may have read on
 
 
 _ENDS = (b"\n", b"\r")
+_NESTED = {dict, list}  # types of orjson's values that hold others
+
+
+def is_whole_object(line: bytes) -> bool:
+    """Return whether a line is one object of JSON."""
+    try:
+        return isinstance(json_values.decode(line.decode(json.detect_encoding(line), "surrogatepass")), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _with_text(line: bytes, text_keys: Sequence[str]) -> dict[str, Any] | None:
+    """The object of a line, if it surely is one for json, too, and has a string under one of the keys."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    if not _NESTED.isdisjoint(map(type, value.values())):
+        if line.count(b"[") + line.count(b"{") > json_values.DEEPEST:
+            return None
+    elif isinstance(value.get(text_keys[0]), str):  # as nearly all
+        return value
+    return value if any(isinstance(field(value, key), str) for key in text_keys) else None
 
 
 def _lines(blocks: Iterator[Item], piece: int) -> Iterator[Item]:
@@ -102,8 +145,12 @@ def _lines(blocks: Iterator[Item], piece: int) -> Iterator[Item]:
                 yield waiting
             yield block
             return
-        whole = (waiting + block).splitlines(keepends=True)
-        waiting = whole.pop() if whole else b""
+        whole = block.splitlines(keepends=True)
+        if waiting.endswith(b"\n") or (waiting.endswith(b"\r") and not block.startswith(b"\n")) or not whole:
+            whole.insert(0, waiting)
+        else:
+            whole[0] = waiting + whole[0]
+        waiting = whole.pop()
         for line in whole:
             if len(line) <= piece:
                 yield line

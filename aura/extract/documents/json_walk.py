@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from aura.extract.documents import json_values
 from aura.extract.documents.document import Item, Lost
 from aura.extract.documents.fields import chat, is_turn
 
@@ -19,7 +20,6 @@ _IN_STRING, _OUTSIDE = re.compile(r'\\[^\n\x1e]|["\n\x1e]'), re.compile(r'["{}\[
 LONG = 1000  # characters: more than an indentation has
 _TOO_LARGE = "too large"
 _NEAR = 12  # characters: a value that is cut by the window's end may look faulty so near to it; the longest word has 9
-_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _Value = Any  # any JSON value
 
 
@@ -214,7 +214,7 @@ class Walk:
         while True:
             position = len(self.text)
             try:
-                value, end = _scan(self.text, self.at + ahead)
+                value, end = json_values.scan(self.text, self.at + ahead)
             except StopIteration as error:
                 position, is_cut = error.value, False
             except json.JSONDecodeError as error:
@@ -302,7 +302,7 @@ class Walk:
             return False
         line = self.text[self.at + ahead : self.at + length]
         try:
-            _, end = _scan(line, 0)
+            _, end = json_values.scan(line, 0)
         except (StopIteration, ValueError, RecursionError):
             return False
         rest = line[end:].strip()

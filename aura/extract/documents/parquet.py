@@ -40,8 +40,12 @@ class Unreadable(Damaged):
         self.rows, self.columns = max(rows, 1), columns
 
 
-def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | Lost | None]:  # noqa: ANN401
-    """Yield each row's text as it lies in the file (an open one that can seek), `None` for a row without one.
+def texts(
+    stream: Any,  # noqa: ANN401 - an open file that can seek
+    text_keys: Sequence[str],
+    groups: Sequence[int] | None = None,
+) -> Iterator[bytes | Lost | None]:
+    """Yield each row's text as it lies in the file, or in these row groups of it, `None` for a row without one.
 
     A row of which only the text cannot be used is a `Lost`. Of `text_keys`, column names or dotted paths into struct
     columns, the first that holds a string counts; where none does, the first that holds a chat or a list of strings.
@@ -64,10 +68,15 @@ def texts(stream: Any, text_keys: Sequence[str]) -> Iterator[bytes | Lost | None
     leaves = _leaves(schema, wanted)
     if size < DENSE * total:
         file = _tried(lambda: _with_dictionaries(stream, file, leaves))
-    reader, groups = file.reader, list(range(_tried(lambda: file.metadata.num_row_groups)))
+    reader = file.reader
+    chosen = list(range(_tried(lambda: file.metadata.num_row_groups)) if groups is None else groups)
     at_once = max(LEAST_ROWS, min(BATCH_ROWS, BATCH_BYTES // max(group_bytes, 1)))
     rows = came = 0
-    batches = _tried(lambda: reader.iter_batches(at_once, groups, column_indices=leaves, use_threads=False))
+    batches = (  # of one row group at a time: a fault in a later one must not take rows of an earlier one along
+        batch
+        for group in chosen
+        for batch in reader.iter_batches(at_once, [group], column_indices=leaves, use_threads=False)
+    )
     while (batch := _tried(lambda: next(batches, None), total - rows)) is not None:
         for text in _batch_texts(batch, text_keys, total - rows):
             came += len(text) if isinstance(text, bytes) else 0
@@ -189,6 +198,9 @@ def _batch_texts(batch: pa.RecordBatch, text_keys: Sequence[str], left: int) -> 
     names = _tried(lambda: batch.schema.names)
     columns = [column for key in text_keys if (column := _tried(lambda: _strings(batch, names, key), left)) is not None]  # noqa: B023
     others = [key for key in text_keys if _holds_lists(batch, names, key)]
+    if len(columns) == 1 and not others and not isinstance(columns[0], pa.DictionaryArray):
+        yield from _tried(columns[0].to_pylist, left)
+        return
     for row in range(len(batch)):
         found = (_tried(lambda: column[row].as_py(), left - row) for column in columns)  # noqa: B023
         text = next((text for text in found if text is not None), None)

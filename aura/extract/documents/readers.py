@@ -6,6 +6,7 @@ It yields all that it cannot use as a `Lost` with the reason: nothing goes missi
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, assert_never
 
 from aura.extract.documents import parquet
@@ -13,7 +14,7 @@ from aura.extract.documents.document import Item, Lost, cut
 from aura.extract.documents.encodings import Decoded
 from aura.extract.documents.json_files import Wanted, json_documents
 from aura.extract.documents.sample import docstrings
-from aura.extract.documents.txt_files import txt_documents
+from aura.extract.documents.txt_files import Range, txt_documents
 from aura.extract.options import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
 
 
@@ -23,14 +24,31 @@ def documents(source: Source, stream: Any, limit: int) -> Iterator[Item]:  # noq
     `stream` is the file, opened and decompressed; Parquet needs one that can seek. A document of more than `limit`
     bytes is cut. A file with nothing in it is lost as "empty".
     """
-    nothing = True
     if encoding := named_encoding(source):
         stream = Decoded(stream, encoding)
-    for item in _items(source, stream, limit):
-        nothing = False
-        yield item
-    if nothing:
-        yield Lost("empty")
+    items = _items(source, stream, limit)
+    yield next(items, Lost("empty"))
+    yield from items
+
+
+@dataclass(frozen=True)
+class RowGroups:
+    """A part of a Parquet file."""
+
+    file: Any  # an open one that can seek
+    groups: range
+    before: int  # rows of the file before it
+
+
+def documents_of_part(source: Source, part: Range | RowGroups, limit: int) -> Iterator[Item]:
+    """Yield what `documents` does of a part of a file.
+
+    Raises `parquet.Unreadable` if a Parquet file cannot be read on.
+    """
+    if isinstance(source, ParquetSource) and isinstance(part, RowGroups):
+        yield from _parquet_documents(source, part.file, limit, part)
+    else:
+        yield from _items(source, part, limit)
 
 
 def named_encoding(source: Source) -> str | None:
@@ -65,13 +83,19 @@ def _sample_documents(data: bytes) -> Iterator[Item]:
         yield text.encode() if text else Lost("no documentation")
 
 
-def _parquet_documents(source: ParquetSource, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - as above
+def _parquet_documents(
+    source: ParquetSource,
+    stream: Any,  # noqa: ANN401 - as above
+    limit: int,
+    part: RowGroups | None = None,
+) -> Iterator[Item]:
     if not stream.read(1):
         return
     stream.seek(0)
-    row = 0
+    row = before = part.before if part else 0
     try:
-        for row, text in enumerate(parquet.texts(stream, source.text_keys), start=1):
+        groups = part.groups if part else None
+        for row, text in enumerate(parquet.texts(stream, source.text_keys, groups), start=before + 1):
             if text is None:
                 yield Lost("no text key", f"row {row}")
             elif isinstance(text, Lost):
@@ -79,5 +103,7 @@ def _parquet_documents(source: ParquetSource, stream: Any, limit: int) -> Iterat
             else:
                 yield from cut(text, limit)
     except parquet.Unreadable as error:
+        if part:
+            raise
         place = f"columns: {error.columns}" if error.columns else f"after row {row}"
         yield Lost(str(error), place, error.rows)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aura.core.errors import UserError
 from aura.core.files import read_object
+from aura.core.libraries import UPDATE
 
 PACKAGES = (
     "datasets",
@@ -27,6 +28,8 @@ PACKAGES = (
 )
 # Written when a wheel is built, so they differ between platforms.
 BUILD_RECORDS = frozenset({"__config__.py", "_version.py", "_generated_version.py", "version.py"})
+# No text, or not in the wheels for all Pythons: numpy has its own distutils up to Python 3.11 alone.
+OTHER_FOLDERS = frozenset({"..", "distutils", "tests"})
 
 
 def sample_files(pin: Path) -> list[tuple[str, Path]]:
@@ -40,18 +43,21 @@ def sample_files(pin: Path) -> list[tuple[str, Path]]:
         try:
             distribution = metadata.distribution(package)
         except metadata.PackageNotFoundError:
-            raise UserError(f"the sample corpus needs {package} {version}, which is not installed. Run: make") from None
+            raise UserError(
+                f"the sample corpus needs {package} {version}, which is not installed. Run: make; "
+                f"outside of a clone of aura: pip install {package}=={version}"
+            ) from None
         if distribution.version != version:
             raise UserError(
-                f"{pin} pins {package} {version}, but {distribution.version} is installed. "
-                "Run `make` to install the locked versions, or `make lock` to pin the installed ones."
+                f"{pin} pins {package} {version}, but {distribution.version} is installed. Run `make` to install the "
+                f"locked versions, or `make lock` to pin the installed ones; outside of a clone of aura: {UPDATE}"
             )
         files += [(str(file), Path(str(file.locate()))) for file in distribution.files or [] if _is_module(file)]
     return sorted(files)
 
 
 def _is_module(file: metadata.PackagePath) -> bool:
-    skipped = file.name in BUILD_RECORDS or "tests" in file.parts or ".." in file.parts
+    skipped = file.name in BUILD_RECORDS or not OTHER_FOLDERS.isdisjoint(file.parts)
     return file.suffix == ".py" and not skipped
 
 

@@ -43,6 +43,22 @@ def whole_file(data: bytes, limit: int) -> Item | None:
     return Lost("empty") if _is_white(data) else data
 
 
+@dataclass
+class Range:
+    """Bytes of a file without a mark that is UTF-8 for sure, from the start of a line to the end of one."""
+
+    stream: Any
+    left: int
+    line: int = 0  # lines of the file before it
+    ends_inside: bool = False  # set by a reader that has not done with a record at its end
+
+    def read(self, size: int) -> bytes:
+        """Read up to so many bytes; empty at the end."""
+        data: bytes = self.stream.read(min(size, self.left))
+        self.left -= len(data)
+        return data
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of a file, or a piece of one that is too long to be held, and whether the part ends with it."""
@@ -74,6 +90,11 @@ def utf8_blocks(stream: Any) -> Iterator[Item]:  # noqa: ANN401 - anything with 
     A file whose first block speaks against every encoding that is read, is lost as a whole.
     """
     block = read_block(stream)
+    if isinstance(stream, Range):
+        while block:
+            yield block
+            block = read_block(stream)
+        return
     encoding = "utf-8" if isinstance(stream, Decoded) else encoding_of(block)
     if isinstance(encoding, Lost):
         yield encoding
@@ -97,15 +118,13 @@ def utf8_blocks(stream: Any) -> Iterator[Item]:  # noqa: ANN401 - anything with 
 def read_block(stream: Any) -> bytes:  # noqa: ANN401 - as in utf8_blocks
     """The next `BLOCK_BYTES`, or what is left of the file: where blocks end must not depend on how it is stored."""
     block: bytes = stream.read(BLOCK_BYTES)
-    while 0 < len(block) < BLOCK_BYTES and (more := stream.read(BLOCK_BYTES - len(block))):
-        block += more
-    return block
-
-
-def split_lines(data: bytes) -> list[bytes]:
-    r"""Lines without their ends, `\n` or `\r\n` alone; the last is the one that has not ended yet, perhaps empty."""
-    *whole, rest = data.split(b"\n")
-    return [*([line.removesuffix(b"\r") for line in whole] if b"\r" in data else whole), rest]
+    if not 0 < len(block) < BLOCK_BYTES:
+        return block
+    pieces, missing = [block], BLOCK_BYTES - len(block)
+    while missing and (more := stream.read(missing)):
+        pieces.append(more)
+        missing -= len(more)
+    return b"".join(pieces)
 
 
 def _split_text_lines(data: bytes) -> list[bytes]:

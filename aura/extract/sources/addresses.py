@@ -1,7 +1,7 @@
 """Objects behind a URL, through fsspec: their sizes and versions, and their bytes as they are stored.
 
 A URL may name a folder, one object, or a pattern (`gs://bucket/2024-*/*.txt`). An object's version is the first of
-the store's own MD5, etag and generation. If a store gives none of them, or no size, the object is read, and its
+the store's own MD5, generation and etag. If a store gives none of them, or no size, the object is read, and its
 SHA-256 is its version: a date says nothing of content, and a listing of a plain web server not even that.
 
 An address that holds a secret is refused, because it is written into a pin, which git keeps.
@@ -24,13 +24,12 @@ from urllib.parse import quote, unquote, urlsplit
 from aura.core import parallel
 from aura.core.errors import UserError
 from aura.core.shown_text import holds_secret, without_secrets
-from aura.extract.documents.compression import GZIP
 from aura.storage.store import prepare_gcsfs
 
 CONNECTIONS = 8
 BUCKETS = ("gs://", "gcs://")
 CONTENT = "sha256"  # the kind of version that is a hash of the object's bytes
-_VERSIONS = ("md5Hash", "etag", "ETag", "generation")  # the first that a store gives
+_VERSIONS = ("md5Hash", "generation", "etag", "ETag")  # the first that a store gives; an etag may be of metadata, too
 
 
 def is_url(path: str) -> bool:
@@ -125,17 +124,14 @@ class Address:
         return file.stat().st_size, f"{kind}:{self.system.info(place).get(kind)}"
 
     def get(self, place: str, target: Path) -> None:
-        """Fetch an object's bytes as they are stored, also where a bucket would hand them out decompressed."""
-        if self._is_bucket():
-            self.system.get_file(place, str(target), headers={"Accept-Encoding": "gzip"}, concurrency=1)
-        else:
-            self.system.get_file(place, str(target))
+        """Fetch an object's bytes."""
+        self.system.get_file(place, str(target))
 
-    def is_encoded(self, place: str, file: Path) -> bool:
-        """Return whether the fetched bytes are gzip around the object's content (Content-Encoding)."""
-        with file.open("rb") as content:
-            starts_so = content.read(len(GZIP)) == GZIP
-        return starts_so and self._is_bucket() and self.system.info(place).get("contentEncoding") == "gzip"
+    def writing(self, info: dict[str, Any]) -> tuple[str, str]:
+        """Generation and Content-Encoding of an object in a bucket of Google, as the listing says; empty elsewhere."""
+        if not self.url.startswith(BUCKETS):
+            return "", ""
+        return str(info.get("generation") or ""), str(info.get("contentEncoding") or "")
 
     def _version(self, info: dict[str, Any]) -> tuple[int, str] | None:
         found = next((key for key in _VERSIONS if info.get(key)), None)
@@ -183,9 +179,6 @@ class Address:
         above = ((base + str(part) for part in (path, *path.parents)) for path in map(PurePosixPath, names))
         return all(any(map(matches, places)) for places in above)
 
-    def _is_bucket(self) -> bool:
-        return self.url.startswith(BUCKETS)
-
     def _is_web(self) -> bool:
         return self.url.startswith(("http://", "https://"))
 
@@ -196,12 +189,8 @@ def opened(url: str) -> Address:
     prepare_gcsfs()
     from fsspec.core import url_to_fs
 
-    options: dict[str, Any] = {}
-    if url.startswith(BUCKETS):  # aiohttp would undo an object's own compression, and change its hash
-        plain = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
-        options = {"session_kwargs": plain}
     try:
-        system, root = url_to_fs(url, **options)
+        system, root = url_to_fs(url)
     except (TypeError, AttributeError) as error:  # raised by a file system that its URL alone does not describe
         raise UserError(
             f"{url}: fsspec cannot open it by its address alone ({error}). Copy the files into a folder."

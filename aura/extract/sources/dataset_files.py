@@ -47,7 +47,8 @@ class Tables:
 
     def _json_texts(self, file: str) -> Iterator[bytes | None]:
         with _opened(file) as stream:
-            for record in json_records(stream, RECORD_BYTES, chats="messages" in self.text_keys):
+            keys = self.text_keys
+            for record in json_records(stream, RECORD_BYTES, chats="messages" in keys, text_keys=keys):
                 if isinstance(record, Lost):
                     place = f"{on_one_line(file)}, {record.place}"
                     raise UserError(f"{self.title}: {place}: {record.reason}. Repair or remove the file.")

@@ -55,8 +55,13 @@ class Rows(NamedTuple):
 
 def read_pin(path: Path) -> DatasetPin:
     """Read a pin; one that is absent, or names no dataset at a commit, is a `UserError`."""
+    return pin_of(read_json(path, made_by="aura source add NAME DATASET --kind dataset"), path)
+
+
+def pin_of(values: Any, path: Path) -> DatasetPin:  # noqa: ANN401 - what the file at `path` holds
+    """A pin from its values; raises as `read_pin`."""
     try:
-        return DatasetPin.model_validate(read_json(path, made_by="aura source add NAME DATASET --kind dataset"))
+        return DatasetPin.model_validate(values)
     except pydantic.ValidationError as error:
         mistake = error.errors()[0]
         key = ".".join(map(str, mistake["loc"])) or "the whole"
@@ -83,7 +88,7 @@ def resolve(dataset: str, revision: str | None = None) -> str:
         return present
     import huggingface_hub
 
-    with _explained(f"dataset {dataset}" + (f" at revision {revision}" if revision else "")):
+    with explained(f"dataset {dataset}" + (f" at revision {revision}" if revision else "")):
         found = huggingface_hub.HfApi().dataset_info(dataset, revision=revision, timeout=TIMEOUT).sha
     if found is None:
         raise UserError(f"the Hub names no commit for dataset {dataset}. Give one: --revision COMMIT")
@@ -106,19 +111,24 @@ def open_rows(pin: DatasetPin, text_keys: Sequence[str] | None = None, *, begun:
             )
     else:
         resolve(pin.dataset, pin.revision)  # says at once what `datasets` says after five tries
-    import datasets
-    import huggingface_hub
-
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(logging.CRITICAL)  # what it logs, it raises too
-    datasets.config.STREAMING_READ_MAX_RETRIES = READ_RETRIES
-    huggingface_hub.logging.set_verbosity(logging.ERROR)
-    with _explained(pin.title):
+    be_quiet()
+    with explained(pin.title):
         if not pin.revision.startswith(LOCAL):
             return _streamed(pin, pin.dataset, pin.revision, text_keys, begun)
         if not _was_saved(folder):
             return _streamed(pin, str(folder.resolve()), None, text_keys, begun)
         return Rows(_saved(folder, pin).to_iterable_dataset(), are_texts=False)
+
+
+def be_quiet() -> None:
+    """Let the Hub's libraries print nothing, and give up before long; what they log, they raise too."""
+    import datasets
+    import huggingface_hub
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    datasets.config.STREAMING_READ_MAX_RETRIES = READ_RETRIES
+    huggingface_hub.logging.set_verbosity(logging.ERROR)
 
 
 def _streamed(pin: DatasetPin, path: str, revision: str | None, text_keys: Sequence[str] | None, begun: bool) -> Rows:
@@ -140,7 +150,7 @@ def iterate(rows: Rows, title: str) -> Iterator[dict[str, Any]]:
     """Yield rows; what goes wrong with the network or the dataset's files on the way is a `UserError`."""
     iterator = iter(rows.stream)
     while True:
-        with _explained(title):
+        with explained(title):
             row = next(iterator, None)
         if row is None:
             return
@@ -188,7 +198,7 @@ def _folder_hash(folder: Path) -> str:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def explained(what: str) -> Iterator[None]:
     """Turn the failures of the Hub and of `datasets` into one message that says what to do."""
     from datasets.exceptions import DatasetsError
     from httpx2 import HTTPError  # what huggingface_hub lets through when there is no answer

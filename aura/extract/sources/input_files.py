@@ -8,15 +8,18 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import xxhash
 
 from aura.core.errors import UserError
 from aura.extract.documents.compression import FORMATS, plain_name
-from aura.extract.documents.regular_files import kind_of, of_the_system, open_regular
+from aura.extract.documents.regular_files import kind_of, of_the_system, open_regular, read_regular
+from aura.extract.sources import object_reader
+from aura.extract.sources.object_reader import Stored
 
 SUFFIXES = {
     "txt": (".txt", ".md"),
@@ -45,6 +48,11 @@ class InputFile(NamedTuple):
     stamp: int  # another whenever the content is; 0 if that is not certain
     problem: str = ""  # why it must not be opened, if so
     known: tuple[str, int] | None = None  # what `fingerprint` gave when a pin was compared with it
+    stored: Stored | None = None  # of an object behind a URL, which is read where it is
+    content: bytes | None = None  # of an object that was fetched ahead
+
+    def __str__(self) -> str:
+        return self.place
 
     @property
     def place(self) -> str:
@@ -64,15 +72,50 @@ class InputFile(NamedTuple):
         """The same, found out now."""
         if self.problem:
             return self.problem, 0
+        if self.stored:
+            return object_reader.digest(self.place, self.stored), self.size
         try:
             return hash_file(self.place)
         except OSError as error:
             return unreadable(error), 0
 
+    def open(self) -> BinaryIO:
+        """Its bytes, as a stream that can seek; raises `OSError` where a file of this machine cannot be read.
+
+        An object that cannot be had as it was pinned is a `UserError`, here and while it is read.
+        """
+        if self.stored:
+            return object_reader.stream(self.place, self.stored)
+        return open(open_regular(self.place), "rb")  # noqa: PTH123 - a descriptor
+
+    def read(self) -> bytes:
+        """All of its bytes; raises as `open` does."""
+        if self.content is not None:
+            return self.content
+        return object_reader.read(self.place, self.stored) if self.stored else read_regular(self.place)
+
+    def digest_of(self, content: bytes) -> str:
+        """The digest, as `fingerprint` gives it, of a file that was read whole."""
+        return self.fingerprint_now()[0] if self.stored else xxhash.xxh3_128_hexdigest(content)
+
     def require(self, digest: str) -> None:
         """Raise `UserError` if what was read of it is not what its pin describes."""
         if self.known and self.known[0] != digest:
             raise UserError(changed_while_read(self.place))
+
+
+def fetched_ahead(files: Iterable[InputFile]) -> Iterator[InputFile]:
+    """The files, of which those that are objects have their content: many are fetched at a time."""
+    files = list(files)
+    if not any(file.stored for file in files):
+        yield from files
+        return
+    with ThreadPoolExecutor(object_reader.CONNECTIONS) as pool:
+        yield from pool.map(_fetched, files)
+
+
+def _fetched(file: InputFile) -> InputFile:
+    return file._replace(content=file.read()) if file.stored and not file.problem else file
 
 
 def changed_while_read(place: str) -> str:
@@ -220,11 +263,12 @@ def _below(folder: str, chosen: Callable[[str], bool], *, hidden: bool, links: L
 
 
 def _not_read(folder: str, name: str, problem: str) -> InputFile:
-    return InputFile(_shown(name), folder, name, 0, _stamp_of(problem), problem)
+    return InputFile(_shown(name), folder, name, 0, stamp_of(problem), problem)
 
 
-def _stamp_of(problem: str) -> int:
-    return int(xxhash.xxh3_64_hexdigest(problem.encode())[:15], 16)
+def stamp_of(content: str) -> int:
+    """The stamp of what words describe wholly: a reason for not reading, or the digest of an object."""
+    return int(xxhash.xxh3_64_hexdigest(content.encode())[:15], 16) or 1
 
 
 def _entries(descriptor: int) -> Iterator["os.DirEntry[str]"]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from aura.core.errors import UserError
 from aura.extract.documents.sample import sample_files
 from aura.extract.options import DatasetSource, SampleSource, Source
-from aura.extract.sources import bucket, pins
+from aura.extract.sources import bucket, pins, url_pins
 from aura.extract.sources.input_files import (
     HIDDEN,
     SUFFIXES,
@@ -24,14 +24,15 @@ from aura.storage.cache import Cache
 def list_files(source: Source, cache: Cache | None = None) -> list[InputFile]:
     """The files of a source, sorted by name; `cache` may know what is in those that a pin must describe.
 
-    A dataset's files, and those behind a URL, are fetched now, unless they are there already. Raises `UserError` if
-    the folder is missing or holds no file of the source's kind, a pin is stale, or what lies elsewhere cannot be had.
+    A dataset's rows, and objects that cannot be read where they are, are fetched now, unless they are there already.
+    Raises `UserError` if the folder is missing or holds no file of the source's kind, a pin is stale, or what lies
+    elsewhere cannot be had.
     """
     if isinstance(source, DatasetSource):
         return files_below(materialise(Path(source.path), source.text_keys), lambda name: name.endswith(".jsonl"))
     if isinstance(source, SampleSource):
         return [input_file(name, str(path)) for name, path in sample_files(Path(source.path))]
-    if pins.is_pin(Path(source.path)) and bucket.url_of(Path(source.path)):
+    if pins.is_pin(Path(source.path)) and url_pins.url_of(Path(source.path)):
         chosen, hidden = chosen_by(source.kind, source.glob), names_hidden(source.glob)
         return bucket.files(Path(source.path), chosen, hidden=hidden)
     folder = pins.folder_of(Path(source.path))

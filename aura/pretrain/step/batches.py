@@ -149,7 +149,8 @@ def _block_size(sources: int) -> int:
 
 def _shares(sizes: Sequence[float], block: int) -> npt.NDArray[np.int64]:
     """Places of each source in a block: in proportion, none without a place, `block` in all."""
-    ideal = np.array(sizes) / sum(sizes) * block
+    total = float(np.cumsum(sizes)[-1])  # one after the other; `sum` rounds otherwise since Python 3.12
+    ideal = np.array(sizes) / total * block
     places = np.maximum(1, np.floor(ideal)).astype(np.int64)
     while (missing := block - places.sum()) != 0:
         places[np.argmax(ideal - places) if missing > 0 else np.argmax(places)] += np.sign(missing)

@@ -1,0 +1,72 @@
+"""The results of a project in some lines: what is there, where to look, and what to try next."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aura.core import bounded, paths
+
+VALIDATED, PRETRAINED = paths.VALIDATION / "metrics.json", paths.PRETRAINING / "metrics.json"
+_NEXT = (
+    ('aura encode "Hello, world!"', "the tokenizer at work"),
+    ('aura sample "The function returns"', "the model at work"),
+    ("aura report --open", "the whole pipeline on one page"),
+    ("aura source add mine data/txt --only; dvc repro", "your own text instead of the sample"),
+    ("aura experiments", "what each value of a param was worth"),
+)
+
+
+def made() -> Iterator[tuple[str, str]]:
+    """Yield each output that is there, with what its metrics say of it."""
+    tokenizer, model = _read(VALIDATED), _read(PRETRAINED)
+    if paths.TOKENIZER.is_dir():
+        yield (
+            str(paths.TOKENIZER),
+            _told(("{vocab_size:,} pieces", "{bytes_per_token:.2f} bytes per token of held-out text"), tokenizer),
+        )
+    if paths.LANGUAGE_MODEL.is_dir():
+        yield (
+            str(paths.LANGUAGE_MODEL),
+            _told(
+                (
+                    "{parameters:,} parameters",
+                    "{bits_per_byte:.2f} bits per byte of held-out text",
+                    "{context_free_bits_per_byte:.2f} without context",
+                ),
+                model,
+            ),
+        )
+    if paths.HUGGING_FACE_MODEL.is_dir():
+        yield str(paths.HUGGING_FACE_MODEL), "model and tokenizer, as Hugging Face transformers loads them"
+
+
+def pages() -> list[str]:
+    """The files to look at that are there."""
+    found = (paths.REPORT, paths.PRETRAINING / "samples.txt", paths.TOKENIZER / "spiece.vocab")
+    return [str(path) for path in found if path.is_file()]
+
+
+def to_try() -> list[tuple[str, str]]:
+    """Commands to run next, and what each shows: those that have what they need."""
+    there = {"aura encode": paths.TOKENIZER_MODEL.is_file(), "aura sample": paths.LANGUAGE_MODEL.is_dir()}
+    return [row for row in _NEXT if there.get(" ".join(row[0].split()[:2]), True)]
+
+
+def _told(facts: tuple[str, ...], metrics: dict[str, Any]) -> str:
+    """The facts whose numbers are known."""
+    known = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    found = []
+    for fact in facts:
+        try:
+            found.append(fact.format(**known))
+        except (KeyError, ValueError):
+            continue
+    return ", ".join(found) or "not measured yet"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = bounded.read_json(path.read_bytes())
+    except (OSError, bounded.Unreadable):
+        return {}
+    return values if isinstance(values, dict) else {}
