@@ -6,9 +6,9 @@ within a window is dropped and counted: a prompt cut from the left would lose it
 the right its <eos>. `pretrain.seq_len` is the remedy.
 
 Windows are packed once, the longest conversation first, each into the fullest window that has room (best-fit
-decreasing; Ding et al. 2024, arXiv:2404.10830). Only their order changes between epochs. Packing takes 3 µs and 120 bytes
-of memory per conversation, 24 bytes of which stay: 10^7 of them take 30 s and 1.2 GB. Ids stay where they lie, and a
-batch reads its own.
+decreasing; Ding et al. 2024, arXiv:2404.10830). Only their order changes between epochs. Packing takes 3 µs and 110
+bytes of memory per conversation, 24 bytes of which stay: 10^7 of them take 30 s and 1.1 GB. Ids stay where they lie,
+and a batch reads its own.
 """
 
 from bisect import bisect_left, insort
