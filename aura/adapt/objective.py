@@ -36,7 +36,7 @@ class Model(Protocol):
         """table_VxD."""
 
 
-Assemble = Callable[[Any, Weights], Model]  # the weights that stay, those that are trained -> a model
+Assemble = Callable[[Weights, Weights], Model]  # the weights that stay, those that are trained -> a model
 
 
 def counted(batch: Arrays) -> jax.Array:
@@ -65,7 +65,7 @@ def window_losses(student: Model, teacher: Model | None, batch: Arrays, weights_
 
 
 def losses_and_slopes(
-    assemble: Assemble, base: Any, trained: Weights, teacher: Weights | None, batch: Arrays, terms: Terms
+    assemble: Assemble, base: Weights, trained: Weights, teacher: Weights | None, batch: Arrays, terms: Terms
 ) -> tuple[Losses, Weights]:
     """Losses of a batch, and the objective's gradient for the trained weights.
 
