@@ -1,7 +1,7 @@
 """Prompts and reference answers out of packed conversations, for a model that answers by itself.
 
 Of each conversation in a window the last answer is asked for, with all before it as the prompt. A prompt has room for
-`seq_len` - `seq_len` // 2 tokens and an answer for `seq_len` // 2, so that both fit into what the model has been trained
+`seq_len` - `seq_len` // 2 tokens and an answer for `seq_len` // 2, so that both fit into what the model was trained
 on. Longer prompts and answers are left out and counted: a cut prompt asks another question.
 
 Prompts of a batch end at the same place, so that all answers begin together: what is before a prompt is padding.
@@ -126,9 +126,7 @@ class ExchangeBatches:
         }
 
 
-def right_aligned(
-    texts: list[npt.NDArray[np.int32]], room: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def right_aligned(texts: list[npt.NDArray[np.int32]], room: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Texts in rows of `room` ids, each at the end of its row behind zeros, and the length of each."""
     rows, lengths = np.zeros((len(texts), room), np.int32), np.array([len(text) for text in texts], np.int32)
     for row, text in zip(rows, texts, strict=True):

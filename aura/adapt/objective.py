@@ -9,8 +9,8 @@ A target counts if it is learnt and in the segment of its input. Each counts the
 over the counted targets of the whole batch, not of a device or a part of it.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from aura.adapt.weighted_losses import Losses, Output, Terms, weighted_losses
 from aura.model.mesh import BATCH, placed
 
 Arrays = dict[str, jax.Array]  # a batch as `packing.Packed.windows` has it
+Summed = TypeVar("Summed")
 Weights = Any  # a pytree of trained arrays: those of an adapter, or a whole model
 
 
@@ -39,7 +40,7 @@ class Model(Protocol):
 Assemble = Callable[[Weights, Weights], Model]  # the weights that stay, those that are trained -> a model
 
 
-def counted(batch: Arrays) -> jax.Array:
+def counted(batch: Mapping[str, Any]) -> Any:  # noqa: ANN401 - arrays of JAX, or of NumPy
     """Mark the targets that count: bool, of the shape (…, S) for windows (…, S + 1)."""
     learnt, segments = batch["learnt"], batch["segments"]
     return learnt[..., 1:] & (segments[..., 1:] == segments[..., :-1]) & (segments[..., 1:] > 0)
@@ -47,7 +48,7 @@ def counted(batch: Arrays) -> jax.Array:
 
 def mean_weights(batch: Arrays) -> jax.Array:
     """Return 1 / n at each of the n counted targets of a whole batch and 0 elsewhere: float32, (…, S)."""
-    counts = counted(batch).astype(jnp.float32)
+    counts: jax.Array = counted(batch).astype(jnp.float32)
     return counts / jnp.maximum(jnp.sum(counts), 1.0)
 
 
@@ -88,16 +89,21 @@ def losses_and_slopes(
         (_, losses), slopes = jax.value_and_grad(of_part, has_aux=True)(trained, *part)
         return losses, slopes
 
-    first = both(jax.tree.map(lambda array: array[0], (batch, weights)))
-    if len(weights) == 1:
+    return summed_over_parts(both, (batch, weights))
+
+
+def summed_over_parts(function: Callable[[Any], Summed], parts: Any) -> Summed:  # noqa: ANN401 - a pytree of arrays
+    """Sum what `function` gives for each part, one after the other; the first axis of each array is the parts."""
+    first = function(jax.tree.map(lambda array: array[0], parts))
+    if len(jax.tree.leaves(parts)[0]) == 1:
         return first
 
-    def add(total: Any, part: tuple[Arrays, jax.Array]) -> tuple[Any, None]:  # noqa: ANN401 - what `both` returns
-        return jax.tree.map(jnp.add, total, both(part)), None
+    def add(total: Summed, part: Any) -> tuple[Summed, None]:  # noqa: ANN401 - as `parts`, without the first axis
+        return jax.tree.map(jnp.add, total, function(part)), None
 
-    total: tuple[Losses, Weights]
-    total, _ = jax.lax.scan(add, first, jax.tree.map(lambda array: array[1:], (batch, weights)))
-    return total
+    total, _ = jax.lax.scan(add, first, jax.tree.map(lambda array: array[1:], parts))
+    summed: Summed = total
+    return summed
 
 
 def followed(teacher: Weights, trained: Weights, decay: float) -> Weights:

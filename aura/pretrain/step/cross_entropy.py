@@ -30,8 +30,9 @@ def token_cross_entropy(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.A
     def local(x_TxD: jax.Array, part: jax.Array, targets_T: jax.Array) -> jax.Array:
         table_VxD = gathered_part(part, 1)
 
-        def chunk_nats(chunk: tuple[jax.Array, jax.Array]) -> jax.Array:
-            return _nats(*chunk, table_VxD)[0]
+        def chunk_nats(chunk: tuple[jax.Array, ...]) -> jax.Array:
+            x_ZxD, targets_Z = chunk
+            return _nats(x_ZxD, targets_Z, table_VxD)[0]
 
         nats_CxZ: jax.Array = jax.lax.map(chunk_nats, chunks(x_TxD, targets_T))
         return nats_CxZ.reshape(-1)
@@ -66,7 +67,7 @@ def _forward(
         table_VxD = gathered_part(part, 1)
 
         def chunk(
-            slope_VxD: jax.Array, chunk: tuple[jax.Array, jax.Array]
+            slope_VxD: jax.Array, chunk: tuple[jax.Array, ...]
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
             x_ZxD, targets_Z = chunk
             nats_Z, lse_Z, weight_ZxV, total_Zx1, wanted_ZxD = _nats(x_ZxD, targets_Z, table_VxD)
