@@ -23,32 +23,13 @@ import numpy.typing as npt
 from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS
 from aura.pretrain.step.permutation import ROUNDS, Permutation
+from aura.tokens.conversation_shards import Conversations
 
 BLOCK = 2**22  # tokens whose marks are looked at once, or those of one conversation
 _TIES, _EPOCHS = 2**62, 2**61  # parts of the keys of random numbers, beside the seed
 
 Batch = dict[str, npt.NDArray[Any]]
 Places = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Conversations:
-    """Encoded conversations, one after the other.
-
-    Arguments:
-        ids: of all tokens, int32; may lie on disk.
-        learnt: of each token, whether the model learns it: the text and <eos> of answers.
-        offsets: int64, where each conversation begins in `ids`, and last the number of tokens.
-        affect: (conversations, 8) float32, or None.
-    """
-
-    ids: npt.NDArray[np.int32]
-    learnt: npt.NDArray[np.bool_]
-    offsets: Places
-    affect: npt.NDArray[np.float32] | None = None
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
 
 
 @dataclass(frozen=True)
@@ -87,11 +68,11 @@ class Packed:
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    def windows(self, numbers: npt.NDArray[np.integer[Any]]) -> Batch:
+    def windows(self, numbers: npt.NDArray[np.integer[Any]], *, affect: bool = False) -> Batch:
         """The windows of these numbers.
 
         `tokens` (rows, seq_len + 1) int32; `segments`, as large, is 0 in places without a token and 1, 2, … in those
-        of each conversation; `learnt`, as large, bool; with affect vectors `affect` (rows, seq_len, 8) float32.
+        of each conversation; `learnt`, as large, bool; if asked for, `affect` (rows, seq_len, 8) float32.
         """
         shape = (len(numbers), self._seq_len + 1)
         batch: Batch = {
@@ -99,8 +80,8 @@ class Packed:
             "segments": np.zeros(shape, np.int32),
             "learnt": np.zeros(shape, np.bool_),
         }
-        of_all, affect = self._conversations, self._conversations.affect
-        if affect is not None:
+        of_all = self._conversations
+        if affect:
             batch["affect"] = np.zeros((len(numbers), self._seq_len, len(EMOTIONS)), np.float32)
         for row, number in enumerate(numbers.tolist()):
             place = 0
@@ -109,8 +90,8 @@ class Packed:
                 batch["tokens"][row, inside] = of_all.ids[begin:end]
                 batch["learnt"][row, inside] = of_all.learnt[begin:end]
                 batch["segments"][row, inside] = segment
-                if affect is not None:
-                    batch["affect"][row, inside] = affect[self.conversation_at(begin)]
+                if affect:
+                    batch["affect"][row, inside] = of_all.affect[self.conversation_at(begin)]
                 place = inside.stop
         return batch
 
@@ -226,10 +207,11 @@ class PackedBatches:
         packed: the windows.
         batch_size: windows per step, over all hosts.
         seed: decides the order of the windows, another one in each epoch.
+        affect: give each token the affect vector of its conversation, too.
     """
 
-    def __init__(self, packed: Packed, batch_size: int, seed: int) -> None:
-        self._packed, self._batch_size, self._seed = packed, batch_size, seed
+    def __init__(self, packed: Packed, batch_size: int, seed: int, *, affect: bool = False) -> None:
+        self._packed, self._batch_size, self._seed, self._affect = packed, batch_size, seed, affect
 
     @property
     def windows_per_epoch(self) -> int:
@@ -242,7 +224,7 @@ class PackedBatches:
         The global batch is the same however its rows are shared out among hosts. A batch may hold the end of one epoch
         and the beginning of the next.
         """
-        return self._packed.windows(self._drawn(step, rows))
+        return self._packed.windows(self._drawn(step, rows), affect=self._affect)
 
     def describe(self, step: int, most: int = 8) -> str:
         """Describe for a reader which conversations the batch of a step holds."""

@@ -6,17 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aura.adapt import packing
-from aura.adapt.packing import Conversations, Packed, PackedBatches, pack
+from aura.adapt.packing import Packed, PackedBatches, pack
 from aura.core.errors import UserError
+from aura.tokens.conversation_shards import Conversations
 
 Turn = tuple[int, int]  # tokens of a prompt, tokens of its answer
 turns = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 12)), min_size=1, max_size=5)
 
 
-def encoded(conversations: list[list[Turn]], affect: np.ndarray | None = None) -> Conversations:
+def encoded(conversations: list[list[Turn]]) -> Conversations:
     """Each token's id is its own place; answers are learnt."""
     marks = [[mark for prompt, answer in turns for mark in [0] * prompt + [1] * answer] for turns in conversations]
     offsets = np.cumsum([0, *map(len, marks)])
+    affect = np.arange(8 * len(marks), dtype=np.float32).reshape(-1, 8)
     return Conversations(
         np.arange(offsets[-1], dtype=np.int32), np.concatenate(marks).astype(np.bool_), offsets.astype(np.int64), affect
     )
@@ -154,10 +156,8 @@ def test_a_step_names_its_conversations():
 
 
 def test_each_token_has_the_affect_of_its_conversation():
-    vectors = np.arange(80, dtype=np.float32).reshape(10, 8)
-    given_ = encoded([[(2, 1)]] * 10, vectors)
-    packed = pack(given_, 20, 0)
-    windows = everything(packed)
+    given_ = encoded([[(2, 1)]] * 10)
+    windows = pack(given_, 20, 0).windows(np.arange(2), affect=True)
     used = windows["segments"][:, :-1] > 0
-    np.testing.assert_array_equal(windows["affect"][used], vectors[windows["tokens"][:, :-1][used] // 3])
+    np.testing.assert_array_equal(windows["affect"][used], given_.affect[windows["tokens"][:, :-1][used] // 3])
     assert not windows["affect"][~used].any()
