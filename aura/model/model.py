@@ -108,18 +108,17 @@ class Block(nnx.Module):  # type: ignore[misc]
     def attention(self, y_BxSxD: jax.Array, positions: jax.Array, attend: Attend) -> jax.Array:
         """Projections into heads, rotation, `attend`, and the projection back."""
 
-        def heads(weight: nnx.Param[jax.Array]) -> jax.Array:
-            return _product(y_BxSxD, weight[...])
+        heads = partial(_product, y_BxSxD)
 
         query_BxSxHxE = rotate(heads(self.query), positions)
         key_BxSxKxE = rotate(heads(self.key), positions)
         mixed_BxSxHxE = attend(query_BxSxHxE, key_BxSxKxE, heads(self.value))
-        return _product(mixed_BxSxHxE, self.output[...])
+        return _product(mixed_BxSxHxE, self.output)
 
     def swiglu(self, y_BxSxD: jax.Array) -> jax.Array:
         """The gated layer."""
-        gate_BxSxF, up_BxSxF = (_product(y_BxSxD, weight[...]) for weight in (self.gate, self.up))
-        return _product(jax.nn.silu(gate_BxSxF) * up_BxSxF, self.down[...])
+        gate_BxSxF, up_BxSxF = (_product(y_BxSxD, weight) for weight in (self.gate, self.up))
+        return _product(jax.nn.silu(gate_BxSxF) * up_BxSxF, self.down)
 
 
 class LanguageModel(nnx.Module):  # type: ignore[misc]
@@ -226,8 +225,31 @@ def rotate(x_BxSxHxE: jax.Array, positions: jax.Array) -> jax.Array:
     return jnp.concatenate(turned, axis=-1).astype(x_BxSxHxE.dtype)
 
 
-def _product(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """A weight applied at each position of `x_BxSx…`.
+class LowRank(nnx.Module):  # type: ignore[misc]
+    """A matrix that stands where a Block has its own: `base + scale a b` (LoRA, arXiv:2106.09685), never added up.
+
+    Arguments:
+        base: the matrix; its axes are inputs, then outputs.
+        a: the same inputs, then the rank.
+        b: the rank, then the same outputs.
+        scale: of the product.
+    """
+
+    def __init__(
+        self, base: nnx.Param[jax.Array], a: nnx.Param[jax.Array], b: nnx.Param[jax.Array], scale: float
+    ) -> None:
+        self.base, self.a, self.b, self.scale = base, a, b, scale
+
+
+def _product(x: jax.Array, weight: nnx.Param[jax.Array] | LowRank) -> jax.Array:
+    """A weight applied at each position of `x_BxSx…`."""
+    if isinstance(weight, LowRank):
+        return _product(x, weight.base) + weight.scale * _product(_product(x, weight.a), weight.b)
+    return _applied(x, weight[...])
+
+
+def _applied(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """The product with a matrix.
 
     In the product sequences and positions are one axis: over two, XLA transposes on CPU a copy of all that went in
     for the weight's gradient, and runs at 45 GFLOP/s where it could at 104 (8 x 128 x 128 by 128 x 384, one core).
