@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from aura.extract.documents.document import Lost
-from aura.extract.documents.encodings import INVALID, evidence, seven_bit
+from aura.sources.documents.document import Lost
+from aura.sources.documents.encodings import INVALID, evidence, seven_bit
 
 # White space that is no tab, newline or carriage return: each becomes a newline, so that it never glues two words.
 _ASCII_BREAKS = bytes.maketrans(b"\x0b\x0c\x1c\x1d\x1e\x1f", b"\n" * 6)

@@ -7,7 +7,7 @@ from aura.core.bounded import mismatch
 from aura.core.errors import UserError
 from aura.core.files import read_object, write_records
 from aura.core.outside_names import relative_names
-from aura.extract.sources.object_reader import Stored
+from aura.sources.object_reader import Stored
 
 _MADE_BY = "aura source add NAME URL"
 _LEAST = 3  # values of a record: name, size, version; generation and Content-Encoding are there where they are known

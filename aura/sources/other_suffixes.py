@@ -3,8 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from aura.extract.documents.compression import FORMATS, plain_name
-from aura.extract.sources.input_files import HIDDEN, LEADS_OUT, LINKED_FOLDER, SUFFIXES, files_below
+from aura.sources.documents.compression import FORMATS, plain_name
+from aura.sources.input_files import HIDDEN, LEADS_OUT, LINKED_FOLDER, SUFFIXES, files_below
 
 NO_SUFFIX = "no suffix"
 _SHOWN = 5  # suffixes that a message names

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from aura.core.errors import UserError
-from aura.extract.documents.sample import sample_files
-from aura.extract.options import DatasetSource, SampleSource, Source
-from aura.extract.sources import bucket, pins, url_pins
-from aura.extract.sources.input_files import (
+from aura.sources import bucket, pins, url_pins
+from aura.sources.documents.sample import sample_files
+from aura.sources.input_files import (
     HIDDEN,
     SUFFIXES,
     InputFile,
@@ -16,8 +15,9 @@ from aura.extract.sources.input_files import (
     input_file,
     names_hidden,
 )
-from aura.extract.sources.materialise import materialise
-from aura.extract.sources.other_suffixes import found_instead
+from aura.sources.materialise import materialise
+from aura.sources.options import DatasetSource, SampleSource, Source
+from aura.sources.other_suffixes import found_instead
 from aura.storage.cache import Cache
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from aura.extract.documents import json_values
-from aura.extract.documents.document import Item, Lost
-from aura.extract.documents.fields import chat, is_turn
+from aura.sources.documents import json_values
+from aura.sources.documents.document import Item, Lost
+from aura.sources.documents.fields import chat, is_turn
 
 GROWTH = 64_000, 4_000_000  # characters: a window grows by its own length, but by at least and at most so many
 SEPARATOR = "\x1e"  # begins a record in JSON text sequences (RFC 7464); never part of a value

@@ -15,7 +15,7 @@ from aura.core.errors import UserError
 from aura.core.files import read_object, write_records
 from aura.core.keys import action_key
 from aura.core.shown_text import on_one_line
-from aura.extract.sources.input_files import InputFile
+from aura.sources.input_files import InputFile
 from aura.storage.cache import Cache
 
 SUFFIX = ".pin.json"

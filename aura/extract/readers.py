@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from aura.extract.documents import parquet
-from aura.extract.documents.document import Item, Lost, cut
-from aura.extract.documents.encodings import Decoded
-from aura.extract.documents.json_files import Wanted, json_documents
-from aura.extract.documents.sample import docstrings
-from aura.extract.documents.txt_files import Range, txt_documents
-from aura.extract.options import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
+from aura.sources.documents import parquet
+from aura.sources.documents.document import Item, Lost, cut
+from aura.sources.documents.encodings import Decoded
+from aura.sources.documents.json_files import Wanted, json_documents
+from aura.sources.documents.sample import docstrings
+from aura.sources.documents.txt_files import Range, txt_documents
+from aura.sources.options import DatasetSource, JsonSource, ParquetSource, SampleSource, Source, TxtSource
 
 
 def documents(source: Source, stream: Any, limit: int) -> Iterator[Item]:  # noqa: ANN401 - anything with `read`

@@ -20,9 +20,9 @@ from pydantic import Field
 from aura.core.errors import UserError
 from aura.core.files import read_json, read_object, write_json
 from aura.core.section import Section
-from aura.extract.sources import pins
-from aura.extract.sources.dataset_files import Tables
-from aura.extract.sources.input_files import hash_file
+from aura.sources import pins
+from aura.sources.dataset_files import Tables
+from aura.sources.input_files import hash_file
 
 LOCAL = "xxh3:"  # begins the revision of a local folder
 TIMEOUT = 30  # seconds for the Hub to say whether it has a revision

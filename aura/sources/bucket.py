@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aura.core.outside_names import relative_names
-from aura.extract.sources import copies, object_reader, url_pins
-from aura.extract.sources.addresses import CONTENT, Address, opened
-from aura.extract.sources.input_files import HIDDEN, InputFile, files_below, is_hidden, stamp_of
-from aura.extract.sources.url_pins import Objects
+from aura.sources import copies, object_reader, url_pins
+from aura.sources.addresses import CONTENT, Address, opened
+from aura.sources.input_files import HIDDEN, InputFile, files_below, is_hidden, stamp_of
+from aura.sources.url_pins import Objects
 from aura.storage.store import explained
 
 _COMMIT = re.compile(rf"{object_reader.HUB}[^/@]+/[^/@]+@[0-9a-f]{{40}}(/|$)")

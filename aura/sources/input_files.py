@@ -16,10 +16,10 @@ from typing import BinaryIO, Literal, NamedTuple
 import xxhash
 
 from aura.core.errors import UserError
-from aura.extract.documents.compression import FORMATS, plain_name
-from aura.extract.documents.regular_files import kind_of, of_the_system, open_regular, read_regular
-from aura.extract.sources import object_reader
-from aura.extract.sources.object_reader import Stored
+from aura.sources import object_reader
+from aura.sources.documents.compression import FORMATS, plain_name
+from aura.sources.documents.regular_files import kind_of, of_the_system, open_regular, read_regular
+from aura.sources.object_reader import Stored
 
 SUFFIXES = {
     "txt": (".txt", ".md"),

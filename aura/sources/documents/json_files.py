@@ -21,11 +21,11 @@ from typing import Any
 
 import orjson
 
-from aura.extract.documents import json_values
-from aura.extract.documents.document import Item, Lost, cut, cut_place
-from aura.extract.documents.fields import TooDeep, field, texts
-from aura.extract.documents.json_walk import Record, Walk
-from aura.extract.documents.txt_files import Range, utf8_blocks
+from aura.sources.documents import json_values
+from aura.sources.documents.document import Item, Lost, cut, cut_place
+from aura.sources.documents.fields import TooDeep, field, texts
+from aura.sources.documents.json_walk import Record, Walk
+from aura.sources.documents.txt_files import Range, utf8_blocks
 
 PIECE_BYTES = 1_000_000  # a line that is longer comes in pieces
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from aura.core.errors import UserError
 from aura.core.keys import action_key
 from aura.core.terms import EMOTIONS
-from aura.extract.documents import nrc
+from aura.sources.documents import nrc
 
 _BETWEEN = b"\n"  # texts, when they are joined
 _AT_ONCE = 1_000_000  # bytes of text: what NumPy makes of them stays in a core's cache

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from aura.extract.documents.document import Continued, Item, Lost, cut, cut_place
-from aura.extract.documents.encodings import BLOCK_BYTES, MARKS, Decoded, encoding_of
+from aura.sources.documents.document import Continued, Item, Lost, cut, cut_place
+from aura.sources.documents.encodings import BLOCK_BYTES, MARKS, Decoded, encoding_of
 
 _MARKS = tuple(MARKS)
 # Every line break of Unicode as UTF-8, and the four separators of ASCII, which cleaning makes line breaks, too.

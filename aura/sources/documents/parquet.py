@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aura.extract.documents.compression import FREE_BYTES, MAX_RATIO, Damaged
-from aura.extract.documents.document import Lost
-from aura.extract.documents.fields import TooDeep, first_text
-from aura.extract.documents.json_files import as_bytes
+from aura.sources.documents.compression import FREE_BYTES, MAX_RATIO, Damaged
+from aura.sources.documents.document import Lost
+from aura.sources.documents.fields import TooDeep, first_text
+from aura.sources.documents.json_files import as_bytes
 
 BATCH_ROWS, LEAST_ROWS = 256, 16
 BATCH_BYTES = 256_000_000  # of a batch if every row held all that its row group does, where that allows LEAST_ROWS

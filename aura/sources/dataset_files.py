@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from aura.core.errors import UserError
 from aura.core.shown_text import on_one_line
-from aura.extract.documents import parquet
-from aura.extract.documents.document import Lost
-from aura.extract.documents.fields import TooDeep, chat, field, first_text
-from aura.extract.documents.json_files import as_bytes, json_records
+from aura.sources.documents import parquet
+from aura.sources.documents.document import Lost
+from aura.sources.documents.fields import TooDeep, chat, field, first_text
+from aura.sources.documents.json_files import as_bytes, json_records
 
 RECORD_BYTES = 100_000_000  # of a JSON record; a larger one ends the stream with a message
 TABLE_ROWS = 1000

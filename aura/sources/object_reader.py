@@ -23,8 +23,8 @@ import xxhash
 
 from aura.core.errors import UserError
 from aura.core.shown_text import on_one_line
-from aura.extract.documents.compression import GZIP, Damaged, blocks
-from aura.extract.sources import addresses
+from aura.sources import addresses
+from aura.sources.documents.compression import GZIP, Damaged, blocks
 from aura.storage.store import explained, prepare_gcsfs
 
 CONNECTIONS = 16  # small objects that a worker fetches at a time

@@ -17,10 +17,10 @@ from aura.core import parallel
 from aura.core.console import track
 from aura.core.errors import UserError
 from aura.core.files import place_folder
-from aura.extract.sources import url_pins
-from aura.extract.sources.addresses import Address, opened
-from aura.extract.sources.materialise import partial_folder, raw_folder
-from aura.extract.sources.url_pins import Objects
+from aura.sources import url_pins
+from aura.sources.addresses import Address, opened
+from aura.sources.materialise import partial_folder, raw_folder
+from aura.sources.url_pins import Objects
 from aura.storage.store import explained
 
 RECORD = "objects.record"  # in the folder: the pin that it was fetched for

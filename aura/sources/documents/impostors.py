@@ -1,6 +1,6 @@
 """Files that are not what their names say: what was saved in their place, told by how they begin."""
 
-from aura.extract.documents.compression import is_compressed
+from aura.sources.documents.compression import is_compressed
 
 HEAD_BYTES = 1024  # of a file, as it lies there, that are enough to tell
 _POINTER = b"version https://git-lfs.github.com/spec/"

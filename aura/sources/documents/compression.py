@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 import zstandard
 from isal import igzip, isal_zlib
 
-from aura.extract.documents import zstd_frames
-from aura.extract.documents.zstd_frames import Damaged as Damaged
+from aura.sources.documents import zstd_frames
+from aura.sources.documents.zstd_frames import Damaged as Damaged
 
 BLOCK_BYTES = 1 << 20
 # Text shrinks 3 to 20 times, monotonous logs 100 times; zeros 1,000 times (gzip) or 10,000 times (zstd, xz).

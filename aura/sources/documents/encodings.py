@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 
 from aura.core import unicode
-from aura.extract.documents.document import Lost
+from aura.sources.documents.document import Lost
 
 BLOCK_BYTES = 4_000_000
 # UTF-32 first: its little-endian mark begins with that of UTF-16.

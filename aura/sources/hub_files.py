@@ -13,11 +13,11 @@ from typing import Any
 
 from aura.core.errors import UserError
 from aura.core.files import read_object
-from aura.extract.sources import hub, url_pins
-from aura.extract.sources.hub import DatasetPin
-from aura.extract.sources.input_files import SUFFIXES
-from aura.extract.sources.object_reader import HUB, Stored
-from aura.extract.sources.url_pins import Objects
+from aura.sources import hub, url_pins
+from aura.sources.hub import DatasetPin
+from aura.sources.input_files import SUFFIXES
+from aura.sources.object_reader import HUB, Stored
+from aura.sources.url_pins import Objects
 
 CONVERTED = "refs/convert/parquet"
 

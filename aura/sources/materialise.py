@@ -17,10 +17,10 @@ from typing import IO, Any
 from aura.core.bounded import mismatch
 from aura.core.console import track
 from aura.core.files import place_folder, read_object, write_json
-from aura.extract.documents.json_files import as_bytes
-from aura.extract.sources import hub, pins
-from aura.extract.sources.dataset_files import require_text, text_of
-from aura.extract.sources.hub import DatasetPin, Rows
+from aura.sources import hub, pins
+from aura.sources.dataset_files import require_text, text_of
+from aura.sources.documents.json_files import as_bytes
+from aura.sources.hub import DatasetPin, Rows
 
 SHARD_BYTES = 64_000_000
 RECORD = "dataset.record"  # JSON; not called so, because what ends in .json is read as text
