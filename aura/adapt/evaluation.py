@@ -18,10 +18,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from aura.adapt.exchanges import Exchanges
 from aura.adapt.objective import Arrays, Model, counted, window_losses
-from aura.adapt.packing import Batch, Packed
+from aura.adapt.packing import Packed
 from aura.adapt.weighted_losses import Terms
 from aura.model.mesh import BATCH
-from aura.pretrain.generation import continuations
+from aura.training.batch_layout import Batch
+from aura.training.generation import continuations
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aura.adapt.packing import Batch, Packed, Places, drawn
+from aura.adapt.packing import Packed, Places, drawn
 from aura.tokens.conversation_shards import Conversations
+from aura.training.batch_layout import Batch
 
 _EPOCHS = 3 * 2**60  # part of the key of random numbers, beside the seed
 

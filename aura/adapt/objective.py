@@ -10,7 +10,7 @@ over the counted targets of the whole batch, not of a device or a part of it.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,9 @@ import optax
 
 from aura.adapt.weighted_losses import Losses, Output, Terms, weighted_losses
 from aura.model.mesh import BATCH, placed
+from aura.training.steps import accumulated
 
 Arrays = dict[str, jax.Array]  # a batch as `packing.Packed.windows` has it
-Summed = TypeVar("Summed")
 Weights = Any  # a pytree of trained arrays: those of an adapter, or a whole model
 
 
@@ -78,32 +78,20 @@ def losses_and_slopes(
         batch: windows in parts, which are taken one after the other: each array is (parts, B, …).
         terms: the objective's factors.
     """
-    weights = mean_weights(batch)
+    parts = len(batch["tokens"])
+    weighted = batch | {"weights": mean_weights(batch) * parts}  # the mean over parts is the mean over the batch
 
-    def of_part(trained: Weights, part: Arrays, weights_BxS: jax.Array) -> tuple[jax.Array, Losses]:
+    def objective(trained: Weights, part: Arrays) -> tuple[jax.Array, Losses]:
         taught_by = assemble(base, teacher) if teacher is not None else None
-        losses = window_losses(assemble(base, trained), taught_by, part, weights_BxS, terms)
+        losses = window_losses(assemble(base, trained), taught_by, part, part["weights"], terms)
         return losses.objective, losses
 
-    def both(part: tuple[Arrays, jax.Array]) -> tuple[Losses, Weights]:
-        (_, losses), slopes = jax.value_and_grad(of_part, has_aux=True)(trained, *part)
+    def of_part(part: Arrays) -> tuple[Losses, Weights]:
+        (_, losses), slopes = jax.value_and_grad(objective, has_aux=True)(trained, part)
         return losses, slopes
 
-    return summed_over_parts(both, (batch, weights))
-
-
-def summed_over_parts(function: Callable[[Any], Summed], parts: Any) -> Summed:  # noqa: ANN401 - a pytree of arrays
-    """Sum what `function` gives for each part, one after the other; the first axis of each array is the parts."""
-    first = function(jax.tree.map(lambda array: array[0], parts))
-    if len(jax.tree.leaves(parts)[0]) == 1:
-        return first
-
-    def add(total: Summed, part: Any) -> tuple[Summed, None]:  # noqa: ANN401 - as `parts`, without the first axis
-        return jax.tree.map(jnp.add, total, function(part)), None
-
-    total, _ = jax.lax.scan(add, first, jax.tree.map(lambda array: array[1:], parts))
-    summed: Summed = total
-    return summed
+    means: tuple[Losses, Weights] = accumulated(of_part, weighted)
+    return means
 
 
 def followed(teacher: Weights, trained: Weights, decay: float) -> Weights:

@@ -14,9 +14,10 @@ Letters as in model.py, and P tokens of a prompt, T tokens of an answer.
 import jax
 import jax.numpy as jnp
 
-from aura.adapt.objective import Arrays, Assemble, Model, Weights, in_one_axis, summed_over_parts
+from aura.adapt.objective import Arrays, Assemble, Model, Weights, in_one_axis
 from aura.adapt.weighted_losses import Losses, Output, Terms, weighted_losses
-from aura.pretrain.generation import continuations
+from aura.training.generation import continuations
+from aura.training.steps import accumulated
 
 TEMPERATURE = 1.0  # the model's own probabilities, of which the divergence is an expectation
 OWN = Terms(cross_entropy=0.0, divergence=1.0, where_certain=True)
@@ -48,9 +49,8 @@ def own_losses_and_slopes(
         eos: the id that ends an answer.
     """
 
-    def of_part(part: tuple[Arrays, jax.Array]) -> tuple[jax.Array, Losses, Weights]:
-        rows, number = part
-        answers_BxT = drawn_answers(assemble(base, trained), rows, jax.random.fold_in(key, number), tokens)
+    def of_part(rows: Arrays) -> tuple[jax.Array, Losses, Weights]:
+        answers_BxT = drawn_answers(assemble(base, trained), rows, rows["key"], tokens)
         counted_BxT = until_end(answers_BxT, eos).astype(jnp.float32)
         hinted = reading(assemble(base, teacher), rows["hinted"], rows["hinted_lengths"], answers_BxT)
 
@@ -62,9 +62,8 @@ def own_losses_and_slopes(
         (_, losses), slopes = jax.value_and_grad(objective, has_aux=True)(trained)
         return jnp.sum(counted_BxT), losses, slopes
 
-    parts = (batch, jnp.arange(len(batch["prompts"])))
-    count, losses, slopes = summed_over_parts(of_part, parts)
-    means: tuple[Losses, Weights] = jax.tree.map(lambda total: total / count, (losses, slopes))
+    count, losses, slopes = accumulated(of_part, batch | {"key": jax.random.split(key, len(batch["prompts"]))})
+    means: tuple[Losses, Weights] = jax.tree.map(lambda mean: mean / count, (losses, slopes))
     return means
 
 

@@ -22,13 +22,13 @@ import numpy.typing as npt
 
 from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS
-from aura.pretrain.step.permutation import ROUNDS, Permutation
 from aura.tokens.conversation_shards import Conversations
+from aura.training.batch_layout import Batch
+from aura.training.permutation import ROUNDS, Permutation
 
 BLOCK = 2**22  # tokens whose marks are looked at once, or those of one conversation
 _TIES, _EPOCHS = 2**62, 2**61  # parts of the keys of random numbers, beside the seed
 
-Batch = dict[str, npt.NDArray[Any]]
 Places = npt.NDArray[np.int64]
 
 

@@ -1,6 +1,6 @@
 """Cross-entropy and divergence from a teacher, weighted by target, a chunk of tokens at a time.
 
-The losses of `aura/pretrain/step/cross_entropy.py`, with a weight per target and a second distribution beside the
+The losses of `aura/training/cross_entropy.py`, with a weight per target and a second distribution beside the
 first. The logits of a chunk are made for both, and the gradient is finished while they are at hand, so no logits are
 kept. Each term's gradient for a logit is one elementwise product away from the probabilities; no target's row is
 looked up. The price is a product of matrices for a target of weight 0, too: positions stay in order, and shapes fixed.
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from aura.model.mesh import BATCH, gathered_part, per_device, summed_part
-from aura.pretrain.step.cross_entropy import chunks, largest, own_rows, product, summed
+from aura.training.cross_entropy import chunks, largest, own_rows, product, summed
 
 Output = tuple[jax.Array, jax.Array]  # x_TxD and table_VxD: what gives a model's logits
 Slopes = tuple[jax.Array, jax.Array]  # of the same shapes

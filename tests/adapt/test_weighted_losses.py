@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aura.adapt.weighted_losses import Losses, Output, Terms, weighted_losses
-from aura.pretrain.step.cross_entropy import CHUNK, mean_cross_entropy
+from aura.training.cross_entropy import CHUNK, mean_cross_entropy
 from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
 TERMS = [Terms(), Terms(1.0, 0.7), Terms(0.0, 2.0), Terms(0.5, 1.5, where_certain=True)]
