@@ -10,7 +10,7 @@ from aura.sources.options import Encoding
 
 
 class JsonConversations(Section):
-    """A folder of files of JSON records, .jsonl and .json, or one file; `glob`, `encoding` and `links` as in extract."""
+    """A folder of files of JSON records, or one file; `glob`, `encoding` and `links` are those of extract."""
 
     kind: Literal["json"]
     path: str

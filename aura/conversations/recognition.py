@@ -127,14 +127,12 @@ def _as_messages(key: str, given: dict[str, Any], role: str) -> list[Message]:
 
 
 def _marked(text: str) -> list[Message]:
-    """The turns of a text in which `<human>:` and `<bot>:` stand before each; what stands before the first is system."""
+    """The turns of a text with `<human>:` or `<bot>:` before each; text before the first is of the system."""
     marks = [mark for mark in _MARK.finditer(text) if mark[1].lower() in ROLE_OF]
     if not marks:
         raise Unusable("text without <human>: and <bot>:" if text.strip() else "empty")
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
-    turns = [
-        Message(ROLE_OF[mark[1].lower()], text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)
-    ]
+    turns = [Message(ROLE_OF[mark[1].lower()], text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)]
     before = text[: marks[0].start()]
     return ([Message("system", before)] if before.strip() else []) + turns
 

@@ -1,8 +1,8 @@
 """Turns of a chat as messages: roles by the names that people give them, and nothing between the roles twice.
 
 A message of white space alone says nothing and is left out. Messages of one role behind each other become one, because
-the chat template has no end of a user's message but the next role. Messages behind the last answer teach nothing and are
-left out as well. Each of the three is counted under its name in `notes`.
+the chat template has no end of a user's message but the next role. Messages behind the last answer teach nothing, and
+are left out as well. Each of the three is counted under its name in `notes`.
 """
 
 import json

@@ -156,9 +156,13 @@ def _lines(rows: Rows, pin: DatasetPin, text_keys: Sequence[str], before: int) -
                 require_text(row, pin.title, text_keys)
             record = {"text": text_of(row, text_keys)}
         # What is no UTF-8 stays so, and is counted when it is read. What JSON has no form for is no text.
-        yield as_bytes(json.dumps(record, ensure_ascii=False, default=lambda value: None)) + b"\n"
+        yield as_bytes(json.dumps(record, ensure_ascii=False, default=_no_json)) + b"\n"
         if number == pin.max_documents:
             return
+
+
+def _no_json(value: object) -> None:
+    """Stand for a value that JSON has no form for, such as the bytes of an image."""
 
 
 def _write_shard(lines: Iterator[bytes], path: Path, limit: int) -> tuple[int, int] | None:
