@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -270,12 +271,15 @@ def test_a_dataset_keeps_its_columns(made: Made, tmp_path: Path):
 
 
 def test_objects_of_a_bucket_are_read_where_they_are(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write(tmp_path / "buckets/talks/chat/a.jsonl", records(20))
-    (tmp_path / "buckets/talks/chat/b.jsonl.gz").write_bytes(gzip.compress(b'{"text": "<human>: x <bot>: y"}\n'))
     server = Bucket(tmp_path / "buckets", name="talks")
     try:
         for name, value in client_environment(server.address).items():
             monkeypatch.setenv(name, value)
+        lines = "".join(f"{json.dumps(record)}\n" for record in records(20))
+        packed = gzip.compress(b'{"text": "<human>: x <bot>: y"}\n')
+        for name, content in (("chat/a.jsonl", lines.encode()), ("chat/b.jsonl.gz", packed)):
+            query = urllib.parse.urlencode({"uploadType": "media", "name": name})
+            server._request("POST", f"/upload/storage/v1/b/talks/o?{query}", content)
         pin = tmp_path / "a.conversations.pin.json"
         found = bucket.look("gs://talks/chat", lambda name: ".jsonl" in name)
         url_pins.write(pin, "gs://talks/chat", found)
