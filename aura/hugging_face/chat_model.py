@@ -42,7 +42,7 @@ def _adapted(tensors: Tensors, adapter: Adapter, trained: folder.Trained) -> Ten
     changed, config = Tensors(), trained.config
     for name in adapter.config.adapted_matrices:
         for number in range(config.layers):
-            theirs = f"model.layers.{number}.{MATRICES[name][0]}.weight"
+            theirs = f"model.layers.{number}.{MATRICES[name]}.weight"
             changed[theirs] = _mapped(tensors[theirs], partial(_added, adapter, name, number))
     for name in tables_of(config) if adapter.config.tokens else ():
         rows = np.asarray(getattr(adapter, name)[...])

@@ -114,7 +114,7 @@ def peft_config(lora: LoraConfig, config: ModelConfig, base_folder: str) -> dict
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
-        "target_modules": sorted(MATRICES[name][0].rpartition(".")[2] for name in lora.adapted_matrices),
+        "target_modules": sorted(MATRICES[name].rpartition(".")[2] for name in lora.adapted_matrices),
         "trainable_token_indices": tables if lora.tokens else None,
     }
 
@@ -154,7 +154,7 @@ def _leaf(file: Path, name: str, shape: tuple[int, ...], config: ModelConfig) ->
 
 
 def _names(matrix: str, number: int) -> tuple[str, str]:
-    place = f"{PREFIX}.model.layers.{number}.{MATRICES[matrix][0]}"
+    place = f"{PREFIX}.model.layers.{number}.{MATRICES[matrix]}"
     return f"{place}.lora_A.weight", f"{place}.lora_B.weight"
 
 

@@ -51,7 +51,7 @@ def model_of_pipeline(name: str) -> tuple[Path, tuple[str, ...], dict[str, Any]]
 
 
 def _base(name: str) -> dict[str, dict[str, str]]:
-    """What a model was made on: the tokenizer, and for all but the base itself the language model."""
+    """The tokenizer that a model was made on, and for all but the base itself the language model."""
     tokenizer = files.sha256_file(paths.TOKENIZER_MODEL)
     found = {"tokenizer": _version(versions.NAME, paths.TOKENIZER_MODEL.name, tokenizer)}
     if name != BASE:
