@@ -26,8 +26,8 @@ def sample(
     """Continue a text with the trained model."""
     # Here, because JAX takes seconds to import and most commands need none.
     from aura.model import weights
-    from aura.pretrain import sampling
     from aura.tokenizer.tokenizer import Tokenizer
+    from aura.training import sampling
 
     with_tokenizer, trained_on = Tokenizer.load(tokenizer), weights.config(model, tokenizer=str)["tokenizer"]
     if with_tokenizer.encoding_sha256 != trained_on:

@@ -12,7 +12,7 @@ from aura.report.figures import Headline
 MADE_BY = "dvc repro pretrain"
 PLOTS = paths.PRETRAINING / "plots/metrics"
 MOST = 400  # points of a line
-SAID = "\n--- continued by the model\n"  # as `aura/pretrain/sampling.py` writes it
+SAID = "\n--- continued by the model\n"  # as `aura/pretrain/samples.py` writes it
 SAMPLES_BYTES = 200_000  # of the samples that are read
 
 _SHAPE = dict.fromkeys(("layers", "width", "heads", "kv_heads"), int)  # of a model, as the page tells it

@@ -19,13 +19,15 @@ from jax._src import core
 from aura.core.errors import UserError
 from aura.model.mesh import abstract, make_mesh
 from aura.model.model import Compute, ModelConfig
-from aura.pretrain.flops import flops_per_token, peak_flops
 from aura.pretrain.options import Pretrain
-from aura.pretrain.step.training import BatchLayout, State, initial_state, make_step, require_devices
+from aura.pretrain.step.training import batch_layout, initial_state, make_step
 from aura.tpu import compiler
 from aura.tpu.afterwards import bytes_beside_steps
 from aura.tpu.collectives import Traffic, traffic
 from aura.tpu.topology import GIB, Accelerator
+from aura.training.batch_layout import require_devices
+from aura.training.flops import flops_per_token, peak_flops
+from aura.training.steps import State
 
 # What JAX raises, when it traces a program and when libtpu compiles it, for sizes that a kernel or a mesh cannot take.
 REFUSALS = (jax.errors.JaxRuntimeError, NotImplementedError, TypeError, ValueError, core.ShardingTypeError)
@@ -93,11 +95,12 @@ def plan(options: Pretrain, vocab_size: int, accelerator: Accelerator, *, fast: 
         DoesNotFit: a device has too little memory.
         UserError: the compiler is not installed, or refuses the program; or the options do not go with so many devices.
     """
-    require_devices(options, vocab_size, accelerator.chips_per_slice, accelerator.slices)
+    devices = accelerator.chips_per_slice, accelerator.slices
+    require_devices(options, options.batch_size, vocab_size, devices)
     config, compute = ModelConfig.of(options, vocab_size), Compute.of(options, "tpu")
     mesh = make_mesh(options.fsdp, options.tensor, compiler.devices(accelerator))
     state = abstract(partial(initial_state, options, config, compute), mesh)
-    batch = BatchLayout(options, mesh, affect=options.affect_conditioning).shapes()
+    batch = batch_layout(options, mesh, affect=options.affect_conditioning).shapes()
     begun = time.process_time()
     with compiler.effort(fast=fast), _worded(options, accelerator, state), jax.set_mesh(mesh):
         step: Any = make_step(options)  # jitted, which its type does not say

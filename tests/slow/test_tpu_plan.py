@@ -90,7 +90,7 @@ def test_a_run_that_does_not_fit_says_what_would_help_and_is_not_launched(planne
 
 # In a process of its own: what makes JAX find the compiler would make later tests look for a TPU.
 PEAKS = """
-from aura.pretrain.flops import peak_flops
+from aura.training.flops import peak_flops
 from aura.tpu import compiler
 from aura.tpu.topology import GENERATIONS, accelerator
 

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from aura.core import console
 from aura.core.errors import UserError
-from aura.pretrain import run_lock
 from aura.storage import store
+from aura.training import run_lock
 
 RENEWED = 30.0  # seconds between two renewals
 LAPSES = 300.0  # seconds without a renewal after which another run may take the lock

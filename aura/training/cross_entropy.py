@@ -17,11 +17,22 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from aura.model.mesh import BATCH, gathered_part, has_mesh, per_device, summed_part
+from aura.model.mesh import BATCH, gathered_part, has_mesh, per_device, placed, summed_part
+from aura.model.model import LanguageModel
 
 CHUNK = 512  # tokens whose logits exist at once, at most; 64 to 256 were slower, and so was 1,024
 
 _FEATURES, _TABLE, _TOKENS = PartitionSpec(BATCH, None), PartitionSpec("tensor", "fsdp"), PartitionSpec(BATCH)
+
+
+def features_and_targets(
+    model: LanguageModel, tokens_BxS1: jax.Array, affect_BxSxA: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """Return the features of each position and the token after it, with sequences and positions in one axis."""
+    x_BxSxD = model.features(tokens_BxS1[:, :-1], affect_BxSxA)
+    B, S, D = x_BxSxD.shape
+    x_TxD = jax.lax.reshape(x_BxSxD, (B * S, D), out_sharding=placed(BATCH, None))
+    return x_TxD, jax.lax.reshape(tokens_BxS1[:, 1:], (B * S,), out_sharding=placed(BATCH))
 
 
 def token_cross_entropy(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.Array) -> jax.Array:

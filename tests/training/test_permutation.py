@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aura.pretrain.step import batches as batches_module
 from aura.pretrain.step.batches import Batches, Source
-from aura.pretrain.step.permutation import ROUNDS, Permutation
 from aura.tokens.streams import TokenStream
+from aura.training import permutation
+from aura.training.permutation import ROUNDS, Permutation
 
 
 def keys(seed: int) -> np.ndarray:
@@ -64,7 +64,7 @@ def test_neighbours_do_not_stay_neighbours():
 
 
 def test_above_the_limit_an_epoch_visits_every_window_once_and_no_table_is_drawn(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(batches_module, "MOST_SORTED", 99)
+    monkeypatch.setattr(permutation, "MOST_SORTED", 99)
     stream = TokenStream([np.arange(1001, dtype=np.uint16)])  # 100 windows of 10
     made = Batches([Source("all", stream)], batch_size=20, seq_len=10, seed=0)
     starts = [start for step in range(10) for start in made.batch(step)["tokens"][:, 0].tolist()]

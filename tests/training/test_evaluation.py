@@ -5,7 +5,7 @@ import pytest
 
 from aura.core.errors import UserError
 from aura.model.model import LanguageModel, ModelConfig, initial_model
-from aura.pretrain.step.evaluation import HeldOut, entropy_bits
+from aura.training.evaluation import HeldOut, entropy_bits
 from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
 CONFIG = ModelConfig(vocab_size=16, layers=1, width=8, heads=2, kv_heads=1, hidden=8, tied_embeddings=False)

@@ -16,9 +16,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from aura.core.errors import UserError
 from aura.model.mesh import BATCH
 from aura.model.model import LanguageModel
-from aura.pretrain.step.cross_entropy import token_cross_entropy
-from aura.pretrain.step.training import features_and_targets
 from aura.tokens.streams import Windows
+from aura.training.cross_entropy import features_and_targets, token_cross_entropy
 
 
 class HeldOut:

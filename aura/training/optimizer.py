@@ -5,20 +5,47 @@ wsd     warm-up, constant, then down in a straight line (arXiv:2404.06395). Befo
 cosine  warm-up, then a cosine (arXiv:2203.15556). Every rate depends on the number of steps.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import optax
 
 from aura.model.model import leaf_name
-from aura.pretrain.options import Pretrain
 
 DECAY_SHARE = 0.4  # of the steps, in which wsd falls
 FINAL_SHARE = 0.1  # of the peak learning rate, reached at the last step
 MATRICES = ("query", "key", "value", "output", "gate", "up", "down", "head")  # weight decay is for these
 
 
-def make_optimizer(options: Pretrain) -> optax.GradientTransformation:
+class Course(Protocol):
+    """The options that decide the optimiser and the learning rate of each step; section `pretrain` is one."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the run."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps in which the rate rises."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate at its peak."""
+
+    @property
+    def schedule(self) -> str:
+        """`wsd` or `cosine`."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of matrices only."""
+
+    @property
+    def grad_clip(self) -> float:
+        """Global norm of the gradient, at most."""
+
+
+def make_optimizer(options: Course) -> optax.GradientTransformation:
     """Return the optimiser, which turns gradients into updates."""
     return optax.chain(
         optax.clip_by_global_norm(options.grad_clip),
@@ -26,7 +53,7 @@ def make_optimizer(options: Pretrain) -> optax.GradientTransformation:
     )
 
 
-def make_schedule(options: Pretrain) -> optax.Schedule:
+def make_schedule(options: Course) -> optax.Schedule:
     """The learning rate of each step, from 0 on."""
     peak, warmup = options.learning_rate, options.warmup_steps
     first = peak / (warmup + 1)  # so that no step is lost to a rate of 0
@@ -46,7 +73,7 @@ def _after(schedule: optax.Schedule, begin: int) -> optax.Schedule:
     return optax.join_schedules([optax.constant_schedule(schedule(0)), schedule], [begin])
 
 
-def steps_before_decay(options: Pretrain) -> int:
+def steps_before_decay(options: Course) -> int:
     """Count a run's first steps that are the same however many follow: all before wsd's decay, none of a cosine's."""
     if options.schedule == "cosine":
         return 0

@@ -7,64 +7,68 @@ each step than that line, however long the run has been going on.
 
 import math
 import zlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dvclive import Live
 
-from aura.pretrain import side_files
+from aura.training import side_files
 
 BLOCK = 10_000  # steps of one file, about 0.8 MB
 
 
 @dataclass(frozen=True)
 class Row:
-    """The measurements of one step."""
+    """The measurements of one step.
+
+    Attributes:
+        step: counted from 1.
+        values: by the names of their plots; without what was not taken.
+    """
 
     step: int
-    loss: float  # nats per token
-    gradient_norm: float  # before clipping
-    learning_rate: float
-    bits_per_byte: float | None = None  # held out, where it was evaluated
-
-    @property
-    def values(self) -> dict[str, float]:
-        """The measurements by the names of their plots; without what was not taken."""
-        return {name: value for name, value in self.to_record().items() if name != "step" and value is not None}
+    values: dict[str, float] = field(hash=False)
 
     def to_record(self) -> dict[str, Any]:
         """As JSON can hold it; floats keep every bit."""
-        return asdict(self)
+        return {"step": self.step, **self.values}
 
     @classmethod
-    def from_record(cls, record: Any) -> "Row | None":  # noqa: ANN401 - whatever a damaged file holds
-        """The inverse of `to_record`; None of anything else."""
-        try:
-            row = cls(**record)
-        except TypeError:
-            return None
-        known = isinstance(row.step, int) and all(isinstance(value, int | float) for value in row.values.values())
-        return row if known else None
+    def from_record(cls, record: Any, columns: Sequence[str]) -> "Row | None":  # noqa: ANN401 - whatever a file holds
+        """The inverse of `to_record`; None of anything else.
 
-    def to_line(self) -> str:
+        Arguments:
+            record: what a file holds, which may be damaged.
+            columns: names of the measurements of this kind of run; the first one is always taken.
+        """
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            return None
+        taken = {name: value for name, value in record.items() if name != "step" and value is not None}
+        known = taken.keys() <= set(columns) and columns[0] in taken
+        known = known and all(isinstance(value, int | float) for value in taken.values())
+        return cls(record["step"], taken) if known else None
+
+    def to_line(self, columns: Sequence[str]) -> str:
         """A line of a file: the measurements, of which floats keep every bit, and a checksum."""
-        line = "\t".join("" if value is None else repr(value) for value in self.to_record().values())
+        values = (self.values.get(name) for name in columns)
+        line = "\t".join([str(self.step), *("" if value is None else repr(value) for value in values)])
         return f"{line}\t#{_checksum(line)}\n"
 
     @classmethod
-    def from_line(cls, line: str) -> "Row | None":
+    def from_line(cls, line: str, columns: Sequence[str]) -> "Row | None":
         """The inverse of `to_line`; None of a line that was cut short or damaged."""
-        values, mark, checksum = line.removesuffix("\n").partition("\t#")
-        if mark and checksum != _checksum(values):  # an earlier version wrote none
+        told, mark, checksum = line.removesuffix("\n").partition("\t#")
+        if mark and checksum != _checksum(told):  # an earlier version wrote none
             return None
         try:
-            step, loss, norm, rate, bits = values.split("\t")
-            row = cls(int(step), float(loss), float(norm), float(rate), float(bits) if bits else None)
+            step, *texts = told.split("\t")
+            values = {name: float(text) for name, text in zip(columns, texts, strict=True) if text}
+            row = cls(int(step), values)
         except ValueError:
             return None
-        return row if line.endswith("\n") and math.isfinite(row.loss) else None
+        return row if line.endswith("\n") and math.isfinite(values.get(columns[0], math.nan)) else None
 
 
 class History:
@@ -72,10 +76,11 @@ class History:
 
     Arguments:
         folder: of the run's checkpoints.
+        columns: names of the measurements; the first one is always taken.
     """
 
-    def __init__(self, folder: str) -> None:
-        self._folder, self._rows = folder, list[Row]()
+    def __init__(self, folder: str, columns: Sequence[str]) -> None:
+        self._folder, self._columns, self._rows = folder, columns, list[Row]()
         self.step = 0
 
     @property
@@ -115,11 +120,15 @@ class History:
     def _read(self, source: str, block: int, until: int) -> list[Row]:
         """The readable rows of a file, up to step `until`."""
         lines = (side_files.read(_file(source, block)) or "").splitlines(keepends=True)
-        rows = {row.step: row for line in lines if (row := Row.from_line(line)) and _block_of(row.step) == block}
+        rows = {
+            row.step: row
+            for line in lines
+            if (row := Row.from_line(line, self._columns)) and _block_of(row.step) == block
+        }
         return [rows[step] for step in sorted(rows) if step <= until]
 
     def _write(self, block: int, rows: list[Row]) -> None:
-        side_files.write(_file(self._folder, block), "".join(row.to_line() for row in rows))
+        side_files.write(_file(self._folder, block), "".join(row.to_line(self._columns) for row in rows))
 
 
 class Plots:

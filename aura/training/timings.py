@@ -1,4 +1,4 @@
-"""Seconds of a run, kept apart from its results: reports/pretrain/timings.json, outside DVC and git.
+"""Seconds of a run, kept apart from its results: reports/STAGE/timings.json, outside DVC and git.
 
 Goodput is the share of all seconds, over every attempt at this run, that went into steps which were not lost to a kill.
 """
@@ -13,10 +13,8 @@ from typing import Any
 import jax
 
 from aura.core import files
-from aura.model.model import ModelConfig
-from aura.pretrain import distributed, side_files
-from aura.pretrain.flops import flops_per_token, peak_flops
-from aura.pretrain.options import Pretrain
+from aura.training import distributed, side_files
+from aura.training.flops import peak_flops
 
 NOTE_EVERY = 10.0  # seconds between two notes of how far an attempt has come
 
@@ -110,15 +108,12 @@ class Attempts:
             return Earlier()
 
 
-def write_timings(
-    path: Path, watch: Stopwatch, attempts: Attempts, options: Pretrain, config: ModelConfig, steps_timed: int
-) -> None:
-    """Write timings.json; `steps_timed` are those in the lap `train`, without the first and its compilation."""
+def write_timings(path: Path, watch: Stopwatch, attempts: Attempts, tokens: int, flops_per_token: float) -> None:
+    """Write timings.json; `tokens` are those of the lap `train`, without the first step and its compilation."""
     seconds, devices = dict(watch.seconds), jax.devices()
-    tokens = steps_timed * options.batch_size * options.seq_len
     speed = tokens / seconds["train"] if tokens and "train" in seconds else None
     peak = peak_flops(devices[0].device_kind)
-    achieved = speed * flops_per_token(config, options.seq_len) if speed else None
+    achieved = speed * flops_per_token if speed else None
     files.write_json(
         path,
         {

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aura.pretrain import sampling
+from aura.pretrain import samples
 from aura.project import whole_params
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
+from aura.training import sampling
 from tests.conftest import REPOSITORY
 from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
@@ -49,6 +50,6 @@ def test_a_prompt_that_cuts_a_character_goes_on_with_it(monkeypatch, tokenizer, 
     document = np.array([letter] * 30 + tokenizer.encode(f"{EMOJI} b"), np.int32)
     shards = SimpleNamespace(documents=lambda _: [(document, {"doc": "one"})])
     says(monkeypatch, document[32:])
-    text = sampling.sample_text(None, shards, tokenizer, options.pretrain)
+    text = samples.sample_text(None, shards, tokenizer, options.pretrain)
     assert f"continued by the model\n{EMOJI} b\n" in text
     assert "\ufffd" not in text

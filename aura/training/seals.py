@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from aura.core import checksums, files
-from aura.pretrain import side_files
 from aura.storage import store
+from aura.training import side_files
 
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # no file bears this name
 ASIDE = "damaged"  # the folder, in that of a run, for what does not count

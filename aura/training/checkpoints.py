@@ -1,7 +1,7 @@
 """Checkpoints: what lets a killed run end in the same bytes as an undisturbed one.
 
 They lie in `pretrain.checkpoint_folder`, outside of DVC's outputs (DVC deletes those before a stage reruns), in a
-folder per run: KEY-STEPS, where KEY (`identity.run_key`) is the hash of all that decides the losses. So a changed
+folder per run: KEY-STEPS, where KEY (`run_identity.py`) is the hash of all that decides the losses. So a changed
 corpus, tokenizer, hyperparameter or training code never finds a stale checkpoint. Runs of one key and other lengths
 share their first steps, and `usable` says which; each writes to its own folder: none removes what another one needs.
 
@@ -16,7 +16,7 @@ import re
 import shlex
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,13 @@ import numpy as np
 
 from aura.core import console
 from aura.core.errors import UserError
-from aura.pretrain import distributed, save_failures, seals, side_files
-from aura.pretrain.bucket_lock import BucketLock
-from aura.pretrain.history import Row
-from aura.pretrain.identity import decisive, differences, run_key
-from aura.pretrain.options import Pretrain
-from aura.pretrain.run_lock import RunLock
-from aura.pretrain.step import optimizer, training
 from aura.storage import store
+from aura.training import distributed, save_failures, seals, side_files
+from aura.training.bucket_lock import BucketLock
+from aura.training.history import Row
+from aura.training.run_identity import RunIdentity, differences
+from aura.training.run_lock import RunLock
+from aura.training.steps import State
 
 KEPT = 2  # newest checkpoints, beside the best one and the one at which a decay began
 RECORD = "record/metadata"  # the file that Orbax writes a step's row to, in the folder of a checkpoint
@@ -41,54 +40,49 @@ REFUSED = -1  # the step that the first process tells the others when it ends wi
 UNREADABLE = (OSError, ValueError, KeyError, TypeError)  # what Orbax raises for a damaged file
 
 
-def usable(step: int, written_for: int, options: Pretrain) -> bool:
-    """Return whether a run of `options` passes through the state of a run of `written_for` steps after `step` steps."""
-    if written_for == options.steps:
-        return step <= options.steps
-    before = options.model_copy(update={"steps": written_for})
-    return step <= min(optimizer.steps_before_decay(before), optimizer.steps_before_decay(options))
-
-
 @dataclass(frozen=True)
 class Restored:
     """The state after `step` steps, the folder of the run that saved it, and the row of that step, if readable."""
 
     step: int
-    state: training.State
+    state: State
     folder: str
     row: Row | None
 
 
 @dataclass(frozen=True)
 class Best:
-    """A policy for Orbax: keep the checkpoint of fewest held-out bits per byte; the later one of two that are equal.
+    """A policy for Orbax: keep the checkpoint of the smallest held-out measure; the later one of two that are equal.
 
     Orbax itself would forget what a checkpoint measured when the run is resumed.
 
     Arguments:
-        bits: held-out bits per byte of each checkpoint that was evaluated, by its step.
+        measure: its name, such as bits_per_byte.
+        found: its value of each checkpoint that was evaluated, by its step.
     """
 
-    bits: dict[int, float]
+    measure: str
+    found: dict[int, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, folder: str) -> "Best":
+    def of(cls, folder: str, identity: RunIdentity) -> "Best":
         """Of the checkpoints that are in a run's folder, by their records."""
-        best = cls({})
+        best = cls(identity.best)
         for path in side_files.entries(side_files.place(folder)):
-            if path.name.isdigit() and (row := Row.from_record(side_files.read_object(path / RECORD))):
+            record = side_files.read_object(path / RECORD) if path.name.isdigit() else None
+            if row := Row.from_record(record, identity.columns):
                 best.add(row)
         return best
 
     def add(self, row: Row) -> None:
         """Note what the checkpoint of a step measured, if it was evaluated."""
-        if row.bits_per_byte is not None:
-            self.bits[row.step] = row.bits_per_byte
+        if self.measure in row.values:
+            self.found[row.step] = row.values[self.measure]
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: object) -> list[bool]:
         """Return for each checkpoint whether to keep it, as Orbax asks."""
         del context
-        measured = [(self.bits[one.step], -one.step) for one in checkpoints if one.step in self.bits]
+        measured = [(self.found[one.step], -one.step) for one in checkpoints if one.step in self.found]
         best = -min(measured)[1] if measured else None
         return [one.step == best for one in checkpoints]
 
@@ -97,19 +91,18 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Arguments:
-        options: of the run.
-        tokens: hash of the token manifest.
+        identity: of the run.
 
     Attributes:
         folder: where this run saves.
     """
 
-    def __init__(self, options: Pretrain, tokens: str) -> None:
-        self._options, self._key, self._decisive = options, run_key(options, tokens), decisive(options, tokens)
-        self._root = options.checkpoint_folder.rstrip("/")
-        self.folder = f"{self._root}/{self._key}-{options.steps}"
+    def __init__(self, identity: RunIdentity) -> None:
+        self._identity, self._key = identity, identity.key
+        self._root = identity.checkpoint_folder.rstrip("/")
+        self.folder = f"{self._root}/{self._key}-{identity.steps}"
         self._manager: Any = None
-        self._best = Best({})
+        self._best = Best(identity.best)
         self._saving: int | None = None
         self._sealing: threading.Thread | None = None
         self._sealed_step: int | None = None
@@ -122,9 +115,9 @@ class Checkpoints:
     @property
     def worthwhile(self) -> bool:
         """Return whether the run saves. A short run that was never interrupted does not even load Orbax (2 s)."""
-        return self._options.steps >= self._options.checkpoint_every or self._resumed
+        return self._identity.steps >= self._identity.checkpoint_every or self._resumed
 
-    def restore(self, target: training.State) -> Restored | None:
+    def restore(self, target: State) -> Restored | None:
         """The newest whole checkpoint this run passes through, placed as `target` (`mesh.abstract`) says, or None.
 
         Raises:
@@ -184,10 +177,10 @@ class Checkpoints:
         lengths = {name: int(found[1]) for name, found in named.items() if found}
         found = {steps: seals.Found.of(f"{self._root}/{name}") for name, steps in lengths.items()}
         candidates = [
-            (step, steps == self._options.steps, steps)
+            (step, steps == self._identity.steps, steps)
             for steps, of_run in found.items()
             for step in of_run.sealed | of_run.earlier
-            if usable(step, steps, self._options)
+            if self._identity.usable(step, steps)
         ]
         damaged: list[tuple[int, str]] = []
         for step, _, steps in sorted(candidates, reverse=True):
@@ -229,10 +222,10 @@ class Checkpoints:
         """Return whether to save after `step` steps: at intervals, where the decay begins, and at the end."""
         if not self.worthwhile:
             return False
-        every, decay = self._options.checkpoint_every, optimizer.steps_before_decay(self._options)
-        return step % every == 0 or step in (decay, self._options.steps)
+        steps = self._identity.steps
+        return step % self._identity.checkpoint_every == 0 or step in (self._identity.shared_steps(steps), steps)
 
-    def save(self, row: Row, state: training.State) -> None:
+    def save(self, row: Row, state: State) -> None:
         """Begin to save the state after the step of `row`; returns once it is copied from the devices."""
         import orbax.checkpoint as ocp
 
@@ -243,10 +236,9 @@ class Checkpoints:
         self._saving = row.step
         with save_failures.told(self.folder, self._saving):
             if distributed.is_first() and not self._described:
-                described = json.dumps(
-                    {"steps": self._options.steps, "sealed": True, "decides": self._decisive}, indent=2
-                )
-                side_files.write(side_files.place(self.folder) / "run.json", described)
+                described = {"task": self._identity.task, "steps": self._identity.steps, "sealed": True}
+                text = json.dumps(described | {"decides": self._identity.decisive}, indent=2)
+                side_files.write(side_files.place(self.folder) / "run.json", text)
                 self._described = True
             manager = self._open()
             self._best.add(row)
@@ -306,8 +298,8 @@ class Checkpoints:
 
             save_failures.told_once()
             policies = ocp.checkpoint_managers
-            decay = optimizer.steps_before_decay(self._options)
-            self._best = Best.of(self.folder)
+            decay = self._identity.shared_steps(self._identity.steps)
+            self._best = Best.of(self.folder, self._identity)
             kept = [policies.LatestN(KEPT), self._best, policies.CustomSteps([decay])]
             options = ocp.CheckpointManagerOptions(
                 create=True,
@@ -324,7 +316,7 @@ class Checkpoints:
         """Names of the runs in the checkpoint folder."""
         return sorted(path.name for path in side_files.entries(side_files.place(self._root)) if path.is_dir())
 
-    def _restored(self, step: int, folder: str, target: training.State) -> Restored:
+    def _restored(self, step: int, folder: str, target: State) -> Restored:
         import orbax.checkpoint as ocp
 
         self._resumed, path = True, _absolute(folder) / str(step)
@@ -341,7 +333,7 @@ class Checkpoints:
                 ) from error
             try:
                 items = ocp.args.Composite(record=ocp.args.JsonRestore())
-                row = Row.from_record(reader.restore(path, args=items)["record"])
+                row = Row.from_record(reader.restore(path, args=items)["record"], self._identity.columns)
             except UNREADABLE:
                 row = None
         if row is None and distributed.is_first():
@@ -356,8 +348,12 @@ class Checkpoints:
             reason = f"there is the same run with {steps} steps, but none of its checkpoints fits this length"
         else:
             read = {name: side_files.read_object(side_files.place(self._root) / name / "run.json") for name in runs}
+            task = self._identity.task
+            read = {name: found for name, found in read.items() if not found or found.get("task", task) == task}
+            if not read:
+                return
             known = [
-                (differences(self._decisive, found["decides"]), name)
+                (differences(self._identity.decisive, found["decides"]), name)
                 for name, found in read.items()
                 if found and isinstance(found.get("decides"), dict)
             ]
@@ -365,7 +361,7 @@ class Checkpoints:
                 differing, nearest = min(known, key=lambda pair: (len(pair[0]), pair))
                 reason = f"the nearest run there, {nearest}, differs in {', '.join(differing)}"
             else:
-                reason = f"the {len(runs)} runs there cannot be compared, because their run.json is missing or damaged"
+                reason = f"the {len(read)} runs there cannot be compared, because their run.json is missing or damaged"
         console.err.print(f"{told}; {reason}", markup=False)
 
 

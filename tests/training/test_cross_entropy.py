@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aura.pretrain.step.cross_entropy import CHUNK, mean_cross_entropy, token_cross_entropy
+from aura.training.cross_entropy import CHUNK, mean_cross_entropy, token_cross_entropy
 from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
 

@@ -15,16 +15,19 @@ from dvclive import Live
 from aura.core import files
 from aura.core.errors import UserError
 from aura.model.options import MODEL_SIZES
-from aura.pretrain import identity, side_files
+from aura.pretrain import identity
 from aura.pretrain import pretrain as program
-from aura.pretrain.history import BLOCK, History, Row
-from aura.pretrain.identity import run_key
+from aura.pretrain.identity import COLUMNS, run_identity
 from aura.pretrain.options import Pretrain
-from aura.pretrain.step.checkpoints import Checkpoints, usable
-from aura.pretrain.timings import Attempts
 from aura.tokens.token_shards import TokenShards
 from aura.tpu.pod_run import describe
+from aura.training import run_identity as run_identity_module
+from aura.training import side_files
+from aura.training.checkpoints import Checkpoints
+from aura.training.history import BLOCK, History, Row
+from aura.training.timings import Attempts
 from tests.mini_tokens import MiniTokens, tiny
+from tests.pretraining_runs import checkpoints_of, row_of
 
 CHANGES = {
     "seed": 1, "batch_size": 4, "seq_len": 64, "source_weights": {"a": 2.0}, "learning_rate": 0.1,
@@ -44,6 +47,10 @@ def run(mini: MiniTokens, folder: Path, **changes: object) -> str:
     return files.sha256_file(folder / "lm/model.safetensors")
 
 
+def key(options: Pretrain, tokens: str) -> str:
+    return run_identity(options, tokens).key
+
+
 def rows(folder: Path, name: str) -> list[str]:
     return (folder / f"reports/plots/metrics/{name}.tsv").read_text().splitlines()
 
@@ -54,20 +61,20 @@ def test_every_option_either_decides_losses_or_is_known_not_to():
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_decides_losses_has_checkpoints_of_its_own(name: str):
-    assert run_key(tiny(**{name: CHANGES[name]}), "tokens") != run_key(tiny(), "tokens")
+    assert key(tiny(**{name: CHANGES[name]}), "tokens") != key(tiny(), "tokens")
 
 
 def test_other_tokens_have_checkpoints_of_their_own():
-    assert run_key(tiny(), "tokens") != run_key(tiny(), "other tokens")
+    assert key(tiny(), "tokens") != key(tiny(), "other tokens")
 
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_a_run_on_other_devices_or_longer_finds_its_checkpoints(name: str):
-    assert run_key(tiny(**{name: HARMLESS[name]}), "tokens") == run_key(tiny(), "tokens")
+    assert key(tiny(**{name: HARMLESS[name]}), "tokens") == key(tiny(), "tokens")
 
 
 def test_a_cosine_of_another_length_is_another_run():
-    assert run_key(tiny(schedule="cosine", steps=99), "tokens") != run_key(tiny(schedule="cosine"), "tokens")
+    assert key(tiny(schedule="cosine", steps=99), "tokens") != key(tiny(schedule="cosine"), "tokens")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +82,7 @@ def test_a_cosine_of_another_length_is_another_run():
     [(100, 100, 100, True), (60, 100, 200, True), (61, 100, 200, False), (60, 200, 100, True), (61, 200, 100, False)],
 )
 def test_runs_of_two_lengths_share_the_steps_before_either_decays(step, written_for, steps, expected):
-    assert usable(step, written_for, tiny(steps=steps, warmup_steps=0)) is expected
+    assert run_identity(tiny(steps=steps, warmup_steps=0), "tokens").usable(step, written_for) is expected
 
 
 def test_a_repeated_run_goes_on_and_ends_in_the_same_bytes(made: MiniTokens, tmp_path: Path, capsys):
@@ -113,8 +120,8 @@ def test_the_best_one_is_kept_by_a_resumed_run_too(tmp_path: Path):
     """Also by one that was killed after each save, and where a step was not evaluated."""
     options, state = tiny(steps=12, checkpoint_folder=str(tmp_path), checkpoint_every=1), {"weights": np.zeros(3)}
     for step, bits in enumerate([3.0, 1.0, 2.0, None, 1.5, 2.0, 1.2, 1.1, 1.0 + 1e-9], start=1):
-        saves = Checkpoints(options, "tokens")
-        saves.save(Row(step, 2.0, 1.0, 0.1, bits), state)
+        saves = checkpoints_of(options)
+        saves.save(row_of(step, 2.0, 1.0, 0.1, bits), state)
         saves.close()
     assert {int(path.name) for path in tmp_path.glob("*/*") if path.name.isdigit()} == {2, 7, 8, 9}  # 7: the decay
 
@@ -134,16 +141,16 @@ def test_an_unfinished_checkpoint_is_left_out(made: MiniTokens, tmp_path: Path, 
 
 def save_steps(folder: Path, *steps: int) -> Path:
     """Checkpoints of a run without a model, whose state is its step; returns their folder."""
-    saves = Checkpoints(tiny(checkpoint_folder=str(folder), checkpoint_every=1), "tokens")
+    saves = checkpoints_of(tiny(checkpoint_folder=str(folder), checkpoint_every=1))
     for step in steps:
-        saves.save(Row(step, 2.0, 1.0, 0.1), {"weights": np.full(3, float(step))})
+        saves.save(row_of(step, 2.0, 1.0, 0.1), {"weights": np.full(3, float(step))})
     saves.close()
     return Path(saves.folder)
 
 
 def restore_step(folder: Path) -> int:
     """The step that a run goes on from; its state must be that step's."""
-    saves = Checkpoints(tiny(checkpoint_folder=str(folder), checkpoint_every=1), "tokens")
+    saves = checkpoints_of(tiny(checkpoint_folder=str(folder), checkpoint_every=1))
     try:
         restored = saves.restore({"weights": jax.ShapeDtypeStruct((3,), np.float64)})
     finally:
@@ -266,16 +273,16 @@ def test_a_damaged_checkpoint_of_an_earlier_version_is_moved_by_the_command_that
 
 
 def test_a_damaged_line_of_the_history_is_never_another_row():
-    for row in (Row(7, 2.5, 1.25, 1e-4, 3.125), Row(8, 2.5, 1.25, 1e-4)):
-        line = row.to_line()
-        assert Row.from_line(line) == row
-        assert Row.from_line(line.rpartition("\t")[0] + "\n") == row  # as an earlier version wrote it
+    for row in (row_of(7, 2.5, 1.25, 1e-4, 3.125), row_of(8, 2.5, 1.25, 1e-4)):
+        line = row.to_line(COLUMNS)
+        assert Row.from_line(line, COLUMNS) == row
+        assert Row.from_line(line.rpartition("\t")[0] + "\n", COLUMNS) == row  # as an earlier version wrote it
         for place in range(8 * len(line)):
             altered = bytearray(line.encode())
             altered[place // 8] ^= 1 << place % 8
             lines = altered.decode(errors="replace").splitlines(keepends=True)
-            assert {Row.from_line(one) for one in lines} <= {None, row}
-        assert not any(Row.from_line(line[:end]) for end in range(len(line)))
+            assert {Row.from_line(one, COLUMNS) for one in lines} <= {None, row}
+        assert not any(Row.from_line(line[:end], COLUMNS) for end in range(len(line)))
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_says_how_to_begin_anew(made: MiniTokens, tmp_path: Path):
@@ -290,7 +297,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_says_how_to_begin_anew(made: Mi
 
 def test_a_folder_in_use_is_refused_with_its_holder(made: MiniTokens, tmp_path: Path):
     options = tiny(checkpoint_folder=str(tmp_path / "checkpoints"), checkpoint_every=2)
-    holder = Checkpoints(options, TokenShards(made.tokens, made.tokenizer.encoding_sha256).sha256)
+    holder = checkpoints_of(options, TokenShards(made.tokens, made.tokenizer.encoding_sha256).sha256)
     holder.lock()
     with pytest.raises(UserError, match=f"is in use by process {os.getpid()} of"):
         run(made, tmp_path)
@@ -300,12 +307,12 @@ def test_a_folder_in_use_is_refused_with_its_holder(made: MiniTokens, tmp_path: 
 
 def test_a_save_that_fails_in_the_background_is_told_at_the_next_step(tmp_path: Path):
     """By a limit on the size of files, which stops the writer as a full disk would."""
-    saves = Checkpoints(tiny(checkpoint_folder=str(tmp_path), checkpoint_every=1), "tokens")
+    saves = checkpoints_of(tiny(checkpoint_folder=str(tmp_path), checkpoint_every=1))
     state = {"weights": jax.random.normal(jax.random.key(0), (1 << 18,))}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        saves.save(Row(1, 2.0, 1.0, 0.1), state)
+        saves.save(row_of(1, 2.0, 1.0, 0.1), state)
         with pytest.raises(UserError, match="checkpoint of step 1 could not be written"):
             saves.close()
     finally:
@@ -314,14 +321,14 @@ def test_a_save_that_fails_in_the_background_is_told_at_the_next_step(tmp_path: 
 
 def test_a_second_run_in_one_folder_is_told_as_that(tmp_path: Path):
     options = tiny(checkpoint_folder=str(tmp_path), checkpoint_every=1)
-    one, two = Checkpoints(options, "tokens"), Checkpoints(options, "tokens")
+    one, two = checkpoints_of(options), checkpoints_of(options)
     state = {"step": jax.numpy.zeros(())}
-    one.save(Row(1, 2.0, 1.0, 0.1), state)
+    one.save(row_of(1, 2.0, 1.0, 0.1), state)
     one.close()
-    two.save(Row(2, 2.0, 1.0, 0.1), state)
+    two.save(row_of(2, 2.0, 1.0, 0.1), state)
     two.close()
     with pytest.raises(UserError, match=r"Another run writes to this folder.*pretrain\.checkpoint_folder") as raised:
-        Checkpoints(options, "tokens").save(Row(2, 2.0, 1.0, 0.1), state)
+        checkpoints_of(options).save(row_of(2, 2.0, 1.0, 0.1), state)
     assert "Make room" not in str(raised.value)
 
 
@@ -329,14 +336,14 @@ def test_a_second_run_in_one_folder_is_told_as_that(tmp_path: Path):
     ("number", "told"), [(errno.ENOSPC, "Make room"), (errno.EACCES, "permissions"), (errno.EEXIST, "Another run")]
 )
 def test_a_failed_save_says_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str):
-    saves = Checkpoints(tiny(checkpoint_folder=str(tmp_path), checkpoint_every=1), "tokens")
+    saves = checkpoints_of(tiny(checkpoint_folder=str(tmp_path), checkpoint_every=1))
 
     def fail() -> None:
         raise OSError(number, "told by the system")
 
     monkeypatch.setattr(saves, "_open", fail)
     with pytest.raises(UserError, match=told):
-        saves.save(Row(1, 2.0, 1.0, 0.1), {"step": jax.numpy.zeros(())})
+        saves.save(row_of(1, 2.0, 1.0, 0.1), {"step": jax.numpy.zeros(())})
 
 
 def test_a_short_run_saves_nothing(made: MiniTokens, tmp_path: Path):
@@ -371,15 +378,15 @@ def test_a_shorter_run_removes_nothing_of_a_longer_one_and_saves_its_last_step(
 
 
 def test_a_size_by_its_name_is_the_size_by_its_numbers():
-    assert run_key(tiny(size="tiny"), "tokens") == run_key(tiny(size=MODEL_SIZES["tiny"].model_dump()), "tokens")
-    assert run_key(tiny(source_weights={"a": 2.0, "b": 1.0}), "t") == run_key(tiny(source_weights={"a": 2.0}), "t")
-    assert run_key(tiny(source_weights={"a": 1.0}), "t") != run_key(tiny(), "t")
+    assert key(tiny(size="tiny"), "tokens") == key(tiny(size=MODEL_SIZES["tiny"].model_dump()), "tokens")
+    assert key(tiny(source_weights={"a": 2.0, "b": 1.0}), "t") == key(tiny(source_weights={"a": 2.0}), "t")
+    assert key(tiny(source_weights={"a": 1.0}), "t") != key(tiny(), "t")
 
 
 def said_anew(folder: Path, capsys, step: int = 2, **changes: object) -> str:
-    checkpoints = Checkpoints(tiny(checkpoint_folder=str(folder), checkpoint_every=2, **changes), "tokens")
+    checkpoints = checkpoints_of(tiny(checkpoint_folder=str(folder), checkpoint_every=2, **changes))
     assert checkpoints.restore({}) is None
-    checkpoints.save(Row(step, 2.0, 1.0, 0.1), {"weights": np.zeros(3)})
+    checkpoints.save(row_of(step, 2.0, 1.0, 0.1), {"weights": np.zeros(3)})
     checkpoints.close()
     return str(capsys.readouterr().err)
 
@@ -405,7 +412,7 @@ def test_folders_of_other_people_are_no_runs_and_no_checkpoints(tmp_path: Path, 
     for name in (f"{own.name}.backup", f"{own.name}-old", f"{own.name.rpartition('-')[0]}-\u00b2"):
         shutil.copytree(own, tmp_path / name)
     (own / "\u00b2").mkdir()
-    checkpoints = Checkpoints(tiny(checkpoint_folder=str(tmp_path), checkpoint_every=2), "tokens")
+    checkpoints = checkpoints_of(tiny(checkpoint_folder=str(tmp_path), checkpoint_every=2))
     restored = checkpoints.restore({"weights": jax.ShapeDtypeStruct((3,), np.float64)})
     assert restored is not None
     assert (restored.step, restored.folder) == (2, str(own))
@@ -431,9 +438,9 @@ def test_a_run_told_to_end_while_its_last_checkpoint_is_written_ends_with_it(
 
 
 def test_a_process_that_writes_no_history_keeps_no_more_of_it(tmp_path: Path):
-    history = History(str(tmp_path))
+    history = History(str(tmp_path), COLUMNS)
     for step in range(1, 2 * BLOCK + 2):
-        history.add(Row(step, 1.0, 1.0, 0.1))
+        history.add(row_of(step, 1.0, 1.0, 0.1))
     history.save(write=False)
     assert [row.step for row in history._rows] == [2 * BLOCK + 1]
     assert not list(tmp_path.iterdir())
@@ -441,11 +448,15 @@ def test_a_process_that_writes_no_history_keeps_no_more_of_it(tmp_path: Path):
 
 def test_a_changed_module_is_named(monkeypatch):
     before = identity.decisive(tiny(), "tokens")
-    monkeypatch.setattr(identity, "_hash", lambda path: path.name if path.name == "model.py" else cached(path))
-    assert identity.differences(identity.decisive(tiny(), "tokens"), before) == ["the code of aura.model.model"]
+    monkeypatch.setattr(
+        run_identity_module, "_hash", lambda path: path.name if path.name == "model.py" else cached(path)
+    )
+    assert run_identity_module.differences(identity.decisive(tiny(), "tokens"), before) == [
+        "the code of aura.model.model"
+    ]
 
 
-cached = identity._hash
+cached = run_identity_module._hash
 
 
 def test_damaged_side_files_end_no_run(made: MiniTokens, tmp_path: Path, capsys):
@@ -501,20 +512,20 @@ def test_a_save_costs_the_same_however_long_the_run_has_been_going_on(tmp_path: 
     written = []
     write = side_files.write
     monkeypatch.setattr(side_files, "write", lambda path, text: (written.append(len(text)), write(path, text)))
-    history, most = History(str(tmp_path)), []
+    history, most = History(str(tmp_path), COLUMNS), []
     for step in range(1, 3 * BLOCK + 2):
-        history.add(Row(step, 1 / step, 1 / step, 0.004))
+        history.add(row_of(step, 1 / step, 1 / step, 0.004))
         if step % 1000 == 0:
             history.save()
             most.append(sum(written))
             written.clear()
     assert max(most[-10:]) < 1.2 * max(most[:10])
-    again = History(str(tmp_path / "other"))
+    again = History(str(tmp_path / "other"), COLUMNS)
     again.go_on(2 * BLOCK + 500, str(tmp_path), None)
     past = [row.step for rows in again.past(str(tmp_path)) for row in rows]
     assert past == list(range(1, 2 * BLOCK + 500))
-    assert again.last == Row(2 * BLOCK + 500, 1 / (2 * BLOCK + 500), 1 / (2 * BLOCK + 500), 0.004)
+    assert again.last == row_of(2 * BLOCK + 500, 1 / (2 * BLOCK + 500), 1 / (2 * BLOCK + 500), 0.004)
     again.save()
-    third = History(str(tmp_path / "other"))
+    third = History(str(tmp_path / "other"), COLUMNS)
     third.go_on(2 * BLOCK + 500, str(tmp_path / "other"), None)
     assert [row.step for rows in third.past(str(tmp_path / "other")) for row in rows] == past
