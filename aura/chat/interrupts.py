@@ -1,9 +1,12 @@
-"""Ctrl-C in a chat: it ends an answer, and drops a line that is being typed; the chat goes on.
+"""Ctrl-C in a chat: it ends an answer, or drops a line that is being typed; the chat goes on.
 
-A second Ctrl-C ends the program as it ends any other. So does one in a pipe, where nobody sits before the answers.
+A second one in a row ends the program as Ctrl-C ends any other of ours. So does the first one in a pipe, where nobody
+sits before the answers.
 """
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -12,11 +15,12 @@ class Interrupts:
     """Takes SIGINT as long as it is open.
 
     Attributes:
-        asked: whether Ctrl-C was pressed in the answer under way.
+        asked: whether Ctrl-C was pressed in the answer under way, or while the last line was typed.
+        ending: whether a second one followed, which ends the program.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self.ending = False
         self._answering = False
         self._before: Any = None
 
@@ -29,14 +33,23 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        if signal.getsignal(signal.SIGINT) == self._interrupt:
+            signal.signal(signal.SIGINT, self._before)
 
-    def answering(self, begins: bool) -> None:
-        """Tell whether an answer is under way."""
-        self._answering, self.asked = begins, self.asked and not begins
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Let the first Ctrl-C in here only set `asked`, for an answer to end at its next token."""
+        self.asked, self._answering = False, True
+        try:
+            yield
+        finally:
+            self.asked = self._answering = False
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._answering and not self.asked:
-            self.asked = True
-        else:
+        before = self._before if callable(self._before) else signal.default_int_handler
+        if self.asked:
+            self.ending = True
+            before(number, frame)
+        self.asked = True
+        if not self._answering:
             signal.default_int_handler(number, frame)

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from io import TextIOWrapper
 
+import numpy as np
+import numpy.typing as npt
+
 from aura.chat.dialogue import Dialogue
 from aura.chat.interrupts import Interrupts
 from aura.core import console, endings
 from aura.core.errors import UserError
 from aura.core.shown_text import escaped
-from aura.pretrain.answers import Answerer
+from aura.training.answers import Answerer
 
 PROMPT = "> "
 _HELP = "Ctrl-C ends an answer, Ctrl-D the chat."
@@ -41,7 +44,7 @@ class Session:
         """
         self._dialogue.prompt("")
         with self._interrupts if self._interactive else nullcontext():
-            for number, question in enumerate(_typed() if self._interactive else _piped(), start=1):
+            for number, question in enumerate(_typed(self._interrupts) if self._interactive else _piped(), start=1):
                 if question.strip():
                     self._take(number, question)
 
@@ -56,32 +59,31 @@ class Session:
         if prompt.dropped:
             turns = "turn does" if prompt.dropped == 1 else f"{prompt.dropped} turns do"
             console.err.print(f"note: the oldest {turns} not fit into the model's context any more, and is left out.")
-        self._dialogue.add(question, self._answered(prompt.ids.tolist()))
+        self._dialogue.add(question, self._answered(prompt.ids))
 
-    def _answered(self, ids: list[int]) -> str:
+    def _answered(self, ids: npt.NDArray[np.int32]) -> str:
         """Write an answer as it is drawn, and return it."""
-        tokenizer, said = self._dialogue.tokenizer, ""
-        decoder, ended = tokenizer.incremental_decoder(), False
-        self._interrupts.answering(True)
-        for token in self._answerer.answer(ids, self._dialogue.tokens):
-            ended = self._interrupts.asked or tokenizer.is_special(token)
-            if ended:
-                break
-            said += (text := decoder.decode(token))
-            _write(text)
-        self._interrupts.answering(False)
+        tokenizer, said, ended = self._dialogue.tokenizer, "", False
+        decoder = tokenizer.incremental_decoder()
+        with self._interrupts.deferred():
+            for token in self._answerer.answer(ids, self._dialogue.tokens):
+                ended = self._interrupts.asked or tokenizer.is_special(token)
+                if ended:
+                    break
+                text = decoder.decode(token)
+                said += text
+                _write(text)
         _write("\n")
         if not ended:
-            console.err.print(f"note: the answer was cut after {self._dialogue.tokens} tokens")
+            console.err.print("note: the answer is cut: it has as many tokens as --tokens or the model's context allow")
         return said
 
 
-def _typed() -> Iterator[str]:
+def _typed(interrupts: Interrupts) -> Iterator[str]:
     """Yield the lines that a person types, until Ctrl-D, or Ctrl-C twice."""
     with suppress(ImportError):
         import readline  # noqa: F401 - lines can be edited, and earlier ones called back
     console.err.print(_HELP)
-    interrupted = False
     while True:
         try:
             line = input(PROMPT)
@@ -90,12 +92,11 @@ def _typed() -> Iterator[str]:
             return
         except KeyboardInterrupt:
             _write("\n")
-            if interrupted:
+            if interrupts.ending:
                 raise
-            interrupted = True
             console.err.print(_HELP)
         else:
-            interrupted = False
+            interrupts.asked = False
             yield line
 
 

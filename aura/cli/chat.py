@@ -36,7 +36,7 @@ def chat(
     from aura.chat import session
     from aura.chat.dialogue import Dialogue
     from aura.hugging_face import loading
-    from aura.pretrain.answers import Answerer, Drawing
+    from aura.training.answers import Answerer, Drawing
 
     loaded = loading.load(model, tokenizer)
     answerer = Answerer(loaded.model, loaded.context, Drawing(temperature, top_p, seed))

@@ -17,6 +17,8 @@ TOKENIZER_MODEL = TOKENIZER / "spiece.model"
 LANGUAGE_MODEL = MODELS / "lm"
 PODS = MODELS / "pods"  # a folder for each pod that `aura tpu launch` used
 HUGGING_FACE_MODEL = MODELS / "hf"
+ADAPTER = MODELS / "adapter"
+CHAT_MODEL = MODELS / "chat"  # with the adapter merged
 
 VALIDATION = Path("reports/validate")
 PASSED = VALIDATION / "passed.json"  # the verdict of the gates; `encode` refuses a tokenizer that missed one

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.model.model import LanguageModel
-from aura.pretrain.generation import Cache, empty_cache, next_logits
+from aura.training.generation import Cache, empty_cache, next_logits
 
 PART = 64  # tokens of a prompt that are read at a time
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from aura.model.model import LanguageModel, ModelConfig, initial_model
-from aura.pretrain import answers
-from aura.pretrain.answers import Answerer, Drawing, within
-from aura.pretrain.generation import continuations
+from aura.training import answers
+from aura.training.answers import Answerer, Drawing, within
+from aura.training.generation import continuations
 from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
 CONFIG = ModelConfig(vocab_size=30, layers=2, width=8, heads=2, kv_heads=1, hidden=8, tied_embeddings=False)

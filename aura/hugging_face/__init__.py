@@ -1,0 +1,1 @@
+"""Models as Hugging Face's libraries have them: folders to write, and to read back."""
