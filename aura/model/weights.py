@@ -12,12 +12,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.model import tensor_file
-from aura.model.mesh import axes_of, moved, placed
-from aura.model.model import LanguageModel, ModelConfig, leaf_name
+from aura.model.mesh import abstract, axes_of, moved, placed
+from aura.model.model import Compute, LanguageModel, ModelConfig, leaf_name
 from aura.model.tensor_file import PIECE, Piece, Tensor
 
 FORMAT = 2
@@ -64,6 +65,19 @@ def load(folder: Path) -> LanguageModel:
     model: LanguageModel = jax.tree_util.tree_map_with_path(
         lambda path, _: jax.numpy.asarray(tensor_file.stored(file, leaf_name(path)).read()), shapes
     )
+    return model
+
+
+def load_on(folder: Path, mesh: Mesh, compute: Compute) -> LanguageModel:
+    """The model in `folder` on the devices of a mesh; each reads only its own part. Errors are those of `load`."""
+    file = checked(folder)
+    shapes = abstract(partial(LanguageModel, ModelConfig(**config(folder)["model"]), 0, compute), mesh)
+
+    def placed_leaf(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:  # noqa: ANN401 - a key path of JAX
+        tensor = partial(tensor_file.part, file, leaf_name(path))
+        return jax.make_array_from_callback(leaf.shape, leaf.sharding, tensor)
+
+    model: LanguageModel = jax.tree_util.tree_map_with_path(placed_leaf, shapes)
     return model
 
 

@@ -18,15 +18,15 @@ from aura.core import console, keys
 from aura.core.errors import UserError
 from aura.encode.encoding import encode_with
 from aura.extract.extract import extract
-from aura.extract.options import TEXT_KEYS, JsonSource
-from aura.extract.sources import hub
-from aura.extract.sources.hub import DatasetPin
-from aura.extract.sources.materialise import is_complete, write_shards
 from aura.model.options import MODEL_SIZES
 from aura.pretrain.options import Pretrain
 from aura.project import whole_params
 from aura.project.whole_params import Params
 from aura.select.select import select
+from aura.sources import hub
+from aura.sources.hub import DatasetPin
+from aura.sources.materialise import is_complete, write_shards
+from aura.sources.options import TEXT_KEYS, JsonSource
 from aura.storage import cache
 from aura.tokenizer.tokenizer import Tokenizer
 

@@ -19,14 +19,14 @@ from aura.model.model import Compute, ModelConfig
 from aura.pretrain.identity import run_identity
 from aura.pretrain.options import Pretrain
 from aura.pretrain.samples import sample_text
-from aura.pretrain.step.batches import Batches, Source, evaluation_windows
+from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import REMEDY, batch_layout, initial_state, make_step
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.tokens.token_shards import TokenShards
 from aura.training import distributed, loop
 from aura.training.batch_layout import require_devices
 from aura.training.compiled_programs import keep_compiled
-from aura.training.evaluation import HeldOut
+from aura.training.evaluation import HeldOut, evaluation_windows
 from aura.training.flops import flops_per_token
 from aura.training.history import Row
 from aura.training.optimizer import make_schedule

@@ -12,7 +12,7 @@ from pathlib import Path
 from aura.core import console, paths
 from aura.core.errors import UserError
 from aura.core.files import write_json
-from aura.extract.documents.sample import PACKAGES
+from aura.sources.documents.sample import PACKAGES
 
 REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", re.MULTILINE)
 

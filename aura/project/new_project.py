@@ -24,9 +24,9 @@ from aura.core.files import read_object, read_pipeline, write_bytes, write_json
 from aura.core.libraries import CODE, DECISIVE, UPDATE, VERSIONS_FILE
 from aura.core.params import PARAMS_FILE
 from aura.core.shipped import LEXICON, PARAMS, PIPELINE, TEMPLATE
-from aura.extract.documents.sample import PACKAGES
 from aura.project import lock_merge, source_entries, yaml_edits
 from aura.sharing.git import GitFailed, git
+from aura.sources.documents.sample import PACKAGES
 
 SAMPLE = "sample"
 SAMPLE_PIN = paths.DATA / "sample.pin.json"

@@ -13,10 +13,10 @@ from aura.core.bounded import bounded_yaml, mismatch
 from aura.core.errors import UserError
 from aura.core.files import read_text, write_bytes
 from aura.core.stage_inputs import account_of
-from aura.extract.options import Source
-from aura.extract.sources import pins
-from aura.extract.sources.materialise import partial_folder, raw_folder
 from aura.project import whole_params, yaml_edits
+from aura.sources import pins
+from aura.sources.materialise import partial_folder, raw_folder
+from aura.sources.options import Source
 
 SOURCES, DEPS = ("extract", "sources"), ("stages", "select", "deps")  # where they stand in the two files
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from aura.core import paths
 from aura.core.errors import UserError
-from aura.extract.sources import pins
-from aura.extract.sources.input_files import (
+from aura.sources import pins
+from aura.sources.input_files import (
     HIDDEN,
     LEADS_OUT,
     SUFFIXES,
@@ -20,7 +20,7 @@ from aura.extract.sources.input_files import (
     names_hidden,
     suffix_glob,
 )
-from aura.extract.sources.other_suffixes import found_instead, instead_of, suffix_of
+from aura.sources.other_suffixes import found_instead, instead_of, suffix_of
 
 _DATASET = re.compile(r"[\w.-]+/[\w.-]+")  # as the Hub names them
 

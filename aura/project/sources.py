@@ -8,12 +8,12 @@ from typing import Any
 
 from aura.core import paths
 from aura.core.errors import UserError
-from aura.extract.sources import bucket, hub, hub_files, pins, url_pins
-from aura.extract.sources.addresses import is_url
-from aura.extract.sources.input_files import HIDDEN, SUFFIXES, InputFile, Links, chosen_by, is_hidden, names_hidden
-from aura.extract.sources.other_suffixes import instead_of, suffix_of
-from aura.extract.sources.url_pins import Objects
 from aura.project import source_entries, source_folders, whole_params
+from aura.sources import bucket, hub, hub_files, pins, url_pins
+from aura.sources.addresses import is_url
+from aura.sources.input_files import HIDDEN, SUFFIXES, InputFile, Links, chosen_by, is_hidden, names_hidden
+from aura.sources.other_suffixes import instead_of, suffix_of
+from aura.sources.url_pins import Objects
 from aura.storage.cache import project_cache
 
 PIN_ADVISED = 3000  # files; above, DVC's own work for one changed file takes longer than extracting it

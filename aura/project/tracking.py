@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aura.core.errors import UserError
-from aura.extract.options import Source
-from aura.extract.sources import pins
 from aura.project import whole_params
 from aura.sharing.git import GitFailed, git
+from aura.sources import pins
+from aura.sources.options import Source
 
 
 def untracked(sources: Mapping[str, Source]) -> dict[str, str]:

@@ -97,6 +97,18 @@ class Machine(Protocol):
         """Parts of a batch, taken one after the other."""
 
     @property
+    def precision(self) -> str:
+        """The arithmetic: float32 or bfloat16."""
+
+    @property
+    def remat(self) -> bool:
+        """Return whether activations are computed again on the way back."""
+
+    @property
+    def eval_tokens(self) -> int:
+        """Held-out tokens per evaluation."""
+
+    @property
     def checkpoint_folder(self) -> str:
         """The folder of all runs' checkpoints, or gs://BUCKET/PREFIX."""
 

@@ -41,10 +41,11 @@ def token_cross_entropy(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.A
     def local(x_TxD: jax.Array, part: jax.Array, targets_T: jax.Array) -> jax.Array:
         table_VxD = gathered_part(part, 1)
 
-        def chunk_nats(chunk: tuple[jax.Array, jax.Array]) -> jax.Array:
-            return _nats(*chunk, table_VxD)[0]
+        def chunk_nats(chunk: tuple[jax.Array, ...]) -> jax.Array:
+            x_ZxD, targets_Z = chunk
+            return _nats(x_ZxD, targets_Z, table_VxD)[0]
 
-        nats_CxZ: jax.Array = jax.lax.map(chunk_nats, _chunks(x_TxD, targets_T))
+        nats_CxZ: jax.Array = jax.lax.map(chunk_nats, chunks(x_TxD, targets_T))
         return nats_CxZ.reshape(-1)
 
     table_VxD = table_VxD.astype(x_TxD.dtype)
@@ -77,20 +78,20 @@ def _forward(
         table_VxD = gathered_part(part, 1)
 
         def chunk(
-            slope_VxD: jax.Array, chunk: tuple[jax.Array, jax.Array]
+            slope_VxD: jax.Array, chunk: tuple[jax.Array, ...]
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
             x_ZxD, targets_Z = chunk
             nats_Z, lse_Z, weight_ZxV, total_Zx1, wanted_ZxD = _nats(x_ZxD, targets_Z, table_VxD)
             pull_ZxV = (weight_ZxV * ((1 + 2 * z_loss * lse_Z[:, None]) / (total_Zx1 * T))).astype(x_ZxD.dtype)
-            slope_ZxD = _sum(_product("ZV,VD->ZD", pull_ZxV, table_VxD), "tensor") - wanted_ZxD / T
-            return slope_VxD + _product("ZV,ZD->VD", pull_ZxV, x_ZxD), (nats_Z, jnp.square(lse_Z), slope_ZxD)
+            slope_ZxD = summed(product("ZV,VD->ZD", pull_ZxV, table_VxD), "tensor") - wanted_ZxD / T
+            return slope_VxD + product("ZV,ZD->VD", pull_ZxV, x_ZxD), (nats_Z, jnp.square(lse_Z), slope_ZxD)
 
         zeros_VxD = jnp.zeros(table_VxD.shape, jnp.float32)
-        slope_VxD, (nats_CxZ, square_CxZ, slope_CxZxD) = jax.lax.scan(chunk, zeros_VxD, _chunks(x_TxD, targets_T))
-        rows_T = _own_rows(targets_T, table_VxD)  # a foreign target's row lies outside, and is dropped
+        slope_VxD, (nats_CxZ, square_CxZ, slope_CxZxD) = jax.lax.scan(chunk, zeros_VxD, chunks(x_TxD, targets_T))
+        rows_T = own_rows(targets_T, table_VxD)  # a foreign target's row lies outside, and is dropped
         slope_VxD = slope_VxD.at[rows_T].add(-x_TxD.astype(jnp.float32) / T, mode="drop")
-        nats = _sum(nats_CxZ.sum(), *BATCH) / T
-        square = _sum(square_CxZ.sum(), *BATCH) / T
+        nats = summed(nats_CxZ.sum(), *BATCH) / T
+        square = summed(square_CxZ.sum(), *BATCH) / T
         return nats, square, slope_CxZxD.reshape(x_TxD.shape), summed_part(slope_VxD, 1)
 
     specs = (PartitionSpec(), PartitionSpec(), _FEATURES, _TABLE)
@@ -114,38 +115,41 @@ def _nats(
     x_ZxD: jax.Array, targets_Z: jax.Array, table_VxD: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
     """Of a chunk: nats_Z, lse_Z, this device's exp(logit - largest), their total over all devices, targets' rows."""
-    logits_ZxV = _product("ZD,VD->ZV", x_ZxD, table_VxD)
-    largest_Zx1 = _largest(logits_ZxV.max(axis=-1, keepdims=True))
+    logits_ZxV = product("ZD,VD->ZV", x_ZxD, table_VxD)
+    largest_Zx1 = largest(logits_ZxV.max(axis=-1, keepdims=True))
     weight_ZxV = jnp.exp(logits_ZxV - largest_Zx1)
-    total_Zx1 = _sum(weight_ZxV.sum(axis=-1, keepdims=True), "tensor")
+    total_Zx1 = summed(weight_ZxV.sum(axis=-1, keepdims=True), "tensor")
     lse_Z = (largest_Zx1 + jnp.log(total_Zx1))[:, 0]
-    own_ZxD = table_VxD.at[_own_rows(targets_Z, table_VxD)].get(mode="fill", fill_value=0)
-    wanted_ZxD = _sum(own_ZxD.astype(jnp.float32), "tensor")
+    own_ZxD = table_VxD.at[own_rows(targets_Z, table_VxD)].get(mode="fill", fill_value=0)
+    wanted_ZxD = summed(own_ZxD.astype(jnp.float32), "tensor")
     nats_Z = lse_Z - jnp.sum(x_ZxD.astype(jnp.float32) * wanted_ZxD, axis=-1)
     return nats_Z, lse_Z, weight_ZxV, total_Zx1, wanted_ZxD
 
 
-def _product(form: str, one: jax.Array, other: jax.Array) -> jax.Array:
+def product(form: str, one: jax.Array, other: jax.Array) -> jax.Array:
+    """An einsum whose result is float32."""
     return jnp.einsum(form, one, other, preferred_element_type=jnp.float32)
 
 
-def _own_rows(targets_T: jax.Array, table_VxD: jax.Array) -> jax.Array:
+def own_rows(targets_T: jax.Array, table_VxD: jax.Array) -> jax.Array:
     """The targets' rows in this device's part of the table; one past its end where another device holds it."""
     V = len(table_VxD)
     rows_T = targets_T - (jax.lax.axis_index("tensor") * V if has_mesh() else 0)
     return jnp.where((rows_T >= 0) & (rows_T < V), rows_T, V)
 
 
-def _sum(array: jax.Array, *axes: str) -> jax.Array:
+def summed(array: jax.Array, *axes: str) -> jax.Array:
+    """In `per_device`: the sum over the devices along the axes."""
     return jax.lax.psum(array, axes) if has_mesh() else array
 
 
-def _largest(array: jax.Array) -> jax.Array:
+def largest(array: jax.Array) -> jax.Array:
+    """In `per_device`: the maximum over the devices along `tensor`."""
     return jax.lax.pmax(array, "tensor") if has_mesh() else array
 
 
-def _chunks(x_TxD: jax.Array, targets_T: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """x_CxZxD and targets_CxZ, with the largest Z up to CHUNK that divides T (1 if T is a prime above CHUNK)."""
-    T, D = x_TxD.shape
+def chunks(*arrays_Tx: jax.Array) -> tuple[jax.Array, ...]:
+    """Each array with T cut into C x Z, with the largest Z up to CHUNK that divides T (1 if T is a prime above)."""
+    T = len(arrays_Tx[0])
     Z = next(size for size in range(min(CHUNK, T), 0, -1) if T % size == 0)
-    return x_TxD.reshape(-1, Z, D), targets_T.reshape(-1, Z)
+    return tuple(array.reshape(-1, Z, *array.shape[1:]) for array in arrays_Tx)

@@ -5,7 +5,7 @@ best context-free model: one that gives every piece its share among the very tok
 model without context can beat. A model below it has learnt to use context.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import jax
@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from aura.core.errors import UserError
 from aura.model.mesh import BATCH
 from aura.model.model import LanguageModel
-from aura.tokens.streams import Windows
+from aura.tokens.streams import TokenStream, Windows
 from aura.training.cross_entropy import features_and_targets, token_cross_entropy
 
 
@@ -78,6 +78,35 @@ class HeldOut:
             if bytes_ := self._bytes_of_window[windows].sum():
                 by_source[source] = float(bits_of_window[windows].sum() / bytes_)
         return float(bits_of_window.sum() / self.bytes), by_source
+
+
+def evaluation_windows(streams: Mapping[str, TokenStream], seq_len: int, tokens: int) -> tuple[Windows, list[str]]:
+    """Windows spread evenly over every stream, always the same, and the name of each one's stream.
+
+    About `tokens` targets in all, shared out by length, and at least a window of each stream that has one: shape
+    (n, seq_len + 1).
+    """
+    require_window(sum(map(len, streams.values())), seq_len, "held-out")
+    available = {name: stream.number_of_windows(seq_len) for name, stream in streams.items()}
+    parts, names = [], []
+    for name, stream in streams.items():
+        if not (have := available[name]):
+            continue
+        count = min(max(1, tokens // seq_len * have // sum(available.values())), have)
+        parts.append(stream.windows(np.arange(count, dtype=np.int64) * have // count, seq_len))
+        names += [name] * count
+    if not parts:
+        require_window(max(map(len, streams.values())), seq_len, "held-out")
+    return np.concatenate(parts), names
+
+
+def require_window(tokens: int, seq_len: int, split: str) -> None:
+    """Fewer tokens than one window are a `UserError`."""
+    if tokens < seq_len + 1:
+        raise UserError(
+            f"expected at least {seq_len + 1:,} {split} tokens for one sequence, got {tokens:,}. "
+            "Lower pretrain.seq_len, or add text."
+        )
 
 
 def entropy_bits(ids: npt.NDArray[np.int32]) -> float:

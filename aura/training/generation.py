@@ -23,11 +23,18 @@ HEADS = (BATCH, None, "tensor", None)  # where an array of heads lies: BxLxKxE
 
 @partial(jax.jit, static_argnames="tokens")
 def continuations(
-    model: LanguageModel, prompts_BxP: jax.Array, key: jax.Array, temperature: float, *, tokens: int
+    model: LanguageModel,
+    prompts_BxP: jax.Array,
+    key: jax.Array,
+    temperature: float,
+    begins_B: jax.Array | None = None,
+    *,
+    tokens: int,
 ) -> jax.Array:
     """Draw `tokens` tokens after each prompt: ids_BxT, int32. The same key gives the same ids.
 
-    A temperature of 0 takes the likeliest token each time; 1 draws from the model's own probabilities.
+    A temperature of 0 takes the likeliest token each time; 1 draws from the model's own probabilities. With `begins_B`
+    a prompt is what stands from there on in its row, and no token sees the ids before.
     """
     B, P = prompts_BxP.shape
 
@@ -38,11 +45,11 @@ def continuations(
 
     def add_token(carried: tuple[jax.Array, Cache], position: jax.Array) -> tuple[tuple[jax.Array, Cache], jax.Array]:
         last_B, cache = carried
-        logits_BxV, cache = next_logits(model, moved(last_B[:, None], BATCH, None), position - 1, cache)
+        logits_BxV, cache = next_logits(model, moved(last_B[:, None], BATCH, None), position - 1, cache, begins_B)
         drawn_B = choose(logits_BxV, position)
         return (drawn_B, cache), drawn_B
 
-    logits_BxV, cache = next_logits(model, prompts_BxP, 0, empty_cache(model, B, P + tokens))
+    logits_BxV, cache = next_logits(model, prompts_BxP, 0, empty_cache(model, B, P + tokens), begins_B)
     first_B = choose(logits_BxV, P)
     _, later_TxB = jax.lax.scan(add_token, (first_B, cache), jnp.arange(P + 1, P + tokens))
     return jnp.concatenate([first_B[:, None], later_TxB.T], axis=1)
@@ -60,11 +67,23 @@ def empty_cache(model: LanguageModel, texts: int, length: int) -> Cache:
 
 
 def next_logits(
-    model: LanguageModel, tokens_BxS: jax.Array, start: jax.Array | int, cache: Cache
+    model: LanguageModel,
+    tokens_BxS: jax.Array,
+    start: jax.Array | int,
+    cache: Cache,
+    begins_B: jax.Array | None = None,
 ) -> tuple[jax.Array, Cache]:
-    """Logits_BxV of the token after `tokens`, which stand at `start` and follow what the cache holds; the new cache."""
+    """Logits_BxV of the token after `tokens`, which stand at `start` and follow what the cache holds; the new cache.
+
+    With `begins_B` a text begins there in its row. Its positions do too, but for a distance that attention does not
+    see: only differences of positions decide (arXiv:2104.09864).
+    """
     positions_S = start + jnp.arange(tokens_BxS.shape[1])
-    visible_1x1xSxL = (jnp.arange(cache[0].shape[2])[None, :] <= positions_S[:, None])[None, None]
+    visible = (jnp.arange(cache[0].shape[2])[None, :] <= positions_S[:, None])[None, None]  # 1x1xSxL, or Bx1xSxL
+    seen_by = PartitionSpec()
+    if begins_B is not None:
+        visible &= (jnp.arange(cache[0].shape[2])[None, :] >= begins_B[:, None])[:, None, None]
+        seen_by = PartitionSpec(BATCH)
 
     def mix(
         query: jax.Array, key: jax.Array, value: jax.Array, held: Cache, visible: jax.Array, begin: jax.Array
@@ -76,14 +95,14 @@ def next_logits(
         return jax.nn.dot_product_attention(query, keys, values, mask=visible), (keys, values)
 
     heads, whole = PartitionSpec(*HEADS), PartitionSpec()
-    mix_parts = per_device(mix, (heads, heads, heads, (heads, heads), whole, whole), (heads, (heads, heads)))
+    mix_parts = per_device(mix, (heads, heads, heads, (heads, heads), seen_by, whole), (heads, (heads, heads)))
 
     def layer(x_BxSxD: jax.Array, inputs: tuple[Block, jax.Array, jax.Array]) -> tuple[jax.Array, Cache]:
         block, *of_layer_BxLxKxE = inputs
         grown: list[Cache] = []
 
         def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-            mixed, of_layer = mix_parts(query, key, value, tuple(of_layer_BxLxKxE), visible_1x1xSxL, jnp.asarray(start))
+            mixed, of_layer = mix_parts(query, key, value, tuple(of_layer_BxLxKxE), visible, jnp.asarray(start))
             grown.append(of_layer)
             result: jax.Array = mixed
             return result

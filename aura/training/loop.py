@@ -43,7 +43,7 @@ class Task(Protocol):
 
     @property
     def activity(self) -> str:
-        """What the line of progress says is done, such as pretraining."""
+        """The name of the work in the line of progress, such as pretraining."""
 
     @property
     def identity(self) -> RunIdentity:
@@ -63,7 +63,7 @@ class Task(Protocol):
 
     @property
     def remedy(self) -> str:
-        """What a message about a run that diverged says to do."""
+        """The advice of a message about a run that diverged."""
 
     def abstract_state(self) -> State:
         """Shapes and places of the state, without making it."""
@@ -78,7 +78,7 @@ class Task(Protocol):
         """Called before each step, with its number (from 0); may change the state."""
 
     def measurements(self, step: int, outcome: dict[str, float]) -> dict[str, float]:
-        """What the history tells of a step (from 1) that was not evaluated, by the names of the measurements."""
+        """Return what the history tells of a step (from 1) without an evaluation, by the names of the measurements."""
 
     def evaluates(self, step: int) -> bool:
         """Return whether the model is evaluated after `step`; it always is after the last one."""
@@ -87,10 +87,10 @@ class Task(Protocol):
         """The held-out measurements; None as soon as `interrupted` says so, and then a resumption makes up for it."""
 
     def progress(self, outcome: dict[str, float], steps_a_second: float) -> str:
-        """What the line of progress says of the newest step."""
+        """Return what the line of progress says of the newest step."""
 
     def results(self, state: State, last: Row) -> Results:
-        """What the run achieved, after its last step."""
+        """Return the results of the run, after its last step."""
 
 
 @dataclass(frozen=True)

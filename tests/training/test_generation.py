@@ -58,3 +58,12 @@ def test_logits_with_a_cache_are_those_without(cut: int):
     _, cache = next_logits(model, PROMPTS[:, :cut], 0, empty_cache(model, 3, 7))
     came, _ = next_logits(model, PROMPTS[:, cut:], cut, cache)
     np.testing.assert_allclose(came, model(PROMPTS)[:, -1], atol=1e-6)
+
+
+def test_a_prompt_that_begins_within_its_row_is_continued_as_if_it_stood_alone():
+    model, alone = sharp_model(), []
+    begins = np.array([0, 3, 1])
+    for prompt, begin in zip(PROMPTS, begins, strict=True):
+        alone.append(np.asarray(continuations(model, prompt[None, begin:], jax.random.key(0), 0.8, tokens=6))[0])
+    together = continuations(model, PROMPTS, jax.random.key(0), 0.8, begins, tokens=6)
+    np.testing.assert_array_equal(together, alone)

@@ -7,7 +7,7 @@ Sources are mixed in blocks of samples: in each block a source has its share of 
 the mixture is exact in every block, and where a sample comes from is known without counting from the beginning.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.core.errors import UserError
-from aura.tokens.streams import AffectStream, TokenStream, Windows
+from aura.tokens.streams import AffectStream, TokenStream
 from aura.training import permutation
 from aura.training.batch_layout import Batch
+from aura.training.evaluation import require_window
 
 BLOCK = 4096  # samples in which every source has its share, to within one; more where there are many sources
 
@@ -153,35 +154,6 @@ def _shares(sizes: Sequence[float], block: int) -> npt.NDArray[np.int64]:
     while (missing := block - places.sum()) != 0:
         places[np.argmax(ideal - places) if missing > 0 else np.argmax(places)] += np.sign(missing)
     return places
-
-
-def evaluation_windows(streams: Mapping[str, TokenStream], seq_len: int, tokens: int) -> tuple[Windows, list[str]]:
-    """Windows spread evenly over every stream, always the same, and the name of each one's stream.
-
-    About `tokens` targets in all, shared out by length, and at least a window of each stream that has one: shape
-    (n, seq_len + 1).
-    """
-    require_window(sum(map(len, streams.values())), seq_len, "held-out")
-    available = {name: stream.number_of_windows(seq_len) for name, stream in streams.items()}
-    parts, names = [], []
-    for name, stream in streams.items():
-        if not (have := available[name]):
-            continue
-        count = min(max(1, tokens // seq_len * have // sum(available.values())), have)
-        parts.append(stream.windows(np.arange(count, dtype=np.int64) * have // count, seq_len))
-        names += [name] * count
-    if not parts:
-        require_window(max(map(len, streams.values())), seq_len, "held-out")
-    return np.concatenate(parts), names
-
-
-def require_window(tokens: int, seq_len: int, split: str) -> None:
-    """Fewer tokens than one window are a `UserError`."""
-    if tokens < seq_len + 1:
-        raise UserError(
-            f"expected at least {seq_len + 1:,} {split} tokens for one sequence, got {tokens:,}. "
-            "Lower pretrain.seq_len, or add text."
-        )
 
 
 def _block(seed: int, places: npt.NDArray[np.int64], block: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
