@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from aura.adapt.objective import Arrays, Assemble, Model, Weights, in_one_axis
 from aura.adapt.weighted_losses import Losses, Output, Terms, weighted_losses
+from aura.model.mesh import BATCH, moved
 from aura.training.generation import continuations
 from aura.training.steps import accumulated
 
@@ -71,7 +72,7 @@ def drawn_answers(model: Model, rows: Arrays, key: jax.Array, tokens: int) -> ja
     """Draw answers to the prompts of rows: BxT int32, of which what follows the first <eos> is no answer."""
     begins_B = rows["prompts"].shape[1] - rows["prompt_lengths"]
     drawn_BxT: jax.Array = continuations(model, rows["prompts"], key, TEMPERATURE, begins_B, tokens=tokens)
-    return drawn_BxT
+    return moved(drawn_BxT, BATCH, None)  # every device has drawn all; each goes on with its own rows
 
 
 def until_end(answers_BxT: jax.Array, eos: int) -> jax.Array:

@@ -10,6 +10,7 @@ CORPUS = DATA / "corpus"
 TRAIN, HELD_OUT = CORPUS / "train", CORPUS / "held_out"
 DUPLICATES = CORPUS / "duplicates.parquet"  # the dropped documents, and what each of them duplicates
 TOKENS = DATA / "tokens"
+CONVERSATIONS = DATA / "conversations"  # what a model is adapted on
 
 MODELS = Path("models")
 TOKENIZER = MODELS / "spm"

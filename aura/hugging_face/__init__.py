@@ -1,1 +1,1 @@
-"""Models as Hugging Face's libraries have them: folders to write, and to read back."""
+"""Models in the files of Hugging Face's libraries: weights for transformers, adapters for PEFT."""

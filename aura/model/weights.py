@@ -31,7 +31,7 @@ def save(folder: Path, model: LanguageModel, origin: dict[str, Any], *, writes: 
     Of a model that is cut over devices, a piece at a time is gathered, of tensor_file.PIECE bytes or of one matrix.
     With several processes each must call this, and only the one that `writes` writes.
     """
-    tensors = {leaf_name(path): _tensor(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(model)}
+    tensors = {leaf_name(path): tensor_of(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(model)}
     if not writes:
         for name in sorted(tensors):  # in the writer's order: they gather together
             for _ in tensors[name].pieces():
@@ -111,8 +111,8 @@ def plain(shape: ModelConfig, model: LanguageModel) -> LanguageModel:
     return made
 
 
-def _tensor(leaf: jax.Array) -> Tensor:
-    """A weight of the model as a tensor to be written."""
+def tensor_of(leaf: jax.Array) -> Tensor:
+    """A weight as a tensor to be written; if it is cut over devices, all processes must ask for its pieces."""
     shape = tuple(leaf.shape)
     if len(leaf.sharding.device_set) > 1:
         return Tensor(shape, partial(_gathered_pieces, leaf))

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
+from aura.conversations.options import Conversations
 from aura.core.errors import UserError
 from aura.core.params import PARAMS_FILE, Shared, parsed, read
 from aura.core.section import checked, nearest
@@ -31,6 +32,7 @@ class Params(Shared):
     train_tokenizer: TrainTokenizer
     validation: Validate = Field(alias="validate")  # pydantic keeps the name `validate` for itself
     encode: Encode
+    conversations: Conversations
     pretrain: Pretrain
 
 
@@ -135,6 +137,7 @@ def _check_together(name: str, params: Params) -> None:
     ]
     places = {"cluster": params.cluster or "", "pretrain.checkpoint_folder": run.checkpoint_folder}
     places |= {f"extract.sources.{source}.path": entry.path for source, entry in sources.items()}
+    places |= {f"conversations.sources.{name}.path": entry.path for name, entry in params.conversations.sources.items()}
     rules += [
         (not holds_secret(place), f"{key} holds a user, password or key, and git would keep it. Leave it out")
         for key, place in places.items()

@@ -1,5 +1,7 @@
 """A dataset's rows, written once as .jsonl shards of `{"text": …}`: from there on it is a folder like any other.
 
+With `Columns` in the place of keys of texts, a row keeps these columns.
+
 Extraction reads files, in any order and in many processes; a stream can do neither. So the text is laid down once,
 at the cost of its size on disk, and its other columns are left where they are. Every row becomes a line, one without
 text `{"text": null}`, so that rows are counted where documents are. The folder appears when it is complete; until
@@ -24,6 +26,10 @@ from aura.sources.hub import DatasetPin, Rows
 
 SHARD_BYTES = 64_000_000
 RECORD = "dataset.record"  # JSON; not called so, because what ends in .json is read as text
+
+
+class Columns(tuple[str, ...]):
+    """Columns that rows keep, of which a dataset need not have all."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,8 @@ def write_shards(
 
 def _go_on(pin: DatasetPin, text_keys: Sequence[str], partial: Path, state: dict[str, Any], shard_bytes: int) -> None:
     """Write the shards behind those that `state` knows, and with each of them the record of where the stream is."""
-    rows = hub.open_rows(pin, text_keys, begun=state["rows"] > 0)
+    keys = None if isinstance(text_keys, Columns) else text_keys
+    rows = hub.open_rows(pin, keys, begun=state["rows"] > 0)
     if state["stream"]:
         rows.stream.load_state_dict(state["stream"])
     partial.mkdir(parents=True, exist_ok=True)
@@ -111,7 +118,8 @@ def _shard_name(state: dict[str, Any]) -> str:
 
 
 def _identity(pin: DatasetPin, text_keys: Sequence[str]) -> dict[str, Any]:
-    return {"pin": pin.model_dump(exclude_none=True), "text_keys": list(text_keys)}
+    kept = "columns" if isinstance(text_keys, Columns) else "text_keys"
+    return {"pin": pin.model_dump(exclude_none=True), kept: list(text_keys)}
 
 
 def _progress(folder: Path, pin: DatasetPin, text_keys: Sequence[str]) -> dict[str, Any] | None:
@@ -139,16 +147,22 @@ def _lines(rows: Rows, pin: DatasetPin, text_keys: Sequence[str], before: int) -
     if pin.max_documents is not None and before >= pin.max_documents:
         return
     for number, row in enumerate(hub.iterate(rows, pin.title), start=before + 1):
-        if rows.are_texts:
-            text = row["text"] and row["text"].decode("utf-8", "surrogateescape")
+        if isinstance(text_keys, Columns):
+            record = {name: row[name] for name in text_keys if name in row}
+        elif rows.are_texts:
+            record = {"text": row["text"] and row["text"].decode("utf-8", "surrogateescape")}
         else:
             if number == 1:
                 require_text(row, pin.title, text_keys)
-            text = text_of(row, text_keys)
-        # What is no UTF-8 stays so, and is counted when it is read.
-        yield as_bytes(json.dumps({"text": text}, ensure_ascii=False)) + b"\n"
+            record = {"text": text_of(row, text_keys)}
+        # What is no UTF-8 stays so, and is counted when it is read. What JSON has no form for is no text.
+        yield as_bytes(json.dumps(record, ensure_ascii=False, default=_no_json)) + b"\n"
         if number == pin.max_documents:
             return
+
+
+def _no_json(value: object) -> None:
+    """Stand for a value that JSON has no form for, such as the bytes of an image."""
 
 
 def _write_shard(lines: Iterator[bytes], path: Path, limit: int) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ import pytest
 from aura.adapt.objective import counted, followed, losses_and_slopes, mean_weights
 from aura.adapt.packing import pack
 from aura.adapt.weighted_losses import Terms
+from aura.model.lora import Adapter, LoraConfig, adapted
 from aura.model.model import LanguageModel, ModelConfig, initial_model, leaf_name
 from aura.tokens.conversation_shards import Conversations
 from tests.adapt import reference
@@ -71,6 +72,31 @@ def test_loss_and_gradient_are_those_of_the_reference_for_each_conversation_alon
     found = in_float64(slopes)
     for name in ("blocks.query", "blocks.down", "final_norm"):
         np.testing.assert_allclose(found[name], reference.slope(objective, weights[name]), rtol=1e-4, atol=1e-6)
+
+
+def test_with_an_adapter_the_gradient_is_that_of_the_reference_with_the_products_added():
+    config = LoraConfig(rank=2, alpha=6.0, matrices=("query", "output", "down"), tokens=(5, 7))
+    base, [adapter, taught_by] = student(), [moved(Adapter(student(), config, 0), seed, 0.3) for seed in (3, 4)]
+    _, slopes = jax.jit(partial(losses_and_slopes, adapted), static_argnames="terms")(
+        base, adapter, taught_by, windows(), terms=Terms(1.0, 0.7)
+    )
+    learnt, teachers = in_float64(adapter), in_float64(taught_by)
+
+    def merged(adapter: reference.Weights) -> reference.Weights:
+        weights = in_float64(base)
+        weights["embedding"][[5, 7]] = adapter["embedding"]
+        for name in config.adapted_matrices:
+            factors = zip(adapter[f"{name}.a"], adapter[f"{name}.b"], strict=True)
+            product = np.stack([np.tensordot(a, b, 1) for a, b in factors])
+            weights[f"blocks.{name}"] += config.alpha / config.rank * product
+        return weights
+
+    def objective() -> float:
+        return reference.objective(merged(learnt), merged(teachers), TEXTS, 0.7)
+
+    found = in_float64(slopes)
+    for name in ("query.a", "query.b", "output.a", "down.b", "embedding"):
+        np.testing.assert_allclose(found[name], reference.slope(objective, learnt[name]), rtol=1e-4, atol=1e-6)
 
 
 def test_parts_of_a_batch_give_the_loss_and_the_gradient_of_the_whole():

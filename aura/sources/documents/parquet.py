@@ -1,4 +1,4 @@
-"""Parquet files: the text of each row, streamed in small batches of the columns that can hold it.
+"""Parquet files: the text of each row, or the row, streamed in small batches of the columns that can hold it.
 
 Memory holds a row group's pages and some rows of its text columns, never the decoded file: columns of strings stay
 dictionaries, so that a value that stands in many rows is held once. A file that is cut short is lost whole, because
@@ -84,6 +84,43 @@ def texts(
                 raise Unreadable(_bomb(), total - rows)
             rows += 1
             yield text
+
+
+def rows(stream: Any, columns: Sequence[str]) -> Iterator[dict[str, Any] | Lost]:  # noqa: ANN401 - as in `texts`
+    """Yield each row as a record of these columns, of which a file need not have all; bytes of a text as `as_bytes`.
+
+    A row of which a value cannot be used is a `Lost`. Raises `Unreadable` as `texts`.
+    """
+    size = stream.seek(0, 2)
+    most = max(FREE_BYTES, MAX_RATIO * size)
+    file = _tried(lambda: pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=False))
+    total = _tried(lambda: file.metadata.num_rows)
+    schema = _tried(lambda: file.schema_arrow)
+    names = _tried(lambda: schema.names)
+    wanted = [number for number, name in enumerate(names) if name in columns and name not in names[:number]]
+    if total and not wanted:
+        raise Unreadable(NO_COLUMN, total, _shown(schema, names))
+    group_bytes = _tried(lambda: _group_bytes(file))
+    if group_bytes > most:
+        raise Unreadable(_bomb(), total)
+    leaves = _leaves(schema, wanted)
+    at_once = max(LEAST_ROWS, min(BATCH_ROWS, BATCH_BYTES // max(group_bytes, 1)))
+    done = came = 0
+    batches = (
+        batch
+        for group in range(_tried(lambda: file.metadata.num_row_groups))
+        for batch in file.reader.iter_batches(at_once, [group], column_indices=leaves, use_threads=False)
+    )
+    while (batch := _tried(lambda: next(batches, None), total - done)) is not None:
+        came += batch.nbytes
+        if came > most:
+            raise Unreadable(_bomb(), total - done)
+        for row in range(len(batch)):
+            try:
+                yield {names[number]: _value(batch.column(place)[row]) for place, number in enumerate(wanted)}
+            except ERRORS:  # the batch is decoded, so the fault is in this row alone
+                yield Lost(DAMAGED)
+            done += 1
 
 
 def _tried(call: Callable[[], T], lost: int = 1) -> T:

@@ -44,7 +44,7 @@ def sample_files(pin: Path) -> list[tuple[str, Path]]:
             distribution = metadata.distribution(package)
         except metadata.PackageNotFoundError:
             raise UserError(
-                f"the sample corpus needs {package} {version}, which is not installed. Run: make; "
+                f"{pin} pins {package} {version}, which is not installed. Run: make; "
                 f"outside of a clone of aura: pip install {package}=={version}"
             ) from None
         if distribution.version != version:
