@@ -32,6 +32,7 @@ GROUPS = {
     },
     "Model": {
         "chat": ("chat:chat", "Talk with the adapted model."),
+        "conversations": ("conversations:app", "List, add, show and remove what a model is adapted on."),
         "sample": ("sample:sample", "Continue a text with the trained model."),
         "tpu": ("tpu:app", "Plan a run on a TPU pod, and run it there."),
     },

@@ -42,7 +42,7 @@ update use validate verify view visit wait warn wrap write yield
 _VERBS = frozenset(_VERB_LIST.split())
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _MOST_ARGUMENTS = len(_NUMBERS) - 1
-_LEAST, _MOST = 15, 240  # characters of a sentence that is an answer
+_LEAST, _MOST = 10, 240  # characters of a sentence that is an answer
 _SIGNATURE = 160  # characters
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _MARKUP = re.compile(r":[a-z:]+:`~?\.?([^`<]*)(?:<[^`]*>)?`|``([^`]*)``|`([^`<]*)(?:<[^`]*>)?`_{0,2}")

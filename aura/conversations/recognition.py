@@ -72,7 +72,8 @@ def recognised(record: Any, notes: Counter[str]) -> tuple[str, tuple[Message, ..
 def _by_keys(given: dict[str, Any]) -> tuple[str, list[Message]]:
     for key in CHATS:
         if key in given:
-            return "conversations", _chat(key, given[key])
+            shape = "marked text" if isinstance(given[key], str) else "conversations"
+            return shape, _chat(key, given[key])
     for pair in _PAIRS:
         if any(key in given for key in pair.questions) and (found := _pair(pair, given)):
             return pair.shape, found

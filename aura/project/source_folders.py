@@ -138,7 +138,7 @@ def not_read(kinds: Iterable[str]) -> str:
 def refuse_outputs(path: str) -> None:
     """Refuse a folder that is, holds or lies in one that the pipeline writes: DVC would find a circle."""
     chosen = Path(path).resolve()
-    for made in (paths.EXTRACTED, paths.CORPUS, paths.TOKENS, paths.MODELS):
+    for made in (paths.EXTRACTED, paths.CORPUS, paths.TOKENS, paths.CONVERSATIONS, paths.MODELS):
         output = made.resolve()
         if chosen == output or output in chosen.parents or chosen in output.parents:
             raise UserError(

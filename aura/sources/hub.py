@@ -67,7 +67,7 @@ def pin_of(values: Any, path: Path) -> DatasetPin:  # noqa: ANN401 - what the fi
         key = ".".join(map(str, mistake["loc"])) or "the whole"
         raise UserError(
             f"{path}: {key}: {mistake['msg']}; got {mistake['input']!r}. Fix it by hand, "
-            f"or: aura source remove {pins.source_name(path)}, then add it again."
+            f"or: {pins.rescan(path).replace('scan', 'remove')}, then add it again."
         ) from None
 
 

@@ -19,6 +19,7 @@ from aura.sources.input_files import InputFile
 from aura.storage.cache import Cache
 
 SUFFIX = ".pin.json"
+CONVERSATIONS = ".conversations"  # stands before it in pins of conversations: a corpus may have a source of the name
 
 
 def is_pin(path: Path) -> bool:
@@ -31,11 +32,18 @@ def source_name(pin: Path) -> str:
     return pin.name.removesuffix(SUFFIX)
 
 
+def rescan(pin: Path) -> str:
+    """The command that takes in what changed behind a pin, of the corpus or of conversations."""
+    name = source_name(pin)
+    group = "conversations" if name.endswith(CONVERSATIONS) else "source"
+    return f"aura {group} scan {name.removesuffix(CONVERSATIONS)}"
+
+
 def folder_of(path: Path) -> Path:
     """The folder a source reads: the path itself, or what the pin at `path` names."""
     if not is_pin(path):
         return path
-    folder = Path(read_object(path, f"aura source scan {source_name(path)}", folder=str)["folder"])
+    folder = Path(read_object(path, rescan(path), folder=str)["folder"])
     main = main_workspace(Path.cwd())
     return main / folder if main and not folder.exists() else folder
 
@@ -91,8 +99,7 @@ def write(pin: Path, folder: Path, files: list[InputFile]) -> None:
 
 def require_current(pin: Path, files: list[InputFile]) -> None:
     """Raise `UserError`, naming files, unless they are what the pin recorded."""
-    name = source_name(pin)
-    records = read_object(pin, f"aura source scan {name}", files=[(str, int, str)])["files"]
+    records = read_object(pin, rescan(pin), files=[(str, int, str)])["files"]
     recorded = {path: (digest, size) for path, size, digest in records}
     names = {file.name for file in files}
     changes = [
@@ -104,6 +111,4 @@ def require_current(pin: Path, files: list[InputFile]) -> None:
         shown = "; ".join(map(on_one_line, changes[:5])) + (
             f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
         )
-        raise UserError(
-            f"{pin} no longer describes its folder: {shown}. Take the change in with: aura source scan {name}"
-        )
+        raise UserError(f"{pin} no longer describes its folder: {shown}. Take the change in with: {rescan(pin)}")
