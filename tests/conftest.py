@@ -159,7 +159,8 @@ def new_project(folder: Path) -> Project:
     write_sources(folder)
     versions = json.loads((folder / "versions.json").read_text())
     pin = {"packages": {"optax": versions["optax"]}}
-    (folder / "data/sample.pin.json").write_text(json.dumps(pin), encoding="utf-8")
+    for name in ("sample", "conversations"):
+        (folder / f"data/{name}.pin.json").write_text(json.dumps(pin), encoding="utf-8")
     project = Project(folder)
     python = [sys.executable, "-m", "aura", "source"]
     project.run(*python, "add", "books", "data/books")

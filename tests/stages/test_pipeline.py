@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Project
 
 ALL = {"extract@books", "extract@posts", "extract@pinned", "extract@sample"} | {
-    *("select", "train_tokenizer", "validate", "encode", "pretrain", "export")
+    *("select", "train_tokenizer", "validate", "encode", "conversations", "pretrain", "export")
 }
 
 
@@ -100,12 +100,13 @@ def test_a_fresh_clone_runs_nothing_after_a_source_was_removed(project: Project,
     assert repro(Project(tmp_path / "clone"), "--pull", "--allow-missing") == set()
 
 
-@pytest.mark.parametrize("stage", ["select", "train_tokenizer", "validate", "encode", "pretrain", "export"])
+@pytest.mark.parametrize("stage", sorted(stage for stage in ALL if not stage.startswith("extract")))
 def test_a_stage_script_refuses_an_absent_input(built: Project, tmp_path: Path, stage: str):
     inputs = {
         "select": "data/extracted",
         "train_tokenizer": "data/corpus",
         "validate": "data/corpus",
+        "conversations": "models",
         "export": "models",
     }
     project = built.copy(tmp_path / "project")
