@@ -48,9 +48,9 @@ def model_of_pipeline(name: str) -> tuple[Path, tuple[str, ...], dict[str, Any]]
     if not model.folder.is_dir():
         raise UserError(f"{model.folder} is missing: there is no {name} to publish. Run: {made_by}")
     if not (model.folder / model.weights).is_file():
+        remedy = "Set adapt.rank above 0 to make one, and run" if name == "adapter" else "Run"
         raise UserError(
-            f"expected {model.weights} in {model.folder}, got none: there is no {name} to publish. An adapter is made "
-            f"with adapt.rank above 0; then run: {made_by}"
+            f"expected {model.weights} in {model.folder}, got none: there is no {name} to publish. {remedy}: {made_by}"
         )
     made_from = require_current(model.folder, model.stage)
     listed = checksums.read(model.folder, made_by)
