@@ -24,6 +24,7 @@ CHAT_MODEL = MODELS / "chat"  # with the adapter merged
 VALIDATION = Path("reports/validate")
 PASSED = VALIDATION / "passed.json"  # the verdict of the gates; `encode` refuses a tokenizer that missed one
 PRETRAINING = Path("reports/pretrain")
+ADAPTATION = Path("reports/adapt")
 BITS_PER_BYTE = Path("reports/bits_per_byte")
 REPORT = Path("reports/index.html")  # the whole pipeline on one page
 VOCABULARY_CURVE = Path("reports/vocabulary/curve.csv")  # columns vocab_size, bytes_per_token
