@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
+from aura.adapt.options import Adapt
 from aura.conversations.options import Conversations
 from aura.core.errors import UserError
 from aura.core.params import PARAMS_FILE, Shared, parsed, read
@@ -34,6 +35,7 @@ class Params(Shared):
     encode: Encode
     conversations: Conversations
     pretrain: Pretrain
+    adapt: Adapt
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -117,6 +119,10 @@ def _check_together(name: str, params: Params) -> None:
         (
             run.batch_size % run.accumulation == 0,
             f"pretrain.accumulation ({run.accumulation}) must divide pretrain.batch_size ({run.batch_size})",
+        ),
+        (
+            params.adapt.batch_size % run.accumulation == 0,
+            f"pretrain.accumulation ({run.accumulation}) must divide adapt.batch_size ({params.adapt.batch_size})",
         ),
         (
             run.warmup_steps <= run.steps,

@@ -63,6 +63,22 @@ def test_an_old_python_is_told_first():
     assert done.stderr.count("\n") == 1
 
 
+def test_ctrl_c_in_code_that_is_run_from_a_string_ends_with_the_same_status(tmp_path: Path):
+    """As in the making of a dataclass: Python notes it, and a module run by -m would end itself by SIGINT."""
+    lines = (
+        "from aura.core import endings",
+        "try:",
+        "    exec('raise KeyboardInterrupt')",
+        "except KeyboardInterrupt:",
+        "    endings.interrupted()",
+    )
+    (tmp_path / "program.py").write_text("\n".join(lines))
+    done = subprocess.run(
+        [sys.executable, "-m", "program"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (endings.INTERRUPTED, 1)
+
+
 def test_programs_of_the_environment_are_found_though_it_is_not_activated(monkeypatch: pytest.MonkeyPatch):
     own = str(Path(sys.executable).parent)
     for program, found in ((f"{own}/dvc", f"{own}{os.pathsep}/usr/bin"), ("/usr/bin/other", "/usr/bin")):
