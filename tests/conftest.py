@@ -63,6 +63,30 @@ MINI_PARAMS = {
 }
 
 
+# Begun first, the longest first, so that at the end no process of pytest is left alone with one of them for minutes.
+LONGEST = (
+    "tests/slow/test_tpu_pod.py",
+    "tests/slow/test_torture.py",
+    "tests/test_guide.py::test_every_command",
+    "tests/slow/test_store.py",
+    "tests/slow/test_users_guide.py",
+    "tests/slow/test_termination.py",
+    "tests/slow/test_processes.py",
+    "tests/slow/test_checkpoint_kills.py",
+    "tests/slow/test_kills.py",
+    "tests/pretrain/test_mesh.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of LONGEST before the others; within a file the order stays, and so its fixtures are made once."""
+
+    def place(item: pytest.Item) -> int:
+        return next((place for place, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+
+    items.sort(key=place)
+
+
 class Project:
     """A folder with a copy of this repository's files, and the means to run things in it."""
 

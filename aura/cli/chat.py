@@ -1,6 +1,5 @@
 """`aura chat`: talk with the adapted model, in the terminal or through a pipe."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -33,12 +32,7 @@ def chat(
     Ctrl-C ends an answer, Ctrl-D the chat. In a pipe, each line of standard input is answered on standard output.
     """
     # Here, because JAX takes seconds to import and most commands need none.
-    from aura.chat import session
-    from aura.chat.dialogue import Dialogue
-    from aura.hugging_face import loading
-    from aura.training.answers import Answerer, Drawing
+    from aura.chat.chat import Request, talk
+    from aura.training.answers import Drawing
 
-    loaded = loading.load(model, tokenizer)
-    answerer = Answerer(loaded.model, loaded.context, Drawing(temperature, top_p, seed))
-    dialogue = Dialogue(loaded.tokenizer, loaded.context, tokens, system)
-    session.Session(answerer, dialogue, interactive=sys.stdin is not None and sys.stdin.isatty()).run()
+    talk(Request(model, tokenizer, system, tokens, Drawing(temperature, top_p, seed)))

@@ -19,6 +19,7 @@ _REMEDIES = {  # by how a reason begins
     "no known keys": "rename the keys; docs/conversations.md has those that are read",
     "no text column": "rename the columns; docs/conversations.md has those that are read",
     "JSON record of more": "raise conversations.max_record_bytes",
+    "record of more": "raise conversations.max_record_bytes",
     "invalid UTF-8": "name the encoding of these files, such as encoding: cp1252",
     "malformed JSON": "look at the place that is named; a .jsonl file has one record on each line",
 }

@@ -73,12 +73,13 @@ class Recipe:
 def planned(source: str, entry: ConversationSource, files: Iterable[InputFile], folder: Path) -> Iterator[Task]:
     """Yield the tasks of a source: small files together, a large one alone."""
     held: list[InputFile] = []
-    number = 0
+    number = size = 0
     for file in files:
-        if held and (sum(one.size for one in held) + file.size > TASK_BYTES or len(held) == TASK_FILES):
+        if held and (size + file.size > TASK_BYTES or len(held) == TASK_FILES):
             yield Task(source, entry, tuple(held), folder / f"{source}-{number:06d}.parquet")
-            held, number = [], number + 1
+            held, number, size = [], number + 1, 0
         held.append(file)
+        size += file.size
     if held:
         yield Task(source, entry, tuple(held), folder / f"{source}-{number:06d}.parquet")
 

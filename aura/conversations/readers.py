@@ -36,7 +36,7 @@ def conversations(
             elif reason := impostor(_kind(source), file.name, stream.read(HEAD_BYTES)):
                 account.lose(reason, file.name)
             elif source.kind == "parquet":
-                yield from _of_rows(file.name, stream, account)
+                yield from _of_rows(file.name, stream, max_record_bytes, account)
             else:
                 yield from _of_json(file.name, stream, source, max_record_bytes, account)
     except OSError as error:
@@ -92,7 +92,7 @@ def _of_json(
         account.lose(str(error), name)
 
 
-def _of_rows(name: str, stream: Any, account: Account) -> Iterator[Conversation]:  # noqa: ANN401 - as above
+def _of_rows(name: str, stream: Any, limit: int, account: Account) -> Iterator[Conversation]:  # noqa: ANN401 - as above
     stream.seek(0)
     if not stream.read(1):
         account.lose("empty file", name)
@@ -104,7 +104,7 @@ def _of_rows(name: str, stream: Any, account: Account) -> Iterator[Conversation]
             if isinstance(row, Lost):
                 account.lose(row.reason, f"{name}, row {number}")
             else:
-                yield from _of_record(row, f"{name}, row {number}", f"{name}#{number - 1}", account)
+                yield from _of_record(row, f"{name}, row {number}", f"{name}#{number - 1}", account, limit)
         if not number:
             account.lose("empty file", name)
     except parquet.Unreadable as error:
@@ -113,9 +113,18 @@ def _of_rows(name: str, stream: Any, account: Account) -> Iterator[Conversation]
         account.lose(str(error), f"{name}, {place}", error.rows)
 
 
-def _of_record(value: Any, place: str, name: str, account: Account) -> Iterator[Conversation]:  # noqa: ANN401 - any value of JSON
+def _of_record(
+    value: Any,  # noqa: ANN401 - any value of JSON
+    place: str,
+    name: str,
+    account: Account,
+    limit: int | None = None,
+) -> Iterator[Conversation]:
+    """Yield the conversation of a record; `limit` is for texts that came without one of the record."""
     try:
         shape, messages = recognised(value, account.notes)
+        if limit and sum(len(message.content.encode()) for message in messages) > limit:
+            raise Unusable(f"record of more than {limit:,} bytes")
     except Unusable as error:
         account.lose(error.reason, f"{place} ({error.detail})" if error.detail else place)
         return

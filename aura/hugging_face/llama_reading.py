@@ -11,25 +11,15 @@ from typing import Any
 
 import jax
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError
 
 from aura.core import checksums, files
 from aura.core.errors import UserError
+from aura.hugging_face.llama import MATRICES, SCALES, Array, embedding_factor
 from aura.model import tensor_file
 from aura.model.model import EPSILON, ROPE_BASE, LanguageModel, ModelConfig, leaf_name
 
 LLAMA = "LlamaForCausalLM"
-MATRICES = {
-    "query": "self_attn.q_proj",
-    "key": "self_attn.k_proj",
-    "value": "self_attn.v_proj",
-    "output": "self_attn.o_proj",
-    "gate": "mlp.gate_proj",
-    "up": "mlp.up_proj",
-    "down": "mlp.down_proj",
-}
-SCALES = {"attention_norm": "input_layernorm", "hidden_norm": "post_attention_layernorm"}
 _COUNTS = {  # of ModelConfig -> of config.json
     "vocab_size": "vocab_size",
     "layers": "num_hidden_layers",
@@ -38,7 +28,6 @@ _COUNTS = {  # of ModelConfig -> of config.json
     "kv_heads": "num_key_value_heads",
     "hidden": "intermediate_size",
 }
-Array = npt.NDArray[np.float32]
 
 
 def read(folder: Path, made_by: str) -> tuple[LanguageModel, int]:
@@ -125,7 +114,7 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 def _weight(file: Path, config: ModelConfig, name: str) -> Array:
     """A weight of ours, by its name there; a matrix has inputs first, and layers are stacked."""
-    root = np.float32(config.width**0.5)
+    root = embedding_factor(config)
     whole = partial(_float32, file)
     if name == "embedding":
         return whole("model.embed_tokens.weight") / root

@@ -19,17 +19,20 @@ BASE, BASE_WEIGHTS = "language_model", "model.safetensors"
 
 @dataclass(frozen=True)
 class ReleasedModel:
-    """A model of the pipeline: its folder, its stage, and the metrics of what trained it."""
+    """A model of the pipeline: its folder, its stage, the metrics of what trained it, and the file of its weights."""
 
     folder: Path
     stage: str
     metrics: Path
+    weights: str = BASE_WEIGHTS
 
 
 MODELS = {  # by the names of artifacts in dvc.yaml
     BASE: ReleasedModel(paths.LANGUAGE_MODEL, "pretrain", paths.PRETRAINING / "metrics.json"),
     "hugging_face_model": ReleasedModel(paths.HUGGING_FACE_MODEL, "export", paths.PRETRAINING / "metrics.json"),
-    "adapter": ReleasedModel(paths.ADAPTER, "adapt", paths.ADAPTATION / "metrics.json"),
+    "adapter": ReleasedModel(
+        paths.ADAPTER, "adapt", paths.ADAPTATION / "metrics.json", weights="adapter_model.safetensors"
+    ),
     "chat": ReleasedModel(paths.CHAT_MODEL, "adapt", paths.ADAPTATION / "metrics.json"),
 }
 
@@ -44,6 +47,11 @@ def model_of_pipeline(name: str) -> tuple[Path, tuple[str, ...], dict[str, Any]]
     made_by = f"dvc repro {model.stage}"
     if not model.folder.is_dir():
         raise UserError(f"{model.folder} is missing: there is no {name} to publish. Run: {made_by}")
+    if not (model.folder / model.weights).is_file():
+        remedy = "Set adapt.rank above 0 to make one, and run" if name == "adapter" else "Run"
+        raise UserError(
+            f"expected {model.weights} in {model.folder}, got none: there is no {name} to publish. {remedy}: {made_by}"
+        )
     made_from = require_current(model.folder, model.stage)
     listed = checksums.read(model.folder, made_by)
     metrics = files.read_object(model.metrics, made_by)

@@ -182,12 +182,18 @@ def test_a_line_of_100_mb_costs_no_memory(made: Made, tmp_path: Path):
 def test_parquet_rows_are_records(made: Made, tmp_path: Path):
     chats = [[{"from": "human", "value": f"q{n}"}, {"from": "gpt", "value": f"a{n}"}] for n in range(30)]
     chats[3] = [{"from": "nobody", "value": "x"}]
+    chats[4] = [{"from": "human", "value": "x" * 2000}, {"from": "gpt", "value": "y"}]
     (tmp_path / "in").mkdir()
     pq.write_table(pa.table({"id": list(range(30)), "conversations": chats}), tmp_path / "in/a.parquet")
     pq.write_table(pa.table({"id": [1, 2], "title": ["x", "y"]}), tmp_path / "in/b.parquet")
     (tmp_path / "in/c.parquet").write_bytes(b"PAR1 no parquet at all PAR1")
-    shards = made(a={"kind": "parquet", "path": str(tmp_path / "in")})
-    assert lost(shards) == {"unknown role": 1, "no text column": 2, "damaged Parquet": 1}
+    shards = made(a={"kind": "parquet", "path": str(tmp_path / "in")}, limit=1000)
+    assert lost(shards) == {
+        "unknown role": 1,
+        "record of more than 1,000 bytes": 1,
+        "no text column": 2,
+        "damaged Parquet": 1,
+    }
     assert [("user", "q0"), ("assistant", "a0")] in spoken(shards)
     assert source(shards)["lost"]["unknown role"]["first"] == "a.parquet, row 4 (turn 1: 'nobody')"
 
@@ -199,6 +205,8 @@ def test_the_stage_twice_gives_the_same_bytes(made: Made, tmp_path: Path, monkey
     assert lost(one, "a") == {"duplicate": 30}
     assert lost(one, "b") == {"duplicate": 50}
     assert source(one, "b")["conversations"] == {"train": 0, "held_out": 0}
+    (tmp_path / "in/9.jsonl").write_text("[]\n7\n")  # a task without a conversation
+    one = made("one", a=json_source(tmp_path / "in"), b=json_source(tmp_path / "in/0.jsonl"))
     monkeypatch.setattr(building.parts, "TASK_BYTES", 1)  # a task a file
     monkeypatch.setattr(building.parts, "PORTION", 100)
     monkeypatch.setattr(building, "SMALL", 0)  # in workers

@@ -1,5 +1,6 @@
 """Models are released as tokenizers are, and name the versions of what they were made on."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_a_model_that_is_not_that_of_the_pipeline_is_refused(published: Project)
     published.run("sh", "-c", "sed -i 's/learning_rate: .*/learning_rate: 0.0007/' params.yaml && git commit -qam x")
     with pytest.raises(UserError, match=r"pretrain.*: not up to date"):
         publish.publish("hugging_face_model@v1.0.0", None, None)
+
+
+def test_an_adapter_of_which_there_is_but_a_card_is_refused(published: Project):
+    adapter = published.folder / "models/adapter"
+    shutil.rmtree(adapter, ignore_errors=True)
+    adapter.mkdir()
+    (adapter / "README.md").write_text("# No adapter\n")
+    with pytest.raises(UserError, match=r"expected adapter_model\.safetensors in models/adapter, got none"):
+        publish.publish("adapter@v1.0.0", None, None)
 
 
 def test_an_unknown_kind_of_model_is_answered_with_those_there_are(published: Project):
