@@ -281,9 +281,10 @@ def published_template(built: Project, tmp_path_factory: pytest.TempPathFactory,
 @pytest.fixture
 def published(published_template: Path, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The mini project with v1.0.0 published to `bucket`, on the publisher's machine; the working directory."""
-    from tests.bucket import connect
+    from tests.bucket import BUCKET, connect
 
-    for name in ("buckets/.", "project", "project.git"):
+    shutil.rmtree(tmp_path / "buckets" / BUCKET)  # the server's folder of the empty bucket
+    for name in (f"buckets/{BUCKET}", "project", "project.git"):
         copy_tree(published_template / name, tmp_path / name)
     project = connect(Project(tmp_path / "project"), bucket.address)
     for name in ("STORAGE_EMULATOR_HOST", "AURA_VERSIONS", "DVC_SITE_CACHE_DIR", "AURA_CACHE"):
