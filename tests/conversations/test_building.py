@@ -167,7 +167,7 @@ def test_a_damaged_file_is_lost_as_a_whole(made: Made, tmp_path: Path):
     }
 
 
-def test_a_line_of_100_mb_costs_no_memory(made: Made, tmp_path: Path):
+def test_a_line_of_100_mb_is_lost_and_the_rest_is_read(made: Made, tmp_path: Path):
     with (tmp_path / "a.jsonl").open("wb") as file:
         file.write(b'{"question": "x", "answer": "')
         for _ in range(100):
