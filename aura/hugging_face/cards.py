@@ -21,7 +21,7 @@ def _tables(facts: Facts) -> str:
     """A table for each title."""
     parts = []
     for title, values in facts.items():
-        rows = "\n".join(f"| {name} | {_shown(value)} |" for name, value in values.items())
+        rows = "\n".join(f"| {_shown(name)} | {_shown(value)} |" for name, value in values.items())
         parts.append(f"## {title}\n\n| | |\n|---|---|\n{rows}")
     return "\n\n".join(parts)
 

@@ -15,34 +15,34 @@ from aura.hugging_face.cards import Facts, chat_card
 from aura.hugging_face.llama import MATRICES, Array, Tensors, embedding_factor, llama_tensors
 from aura.hugging_face.peft_adapter import TABLES, tables_of
 from aura.model.lora import Adapter
+from aura.model.model import ModelConfig
 from aura.model.tensor_file import Piece, Tensor
 
 
-def write_chat(
-    output: Path, trained: folder.Trained, adapter: Adapter | None, facts: Facts, *, add_bos: bool
-) -> Tensors:
+def write_chat(output: Path, base: folder.Trained, trained: Adapter | Path, facts: Facts, *, add_bos: bool) -> Tensors:
     """Make the folder `output` anew; returns the tensors.
 
     Arguments:
         output: models/chat.
-        trained: the base, or with no adapter the model of which all weights were trained.
-        adapter: in this process's memory (`peft_adapter.on_host`).
-        facts: what the card says, by title.
+        base: the model that was adapted.
+        trained: an adapter in this process's memory (`peft_adapter.on_host`), or the file of all the trained weights.
+        facts: what the card says beside the base, by title.
         add_bos: <bos> begins each text that is encoded without the chat template.
     """
-    tensors = llama_tensors(trained.config, trained.weights)
-    if adapter is not None:
-        tensors |= _adapted(tensors, adapter, trained)
-    folder.write(output, trained, tensors, chat_card(facts), add_bos=add_bos)
+    tensors = llama_tensors(base.config, trained if isinstance(trained, Path) else base.weights)
+    if isinstance(trained, Adapter):
+        tensors |= _adapted(tensors, trained, base.config)
+    card = chat_card({**folder.base_facts(base), **facts})
+    folder.write(output, base, tensors, card, add_bos=add_bos)
     return tensors
 
 
-def _adapted(tensors: Tensors, adapter: Adapter, trained: folder.Trained) -> Tensors:
+def _adapted(tensors: Tensors, adapter: Adapter, config: ModelConfig) -> Tensors:
     """Those of the tensors that the adapter changes."""
-    changed, config = Tensors(), trained.config
+    changed = Tensors()
     for name in adapter.config.adapted_matrices:
         for number in range(config.layers):
-            theirs = f"model.layers.{number}.{MATRICES[name][0]}.weight"
+            theirs = f"model.layers.{number}.{MATRICES[name]}.weight"
             changed[theirs] = _mapped(tensors[theirs], partial(_added, adapter, name, number))
     for name in tables_of(config) if adapter.config.tokens else ():
         rows = np.asarray(getattr(adapter, name)[...])

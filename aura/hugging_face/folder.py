@@ -8,6 +8,7 @@ from typing import Any
 
 from aura.core import checksums, files
 from aura.core.errors import UserError
+from aura.hugging_face.cards import Facts
 from aura.hugging_face.llama import Tensors, llama_config
 from aura.model import tensor_file, weights
 from aura.model.model import ModelConfig
@@ -24,6 +25,7 @@ class Trained:
 
     Attributes:
         weights: the file of its weights, compared with its SHA-256.
+        sha256: that of the file.
         record: its config.json.
         config: its shape.
         tokenizer: of the same encoding as in training.
@@ -31,6 +33,7 @@ class Trained:
     """
 
     weights: Path
+    sha256: str
     record: dict[str, Any]
     config: ModelConfig
     tokenizer: Tokenizer
@@ -51,7 +54,8 @@ class Trained:
                 f"{model_folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_folder} "
                 f"holds {tokenizer.encoding_sha256[:16]}…. Train on it: {weights.MADE_BY}"
             )
-        return cls(weights_file, record, ModelConfig(**record["model"]), tokenizer, tokenizer_folder)
+        sha256 = checksums.read(model_folder, weights.MADE_BY)[weights_file.name]
+        return cls(weights_file, sha256, record, ModelConfig(**record["model"]), tokenizer, tokenizer_folder)
 
 
 def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bos: bool) -> None:
@@ -76,6 +80,21 @@ def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bo
         files.write_json(unfinished / GENERATION, generation_config(trained.tokenizer))
         files.write_bytes(unfinished / CARD, card.encode())
         checksums.write(unfinished)
+
+
+def base_facts(base: Trained) -> Facts:
+    """The base of an adapted model, for a card."""
+    return {
+        "The base": {
+            "parameters": base.record["parameters"],
+            "layers": base.config.layers,
+            "width": base.config.width,
+            "context in tokens": base.record["seq_len"],
+            "pieces of the tokenizer": base.config.vocab_size,
+            "SHA-256 of the weights": base.sha256,
+            "SHA-256 of the tokenizer": base.tokenizer.encoding_sha256,
+        }
+    }
 
 
 def generation_config(tokenizer: Tokenizer) -> dict[str, Any]:

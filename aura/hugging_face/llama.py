@@ -14,20 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.model import tensor_file
+from aura.model.lora import INPUT_AXES
 from aura.model.model import EPSILON, ROPE_BASE, ModelConfig
 from aura.model.tensor_file import Piece, Tensor
 from aura.tokenizer.tokenizer import Tokenizer
 
 Array = npt.NDArray[np.float32]
 Tensors = dict[str, Tensor]
-MATRICES = {  # ours (inputs first) -> Llama's (outputs first), and the number of axes that are inputs
-    "query": ("self_attn.q_proj", 1),
-    "key": ("self_attn.k_proj", 1),
-    "value": ("self_attn.v_proj", 1),
-    "output": ("self_attn.o_proj", 2),
-    "gate": ("mlp.gate_proj", 1),
-    "up": ("mlp.up_proj", 1),
-    "down": ("mlp.down_proj", 1),
+MATRICES = {  # ours (inputs first) -> Llama's (outputs first)
+    "query": "self_attn.q_proj",
+    "key": "self_attn.k_proj",
+    "value": "self_attn.v_proj",
+    "output": "self_attn.o_proj",
+    "gate": "mlp.gate_proj",
+    "up": "mlp.up_proj",
+    "down": "mlp.down_proj",
 }
 SCALES = {"attention_norm": "input_layernorm", "hidden_norm": "post_attention_layernorm"}
 
@@ -43,15 +44,15 @@ def llama_tensors(config: ModelConfig, weights_file: Path) -> Tensors:
         tensors["model.norm.weight"], tensors["lm_head.weight"] = stored("final_norm"), stored("head")
     for number in range(config.layers):
         layer = f"model.layers.{number}"
-        for ours, (theirs, inputs) in MATRICES.items():
-            tensors[f"{layer}.{theirs}.weight"] = _of_layer(weights_file, f"blocks.{ours}", number, inputs)
+        for ours, theirs in MATRICES.items():
+            tensors[f"{layer}.{theirs}.weight"] = _of_layer(weights_file, f"blocks.{ours}", number, INPUT_AXES[ours])
         for ours, theirs in SCALES.items():
             tensors[f"{layer}.{theirs}.weight"] = _of_layer(weights_file, f"blocks.{ours}", number, 0)
     return tensors
 
 
 def embedding_factor(config: ModelConfig) -> np.float32:
-    """What Llama's embeddings are, divided by ours."""
+    """The factor between our embeddings and Llama's."""
     return np.float32(config.width**0.5)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.hugging_face.cards import Facts, adapter_card
-from aura.hugging_face.folder import CARD, Trained
+from aura.hugging_face.folder import CARD, Trained, base_facts
 from aura.hugging_face.llama import MATRICES, Array, embedding_factor
 from aura.model import tensor_file, weights
 from aura.model.lora import INPUT_AXES, Adapter, LoraConfig
@@ -46,7 +46,7 @@ def write_adapter(
         output: models/adapter.
         adapter: of rank 1 or more, in this process's memory.
         base: the model that it adapts.
-        facts: what the card says, by title.
+        facts: what the card says beside the base, by title.
         base_folder: where PEFT looks for the base.
     """
     tensors = dict(_tensors(adapter, base.config))
@@ -54,7 +54,7 @@ def write_adapter(
         "format": FORMAT,
         "model": asdict(base.config),
         "lora": asdict(adapter.config) | {"alpha": float(adapter.config.alpha)},
-        "base_sha256": files.sha256_file(base.weights),
+        "base_sha256": base.sha256,
         "tokenizer": base.tokenizer.encoding_sha256,
         "seq_len": base.record["seq_len"],
     }
@@ -63,7 +63,7 @@ def write_adapter(
         tensor_file.write(unfinished / WEIGHTS, stored, {"format": "pt"})
         files.write_json(unfinished / CONFIG, peft_config(adapter.config, base.config, base_folder))
         files.write_json(unfinished / RECORD, record)
-        files.write_bytes(unfinished / CARD, adapter_card(base_folder, facts).encode())
+        files.write_bytes(unfinished / CARD, adapter_card(base_folder, {**base_facts(base), **facts}).encode())
         checksums.write(unfinished)
     return tensors
 
@@ -94,9 +94,9 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict[str, Any]]:
 
 def fit(record: dict[str, Any], base: Trained, folder: Path) -> None:
     """Refuse an adapter that was made for other weights than those of `base`."""
-    if record["base_sha256"] != (got := files.sha256_file(base.weights)):
+    if record["base_sha256"] != base.sha256:
         raise UserError(
-            f"{folder} adapts the model with the SHA-256 {record['base_sha256'][:16]}…, got {got[:16]}… in "
+            f"{folder} adapts the model with the SHA-256 {record['base_sha256'][:16]}…, got {base.sha256[:16]}… in "
             f"{base.weights}. Adapt it: {MADE_BY}"
         )
 
@@ -114,7 +114,7 @@ def peft_config(lora: LoraConfig, config: ModelConfig, base_folder: str) -> dict
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
-        "target_modules": sorted(MATRICES[name][0].rpartition(".")[2] for name in lora.adapted_matrices),
+        "target_modules": sorted(MATRICES[name].rpartition(".")[2] for name in lora.adapted_matrices),
         "trainable_token_indices": tables if lora.tokens else None,
     }
 
@@ -154,7 +154,7 @@ def _leaf(file: Path, name: str, shape: tuple[int, ...], config: ModelConfig) ->
 
 
 def _names(matrix: str, number: int) -> tuple[str, str]:
-    place = f"{PREFIX}.model.layers.{number}.{MATRICES[matrix][0]}"
+    place = f"{PREFIX}.model.layers.{number}.{MATRICES[matrix]}"
     return f"{place}.lora_A.weight", f"{place}.lora_B.weight"
 
 

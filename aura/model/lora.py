@@ -56,7 +56,7 @@ class LoraConfig:
 
     @property
     def scale(self) -> float:
-        """What A B is multiplied by."""
+        """The factor of A B."""
         return self.alpha / self.rank if self.rank else 0.0
 
     @property
@@ -73,7 +73,7 @@ class Factors(nnx.Module):  # type: ignore[misc]
 
 
 class Adapter(nnx.Module):  # type: ignore[misc]
-    """What is learnt beside a model; a new one changes nothing.
+    """The weights that are learnt beside a model; new ones change nothing.
 
     Its leaves lie on the mesh as the matrix that they belong to. Their values depend on the seed and the shapes alone,
     but for the rows, which are the model's own. Each matrix draws by its own name, whatever others are adapted.

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,22 +13,23 @@ from safetensors.numpy import load_file, save_file
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.hugging_face import peft_adapter
+from aura.hugging_face.adapted_models import Outputs, write_models
 from aura.hugging_face.chat_model import write_chat
 from aura.hugging_face.folder import Trained
 from aura.hugging_face.peft_adapter import load_adapter, on_host, write_adapter
 from aura.model.lora import Adapter, LoraConfig, adapted
+from aura.model.mesh import make_mesh
 from aura.model.model import LanguageModel
 from tests.export.test_export import exported
 from tests.llama import NumpyLlama
 from tests.mini_tokens import MiniTokens
 
 FACTS = {
-    "The base": {"weights": "f" * 64, "parameters": 12345},
     "The data": {"by | hand": "a|b"},
     "Gates": {"kept": 0.123456},
 }
 SHAPES = [{}, {"tied_embeddings": False}, {"kv_heads": 1, "affect": True}]
-logits = jax.jit(LanguageModel.__call__)
+logits, new_adapter = jax.jit(LanguageModel.__call__), jax.jit(Adapter, static_argnums=(1, 2))
 
 
 def chat_tokens(made: MiniTokens) -> tuple[int, ...]:
@@ -39,7 +41,7 @@ def chat_tokens(made: MiniTokens) -> tuple[int, ...]:
 def adapter_of(model: LanguageModel, config: LoraConfig) -> Adapter:
     """An adapter with numbers everywhere, as one device has it."""
     noise = iter(jax.random.split(jax.random.key(3), 99))
-    fresh = jax.jit(Adapter, static_argnums=(1, 2))(model, config, 0)
+    fresh = new_adapter(model, config, 0)
     return jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(next(noise), leaf.shape), fresh)
 
 
@@ -114,18 +116,41 @@ def test_the_folders_say_what_they_are(files_of: Made, made: MiniTokens):
     for folder in ("chat", "adapter"):
         checksums.verify(files_of.folder / folder, "")
         card = (files_of.folder / folder / "README.md").read_text()
-        assert "## The base\n\n| | |\n|---|---|\n| weights | " + "f" * 64 in card
-        assert "| parameters | 12,345 |" in card
+        assert f"## The base\n\n| | |\n|---|---|\n| parameters | {files_of.base.record['parameters']:,} |" in card
+        assert f"| SHA-256 of the weights | {files.sha256_file(files_of.folder / 'lm/model.safetensors')} |" in card
+        assert r"| by \| hand | a\|b |" in card
         assert "| kept | 0.1235 |" in card
     generation = json.loads((files_of.folder / "chat/generation_config.json").read_text())
     assert generation["eos_token_id"] == made.tokenizer.eos_id
 
 
 def test_a_chat_model_of_which_all_weights_were_trained_is_its_own_export(made: MiniTokens, tmp_path: Path):
-    exported(made, tmp_path)
-    write_chat(tmp_path / "chat", Trained.of(tmp_path / "lm", made.spm), None, FACTS, add_bos=True)
-    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
-        assert files.sha256_file(tmp_path / "chat" / name) == files.sha256_file(tmp_path / "hf" / name)
+    base = Trained.of(Made(made, tmp_path).folder / "lm", made.spm)
+    other = exported(made, tmp_path / "other", tied_embeddings=True)
+    outputs = Outputs(tmp_path / "adapter", tmp_path / "chat")
+    write_models(jax.tree.map(lambda leaf: 2 * leaf, other), base, FACTS, outputs, add_bos=True)
+    doubled = {name: 2 * array for name, array in load_file(tmp_path / "other/hf/model.safetensors").items()}
+    for name, array in load_file(tmp_path / "chat/model.safetensors").items():
+        np.testing.assert_array_equal(array, doubled[name], err_msg=name)
+    assert [file.name for file in sorted((tmp_path / "adapter").iterdir())] == ["README.md", "_SHA256SUMS"]
+    with pytest.raises(UserError, match="aura_adapter"):
+        load_adapter(tmp_path / "adapter")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_trained_adapter_is_written_as_both_outputs_whatever_mesh_it_lies_on(made: MiniTokens, tmp_path: Path):
+    own = Made(made, tmp_path)
+    with jax.set_mesh(make_mesh(2, 1, jax.devices()[:2])):
+        net = jax.jit(partial(LanguageModel, own.model.config, 0))()
+        places = jax.tree.map(lambda leaf: leaf.sharding, new_adapter(net, own.adapter.config, 0))
+        cut = jax.device_put(jax.device_get(own.adapter), places)
+    assert len(cut.query.a[...].sharding.device_set) == 2
+    outputs = Outputs(tmp_path / "cut/adapter", tmp_path / "cut/chat", str(tmp_path / "hf"))
+    write_models(cut, own.base, FACTS, outputs, add_bos=True, writes=False)
+    assert not (tmp_path / "cut").exists()
+    write_models(cut, own.base, FACTS, outputs, add_bos=True)
+    for file in (*(tmp_path / "cut/adapter").iterdir(), *(tmp_path / "cut/chat").iterdir()):
+        assert file.read_bytes() == (tmp_path / file.parent.name / file.name).read_bytes(), file
 
 
 def test_the_same_adapter_gives_the_same_bytes(made: MiniTokens, tmp_path: Path):

@@ -116,6 +116,15 @@ def test_the_tpu_kernel_gives_the_slopes_of_the_plain_one():
         np.testing.assert_allclose(one, other, atol=2e-4)
 
 
+def test_the_tpu_kernel_with_segments_and_its_gradient_are_lowered_for_a_tpu():
+    def total(*arrays: jax.Array) -> jax.Array:
+        return (causal_attention(*arrays[:3], "splash", arrays[3]) ** 2).sum()
+
+    shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in _inputs(128, 128)]
+    traced = jax.jit(jax.grad(total, (0, 1, 2))).trace(*shapes, jax.ShapeDtypeStruct((2, 128), np.int32))
+    assert "tpu_custom_call" in traced.lower(lowering_platforms=("tpu",)).as_text()
+
+
 def _inputs(seq_len: int, width: int) -> list[jax.Array]:
     keys = jax.random.split(jax.random.key(3), 3)
     return [jax.random.normal(keys[number], (2, seq_len, heads, width)) for number, heads in enumerate((4, 2, 2))]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from aura.model.model import LanguageModel, ModelConfig, initial_model
-from aura.pretrain import answers
-from aura.pretrain.answers import Answerer, Drawing, within
+from aura.training import answers
+from aura.training.answers import Answerer, Drawing, within
 from aura.training.generation import continuations
 from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
