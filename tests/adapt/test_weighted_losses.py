@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aura.adapt.weighted_losses import Losses, Output, Terms, weighted_losses
+from aura.model.mesh import BATCH, make_mesh
 from aura.training.cross_entropy import CHUNK, mean_cross_entropy
 from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
@@ -98,3 +99,26 @@ def test_the_logits_of_all_tokens_never_exist_at_once():
 
     compiled = jax.jit(slope).lower(*shapes, *numbers).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < tokens * pieces * 4 / 2
+
+
+@pytest.mark.parametrize(("fsdp", "tensor"), [(1, 1), (2, 1), (1, 2)])
+def test_two_devices_give_the_numbers_of_one(fsdp: int, tensor: int):
+    """The first device has few targets that count, the second many: they take unequal numbers of chunks."""
+    tokens = 4 * CHUNK
+    student, teacher, (targets, weights) = output(tokens, 0), output(tokens, 1), targets_and_weights(tokens)
+    weights = jnp.where((jnp.arange(tokens) < 3) | (jnp.arange(tokens) >= tokens // 2), weights, 0.0)
+
+    def objective(x: jax.Array, table: jax.Array, rest: tuple[jax.Array, ...]) -> tuple[jax.Array, Losses]:
+        losses = weighted_losses((x, table), *rest[:2], rest[2:], Terms(1.0, 0.7))
+        return losses.objective, losses
+
+    compute = jax.jit(jax.value_and_grad(objective, (0, 1), has_aux=True))
+    expected = compute(*student, (targets, weights, *teacher))
+    mesh = make_mesh(fsdp, tensor, jax.devices()[:2])
+    features, table, rows = (
+        jax.NamedSharding(mesh, jax.P(*axes)) for axes in ((BATCH, None), ("tensor", "fsdp"), (BATCH,))
+    )
+    with jax.set_mesh(mesh):
+        of_student = jax.device_put(student, (features, table))
+        came = compute(*of_student, jax.device_put((targets, weights, *teacher), (rows, rows, features, table)))
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7), came, expected)
