@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from aura.adapt.adapt import Adapted, Inputs, Metrics, adapt
-from aura.adapt.facts import facts
 from aura.adapt.options import Adapt
+from aura.adapt.outputs import Outputs, write_models
 from aura.chat.dialogue import Dialogue
 from aura.conversations import building
-from aura.conversations.options import Conversations, JsonConversations
+from aura.conversations.options import Conversations
 from aura.core import console, files, keys, paths
 from aura.core.errors import UserError
 from aura.core.section import checked
 from aura.hugging_face import loading
-from aura.hugging_face.adapted_models import Outputs, write_models
 from aura.hugging_face.folder import Trained
 from aura.hugging_face.loading import Loaded
 from aura.model import weights
@@ -177,8 +176,7 @@ class SelfTeachingAdapter:
         outputs = Outputs(work / "adapter", work / "chat")
 
         def write(adapted: Adapted) -> None:
-            told = facts(adapted.metrics, base)
-            write_models(adapted.trained, base, told, outputs, add_bos=settings.encode.add_bos)
+            write_models(adapted, base, outputs, add_bos=settings.encode.add_bos)
 
         inputs = Inputs(self._conversations, base_folder, self._tokenizer_file, self._tokens)
         self.metrics = adapt(inputs, work / "reports", options, settings.pretrain, write)
