@@ -52,12 +52,14 @@ MINI_PARAMS = {
     "pretrain": {
         "steps": 6,
         "batch_size": 2,
-        "seq_len": 32,
+        "seq_len": 128,
         "warmup_steps": 2,
         "size": {"layers": 1, "width": 16, "heads": 2, "kv_heads": 1, "hidden": 32},
         "eval_every": 3,
         "eval_tokens": 1024,
     },
+    "conversations": {"held_out": 0.2},
+    "adapt": {"steps": 2, "batch_size": 2, "rank": 2, "eval_every": 2, "max_forgetting": None},
 }
 
 
@@ -170,7 +172,8 @@ def new_project(folder: Path) -> Project:
     write_sources(folder)
     versions = json.loads((folder / "versions.json").read_text())
     pin = {"packages": {"optax": versions["optax"]}}
-    (folder / "data/sample.pin.json").write_text(json.dumps(pin), encoding="utf-8")
+    for name in ("sample", "conversations"):
+        (folder / f"data/{name}.pin.json").write_text(json.dumps(pin), encoding="utf-8")
     project = Project(folder)
     python = [sys.executable, "-m", "aura", "source"]
     project.run(*python, "add", "books", "data/books")

@@ -1,12 +1,12 @@
 """Adaptation in the project's folders: what the stage runs here."""
 
-from functools import partial
 from pathlib import Path
 
-from aura.adapt.adapt import Inputs, adapt, require_kept
+from aura.adapt.adapt import Adapted, Inputs, adapt, require_kept
+from aura.adapt.facts import facts
 from aura.adapt.options import Adapt
-from aura.adapt.outputs import Outputs, write_models
 from aura.core import console, paths
+from aura.hugging_face.adapted_models import Outputs, write_models
 from aura.hugging_face.folder import Trained
 from aura.training import distributed
 from aura.training.batch_layout import Machine
@@ -22,7 +22,11 @@ def adapt_here(options: Adapt, machine: Machine, *, add_bos: bool, profile: Path
     inputs = Inputs(paths.CONVERSATIONS, paths.LANGUAGE_MODEL, paths.TOKENIZER_MODEL, paths.TOKENS)
     base = Trained.of(paths.LANGUAGE_MODEL, paths.TOKENIZER)
     outputs = Outputs(paths.ADAPTER, paths.CHAT_MODEL)
-    write = partial(write_models, base=base, outputs=outputs, add_bos=add_bos)
+
+    def write(adapted: Adapted) -> None:
+        told = facts(adapted.metrics, base)
+        write_models(adapted.trained, base, told, outputs, add_bos=add_bos, writes=distributed.is_first())
+
     metrics = adapt(inputs, paths.ADAPTATION, options, machine, write, profile)
     if not distributed.is_first():
         return

@@ -24,6 +24,8 @@ from aura.training.steps import Outcome, State
 
 WARMUP = 10  # steps; the same for every length, so that a longer run goes on from a shorter one
 GRAD_CLIP = 1.0  # global norm
+WINDOW: tuple[str, ...] = ("tokens", "segments", "learnt", "affect")  # arrays of a batch, by what reads them
+EXCHANGE: tuple[str, ...] = ("prompts", "prompt_lengths", "hinted", "hinted_lengths")
 REMEDY = "Lower adapt.learning_rate."
 
 
@@ -93,7 +95,7 @@ def make_step(options: Adapt) -> Any:  # noqa: ANN401 - a function that jax.jit 
     @partial(jax.jit, donate_argnums=0)
     def step(state: State, batch: Arrays, base: LanguageModel) -> tuple[State, Outcome]:
         teacher = state["teacher"] if options.teacher_weight > 0 else None
-        windows = {name: batch[name] for name in ("tokens", "segments", "learnt", "affect") if name in batch}
+        windows: Arrays = {name: batch[name] for name in WINDOW if name in batch}
         losses, slopes = losses_and_slopes(_assemble, base, state["trained"], teacher, windows, terms)
         return _moved_on(options, state, losses, slopes)
 
@@ -108,8 +110,7 @@ def make_own_step(options: Adapt, answers: Answers) -> Any:  # noqa: ANN401 - as
 
     @partial(jax.jit, donate_argnums=0)
     def step(state: State, batch: Arrays, base: LanguageModel) -> tuple[State, Outcome]:
-        names = "prompts", "prompt_lengths", "hinted", "hinted_lengths"
-        exchanges = {name: batch[name] for name in names}
+        exchanges: Arrays = {name: batch[name] for name in EXCHANGE}
         losses, slopes = own_losses_and_slopes(
             _assemble,
             base,

@@ -89,7 +89,7 @@ def list_sources() -> None:
 
 
 def _made() -> dict[str, dict[str, dict[str, dict[str, int]]]]:
-    """What the manifest of the set says of each source; empty without a set."""
+    """The counts of each source, as the manifest of the set has them; empty without a set."""
     from aura.core.files import read_object
 
     path = paths.CONVERSATIONS / MANIFEST

@@ -110,7 +110,7 @@ def _column(task: Task, name: str) -> npt.NDArray[np.void]:
 
 
 def _kept(tasks: list[Task], accounts: Mapping[str, Account]) -> npt.NDArray[np.bool_]:
-    """Which conversations, of all in order, are no duplicates; the others are counted."""
+    """Mark the conversations, of all in order, that are no duplicates; the others are counted."""
     digests = np.concatenate([_column(task, "digest") for task in tasks])
     pairs = digests.view(np.uint64).reshape(-1, 2)
     order = np.lexsort((pairs[:, 0], pairs[:, 1]))  # stable: the first of those that are the same stays first

@@ -141,7 +141,7 @@ def _turns(defined: _Defined, module: str) -> Iterator[tuple[Message, Message]]:
 
 
 def _purpose(defined: _Defined, name: str) -> str:
-    """What something does, by the first sentence of its docstring; empty if that has no form that makes a sentence."""
+    """The purpose of something, by the first sentence of its docstring; empty if that has no form of `_VERBS`."""
     sentence = _first_sentence(defined.docstring)
     first, _, rest = sentence.partition(" ")
     verb = first.lower()
@@ -190,7 +190,7 @@ def _taken(arguments: tuple[str, ...], name: str) -> str:
 
 
 def _returned(defined: _Defined, name: str) -> str:
-    """What a function returns, by its docstring's section on that, or by its annotation; empty if neither says it."""
+    """The result of a function, by its docstring's section on that or its annotation; empty if neither says it."""
     if defined.annotation == "None":
         return f"{name} returns nothing."
     found = _RETURNS.search(defined.docstring)

@@ -49,7 +49,7 @@ ConversationSource = Annotated[
 
 
 class Conversations(Section):
-    """What a model is adapted on; see params.yaml for units and ranges."""
+    """The conversations that a model is adapted on; see params.yaml for units and ranges."""
 
     sources: dict[SourceName, ConversationSource] = Field(min_length=1)
     held_out: float = Field(ge=0.0001, le=0.5)

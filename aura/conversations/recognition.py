@@ -47,7 +47,7 @@ _PAIRS = (
     _Pair("text and target", ("text", "source"), (), ("target", "label")),
 )
 # Top-level keys that a record is read by: the columns that are read of Parquet files and datasets.
-KEYS = tuple(dict.fromkeys([*CHATS, *(key for pair in _PAIRS for keys in pair[1:4] for key in keys), "system"]))  # type: ignore[attr-defined]
+KEYS = tuple(dict.fromkeys([*CHATS, *(key for pair in _PAIRS for keys in pair[1:4] for key in keys), "system"]))
 
 
 def recognised(record: Any, notes: Counter[str]) -> tuple[str, tuple[Message, ...]]:  # noqa: ANN401 - any value of JSON

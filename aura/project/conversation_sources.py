@@ -5,7 +5,7 @@ stage in dvc.yaml; both files change together or not at all. A pin is called NAM
 """
 
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,16 @@ def _kind_of(path: str) -> str:
 
 
 def _enter(name: str, entry: dict[str, Any]) -> None:
-    values, pipeline = source_entries.read_both()
+    source_entries.write_both(*entered(name, entry, *source_entries.read_both()))
+
+
+def entered(name: str, entry: dict[str, Any], values: str, pipeline: str) -> tuple[str, str]:
+    """The texts of params.yaml and dvc.yaml with a source."""
     values = yaml_edits.with_entry(values, SOURCES, name, entry)
     listed = _deps(pipeline)
     if entry["path"] not in listed:
         pipeline = yaml_edits.with_item(pipeline, DEPS, entry["path"], bisect(listed, entry["path"]))
-    source_entries.write_both(values, pipeline)
+    return values, pipeline
 
 
 def _deps(pipeline: str) -> list[str]:
@@ -102,15 +106,22 @@ def remove(name: str) -> None:
     others = {other: one for other, one in whole_params.load().conversations.sources.items() if other != name}
     if not others:
         raise UserError(f"{name} is the only source; add another one first: aura conversations add NAME PATH")
-    values, pipeline = source_entries.read_both()
-    values = yaml_edits.without_entry(values, SOURCES, name)
+    source_entries.write_both(*without([name], *source_entries.read_both()))
     is_shared = source.path in {one.path for one in others.values()}
-    if not is_shared and source.path in _deps(pipeline):
-        pipeline = yaml_edits.without_item(pipeline, DEPS, source.path)
-    source_entries.write_both(values, pipeline)
     if pins.is_pin(Path(source.path)) and not is_shared and source.kind != "docstrings":
         rows = raw_folder(Path(source.path))
         source_entries.remove_folders([rows, partial_folder(rows)])
+
+
+def without(names: Iterable[str], values: str, pipeline: str) -> tuple[str, str]:
+    """The texts of params.yaml and dvc.yaml without some sources."""
+    for name in names:
+        listed = bounded_yaml(values)["conversations"]["sources"]
+        path = listed.pop(name)["path"]
+        values = yaml_edits.without_entry(values, SOURCES, name)
+        if path not in {entry["path"] for entry in listed.values()} and path in _deps(pipeline):
+            pipeline = yaml_edits.without_item(pipeline, DEPS, path)
+    return values, pipeline
 
 
 def scan(name: str) -> str:

@@ -25,11 +25,11 @@ from aura.core.files import read_object, read_pipeline, write_bytes, write_json
 from aura.core.libraries import CODE, DECISIVE, UPDATE, VERSIONS_FILE
 from aura.core.params import PARAMS_FILE
 from aura.core.shipped import LEXICON, PARAMS, PIPELINE, TEMPLATE
-from aura.project import lock_merge, source_entries, yaml_edits
+from aura.project import conversation_sources, lock_merge, source_entries, yaml_edits
 from aura.sharing.git import GitFailed, git
 from aura.sources.documents.sample import PACKAGES
 
-SAMPLE = "sample"
+SAMPLE, DOCSTRINGS = "sample", "docstrings"
 SAMPLE_PIN = paths.DATA / "sample.pin.json"
 CONVERSATIONS_PIN = paths.DATA / "conversations.pin.json"
 LEXICONS = "lexicons"  # a folder of the project
@@ -171,7 +171,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def _with_the_sample_alone(values: str, stages: str) -> tuple[str, str]:
-    """params.yaml and dvc.yaml without other sources, store and cluster, which a clone may have."""
+    """params.yaml and dvc.yaml with the built-in sources alone, without store and cluster: a clone may have others."""
     sources = read_yaml(values)["extract"]["sources"]
     if SAMPLE not in sources:
         values = yaml_edits.with_entry(
@@ -179,6 +179,12 @@ def _with_the_sample_alone(values: str, stages: str) -> tuple[str, str]:
         )
         stages = yaml_edits.with_item(stages, source_entries.DEPS, str(source_entries.extracted(SAMPLE)), 0)
     values, stages = source_entries.without([name for name in sources if name != SAMPLE], values, stages)
+    talks = read_yaml(values)["conversations"]["sources"]
+    if DOCSTRINGS not in talks:
+        values, stages = conversation_sources.entered(
+            DOCSTRINGS, {"kind": DOCSTRINGS, "path": str(CONVERSATIONS_PIN)}, values, stages
+        )
+    values, stages = conversation_sources.without([name for name in talks if name != DOCSTRINGS], values, stages)
     return re.sub(r"^(store|cluster): \S+", r"\1: null", values, flags=re.MULTILINE), stages
 
 

@@ -50,6 +50,12 @@ def mistake(old: str, new: str) -> str:
         ),
         ("size: tiny", "size: tinny", "pretrain.size: expected 'tiny', 'small'"),
         ("size: tiny", "size: {layer: 1}", "pretrain.size.layer (got: 1); did you mean layers?"),
+        (
+            "kind: docstrings, path",
+            "kind: json, glop: a, path",
+            "conversations.sources.docstrings.glop (got: 'a'); did you mean glob?",
+        ),
+        ("kind: docstrings, path", "kind: txt, path", "conversations.sources.docstrings.kind: expected one of 'json'"),
         ("split_digits: true", "split_digits: 1", "train_tokenizer.split_digits: expected a valid boolean; got 1"),
     ],
 )
@@ -58,7 +64,7 @@ def test_a_mistake_names_the_key_what_was_expected_and_what_came(old: str, new: 
 
 
 def test_every_mistake_is_told_at_once():
-    text = TEXT.replace("vocab_size: 8000", "vocab_size: 1").replace("held_out: 0.05", "held_out: 7")
+    text = TEXT.replace("vocab_size: 8000", "vocab_size: 1").replace("held_out: 0.05", "held_out: 7", 1)
     with pytest.raises(UserError) as error:
         whole_params.parse(text, Path("params.yaml"))
     assert len(str(error.value).splitlines()) == 2

@@ -21,7 +21,7 @@ from tests.report.browser import CHROMIUM, visit
 from tests.report.conftest import commit, write_lock
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
-STAGES = ("extract", "select", "train_tokenizer", "validate", "encode", "pretrain", "export")
+STAGES = ("extract", "select", "train_tokenizer", "validate", "encode", "conversations", "pretrain", "adapt", "export")
 # A page wider than its window, headings that skip a level, tables without a caption, controls without a name.
 LAYOUT = """[
   document.documentElement.scrollWidth > document.documentElement.clientWidth,

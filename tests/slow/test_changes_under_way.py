@@ -22,6 +22,7 @@ PARAMS = {  # a key of each stage and another value for it
     "train_tokenizer": ("train_tokenizer", "max_piece_chars", 15),
     "validate": ("validate", "max_fertility", 51.0),
     "encode": ("encode", "add_eos", False),
+    "conversations": ("conversations", "held_out", 0.07),
     "pretrain": ("pretrain", "learning_rate", 0.0011),
     "export": ("encode", "add_bos", False),
 }
@@ -52,6 +53,7 @@ UNFINISHED = {  # what a stage makes after it has read its params, before its re
     "train_tokenizer": "models/.spm.*.partial",
     "validate": "reports/validate/metrics.json",
     "encode": "data/.tokens.*.partial",
+    "conversations": "data/.conversations.*.partial",
     "pretrain": "models/.lm.*.partial",
     "export": "models/.hf.*.partial",
 }
