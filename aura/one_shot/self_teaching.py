@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from aura.adapt.adapt import Adapted, Inputs, Metrics, adapt
+from aura.adapt.facts import facts
 from aura.adapt.options import Adapt
-from aura.adapt.outputs import Outputs, write_models
 from aura.chat.dialogue import Dialogue
 from aura.conversations import building
 from aura.conversations.options import Conversations
@@ -19,6 +19,7 @@ from aura.core import console, files, keys, paths
 from aura.core.errors import UserError
 from aura.core.section import checked
 from aura.hugging_face import loading
+from aura.hugging_face.adapted_models import Outputs, write_models
 from aura.hugging_face.folder import Trained
 from aura.hugging_face.loading import Loaded
 from aura.model import weights
@@ -161,7 +162,8 @@ class SelfTeachingAdapter:
         """The adapter that `save` wrote, or models/chat."""
         own = Path(folder, "spiece.model")
         tokenizer = spm_model_path or (own if own.exists() else paths.TOKENIZER_MODEL)
-        return cls(tokenizer, folder, **options)
+        other_options.told(options, cls.__name__)
+        return cls(tokenizer, folder)
 
     def _train(self, data: Path | None, limit: int | None, given: dict[str, Any], *, own: bool = False) -> Metrics:
         options, settings = _options(given, own=own)
@@ -176,7 +178,8 @@ class SelfTeachingAdapter:
         outputs = Outputs(work / "adapter", work / "chat")
 
         def write(adapted: Adapted) -> None:
-            write_models(adapted, base, outputs, add_bos=settings.encode.add_bos)
+            told = facts(adapted.metrics, base)
+            write_models(adapted.trained, base, told, outputs, add_bos=settings.encode.add_bos)
 
         inputs = Inputs(self._conversations, base_folder, self._tokenizer_file, self._tokens)
         self.metrics = adapt(inputs, work / "reports", options, settings.pretrain, write)
