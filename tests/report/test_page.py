@@ -66,6 +66,8 @@ def write_model() -> None:
         (plots / f"{name}.tsv").write_text("\n".join([f"step\t{name}", *rows]) + "\n")
     figures = {"bits_per_byte": 1.5, "loss": 3.25, "parameters": 1000, "bits_per_byte_by_source": {EVIL: 1.5}}
     (paths.PRETRAINING / "metrics.json").write_text(json.dumps(figures | {"context_free_bits_per_byte": 2.5}))
+    paths.ADAPTATION.mkdir(parents=True)
+    (paths.ADAPTATION / "metrics.json").write_text(json.dumps({"response_loss_fall": 0.25}))
     (paths.PRETRAINING / "samples.txt").write_text(f"=== {EVIL}\nbegun{models.SAID}{EVIL}\n")
 
 
