@@ -26,6 +26,10 @@ SUBSTITUTIONS = {
     "--config en": "--config default",
     "--steps 1000": "--steps 10",
     "--steps 100 ": "--steps 4 ",
+    "aura chat\n": "aura chat </dev/null\n",  # nobody types
+    "aura chat  ": "aura chat </dev/null  ",
+    "--top-p 0.9": "--top-p 0.9 </dev/null",
+    "models/chat_instruct": "models/chat_instruct </dev/null",
     "steps=100": "steps=4",
     "steps=20": "steps=2",
     "/path/to/your/data": "data/kb",
