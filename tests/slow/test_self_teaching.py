@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, stdlib_texts
 from tests.export.test_export import exported
 from tests.mini_tokens import MiniTokens
 
@@ -28,8 +28,8 @@ def folder(made: MiniTokens, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(made.tokens, place / "data/tokens")
     texts = place / "texts"
     texts.mkdir()
-    for number in range(40):
-        (texts / f"{number}.txt").write_text(f"A text about the number {number}, and its square {number**2}.\n" * 20)
+    for number, text in enumerate(stdlib_texts(60)):
+        (texts / f"{number}.txt").write_text(text)
     records = [
         {"instruction": f"What is {a} plus {b}?", "output": f"It is {a + b}."} for a in range(9) for b in range(9)
     ]
@@ -81,7 +81,7 @@ assert again.generate("What is 2 plus 2?", max_new_tokens=8, seed=1) == answer
 
 def test_build_aura_model_makes_a_tokenizer_and_a_model(folder: Path):
     run(
-        folder, *BUILD, "tokenizer", "--txt_dirs", "texts", "--output", "models/own", "--vocab_size", 340,
+        folder, *BUILD, "tokenizer", "--txt_dirs", "texts", "--output", "models/own", "--vocab_size", 450,
         "--skip_validation",
     )  # fmt: skip
     made = run(
