@@ -53,13 +53,14 @@ def train_instruct(
     adapter = SelfTeachingAdapter(spm_model, model)
     metrics = adapter.train_instruct_from_jsonl(jsonl, steps, lr, max_len, batch_size, limit, rank=rank, teach=teach)
     adapter.save(output)
+    before, after = metrics.response_loss_before, metrics.response_loss
+    bits_before, bits = metrics.bits_per_byte_before, metrics.bits_per_byte
     console.summary(
         "train_instruct",
         {
             "trained parameters": f"{metrics.trained_parameters:,}",
-            "held-out loss on answers": f"{metrics.response_loss:.3f} nats per token ({metrics.response_loss_before:.3f} "
-            "before)",
-            "pretraining text": f"{metrics.bits_per_byte:.3f} bits per byte ({metrics.bits_per_byte_before:.3f} before)",
+            "held-out loss on answers": f"{after:.3f} nats per token ({before:.3f} before)",
+            "pretraining text": f"{bits:.3f} bits per byte ({bits_before:.3f} before)",
         },
         see=f"{output}/README.md; to talk to it: aura chat --model {output}",
     )

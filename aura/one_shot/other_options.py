@@ -27,7 +27,8 @@ REPLACED = {
 }
 BIOLOGY = (
     *("neuroplastic", "plasticity", "spiking", "spike", "neuron", "synap", "hebb", "stdp", "dopamine", "hormone"),
-    *("crispr", "gene", "dna", "brain", "cortex", "amygdala", "hippocamp", "liquid", "homeosta", "bio"),
+    *("crispr", "genes", "genetic", "genome", "dna", "brain", "cortex", "amygdala", "hippocamp", "liquid", "homeosta"),
+    "bio",
 )
 
 

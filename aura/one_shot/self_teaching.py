@@ -14,7 +14,7 @@ from aura.adapt.facts import facts
 from aura.adapt.options import Adapt
 from aura.chat.dialogue import Dialogue
 from aura.conversations import building
-from aura.conversations.options import Conversations, JsonConversations
+from aura.conversations.options import Conversations
 from aura.core import console, files, keys, paths
 from aura.core.errors import UserError
 from aura.core.section import checked
@@ -162,7 +162,8 @@ class SelfTeachingAdapter:
         """The adapter that `save` wrote, or models/chat."""
         own = Path(folder, "spiece.model")
         tokenizer = spm_model_path or (own if own.exists() else paths.TOKENIZER_MODEL)
-        return cls(tokenizer, folder, **options)
+        other_options.told(options, cls.__name__)
+        return cls(tokenizer, folder)
 
     def _train(self, data: Path | None, limit: int | None, given: dict[str, Any], *, own: bool = False) -> Metrics:
         options, settings = _options(given, own=own)
