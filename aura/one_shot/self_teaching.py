@@ -14,7 +14,7 @@ from aura.adapt.facts import facts
 from aura.adapt.options import Adapt
 from aura.chat.dialogue import Dialogue
 from aura.conversations import building
-from aura.conversations.options import Conversations, JsonConversations
+from aura.conversations.options import Conversations
 from aura.core import console, files, keys, paths
 from aura.core.errors import UserError
 from aura.core.section import checked
