@@ -20,7 +20,7 @@ class Adapt(Section):
     alpha: float = Field(gt=0, le=1_000_000)
     matrices: Annotated[list[Matrix], Field(min_length=1)]
     teacher_weight: float = Field(ge=0, le=1000)
-    teacher_decay: float = Field(ge=0, lt=1)
+    teacher_decay: float = Field(ge=0, le=1)
     teach: Literal["reference", "own"]
     own_every: int = Field(ge=1, le=1_000_000)
     max_forgetting: Annotated[float, Field(ge=0, le=100)] | None

@@ -11,7 +11,7 @@ from aura.core.errors import UserError
 from aura.model.lora import INPUT_AXES, Adapter, LoraConfig, adapted, merged
 from aura.model.mesh import make_mesh
 from aura.model.model import Compute, LanguageModel, ModelConfig, initial_model
-from aura.pretrain.generation import continuations
+from aura.training.generation import continuations
 from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
 CONFIG = ModelConfig(vocab_size=50, layers=3, width=16, heads=4, kv_heads=2, hidden=24, tied_embeddings=False)

@@ -141,7 +141,7 @@ def test_a_frozen_stage_does_not_run(project: Project):
 
 def test_a_frozen_tokenizer_stays_while_the_corpus_changes(project: Project):
     before = project.lock()
-    project.run("dvc", "freeze", "train_tokenizer", "pretrain", "export")
+    project.run("dvc", "freeze", "train_tokenizer", "pretrain", "export", "adapt")
     (project.folder / "data/books/000.txt").write_text("a document that is new, and in training or held out. " * 9)
     (project.folder / "data/books/001.txt").write_text("another document, so that both do not end up held out. " * 9)
     assert {"extract@books", "select", "encode"} <= repro(project) <= {"extract@books", "select", "validate", "encode"}
