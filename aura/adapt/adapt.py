@@ -231,9 +231,8 @@ class Adaptation:
 
     @property
     def flops_per_token(self) -> float:
-        """Of the student's passes and the teacher's. With an adapter no gradient of the base's weights is computed."""
-        passes = (2 if self.options.rank else 3) + self.options.has_teacher
-        return flops_per_token(self.config, self.seq_len) * passes / 3
+        """Those of `adapt_flops_per_token`."""
+        return adapt_flops_per_token(self.options, self.config, self.seq_len)
 
     def abstract_state(self) -> State:
         """Shapes and places of what is trained."""
@@ -363,6 +362,12 @@ class _Batches:
 
     def describe(self, step: int) -> str:
         return self._windows.describe(step)
+
+
+def adapt_flops_per_token(options: Adapt, config: ModelConfig, seq_len: int) -> float:
+    """Of the student's passes and the teacher's. With an adapter no gradient of the base's weights is computed."""
+    passes = (2 if options.rank else 3) + options.has_teacher
+    return flops_per_token(config, seq_len) * passes / 3
 
 
 def compute_of(machine: Machine, seq_len: int, platform: str) -> Compute:
