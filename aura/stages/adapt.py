@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aura.adapt.options import Adapt
 from aura.adapt.stage import adapt_here
-from aura.core import params, stage_inputs
+from aura.core import console, params, stage_inputs
 from aura.encode.options import Encode
 from aura.pretrain.options import Pretrain
 from aura.stages import preamble
@@ -18,6 +18,11 @@ def main() -> None:
     profile = parser.parse_args().profile
     preamble.check()
     options, machine = params.section("adapt", Adapt), params.section("pretrain", Pretrain)
+    if machine.where == "tpu":
+        console.err.print(
+            "adapt runs on this machine: pretrain.fsdp and pretrain.tensor, which fit the pod, count as 1"
+        )
+        machine = machine.model_copy(update={"fsdp": 1, "tensor": 1})
     adapt_here(options, machine, add_bos=params.section("encode", Encode).add_bos, profile=profile)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aura.core import checksums
 from tests.conftest import Project
 from tests.tpu import gcloud as standin
 from tests.tpu.conftest import Cloud
@@ -108,7 +109,8 @@ def test_a_pod_trains_through_a_kill_a_preemption_and_a_killed_launch(launcher: 
     account = json.loads((launcher.folder / "models/lm/checkpoint.json").read_text())
     assert account["step"] == STEPS
     assert all((Path(account["uri"]) / name).stat().st_size == told["bytes"] for name, told in account["files"].items())
-    assert (launcher.folder / "models/lm/model.safetensors").exists()
+    checksums.verify(launcher.folder / "models/lm", "dvc repro pretrain")
+    assert (launcher.folder / "models/chat/model.safetensors").exists()  # made here, of what the pod trained
     assert "up to date" in launcher.run("dvc", "repro").stdout
     launcher.run("aura", "tpu", "delete")
     assert not cloud.home(0).exists()
