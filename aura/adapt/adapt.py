@@ -218,7 +218,7 @@ class Adaptation:
         self.layout = BatchLayout(self.mesh, options.batch_size, machine.accumulation, arrays, "adapt")
 
         model = checksums.read(inputs.model, weights.MADE_BY)["model.safetensors"]
-        data = {"the model": model, "the conversations": conversations.sha256}
+        data = {"the model": model, "the conversations": conversations.sha256, "pretrain.seq_len": self.seq_len}
         self.identity = run_identity(options, machine, data)
         self._rate = make_schedule(Rates.of(options))
         rows = self.layout.rows

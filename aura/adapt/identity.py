@@ -23,13 +23,13 @@ COLUMNS = (
 )
 
 
-def run_identity(options: Adapt, machine: Machine, data: dict[str, str]) -> RunIdentity:
+def run_identity(options: Adapt, machine: Machine, data: dict[str, Any]) -> RunIdentity:
     """Return the identity of a run.
 
     Arguments:
         options: section adapt.
         machine: section pretrain.
-        data: hashes of `the model` and `the conversations`.
+        data: hashes of `the model` and `the conversations`, and `pretrain.seq_len`, the inputs of a window.
     """
     return RunIdentity(
         task="adapt",
@@ -43,7 +43,7 @@ def run_identity(options: Adapt, machine: Machine, data: dict[str, str]) -> RunI
     )
 
 
-def decisive(options: Adapt, machine: Machine, data: dict[str, str]) -> dict[str, Any]:
+def decisive(options: Adapt, machine: Machine, data: dict[str, Any]) -> dict[str, Any]:
     """All that decides the run's losses, by the names that a user knows. Up to its decay a longer run is the same."""
     unused = {"steps"} | AFTERWARDS
     if not options.rank:
@@ -56,4 +56,6 @@ def decisive(options: Adapt, machine: Machine, data: dict[str, str]) -> dict[str
     if options.rank:
         kept["matrices"] = sorted(options.matrices)
     named = {f"adapt.{name}": value for name, value in kept.items()} | {"pretrain.precision": machine.precision}
+    if options.teach == "own":
+        named["pretrain.accumulation"] = machine.accumulation  # each part draws its answers with a key of its own
     return data | named | code_and_libraries(CODE)

@@ -50,26 +50,27 @@ class Dialogue:
     def prompt(self, question: str) -> Prompt:
         """The ids of the chat and of a new question; turns that do not fit are dropped for good.
 
-        Raises `UserError` if the question does not fit, even alone.
+        Raises `UserError` if the question does not fit, even alone; then no turn is dropped.
         """
-        room, before = min(self.tokens, self.context // 2), len(self.turns)
-        while len(ids := self._ids(question)) > self.context - room and self.turns:
-            del self.turns[0]
+        room, dropped = min(self.tokens, self.context // 2), 0
+        while len(ids := self._ids(question, dropped)) > self.context - room and dropped < len(self.turns):
+            dropped += 1
         if len(ids) >= self.context:
-            alone = len(ids) - len(self._ids(""))
+            alone = len(ids) - len(self._ids("", dropped))
             others = len(ids) - alone
             raise UserError(
                 f"this message has {alone:,} tokens, and what stands around it {others:,}; the model reads "
                 f"{self.context - 1:,} at most. Write a shorter one{' or a shorter --system' if self.system else ''}."
             )
-        return Prompt(ids, before - len(self.turns))
+        del self.turns[:dropped]
+        return Prompt(ids, dropped)
 
     def add(self, question: str, answer: str) -> None:
         """Remember a turn."""
         self.turns.append((question, answer))
 
-    def _ids(self, question: str) -> npt.NDArray[np.int32]:
+    def _ids(self, question: str, dropped: int) -> npt.NDArray[np.int32]:
         messages = [] if self.system is None else [Said("system", self.system)]
-        for asked, answered in self.turns:
+        for asked, answered in self.turns[dropped:]:
             messages += [Said("user", asked), Said("assistant", answered)]
         return encode_prompt(self.tokenizer, [*messages, Said("user", question)])

@@ -158,6 +158,8 @@ def test_what_decides_losses_has_checkpoints_of_its_own():
     assert key(found=data | {"the conversations": "c"}) != key()
     assert key(given=tiny(precision="bfloat16")) != key()
     assert key(given=tiny(remat=True, accumulation=2, fsdp=2)) == key()
+    assert key(given=tiny(accumulation=2), teach="own") != key(teach="own")  # each part draws by a key of its own
+    assert key(found=data | {"pretrain.seq_len": 32}) != key(found=data | {"pretrain.seq_len": 64})
 
 
 def test_a_run_without_held_out_conversations_says_so(ready: Inputs, made: MiniTokens, tmp_path: Path):

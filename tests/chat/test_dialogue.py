@@ -52,5 +52,9 @@ def test_a_long_message_takes_the_room_of_the_answer_and_one_that_is_too_long_is
         UserError, match=r"this message has \d+ tokens, and what stands around it 3; the model reads 39"
     ):
         dialogue.prompt(longest + word * 9)
+    dialogue.add("kept", "too")
+    with pytest.raises(UserError, match="this message has"):
+        dialogue.prompt(longest + word * 9)
+    assert dialogue.turns == [("kept", "too")]
     with pytest.raises(UserError, match="or a shorter --system"):
         Dialogue(tokenizer, 40, 20, longest + word * 9).prompt("")
