@@ -17,7 +17,7 @@ import numpy as np
 
 from aura.adapt import samples
 from aura.adapt.evaluation import HeldOutAnswers, OnAnswers, answered, exact_matches
-from aura.adapt.exchanges import ExchangeBatches, Exchanges, Hint
+from aura.adapt.exchanges import SHOWN, ExchangeBatches, Exchanges, Hint
 from aura.adapt.identity import run_identity
 from aura.adapt.options import Adapt
 from aura.adapt.packing import PackedBatches, PackingCounts, pack
@@ -26,19 +26,19 @@ from aura.adapt.step import (
     Answers,
     Rates,
     assembled,
+    compute_of,
     first_trained,
     initial_state,
     make_own_step,
     make_step,
+    role_ids,
 )
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS
 from aura.model import lora, weights
-from aura.model.attention import implementation_for
 from aura.model.mesh import abstract, make_mesh, number_of_slices
-from aura.model.model import Compute, LanguageModel, ModelConfig
-from aura.tokenizer.chat import TOKENS
+from aura.model.model import LanguageModel, ModelConfig
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.tokens.conversation_shards import ConversationShards
 from aura.tokens.token_shards import TokenShards
@@ -53,7 +53,6 @@ from aura.training.steps import State, Step
 from aura.training.timings import Stopwatch, write_timings
 
 MATCHED = 32  # held-out prompts that the model answers at the end, greedily, all in one batch
-SHOWN = "\nThis is a right answer:\n", "\nSay it in your own words.\n"  # before and after an answer that a teacher sees
 
 
 @dataclass(frozen=True)
@@ -370,12 +369,6 @@ def adapt_flops_per_token(options: Adapt, config: ModelConfig, seq_len: int) -> 
     return flops_per_token(config, seq_len) * passes / 3
 
 
-def compute_of(machine: Machine, seq_len: int, platform: str) -> Compute:
-    """The arithmetic of an adaptation. Layers are not unrolled: a short run would compile longer than it gains."""
-    attention = implementation_for(platform, seq_len=seq_len, dtype=machine.precision)
-    return Compute(machine.precision, machine.remat, attention)
-
-
 def window_arrays(config: ModelConfig, seq_len: int) -> dict[str, tuple[tuple[int, ...], type[np.generic]]]:
     """The arrays of a window, as `BatchLayout` has them."""
     arrays: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
@@ -394,11 +387,6 @@ def exchange_arrays(prompt_tokens: int, hinted_tokens: int) -> dict[str, tuple[t
         "hinted": ((hinted_tokens,), np.int32),
         "hinted_lengths": ((), np.int32),
     }
-
-
-def role_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Ids of the special tokens of roles: no text encodes to them, so pretraining never saw them."""
-    return tuple(sorted({tokenizer.encode(token, allowed_special={token})[0] for token in TOKENS.values()}))
 
 
 def _record_of(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -17,8 +17,12 @@ from aura.adapt.objective import Arrays, Model, Weights, followed, losses_and_sl
 from aura.adapt.options import Adapt
 from aura.adapt.own_answers import own_losses_and_slopes
 from aura.adapt.weighted_losses import Losses, Terms
+from aura.model.attention import implementation_for
 from aura.model.lora import Adapter, LoraConfig, adapted
-from aura.model.model import LanguageModel
+from aura.model.model import Compute, LanguageModel
+from aura.tokenizer.chat import TOKENS
+from aura.tokenizer.tokenizer import Tokenizer
+from aura.training.batch_layout import Machine
 from aura.training.optimizer import make_optimizer
 from aura.training.steps import Outcome, State
 
@@ -145,3 +149,14 @@ def _moved_on(options: Adapt, state: State, losses: Losses, slopes: Weights) -> 
         "gradient_norm": optax.tree.norm(slopes),
     }
     return moved, outcome
+
+
+def compute_of(machine: Machine, seq_len: int, platform: str) -> Compute:
+    """The arithmetic of an adaptation. Layers are not unrolled: a short run would compile longer than it gains."""
+    attention = implementation_for(platform, seq_len=seq_len, dtype=machine.precision)
+    return Compute(machine.precision, machine.remat, attention)
+
+
+def role_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Ids of the special tokens of roles: no text encodes to them, so pretraining never saw them."""
+    return tuple(sorted({tokenizer.encode(token, allowed_special={token})[0] for token in TOKENS.values()}))

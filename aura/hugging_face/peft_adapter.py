@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from safetensors import SafetensorError
 
 from aura.core import checksums, files
 from aura.core.errors import UserError
@@ -82,7 +83,11 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict[str, Any]]:
     empty = jax.eval_shape(lambda: Adapter(LanguageModel(config, 0), chosen, 0))
     expected = {name: array.shape for name, array in _tensors(_zeros(empty), config)}
     file = folder / WEIGHTS
-    if tensor_file.shapes(file) != expected:
+    try:
+        found = tensor_file.shapes(file)
+    except SafetensorError as error:
+        raise UserError(f"{file}: expected a safetensors file ({error}). {checksums.remedy(MADE_BY)}") from None
+    if found != expected:
         raise UserError(f"{file} does not fit its {RECORD}. {checksums.remedy(MADE_BY)}")
 
     def read(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.Array:

@@ -6,6 +6,7 @@ training begins from the model that the first one left.
 """
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from aura.conversations.options import Conversations
 from aura.core import console, files, keys, paths
 from aura.core.errors import UserError
 from aura.core.section import checked
-from aura.hugging_face import loading
+from aura.hugging_face import loading, peft_adapter
 from aura.hugging_face.adapted_models import Outputs, write_models
 from aura.hugging_face.folder import Trained
+from aura.hugging_face.llama_reading import LLAMA
 from aura.hugging_face.loading import Loaded
 from aura.model import weights
 from aura.one_shot import other_options
@@ -29,6 +31,7 @@ from aura.project.whole_params import Params
 from aura.training.answers import Answerer, Drawing
 
 WORK = Path(".aura/self_teaching")
+OUTPUTS = (paths.LANGUAGE_MODEL, paths.TOKENIZER, paths.HUGGING_FACE_MODEL, paths.ADAPTER, paths.CHAT_MODEL)
 SOURCE = "instructions"  # the only source of such a set
 
 
@@ -148,11 +151,15 @@ class SelfTeachingAdapter:
             raise UserError("save: nothing was learnt yet. Call train_instruct_from_jsonl, then save")
         target = Path(folder)
         is_free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
-        if not is_free and not (target / "config.json").exists():
-            raise UserError(f"save: expected a new folder, or one of an earlier model; {target} holds other files")
+        if target.resolve() in {output.resolve() for output in OUTPUTS}:
+            raise UserError(
+                f"save: {target} is an output of the pipeline. Name another folder, such as models/answering"
+            )
+        if not is_free and not _is_saved(target):
+            raise UserError(f"save: expected a new folder, or one of an earlier save; {target} holds other files")
         with files.replaced_folder(target) as unfinished:
             for file in sorted(self._folder.iterdir()):
-                files.write_bytes(unfinished / file.name, file.read_bytes())
+                shutil.copyfile(file, unfinished / file.name)
         return target
 
     @classmethod
@@ -171,7 +178,7 @@ class SelfTeachingAdapter:
             self._conversations = _conversations(data, limit, self._tokenizer_file, settings)
         assert self._conversations is not None  # noqa: S101 - teach_self has refused it
         set_sha256 = files.sha256_file(self._conversations / "manifest.json")
-        base_sha256 = files.sha256_file(self._folder / "model.safetensors")
+        base_sha256 = files.sha256_file(_weights_of(self._folder))
         work = WORK / keys.action_key(options.model_dump(mode="json"), set_sha256, base_sha256)
         base_folder = _as_pretrained(self._folder, self._loaded, work / "base")
         base = Trained.of(base_folder, self._tokenizer_file.parent)
@@ -186,6 +193,21 @@ class SelfTeachingAdapter:
         self._folder = outputs.chat
         self._loaded = loading.load(self._folder, self._tokenizer_file)
         return self.metrics
+
+
+def _is_saved(folder: Path) -> bool:
+    """Return whether a folder holds a model in the form that `save` writes."""
+    try:
+        record = files.read_json(folder / "config.json", "save")
+    except UserError:
+        return False
+    return isinstance(record, dict) and record.get("architectures") == [LLAMA]
+
+
+def _weights_of(folder: Path) -> Path:
+    """Return the file of weights of a model, or of an adapter."""
+    adapter = folder / peft_adapter.WEIGHTS
+    return adapter if adapter.exists() else folder / "model.safetensors"
 
 
 def _options(given: dict[str, Any], *, own: bool) -> tuple[Adapt, Params]:

@@ -18,7 +18,7 @@ from jax._src import core
 from jax.sharding import Mesh
 
 from aura.adapt import step as adapt_step
-from aura.adapt.adapt import adapt_flops_per_token, compute_of, window_arrays
+from aura.adapt.adapt import adapt_flops_per_token, window_arrays
 from aura.adapt.options import Adapt
 from aura.core.errors import UserError
 from aura.model.mesh import abstract, make_mesh
@@ -197,7 +197,7 @@ def _pretrain_program(options: Pretrain, config: ModelConfig, mesh: Mesh) -> Pro
 def _adapt_program(options: Pretrain, config: ModelConfig, mesh: Mesh, adapt: Adapt) -> Program:
     """The step that learns from reference answers; of the rows that are trained, only the number matters."""
     rows = tuple(range(min(len(TOKENS), config.vocab_size)))
-    compute = compute_of(options, options.seq_len, "tpu")
+    compute = adapt_step.compute_of(options, options.seq_len, "tpu")
     base = abstract(lambda: LanguageModel(config, 0, compute), mesh)
     state = abstract(lambda: adapt_step.initial_state(adapt, rows, LanguageModel(config, 0, compute)), mesh)
     arrays = window_arrays(config, options.seq_len)

@@ -17,7 +17,7 @@ CHANGES = {
     "select.held_out=0.3": {"select"} | AFTER_SELECT,
     "train_tokenizer.vocab_size=650": AFTER_SELECT,
     "validate.max_fertility=55.0": {"validate"},
-    "conversations.held_out=0.3": {"conversations"},
+    "conversations.held_out=0.3": {"conversations", "adapt"},
     "encode.add_eos=false": {"encode", "pretrain", "adapt", "export"},
     "pretrain.steps=7": {"pretrain", "adapt", "export"},
 }

@@ -103,7 +103,7 @@ def test_a_pod_trains_through_a_kill_a_preemption_and_a_killed_launch(launcher: 
     assert "was taken away; requesting it again" in told
     assert "It costs 16 chips" in told
     metrics = json.loads((launcher.folder / "reports/pretrain/metrics.json").read_text())
-    assert metrics["tokens"] == STEPS * BATCH * 32
+    assert metrics["tokens"] == STEPS * BATCH * 128
     losses = (launcher.folder / "reports/pretrain/plots/metrics/loss.tsv").read_text().splitlines()[1:]
     assert [int(line.split("\t")[0]) for line in losses] == list(range(1, STEPS + 1))
     account = json.loads((launcher.folder / "models/lm/checkpoint.json").read_text())
