@@ -22,9 +22,9 @@ from aura.core import dask_cluster
 from aura.encode import encoding
 from aura.encode.options import Encode
 from aura.extract import extract
-from aura.extract.options import TxtSource
 from aura.project import whole_params
 from aura.select import select
+from aura.sources.options import TxtSource
 from aura.storage.cache import Cache
 from aura.train_tokenizer import artifact, corpus_counts
 

@@ -24,7 +24,7 @@ from aura.model.mesh import abstract, make_mesh
 from aura.model.model import Compute, ModelConfig
 from aura.pretrain.options import Pretrain
 from aura.pretrain.step.batches import Batches, Source
-from aura.pretrain.step.training import BatchLayout, initial_state, make_step
+from aura.pretrain.step.training import batch_layout, initial_state, make_step
 from aura.project import whole_params
 from aura.tokens.streams import TokenStream
 from aura.tpu import compiler
@@ -71,7 +71,7 @@ def memory(options: Pretrain, variant: Variant, devices: list[Any], *, fast: boo
     state = abstract(partial(initial_state, options, config, variant.compute), mesh)
     with compiler.effort(fast=fast):
         with jax.set_mesh(mesh):
-            lowered = step_of(options, variant).lower(state, BatchLayout(options, mesh, affect=False).shapes())
+            lowered = step_of(options, variant).lower(state, batch_layout(options, mesh, affect=False).shapes())
         try:
             found = lowered.compile().memory_analysis()
         except jax.errors.JaxRuntimeError as error:
@@ -87,7 +87,7 @@ def seconds(options: Pretrain, variant: Variant, steps: int) -> float:
     """CPU seconds of a step of a small model here; the median."""
     options = Pretrain.model_validate(options.model_dump() | SMALL)
     mesh, config = make_mesh(1, 1, jax.devices()[:1]), ModelConfig.of(options, PIECES)
-    compute, layout = replace(variant.compute, attention="plain"), BatchLayout(options, mesh, affect=False)
+    compute, layout = replace(variant.compute, attention="plain"), batch_layout(options, mesh, affect=False)
     tokens = np.random.default_rng(0).integers(PIECES, size=100_000, dtype=np.uint16)
     batches = Batches([Source("random", TokenStream([tokens]))], options.batch_size, options.seq_len, seed=0)
     with jax.set_mesh(mesh):

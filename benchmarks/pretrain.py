@@ -8,7 +8,7 @@ Both programs are started, compile, and then take turns: some steps of one, as m
 that a busy machine slows both alike; medians count. aura's side is the pipeline's own step with its batches
 (benchmarks/train_aura.py), the peer stands in benchmarks/peers/pretrain.py. On a CPU the figure to look at is CPU
 seconds per token, and the peak is a large product of matrices in the same process; of a GPU or TPU it is the vendor's
-(aura/pretrain/flops.py), or --peak. "first step" is from the start of the program to the end of its first
+(aura/training/flops.py), or --peak. "first step" is from the start of the program to the end of its first
 step, with an empty compilation cache and then with a filled one. Prints Markdown.
 """
 

@@ -31,8 +31,8 @@ size = sum(len(file.read()) for file in fetched_ahead(files))
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from aura.extract.sources import bucket, object_reader
-from aura.extract.sources.input_files import InputFile, fetched_ahead
+from aura.sources import bucket, object_reader
+from aura.sources.input_files import InputFile, fetched_ahead
 
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1000

@@ -14,11 +14,12 @@ from turns import serve
 from aura.model.mesh import make_mesh
 from aura.model.model import Compute, ModelConfig
 from aura.model.options import Shape
-from aura.pretrain.flops import flops_per_token, peak_flops
 from aura.pretrain.step.batches import Batches, Source
-from aura.pretrain.step.training import BatchLayout, initial_state, make_step, train
+from aura.pretrain.step.training import batch_layout, initial_state, make_step
 from aura.project import whole_params
 from aura.tokens.streams import TokenStream
+from aura.training.flops import flops_per_token, peak_flops
+from aura.training.steps import train
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
         Compute.of(options, device.platform),
         make_mesh(1, 1, [device]),
     )
-    layout = BatchLayout(options, mesh, affect=False)
+    layout = batch_layout(options, mesh, affect=False)
     tokens = np.random.default_rng(0).integers(pieces, size=4_000_000, dtype=np.uint32)
     batches = Batches([Source("random", TokenStream([tokens]))], options.batch_size, options.seq_len, options.seed)
     with jax.set_mesh(mesh):

@@ -1,6 +1,5 @@
 """A real object store for tests: fake-gcs-server on a free port of this machine, its objects in a folder."""
 
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import Project, copy_tree
 from tests.proxy import Proxy
 
 BUCKET, PREFIX = "aura-tests", "team"
@@ -149,8 +148,8 @@ def small_project(folder: Path, files: int = 12, size: int = 2000) -> Project:
 
 def copy_small(template: Path, folder: Path) -> Project:
     """The small project in another folder, with an origin of its own."""
-    shutil.copytree(template, folder, symlinks=True)
-    shutil.copytree(f"{template}.git", f"{folder}.git")
+    copy_tree(template, folder)
+    copy_tree(template.with_name(f"{template.name}.git"), folder.with_name(f"{folder.name}.git"))
     project = Project(folder)
     project.run("git", "remote", "set-url", "origin", f"{folder}.git")
     return project

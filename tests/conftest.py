@@ -28,6 +28,11 @@ settings.load_profile("aura")
 # A shell starts what it puts in the background with Ctrl-C ignored, and every program that tests start inherits it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Some machines tell Python to keep no compiled modules: pytest, and every program that tests start, would compile again
+# all that they import. What is kept is copied along with a project.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 pytest_plugins = ["tests.mini_tokens", "tests.tokenizers"]  # fixtures that tests in several folders share
 
 REPOSITORY = Path(__file__).parents[1]
@@ -47,13 +52,39 @@ MINI_PARAMS = {
     "pretrain": {
         "steps": 6,
         "batch_size": 2,
-        "seq_len": 32,
+        "seq_len": 128,
         "warmup_steps": 2,
         "size": {"layers": 1, "width": 16, "heads": 2, "kv_heads": 1, "hidden": 32},
         "eval_every": 3,
         "eval_tokens": 1024,
     },
+    "conversations": {"held_out": 0.2},
+    "adapt": {"steps": 2, "batch_size": 2, "rank": 2, "eval_every": 2, "max_forgetting": None},
 }
+
+
+# Begun first, the longest first, so that at the end no process of pytest is left alone with one of them for minutes.
+LONGEST = (
+    "tests/slow/test_tpu_pod.py",
+    "tests/slow/test_torture.py",
+    "tests/test_guide.py::test_every_command",
+    "tests/slow/test_store.py",
+    "tests/slow/test_users_guide.py",
+    "tests/slow/test_termination.py",
+    "tests/slow/test_processes.py",
+    "tests/slow/test_checkpoint_kills.py",
+    "tests/slow/test_kills.py",
+    "tests/pretrain/test_mesh.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of LONGEST before the others; within a file the order stays, and so its fixtures are made once."""
+
+    def place(item: pytest.Item) -> int:
+        return next((place for place, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+
+    items.sort(key=place)
 
 
 class Project:
@@ -108,8 +139,14 @@ class Project:
 
     def copy(self, folder: Path) -> "Project":
         """The same project, outputs and cache included, in another folder."""
-        shutil.copytree(self.folder, folder, symlinks=True)
+        copy_tree(self.folder, folder)
         return Project(folder)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder with its links and times to a new place. The program takes a fifth of the time of `shutil`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
 
 
 def stdlib_texts(count: int) -> list[str]:
@@ -159,7 +196,8 @@ def new_project(folder: Path) -> Project:
     write_sources(folder)
     versions = json.loads((folder / "versions.json").read_text())
     pin = {"packages": {"optax": versions["optax"]}}
-    (folder / "data/sample.pin.json").write_text(json.dumps(pin), encoding="utf-8")
+    for name in ("sample", "conversations"):
+        (folder / f"data/{name}.pin.json").write_text(json.dumps(pin), encoding="utf-8")
     project = Project(folder)
     python = [sys.executable, "-m", "aura", "source"]
     project.run(*python, "add", "books", "data/books")
@@ -185,6 +223,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
             project.run("dvc", "repro", "-q")
             project.run("git", "add", "-A")
             project.run("git", "commit", "-qm", "results")
+            project.run("git", "gc", "-q")  # one file, and not 500, to copy for each test
             project.folder.rename(shared / "built")
     return Project(shared / "built")
 
@@ -233,6 +272,8 @@ def published_template(built: Project, tmp_path_factory: pytest.TempPathFactory,
             bucket = Bucket(making / "buckets")
             connect(project, bucket.address).run("aura", "publish", "v1.0.0", "--licence", "for tests")
             bucket.stop()
+            project.run("git", "gc", "-q")
+            project.run("git", "gc", "-q", cwd=making / "project.git")
             making.rename(shared / "published")
     return shared / "published"
 
@@ -240,11 +281,11 @@ def published_template(built: Project, tmp_path_factory: pytest.TempPathFactory,
 @pytest.fixture
 def published(published_template: Path, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The mini project with v1.0.0 published to `bucket`, on the publisher's machine; the working directory."""
-    from tests.bucket import connect
+    from tests.bucket import BUCKET, connect
 
-    shutil.copytree(published_template / "buckets", tmp_path / "buckets", dirs_exist_ok=True)
-    shutil.copytree(published_template / "project", tmp_path / "project", symlinks=True)
-    shutil.copytree(published_template / "project.git", tmp_path / "project.git")
+    shutil.rmtree(tmp_path / "buckets" / BUCKET)  # the server's folder of the empty bucket
+    for name in (f"buckets/{BUCKET}", "project", "project.git"):
+        copy_tree(published_template / name, tmp_path / name)
     project = connect(Project(tmp_path / "project"), bucket.address)
     for name in ("STORAGE_EMULATOR_HOST", "AURA_VERSIONS", "DVC_SITE_CACHE_DIR", "AURA_CACHE"):
         monkeypatch.setenv(name, project.environment[name])

@@ -1,5 +1,6 @@
 """Every command of docs/guide.md and README.md is run, in the order of the page, in a copy of the mini project."""
 
+import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -24,6 +25,13 @@ SUBSTITUTIONS = {
     "allenai/c4": "data/hub",  # a dataset repository in a local folder: tests have no network
     "--config en": "--config default",
     "--steps 1000": "--steps 10",
+    "--steps 100 ": "--steps 4 ",
+    "aura chat\n": "aura chat </dev/null\n",  # nobody types
+    "aura chat  ": "aura chat </dev/null  ",
+    "--top-p 0.9": "--top-p 0.9 </dev/null",
+    "models/chat_instruct": "models/chat_instruct </dev/null",
+    "steps=100": "steps=4",
+    "steps=20": "steps=2",
     "/path/to/your/data": "data/kb",
     "/path/to/shared/folder": "../store",
     "gs://BUCKET/PREFIX": "../store",
@@ -71,6 +79,10 @@ def reader(project: Project) -> Project:
     for name in ("json", "pretrain"):
         shutil.copytree(data / "posts", data / name)
     shutil.copytree(data / "posts", data / "hub")
+    records = [
+        {"instruction": f"What is {a} plus {b}?", "output": f"It is {a + b}."} for a in range(9) for b in range(9)
+    ]
+    (data / "instructions.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
     (data / "corpus.txt").write_text("\n\n".join(stdlib_texts(200)), encoding="utf-8")
     return project
 

@@ -31,6 +31,8 @@ GROUPS = {
         "export-tokenizer": ("naming:export_tokenizer", "Write the files that other programs read."),
     },
     "Model": {
+        "chat": ("chat:chat", "Talk with the adapted model."),
+        "conversations": ("conversations:app", "List, add, show and remove what a model is adapted on."),
         "sample": ("sample:sample", "Continue a text with the trained model."),
         "tpu": ("tpu:app", "Plan a run on a TPU pod, and run it there."),
     },

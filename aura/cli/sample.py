@@ -8,7 +8,6 @@ from rich.text import Text
 
 from aura.cli import places
 from aura.core import console, paths
-from aura.core.errors import UserError
 
 
 def sample(
@@ -25,17 +24,11 @@ def sample(
 ) -> None:
     """Continue a text with the trained model."""
     # Here, because JAX takes seconds to import and most commands need none.
-    from aura.model import weights
-    from aura.pretrain import sampling
-    from aura.tokenizer.tokenizer import Tokenizer
+    from aura.hugging_face import loading
+    from aura.training import sampling
 
-    with_tokenizer, trained_on = Tokenizer.load(tokenizer), weights.config(model, tokenizer=str)["tokenizer"]
-    if with_tokenizer.encoding_sha256 != trained_on:
-        raise UserError(
-            f"{model} was trained on the tokenizer {trained_on[:16]}…, but {tokenizer} is "
-            f"{with_tokenizer.encoding_sha256[:16]}…. Name the right one with --tokenizer, or run: dvc repro"
-        )
+    loaded = loading.load(model, tokenizer)
     said = sampling.continue_text(
-        weights.load(model), with_tokenizer, text, tokens=tokens, temperature=temperature, seed=seed
+        loaded.model, loaded.tokenizer, text, tokens=tokens, temperature=temperature, seed=seed
     )
     console.out.print(Text(text + said))

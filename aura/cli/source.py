@@ -11,9 +11,9 @@ from aura.cli.groups import Commands
 from aura.core import console, paths
 from aura.core.errors import UserError
 from aura.core.files import folder_size
-from aura.extract.sources import pins
 from aura.project import source_entries, sources, tracking, whole_params
 from aura.project.sources import NewSource, Reading, Rows
+from aura.sources import pins
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="The sources of the corpus: extract.sources in params.yaml.")
 

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from aura.adapt.options import Adapt
 from aura.cli import places
 from aura.cli.groups import Commands
 from aura.cli.tpu_options import FINDS, KIND, LAUNCHES, LEARNS, MAKES, RUN, takes
@@ -56,6 +57,9 @@ def plan_run(
             "--find-batch/--no-find-batch", help="Search the largest batch that fits (up to 4 fast compilations)."
         ),
     ] = True,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Plan the stage adapt, by its section of params.yaml.")
+    ] = False,
 ) -> None:
     """Say whether the run fits on a pod, by compiling its training step for one; no TPU is needed."""
     from aura.tpu import plan, report  # JAX, which no other command needs
@@ -63,15 +67,18 @@ def plan_run(
     place = settling.place(where, os.environ)
     changed = _changed(run, place.wanted.chips)
     settings = Settings(place, changed, settling.tokenizer(spm_model, os.environ))
-    pretrain, pieces, pod = settings.values.pretrain, settings.vocab_size, settings.place.wanted
+    run_options, pieces, pod = settings.values.pretrain, settings.vocab_size, settings.place.wanted
+    adaptation = _adaptation(settings.values, run) if adapt else None
+    if adaptation:
+        run_options = plan.adapting(run_options, adaptation)
     found, problem = None, None
     try:
-        found = plan.plan(pretrain, pieces, pod, fast=fast)
+        found = plan.plan(run_options, pieces, pod, fast=fast, adapt=adaptation)
         report.show(found)
     except plan.DoesNotFit as error:
         problem = error
     if find_batch:
-        batch = plan.largest_batch(pretrain, pieces, pod, found)
+        batch = plan.largest_batch(run_options, pieces, pod, found, adaptation)
         told = f"largest batch_size found to fit: {batch:,}" if batch else "no batch_size was found to fit"
         console.err.print(told, markup=False)
     if problem:
@@ -208,6 +215,12 @@ def delete_pod(where: Given) -> None:
 def _there(where: Given) -> Pod:
     """The pod of a name, whatever it is."""
     return Pod.of(settling.place(where, os.environ, by_name=True), by_name=True)
+
+
+def _adaptation(params: whole_params.Params, run: Given) -> Adapt:
+    """Section adapt with what options change of it."""
+    given = {key: run[key] for key in ("batch_size", "steps") if run[key] is not None}
+    return params.adapt.model_copy(update=given)
 
 
 def _changed(run: Given, devices: int | None) -> whole_params.Params:

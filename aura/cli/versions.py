@@ -1,4 +1,4 @@
-"""`aura publish`, `aura versions`, `aura fetch`: released tokenizers."""
+"""`aura publish`, `aura versions`, `aura fetch`: released tokenizers and models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,13 +9,28 @@ from rich.table import Table
 from aura.cli import places
 from aura.core import console
 
-# Of `aura versions`, and where each value is in a model card.
-COLUMNS = {
-    "pieces": ("metrics", "vocab_size"),
-    "type": ("params", "model_type"),
-    "bytes per token": ("metrics", "bytes_per_token"),
-    "unused share": ("metrics", "unused_share"),
-    "sha256": ("sha256", "spiece.model"),
+Columns = dict[str, tuple[str, ...]]
+_BASE: Columns = {"base": ("base", "language_model", "version")}
+_PRETRAINED: Columns = {"parameters": ("metrics", "parameters"), "bits per byte": ("metrics", "bits_per_byte")}
+_ADAPTED: Columns = {
+    "response loss": ("metrics", "response_loss"),
+    "forgetting": ("metrics", "forgetting"),
+    "bits per byte": ("metrics", "bits_per_byte"),
+}
+_WEIGHTS: Columns = {"sha256": ("sha256", "model.safetensors")}
+# Of `aura versions`, by artifact, and where each value is in a model card; the hash is the last.
+COLUMNS: dict[str, Columns] = {
+    "tokenizer": {
+        "pieces": ("metrics", "vocab_size"),
+        "type": ("params", "model_type"),
+        "bytes per token": ("metrics", "bytes_per_token"),
+        "unused share": ("metrics", "unused_share"),
+        "sha256": ("sha256", "spiece.model"),
+    },
+    "language_model": {"tokenizer": ("base", "tokenizer", "version")} | _PRETRAINED | _WEIGHTS,
+    "hugging_face_model": _BASE | _PRETRAINED | _WEIGHTS,
+    "adapter": _BASE | _ADAPTED | {"sha256": ("sha256", "adapter_model.safetensors")},
+    "chat": _BASE | _ADAPTED | _WEIGHTS,
 }
 Repo = Annotated[
     str | None,
@@ -28,7 +43,9 @@ Repo = Annotated[
 
 
 def publish(
-    version: Annotated[str, typer.Argument(help="Such as v1.2.0, or v1.2.0-rc.1.")],
+    version: Annotated[
+        str, typer.Argument(help="Such as v1.2.0 or v1.2.0-rc.1; of a model, such as chat@v1.2.0 or adapter@v1.2.0.")
+    ],
     made_by_hand: Annotated[
         Path | None,
         typer.Option(
@@ -42,7 +59,7 @@ def publish(
         str | None, typer.Option(help="Uses that the licences of its texts allow, for the model card.")
     ] = None,
 ) -> None:
-    """Release a validated tokenizer: push it, check what the bucket holds, then tag it (and push the tag to origin)."""
+    """Release a judged tokenizer or model: push it, check what the bucket holds, then tag it (and push the tag)."""
     from aura.sharing import git, publish  # DVC and gcsfs take 2 s to import
 
     tag, is_new = publish.publish(version, made_by_hand, licence)
@@ -52,30 +69,37 @@ def publish(
     console.out.print(f"its model card: git show --no-patch {tag}", markup=False)
 
 
-def versions(repo: Repo = None) -> None:
-    """List the released tokenizers with their measures on held-out text."""
+def versions(
+    artifact: Annotated[str, typer.Argument(help=f"{', '.join([*COLUMNS][:-1])} or {[*COLUMNS][-1]}.")] = "tokenizer",
+    repo: Repo = None,
+) -> None:
+    """List the released tokenizers, or models of a kind, with their measures on held-out text."""
+    from aura.core.errors import UserError
     from aura.sharing import model_card, versions
 
-    table = Table("version", *COLUMNS)
-    for entry in versions.listed(versions.repository(repo)):
-        cells = [model_card.value(entry.card, *keys) for keys in COLUMNS.values()]
+    if artifact not in COLUMNS:
+        raise UserError(f"expected one of {', '.join(COLUMNS)}, got {artifact}")
+    columns = COLUMNS[artifact]
+    table = Table("version", *columns)
+    for entry in versions.listed(versions.repository(repo), artifact):
+        cells = [model_card.value(entry.card, *keys) for keys in columns.values()]
         name = f"{entry.version} (deprecated)" if entry.deprecated else entry.version
         table.add_row(name, *cells[:-1], cells[-1][:12])
     console.out.print(table)
 
 
 def fetch(
-    version: Annotated[str, typer.Argument(help="Such as tokenizer@v1.2.0 or v1.2.0.")],
+    version: Annotated[str, typer.Argument(help="Such as v1.2.0, tokenizer@v1.2.0 or chat@v1.2.0.")],
     repo: Repo = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            parser=places.path, metavar="PATH", help="Folder to write; models/tokenizer-v1.2.0 when left out."
+            parser=places.path, metavar="PATH", help="Folder to write; such as models/tokenizer-v1.2.0 when left out."
         ),
     ] = None,
     max_gb: Annotated[float, typer.Option(help="Take at most so many GB.", min=0.001)] = 4.0,
 ) -> None:
-    """Get a released tokenizer, verified, from anywhere: a clone is not needed."""
+    """Get a released tokenizer or model, verified, from anywhere: a clone is not needed."""
     from aura.core import files
     from aura.sharing import versions
 

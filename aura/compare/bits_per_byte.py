@@ -30,15 +30,17 @@ from aura.corpus import corpus
 from aura.model.mesh import abstract, make_mesh
 from aura.model.model import Compute, ModelConfig
 from aura.pretrain import identity
-from aura.pretrain.step import evaluation
 from aura.pretrain.step.batches import Batches, Source
-from aura.pretrain.step.evaluation import HeldOut
-from aura.pretrain.step.training import BatchLayout, initial_state, make_step, train
+from aura.pretrain.step.training import REMEDY, batch_layout, initial_state, make_step
 from aura.project import whole_params
 from aura.project.whole_params import Params
 from aura.storage.cache import Cache
 from aura.tokens.mapped_ids import Ids
 from aura.tokens.streams import TokenStream, Windows
+from aura.training import evaluation
+from aura.training.evaluation import HeldOut
+from aura.training.run_identity import LIBRARIES
+from aura.training.steps import train
 
 NOMINAL = 4  # bytes: a window holds as many of them as pretrain.seq_len tokens of this length
 BATCH = 256  # documents encoded at once
@@ -172,7 +174,7 @@ class Course:
         self._windows = _padded_windows(evaluated, self._options.seq_len, boundary)
         self._config = ModelConfig.of(self._options, boundary + 1)
         self._mesh = make_mesh(1, 1, jax.devices()[:1])
-        self._layout = BatchLayout(self._options, self._mesh, affect=False)
+        self._layout = batch_layout(self._options, self._mesh, affect=False)
         self.bytes_per_token = held_out_bytes / int((evaluated != boundary).sum())
         self.kept = self._held_out.bytes / held_out_bytes
         self.identity = self._identity()
@@ -185,7 +187,7 @@ class Course:
         batches = Batches([stream], options.batch_size, options.seq_len, options.seed)
         with jax.set_mesh(self._mesh):
             state = jax.jit(partial(initial_state, options, self._config, self._compute))()
-            steps = train(state, self._step, batches, self._layout, 0, options.steps)
+            steps = train(state, self._step, batches, self._layout, 0, options.steps, remedy=REMEDY)
             for _ in console.track(steps, f"{self.name}, seed {seed}", total=options.steps):
                 pass
             bits_per_byte, _ = self._held_out.bits_per_byte(state["model"])
@@ -210,7 +212,7 @@ class Course:
         arrays = (self._tokens, self._windows, self._byte_lengths)
         hashes = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
         options = self._options.model_dump(exclude=identity.PLACEMENT | identity.AFTERWARDS)
-        code = code_key((*identity.CODE, evaluation, sys.modules[__name__]), identity.LIBRARIES)
+        code = code_key((*identity.CODE, evaluation, sys.modules[__name__]), LIBRARIES)
         return action_key("bits per byte", hashes, options, asdict(self._config), code)
 
 

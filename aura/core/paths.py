@@ -10,6 +10,7 @@ CORPUS = DATA / "corpus"
 TRAIN, HELD_OUT = CORPUS / "train", CORPUS / "held_out"
 DUPLICATES = CORPUS / "duplicates.parquet"  # the dropped documents, and what each of them duplicates
 TOKENS = DATA / "tokens"
+CONVERSATIONS = DATA / "conversations"  # what a model is adapted on
 
 MODELS = Path("models")
 TOKENIZER = MODELS / "spm"
@@ -17,10 +18,13 @@ TOKENIZER_MODEL = TOKENIZER / "spiece.model"
 LANGUAGE_MODEL = MODELS / "lm"
 PODS = MODELS / "pods"  # a folder for each pod that `aura tpu launch` used
 HUGGING_FACE_MODEL = MODELS / "hf"
+ADAPTER = MODELS / "adapter"
+CHAT_MODEL = MODELS / "chat"  # with the adapter merged
 
 VALIDATION = Path("reports/validate")
 PASSED = VALIDATION / "passed.json"  # the verdict of the gates; `encode` refuses a tokenizer that missed one
 PRETRAINING = Path("reports/pretrain")
+ADAPTATION = Path("reports/adapt")
 BITS_PER_BYTE = Path("reports/bits_per_byte")
 REPORT = Path("reports/index.html")  # the whole pipeline on one page
 VOCABULARY_CURVE = Path("reports/vocabulary/curve.csv")  # columns vocab_size, bytes_per_token

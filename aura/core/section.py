@@ -61,7 +61,7 @@ def _explain(name: str, kind: type[Section], values: Any, mistake: Any, within: 
 def _location(loc: tuple[str | int, ...]) -> list[str]:
     """The key's path in the file: without the kinds that pydantic inserts after a source's name and after size."""
     parts = [str(part) for part in loc if part != "[key]"]
-    if parts[:2] == ["extract", "sources"] and len(parts) > 3:
+    if parts[:2] in (["extract", "sources"], ["conversations", "sources"]) and len(parts) > 3:
         del parts[3]
     if parts[:2] == ["pretrain", "size"] and len(parts) > 2:
         del parts[2]

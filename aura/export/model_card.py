@@ -1,18 +1,8 @@
-"""The README.md and generation_config.json of an exported model, made from what its folders say of themselves."""
+"""The README.md of an exported model, made from what its folders say of themselves."""
 
 from typing import Any
 
 from aura.model.model import ModelConfig
-from aura.tokenizer.tokenizer import Tokenizer
-
-NAME, GENERATION = "README.md", "generation_config.json"
-TEMPERATURE = 0.8  # of samples, as `aura sample` has it
-
-
-def generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
-    """Say how transformers' `generate` begins, ends and draws."""
-    ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
-    return {**ids, "do_sample": True, "temperature": TEMPERATURE, "top_k": 0}
 
 
 def model_card(

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from aura.core.arrow import joined
 from aura.core.errors import UserError
-from aura.extract.documents.document import Lost
-from aura.extract.sources.input_files import HIDDEN
+from aura.sources.documents.document import Lost
+from aura.sources.input_files import HIDDEN
 
 TOO_SHORT = "too short"
 HARMLESS = frozenset({"empty", TOO_SHORT, "no documentation", HIDDEN})  # reasons that make no file a bad one

@@ -25,7 +25,7 @@ from aura.corpus.corpus import SCHEMA
 from aura.corpus.shards import ShardWriter
 from aura.extract import accounts
 from aura.extract.rows import Extracted, Recipe, extract_files
-from aura.extract.sources.input_files import UNREADABLE, InputFile
+from aura.sources.input_files import UNREADABLE, InputFile
 from aura.storage.cache import Cache
 from aura.storage.placement import Kept, ShardPlace
 

@@ -22,16 +22,17 @@ from aura.core.files import sha256_file
 from aura.core.keys import action_key
 from aura.corpus.corpus import SCHEMA
 from aura.corpus.shards import ShardWriter
+from aura.extract import readers
 from aura.extract.accounts import FileAccount
 from aura.extract.assembly import ExtractionRun
 from aura.extract.chunks import Chunk, opened_now
-from aura.extract.documents import compression, readers
-from aura.extract.documents.compression import Damaged
-from aura.extract.documents.document import Item, Lost
-from aura.extract.documents.impostors import HEAD_BYTES, impostor
-from aura.extract.documents.txt_files import Range
 from aura.extract.rows import Recipe, extract_portions
-from aura.extract.sources.input_files import UNREADABLE
+from aura.sources.documents import compression
+from aura.sources.documents.compression import Damaged
+from aura.sources.documents.document import Item, Lost
+from aura.sources.documents.impostors import HEAD_BYTES, impostor
+from aura.sources.documents.txt_files import Range
+from aura.sources.input_files import UNREADABLE
 from aura.storage.placement import Kept
 
 _PLACE = re.compile(r"^(document|line|row) (\d+)")  # in a file, of what was lost

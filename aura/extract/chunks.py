@@ -26,13 +26,13 @@ import xxhash
 
 from aura.core.errors import UserError
 from aura.core.keys import action_key
-from aura.extract.documents import compression, parquet
-from aura.extract.documents.encodings import BLOCK_BYTES, MARKS, encoding_of
-from aura.extract.documents.impostors import HEAD_BYTES, impostor
-from aura.extract.documents.json_files import is_whole_object
-from aura.extract.options import DatasetSource, JsonSource, ParquetSource, Source, TxtSource
 from aura.extract.rows import Recipe
-from aura.extract.sources.input_files import UNREADABLE, InputFile, changed_while_read, unreadable
+from aura.sources.documents import compression, parquet
+from aura.sources.documents.encodings import BLOCK_BYTES, MARKS, encoding_of
+from aura.sources.documents.impostors import HEAD_BYTES, impostor
+from aura.sources.documents.json_files import is_whole_object
+from aura.sources.input_files import UNREADABLE, InputFile, changed_while_read, unreadable
+from aura.sources.options import DatasetSource, JsonSource, ParquetSource, Source, TxtSource
 from aura.storage.cache import Cache
 
 SWELLING = 4  # how many times its size a compressed or Parquet file usually comes to

@@ -28,13 +28,15 @@ from aura.core.errors import UserError
 from aura.core.files import replaced_folder, write_lines
 from aura.core.keys import action_key, code_key
 from aura.corpus import corpus, shards
-from aura.extract import accounts, assembly, chunk_shards, chunks, losses, rows, shard_tasks
+from aura.extract import accounts, assembly, chunk_shards, chunks, cleaning, losses, readers, rows, shard_tasks
 from aura.extract.assembly import Built, ExtractionRun, ShardPlan
 from aura.extract.chunk_shards import Made
 from aura.extract.chunks import Chunk
-from aura.extract.documents import (
+from aura.extract.options import Extract
+from aura.extract.rows import Recipe
+from aura.sources import input_files, object_reader
+from aura.sources.documents import (
     affect,
-    cleaning,
     compression,
     document,
     encodings,
@@ -45,18 +47,15 @@ from aura.extract.documents import (
     json_walk,
     nrc,
     parquet,
-    readers,
     regular_files,
     sample,
     txt_files,
     zstd_frames,
 )
-from aura.extract.documents.affect import read_lexicon
-from aura.extract.options import Extract, Source
-from aura.extract.rows import Recipe
-from aura.extract.sources import input_files, object_reader
-from aura.extract.sources.input_files import InputFile
-from aura.extract.sources.listing import list_files
+from aura.sources.documents.affect import read_lexicon
+from aura.sources.input_files import InputFile
+from aura.sources.listing import list_files
+from aura.sources.options import Source
 from aura.storage.cache import Cache
 from aura.storage.placement import THIS_DISK, ShardPlace, at_once, write_lists
 

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 
 from aura.core.shown_text import on_one_line
 from aura.extract.accounts import HARMLESS, TOO_SHORT, counts
-from aura.extract.documents import parquet
-from aura.extract.documents.compression import FORMATS
-from aura.extract.documents.zstd_frames import behind_end
+from aura.sources.documents import parquet
+from aura.sources.documents.compression import FORMATS
+from aura.sources.documents.zstd_frames import behind_end
 
 SHARE = 0.1  # of the records, or of the bytes, above which a loss is worth a warning
 WORST = 5  # files that are named

@@ -11,15 +11,16 @@ from aura.core import arrow
 from aura.corpus.corpus import SCHEMA, text_hash
 from aura.extract import accounts
 from aura.extract.accounts import FileAccount
-from aura.extract.documents.affect import Lexicon, affect_vectors
-from aura.extract.documents.cleaning import clean, clean_already
-from aura.extract.documents.compression import Damaged, decompressed
-from aura.extract.documents.document import Continued, Item, Lost
-from aura.extract.documents.impostors import HEAD_BYTES, impostor
-from aura.extract.documents.readers import documents, named_encoding, one_document_per_file
-from aura.extract.documents.txt_files import whole_file
-from aura.extract.options import Extract, Source
-from aura.extract.sources.input_files import InputFile, fetched_ahead, unreadable
+from aura.extract.cleaning import clean, clean_already
+from aura.extract.options import Extract
+from aura.extract.readers import documents, named_encoding, one_document_per_file
+from aura.sources.documents.affect import Lexicon, affect_vectors
+from aura.sources.documents.compression import Damaged, decompressed
+from aura.sources.documents.document import Continued, Item, Lost
+from aura.sources.documents.impostors import HEAD_BYTES, impostor
+from aura.sources.documents.txt_files import whole_file
+from aura.sources.input_files import InputFile, fetched_ahead, unreadable
+from aura.sources.options import Source
 
 arrow.use_system_memory()
 

@@ -19,8 +19,8 @@ from typing import Any
 from aura.core.arrow import from_bytes, to_bytes
 from aura.extract import assembly
 from aura.extract.assembly import Built, ExtractionRun, ShardPlan
-from aura.extract.sources.input_files import InputFile
-from aura.extract.sources.object_reader import Stored
+from aura.sources.input_files import InputFile
+from aura.sources.object_reader import Stored
 from aura.storage.placement import Kept
 
 _FIELDS = len(InputFile._fields) - 1  # of a file that are written: its content is read where it is needed

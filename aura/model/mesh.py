@@ -120,14 +120,14 @@ def moved(array: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:
 
 
 def gathered(weight: jax.Array) -> jax.Array:
-    """A weight as a layer needs it: whole along fsdp.
+    """A weight as a layer needs it: whole along fsdp. One that is not cut along it is returned as it is.
 
     `reduced` says that its gradient is still to be summed over the devices that share a batch. Turned round, gathering
     is a reduce-scatter (each device gets the sum for its part alone), and what follows an all-reduce of that part.
     """
-    if not has_mesh():
-        return weight
     axes = axes_of(weight)
+    if "fsdp" not in axes:  # as all are without a mesh
+        return weight
     cut = axes.index("fsdp")
     whole_axes = (*axes[:cut], None, *axes[cut + 1 :])
     whole: jax.Array

@@ -99,27 +99,26 @@ class Block(nnx.Module):  # type: ignore[misc]
         self.up = matrix((D, F), "fsdp", "tensor", fan_in=D)
         self.down = matrix((F, D), "tensor", "fsdp", fan_in=F, scale=into_stream)
 
-    def __call__(self, x_BxSxD: jax.Array, positions_S: jax.Array, attend: Attend) -> jax.Array:
+    def __call__(self, x_BxSxD: jax.Array, positions: jax.Array, attend: Attend) -> jax.Array:
         """The stream after this layer."""
-        x_BxSxD += self.attention(rms_norm(x_BxSxD, self.attention_norm[...]), positions_S, attend)
+        x_BxSxD += self.attention(rms_norm(x_BxSxD, self.attention_norm[...]), positions, attend)
         x_BxSxD += self.swiglu(rms_norm(x_BxSxD, self.hidden_norm[...]))
         return x_BxSxD
 
-    def attention(self, y_BxSxD: jax.Array, positions_S: jax.Array, attend: Attend) -> jax.Array:
+    def attention(self, y_BxSxD: jax.Array, positions: jax.Array, attend: Attend) -> jax.Array:
         """Projections into heads, rotation, `attend`, and the projection back."""
 
-        def heads(weight: nnx.Param[jax.Array]) -> jax.Array:
-            return _product(y_BxSxD, weight[...])
+        heads = partial(_product, y_BxSxD)
 
-        query_BxSxHxE = rotate(heads(self.query), positions_S)
-        key_BxSxKxE = rotate(heads(self.key), positions_S)
+        query_BxSxHxE = rotate(heads(self.query), positions)
+        key_BxSxKxE = rotate(heads(self.key), positions)
         mixed_BxSxHxE = attend(query_BxSxHxE, key_BxSxKxE, heads(self.value))
-        return _product(mixed_BxSxHxE, self.output[...])
+        return _product(mixed_BxSxHxE, self.output)
 
     def swiglu(self, y_BxSxD: jax.Array) -> jax.Array:
         """The gated layer."""
-        gate_BxSxF, up_BxSxF = (_product(y_BxSxD, weight[...]) for weight in (self.gate, self.up))
-        return _product(jax.nn.silu(gate_BxSxF) * up_BxSxF, self.down[...])
+        gate_BxSxF, up_BxSxF = (_product(y_BxSxD, weight) for weight in (self.gate, self.up))
+        return _product(jax.nn.silu(gate_BxSxF) * up_BxSxF, self.down)
 
 
 class LanguageModel(nnx.Module):  # type: ignore[misc]
@@ -149,13 +148,22 @@ class LanguageModel(nnx.Module):  # type: ignore[misc]
         table_VxD = self.output_table.astype(x_BxSxD.dtype)
         return jnp.einsum("BSD,VD->BSV", x_BxSxD, table_VxD, preferred_element_type=jnp.float32)
 
-    def features(self, tokens_BxS: jax.Array, affect_BxSxA: jax.Array | None = None) -> jax.Array:
-        """Compute the input of the output table: x_BxSxD. A missing affect vector is the neutral one, zeros."""
-        positions_S = jnp.arange(tokens_BxS.shape[1])
-        attend = partial(causal_attention, implementation=self.compute.attention)
+    def features(
+        self,
+        tokens_BxS: jax.Array,
+        affect_BxSxA: jax.Array | None = None,
+        segments_BxS: jax.Array | None = None,
+    ) -> jax.Array:
+        """Compute the input of the output table: x_BxSxD. A missing affect vector is the neutral one, zeros.
+
+        With `segments_BxS`, int32, a window holds several texts: neighbours with one number are a text, and 0 is
+        padding. A position sees its own text alone, whose positions begin at 0. Without, a window is one text.
+        """
+        positions = jnp.arange(tokens_BxS.shape[1]) if segments_BxS is None else positions_within(segments_BxS)
+        attend = partial(causal_attention, implementation=self.compute.attention, segments_BxS=segments_BxS)
 
         def layer(x_BxSxD: jax.Array, block: Block) -> tuple[jax.Array, None]:
-            return block(x_BxSxD, positions_S, attend), None
+            return block(x_BxSxD, positions, attend), None
 
         body = jax.checkpoint(layer, prevent_cse=self.compute.unroll > 1) if self.compute.remat else layer
         x_BxSxD, _ = jax.lax.scan(
@@ -192,19 +200,56 @@ def rms_norm(x_BxSxD: jax.Array, scale_D: jax.Array) -> jax.Array:
     return normed_BxSxD.astype(x_BxSxD.dtype)
 
 
-def rotate(x_BxSxHxE: jax.Array, positions_S: jax.Array) -> jax.Array:
-    """Turn feature pairs (i, i + E/2) by position times base^(-2i/E), as Llama in Hugging Face does ("rotate half")."""
+def positions_within(segments_BxS: jax.Array) -> jax.Array:
+    """positions_BxS: how many places before each one belong to the same text, a row of equal numbers."""
+    places_1xS = jnp.arange(segments_BxS.shape[1])[None]
+    begins_BxS = segments_BxS != jnp.roll(segments_BxS, 1, axis=1)
+    return places_1xS - jax.lax.cummax(jnp.where(begins_BxS, places_1xS, 0), axis=1)
+
+
+def rotate(x_BxSxHxE: jax.Array, positions: jax.Array) -> jax.Array:
+    """Turn feature pairs (i, i + E/2) by position times base^(-2i/E), as Llama in Hugging Face does ("rotate half").
+
+    `positions` are those of every sequence (S), or of each (BxS).
+    """
     E = x_BxSxHxE.shape[3]
     frequency_P = ROPE_BASE ** (-jnp.arange(0, E, 2, dtype=jnp.float32) / E)  # P pairs
-    angle_SxP = positions_S.astype(jnp.float32)[:, None] * frequency_P[None, :]
-    cos_1xSx1xP, sin_1xSx1xP = jnp.cos(angle_SxP)[None, :, None, :], jnp.sin(angle_SxP)[None, :, None, :]
+    if positions.ndim == 1:
+        angle_SxP = positions.astype(jnp.float32)[:, None] * frequency_P[None, :]
+        cos, sin = jnp.cos(angle_SxP)[None, :, None, :], jnp.sin(angle_SxP)[None, :, None, :]
+    else:
+        angle_BxSxP = positions.astype(jnp.float32)[:, :, None] * frequency_P[None, None, :]
+        cos, sin = jnp.cos(angle_BxSxP)[:, :, None, :], jnp.sin(angle_BxSxP)[:, :, None, :]
     first, second = jnp.split(x_BxSxHxE.astype(jnp.float32), 2, axis=-1)
-    turned = (first * cos_1xSx1xP - second * sin_1xSx1xP, second * cos_1xSx1xP + first * sin_1xSx1xP)
+    turned = (first * cos - second * sin, second * cos + first * sin)
     return jnp.concatenate(turned, axis=-1).astype(x_BxSxHxE.dtype)
 
 
-def _product(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """A weight applied at each position of `x_BxSx…`.
+class LowRank(nnx.Module):  # type: ignore[misc]
+    """A matrix that stands where a Block has its own: `base + scale a b` (LoRA, arXiv:2106.09685), never added up.
+
+    Arguments:
+        base: the matrix; its axes are inputs, then outputs.
+        a: the same inputs, then the rank.
+        b: the rank, then the same outputs.
+        scale: of the product.
+    """
+
+    def __init__(
+        self, base: nnx.Param[jax.Array], a: nnx.Param[jax.Array], b: nnx.Param[jax.Array], scale: float
+    ) -> None:
+        self.base, self.a, self.b, self.scale = base, a, b, scale
+
+
+def _product(x: jax.Array, weight: nnx.Param[jax.Array] | LowRank) -> jax.Array:
+    """A weight applied at each position of `x_BxSx…`."""
+    if isinstance(weight, LowRank):
+        return _product(x, weight.base) + weight.scale * _product(_product(x, weight.a), weight.b)
+    return _applied(x, weight[...])
+
+
+def _applied(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """The product with a matrix.
 
     In the product sequences and positions are one axis: over two, XLA transposes on CPU a copy of all that went in
     for the weight's gradient, and runs at 45 GFLOP/s where it could at 104 (8 x 128 x 128 by 128 x 384, one core).

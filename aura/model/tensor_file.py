@@ -91,6 +91,13 @@ def row(path: Path, name: str, number: int) -> npt.NDArray[np.float32]:
         return found
 
 
+def part(path: Path, name: str, index: tuple[slice, ...]) -> npt.NDArray[np.float32]:
+    """The numbers of a file's tensor at `index`, a slice of each axis."""
+    with safe_open(path, framework="numpy") as opened:
+        found: npt.NDArray[np.float32] = opened.get_slice(name)[index]
+        return found
+
+
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors of a file."""
     with safe_open(path, framework="numpy") as opened:

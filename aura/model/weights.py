@@ -12,12 +12,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.model import tensor_file
-from aura.model.mesh import axes_of, moved, placed
-from aura.model.model import LanguageModel, ModelConfig, leaf_name
+from aura.model.mesh import abstract, axes_of, moved, placed
+from aura.model.model import Compute, LanguageModel, ModelConfig, leaf_name
 from aura.model.tensor_file import PIECE, Piece, Tensor
 
 FORMAT = 2
@@ -30,7 +31,7 @@ def save(folder: Path, model: LanguageModel, origin: dict[str, Any], *, writes: 
     Of a model that is cut over devices, a piece at a time is gathered, of tensor_file.PIECE bytes or of one matrix.
     With several processes each must call this, and only the one that `writes` writes.
     """
-    tensors = {leaf_name(path): _tensor(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(model)}
+    tensors = {leaf_name(path): tensor_of(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(model)}
     if not writes:
         for name in sorted(tensors):  # in the writer's order: they gather together
             for _ in tensors[name].pieces():
@@ -67,6 +68,19 @@ def load(folder: Path) -> LanguageModel:
     return model
 
 
+def load_on(folder: Path, mesh: Mesh, compute: Compute) -> LanguageModel:
+    """The model in `folder` on the devices of a mesh; each reads only its own part. Errors are those of `load`."""
+    file = checked(folder)
+    shapes = abstract(partial(LanguageModel, ModelConfig(**config(folder)["model"]), 0, compute), mesh)
+
+    def placed_leaf(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:  # noqa: ANN401 - a key path of JAX
+        tensor = partial(tensor_file.part, file, leaf_name(path))
+        return jax.make_array_from_callback(leaf.shape, leaf.sharding, tensor)
+
+    model: LanguageModel = jax.tree_util.tree_map_with_path(placed_leaf, shapes)
+    return model
+
+
 def checked(folder: Path) -> Path:
     """The file of weights in `folder`, compared with its SHA-256; an altered, foreign or misfitting one is an error.
 
@@ -97,8 +111,8 @@ def plain(shape: ModelConfig, model: LanguageModel) -> LanguageModel:
     return made
 
 
-def _tensor(leaf: jax.Array) -> Tensor:
-    """A weight of the model as a tensor to be written."""
+def tensor_of(leaf: jax.Array) -> Tensor:
+    """A weight as a tensor to be written; if it is cut over devices, all processes must ask for its pieces."""
     shape = tuple(leaf.shape)
     if len(leaf.sharding.device_set) > 1:
         return Tensor(shape, partial(_gathered_pieces, leaf))

@@ -13,8 +13,8 @@ from typing import Any
 
 from aura.core import bounded, console, files, libraries
 from aura.core.errors import UserError
-from aura.extract.options import Source
 from aura.project import frozen, lock_merge, recorded_inputs, tracking
+from aura.sources.options import Source
 from aura.tokenizer.tokenizer import GOLDEN, Tokenizer
 from aura.train_tokenizer import train
 from aura.train_tokenizer.options import TrainTokenizer

@@ -13,11 +13,11 @@ from typing import Any
 from aura.core import console
 from aura.core.errors import UserError
 from aura.core.section import checked
-from aura.extract.options import TEXT_KEYS, JsonSource, ParquetSource, Source, TxtSource
-from aura.extract.sources.input_files import SUFFIXES, chosen_by, files_at, has_suffix
-from aura.extract.sources.other_suffixes import found_instead
 from aura.one_shot import one_shot, program
 from aura.project import whole_params
+from aura.sources.input_files import SUFFIXES, chosen_by, files_at, has_suffix
+from aura.sources.options import TEXT_KEYS, JsonSource, ParquetSource, Source, TxtSource
+from aura.sources.other_suffixes import found_instead
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
 from aura.train_tokenizer.artifact import Artifact

@@ -16,14 +16,14 @@ from aura.core.section import checked
 from aura.core.shipped import LEXICON
 from aura.core.terms import EMOTIONS
 from aura.extract.accounts import FileAccount
-from aura.extract.documents.affect import affect_vectors, read_lexicon
-from aura.extract.documents.cleaning import clean
-from aura.extract.documents.document import Lost
-from aura.extract.documents.readers import named_encoding
-from aura.extract.options import TEXT_KEYS, JsonSource, Source, TxtSource
+from aura.extract.cleaning import clean
+from aura.extract.readers import named_encoding
 from aura.extract.rows import documents_of
-from aura.extract.sources.input_files import InputFile, Links
-from aura.extract.sources.listing import list_files
+from aura.sources.documents.affect import affect_vectors, read_lexicon
+from aura.sources.documents.document import Lost
+from aura.sources.input_files import InputFile, Links
+from aura.sources.listing import list_files
+from aura.sources.options import TEXT_KEYS, JsonSource, Source, TxtSource
 
 Item = tuple[str, npt.NDArray[np.float32]]
 LINKS: dict[bool, Links] = {False: "inside", True: "anywhere"}  # by whether they are followed

@@ -19,12 +19,12 @@ from aura.core.errors import UserError
 from aura.corpus import corpus
 from aura.corpus.set_hash import corpus_hash
 from aura.extract.extract import extract
-from aura.extract.options import DatasetSource, JsonSource, SampleSource, Source
-from aura.extract.sources.input_files import HIDDEN, LEADS_OUT
-from aura.extract.sources.listing import list_files
 from aura.one_shot import checklist
 from aura.project.whole_params import Params
 from aura.select.select import select
+from aura.sources.input_files import HIDDEN, LEADS_OUT
+from aura.sources.listing import list_files
+from aura.sources.options import DatasetSource, JsonSource, SampleSource, Source
 from aura.storage.cache import Cache
 from aura.train_tokenizer import artifact, train
 from aura.train_tokenizer.artifact import Artifact

@@ -1,4 +1,4 @@
-"""Pretrain on a Hugging Face dataset with a tokenizer at hand: the guide's program, outside the pipeline.
+"""Pretrain with a tokenizer at hand, on folders or a Hugging Face dataset: the guide's program, outside the pipeline.
 
     python aura/self_teaching_llm/build_aura_model.py pretrain_hf --spm_model models/spm/spiece.model \\
         --dataset allenai/c4 --config en --steps 1000 --lr 8e-4
@@ -9,6 +9,7 @@ tokenizer may have learnt from other text, so no gate is asked for; bits per byt
 """
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -18,34 +19,33 @@ from aura.core import console, keys
 from aura.core.errors import UserError
 from aura.encode.encoding import encode_with
 from aura.extract.extract import extract
-from aura.extract.options import TEXT_KEYS, JsonSource
-from aura.extract.sources import hub
-from aura.extract.sources.hub import DatasetPin
-from aura.extract.sources.materialise import is_complete, write_shards
 from aura.model.options import MODEL_SIZES
+from aura.one_shot import program
 from aura.pretrain.options import Pretrain
 from aura.project import whole_params
 from aura.project.whole_params import Params
 from aura.select.select import select
+from aura.sources import hub
+from aura.sources.hub import DatasetPin
+from aura.sources.materialise import is_complete, write_shards
+from aura.sources.options import TEXT_KEYS, JsonSource, Source
 from aura.storage import cache
 from aura.tokenizer.tokenizer import Tokenizer
 
 SOURCE = "dataset"  # what the only source of such a run is called
+WORK = Path(".aura/pretrain_hf")
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
-    help="Build language models on AURA tokenizers.",
-)  # fmt: skip
+Steps = Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")]
+Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate at its peak.")]
+BatchSize = Annotated[int | None, typer.Option("--batch_size", help="Sequences per step.")]
+SeqLen = Annotated[int | None, typer.Option("--seq_len", help="Tokens per sequence.")]
+ModelSize = Annotated[str | None, typer.Option("--model_size", help=f"{' | '.join(MODEL_SIZES)}.")]
+SpmModel = Annotated[Path, typer.Option("--spm_model", help="The tokenizer: a spiece.model.")]
+Output = Annotated[Path, typer.Option("--output", help="Folder for the model, and reports in it.")]
 
 
-@app.callback()
-def group() -> None:
-    """Keep `pretrain_hf` a subcommand while it is the only one."""
-
-
-@app.command("pretrain_hf")
 def pretrain_hf(
-    spm_model: Annotated[Path, typer.Option("--spm_model", help="The tokenizer: a spiece.model.")],
+    spm_model: SpmModel,
     dataset: Annotated[str, typer.Option("--dataset", help="Name on the Hub (OWNER/NAME), or a local folder.")],
     config: Annotated[str | None, typer.Option("--config", help="The dataset's configuration, such as en.")] = None,
     split: Annotated[str, typer.Option("--split", help="The split to read.")] = "train",
@@ -54,34 +54,75 @@ def pretrain_hf(
         int, typer.Option("--max_samples", min=1, help="At most so many rows, from the first on.")
     ] = 100_000,
     text_key: Annotated[list[str] | None, typer.Option("--text_key", help="Column with the text.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Learning rate at its peak.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch_size", help="Sequences per step.")] = None,
-    seq_len: Annotated[int | None, typer.Option("--seq_len", help="Tokens per sequence.")] = None,
-    model_size: Annotated[str | None, typer.Option("--model_size", help=f"{' | '.join(MODEL_SIZES)}.")] = None,
-    output: Annotated[Path, typer.Option("--output", help="Folder for the model, and reports in it.")] = Path(
-        "models/lm_hf"
-    ),
+    steps: Steps = None,
+    lr: Rate = None,
+    batch_size: BatchSize = None,
+    seq_len: SeqLen = None,
+    model_size: ModelSize = None,
+    output: Output = Path("models/lm_hf"),
 ) -> None:
     """Train a language model on a dataset; run it again to go on after an interruption."""
-    asked = {
-        "steps": steps, "learning_rate": lr, "batch_size": batch_size, "seq_len": seq_len, "size": model_size,
-    }  # fmt: skip
-    settings = whole_params.load()
-    options = _with_changes(settings, {name: value for name, value in asked.items() if value is not None})
-    tokenizer = Tokenizer.load(spm_model)
-    if output.exists() and not (output / "lm").exists() and any(output.iterdir()):
-        raise UserError(f"expected a new folder as --output, or an earlier model; {output} holds other files.")
+    settings, options = _settings(steps, lr, batch_size, seq_len, model_size)
+    tokenizer = _begun(spm_model, output)
     pin = DatasetPin(
         dataset=dataset, config=config, split=split, revision=hub.resolve(dataset, revision), max_documents=max_samples
     )
-    work = Path(".aura/pretrain_hf") / keys.action_key(pin.model_dump(), text_key)
-    tokens = _tokens(pin, text_key or list(TEXT_KEYS), tokenizer, settings, work)
-    from aura.pretrain.pretrain import pretrain  # here, because JAX takes seconds to import
+    work = WORK / keys.action_key(pin.model_dump(), text_key)
+    source = _fetched(pin, text_key or list(TEXT_KEYS), work)
+    tokens = _tokens({SOURCE: source}, tokenizer, settings, work)
+    _pretrain("pretrain_hf", tokens, spm_model, output, options)
 
-    metrics = pretrain(tokens, spm_model, output / "lm", output / "reports", options)
+
+def pretrain(
+    spm_model: SpmModel,
+    txt_dirs: program.TxtDirs = None,
+    json_dirs: program.JsonDirs = None,
+    steps: Steps = None,
+    lr: Rate = None,
+    batch_size: BatchSize = None,
+    seq_len: SeqLen = None,
+    model_size: ModelSize = None,
+    output: Output = Path("models/lm_own"),
+) -> None:
+    """Train a language model on folders of text; run it again to go on after an interruption."""
+    if not (txt_dirs or json_dirs):
+        raise UserError(
+            "expected text to learn from, got none: name folders with --txt_dirs or --json_dirs. The sources of "
+            "params.yaml are learnt from by: dvc repro pretrain"
+        )
+    settings, options = _settings(steps, lr, batch_size, seq_len, model_size)
+    tokenizer = _begun(spm_model, output)
+    sources = program.sources_of(txt_dirs or [], json_dirs or [], program.ProgramReading())
+    work = WORK / keys.action_key({name: source.model_dump(mode="json") for name, source in sources.items()})
+    _pretrain("pretrain", _tokens(sources, tokenizer, settings, work), spm_model, output, options)
+
+
+def _settings(
+    steps: int | None, lr: float | None, batch_size: int | None, seq_len: int | None, model_size: str | None
+) -> tuple[Params, Pretrain]:
+    """params.yaml, and its section pretrain with what was asked for."""
+    asked = {
+        "steps": steps, "learning_rate": lr, "batch_size": batch_size, "seq_len": seq_len, "size": model_size,
+    }  # fmt: skip
+    settings = whole_params.load_or_defaults()
+    return settings, _with_changes(settings, {name: value for name, value in asked.items() if value is not None})
+
+
+def _begun(spm_model: Path, output: Path) -> Tokenizer:
+    """The tokenizer, once the folder of the model is found to be free."""
+    tokenizer = Tokenizer.load(spm_model)
+    if output.exists() and not (output / "lm").exists() and any(output.iterdir()):
+        raise UserError(f"expected a new folder as --output, or an earlier model; {output} holds other files.")
+    return tokenizer
+
+
+def _pretrain(name: str, tokens: Path, spm_model: Path, output: Path, options: Pretrain) -> None:
+    """Train, and say what came of it."""
+    from aura.pretrain.pretrain import pretrain as train  # here, because JAX takes seconds to import
+
+    metrics = train(tokens, spm_model, output / "lm", output / "reports", options)
     console.summary(
-        "pretrain_hf",
+        name,
         {
             "parameters": f"{metrics.parameters:,}",
             "steps": f"{options.steps:,}",
@@ -102,26 +143,23 @@ def _with_changes(settings: Params, changes: dict[str, object]) -> Pretrain:
     return whole_params.checked_together(checked, "pretrain_hf").pretrain
 
 
-def _tokens(pin: DatasetPin, text_keys: list[str], tokenizer: Tokenizer, settings: Params, work: Path) -> Path:
-    """Fetch, clean, split and encode a dataset; what an earlier run has done is not done again."""
-    rows, store = work / "rows", cache.project_cache()
+def _fetched(pin: DatasetPin, text_keys: list[str], work: Path) -> Source:
+    """Fetch the rows of a dataset; those of an earlier run are not fetched again."""
+    rows = work / "rows"
     if not is_complete(rows, pin, text_keys):
         if rows.exists():
             shutil.rmtree(rows)
         write_shards(pin, text_keys, rows)
-    source = JsonSource(kind="json", path=str(rows), text_keys=["text"])
-    extract(SOURCE, source, settings.extract, work / "extracted" / SOURCE, store)
+    return JsonSource(kind="json", path=str(rows), text_keys=["text"])
+
+
+def _tokens(sources: Mapping[str, Source], tokenizer: Tokenizer, settings: Params, work: Path) -> Path:
+    """Clean, split and encode sources; what an earlier run has done is not done again."""
+    store = cache.project_cache()
+    for name, source in sources.items():
+        extract(name, source, settings.extract, work / "extracted" / name, store)
     uncapped = settings.select.model_copy(update={"caps": {}, "prefer": []})
-    select([SOURCE], uncapped, work / "extracted", work / "corpus", store)
+    select(list(sources), uncapped, work / "extracted", work / "corpus", store)
     encode_with(tokenizer, work / "corpus", work / "tokens", settings.encode, store)
     store.prune(settings.cache.max_bytes)
     return work / "tokens"
-
-
-def main() -> None:
-    """Run the command line."""
-    console.run(lambda: app(prog_name="python aura/self_teaching_llm/build_aura_model.py"))
-
-
-if __name__ == "__main__":
-    main()

@@ -16,12 +16,12 @@ from aura.core import console, paths
 from aura.core.errors import UserError
 from aura.core.params import PARAMS_FILE
 from aura.core.section import Section, checked
-from aura.extract.options import TEXT_KEYS, JsonSource, Source, TxtSource
-from aura.extract.sources.input_files import SUFFIXES, has_suffix
 from aura.one_shot import one_shot
 from aura.one_shot.one_shot import Request
 from aura.project import whole_params
 from aura.project.whole_params import Params
+from aura.sources.input_files import SUFFIXES, has_suffix
+from aura.sources.options import TEXT_KEYS, JsonSource, Source, TxtSource
 from aura.train_tokenizer import artifact
 from aura.train_tokenizer.options import NAMED_SIZES, SIZE_NAMES
 

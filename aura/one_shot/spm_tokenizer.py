@@ -12,9 +12,9 @@ from aura.core.errors import UserError
 from aura.core.section import checked
 from aura.extract.accounts import HARMLESS
 from aura.extract.losses import remedy
-from aura.extract.options import TxtSource
 from aura.one_shot.loaders import read_documents
 from aura.project import whole_params
+from aura.sources.options import TxtSource
 from aura.tokenizer.id_arrays import Ids
 from aura.tokenizer.tokenizer import AllowedSpecial, Tokenizer
 from aura.train_tokenizer import artifact

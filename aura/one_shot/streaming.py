@@ -2,7 +2,7 @@
 
 The guide's program, outside the pipeline: what it writes is read by a source of kind json and by `--json_dirs`. The
 pipeline's own way, which also keeps the revision under DVC, is `aura source add NAME DATASET --kind dataset`; both
-share `aura/extract/sources/materialise.py`. Of each row only the text is kept.
+share `aura/sources/materialise.py`. Of each row only the text is kept.
 """
 
 from pathlib import Path
@@ -12,10 +12,10 @@ import typer
 
 from aura.core import console
 from aura.core.errors import UserError
-from aura.extract.options import TEXT_KEYS
-from aura.extract.sources import hub
-from aura.extract.sources.hub import DatasetPin
-from aura.extract.sources.materialise import RECORD, Materialised, is_complete, write_shards
+from aura.sources import hub
+from aura.sources.hub import DatasetPin
+from aura.sources.materialise import RECORD, Materialised, is_complete, write_shards
+from aura.sources.options import TEXT_KEYS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

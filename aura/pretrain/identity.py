@@ -1,31 +1,37 @@
-"""Identity of a run: all that decides its losses, and so which checkpoints are its own.
+"""Identity of a run of pretraining: the options, modules and data that decide its losses."""
 
-A run's key is the hash of the token manifest, of every option that decides a loss, and of the code and libraries that
-train. An option that changes no loss, or its rounding alone, is not in the key: a run resumes after it was changed.
-"""
-
-import json
-import platform
-from collections.abc import Mapping
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from aura.core import keys
 from aura.model import attention, mesh, model
 from aura.pretrain.options import Pretrain
-from aura.pretrain.step import batches, cross_entropy, optimizer, permutation, training
+from aura.pretrain.step import batches, training
 from aura.tokens import mapped_ids, streams, token_shards
+from aura.training import batch_layout, cross_entropy, optimizer, permutation, steps
+from aura.training.run_identity import RunIdentity, code_and_libraries
 
 CODE = (
-    *(batches, permutation, streams, mapped_ids, token_shards),
-    *(attention, cross_entropy, mesh, model, optimizer, training),
+    *(batches, permutation, batch_layout, streams, mapped_ids, token_shards),
+    *(attention, cross_entropy, mesh, model, optimizer, training, steps),
 )
-LIBRARIES = ("flax", "jax", "jaxlib", "numpy", "optax")
 PLACEMENT = {"where", "fsdp", "tensor"}  # where the weights lie: losses are equal to about 1e-4
 ROUNDING = {"accumulation", "remat"}  # how the same arithmetic is cut
 AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_tokens"}  # decide what is kept and measured
-SHOWN = 60  # characters of a value in a message
+
+COLUMNS = ("loss", "gradient_norm", "learning_rate", "bits_per_byte")  # of the history, and the names of the plots
+
+
+def run_identity(options: Pretrain, tokens: str) -> RunIdentity:
+    """Return the identity of a run; `tokens` is the token manifest's hash."""
+    return RunIdentity(
+        task="pretrain",
+        steps=options.steps,
+        decisive=decisive(options, tokens),
+        shared_steps=lambda steps: optimizer.steps_before_decay(options.model_copy(update={"steps": steps})),
+        checkpoint_folder=options.checkpoint_folder,
+        checkpoint_every=options.checkpoint_every,
+        columns=COLUMNS,
+        best="bits_per_byte",
+    )
 
 
 def decisive(options: Pretrain, tokens: str) -> dict[str, Any]:
@@ -41,36 +47,4 @@ def decisive(options: Pretrain, tokens: str) -> dict[str, Any]:
     if options.schedule == "wsd":
         del kept["steps"]
     named = {f"pretrain.{name}": value for name, value in kept.items()}
-    code = {f"the code of {module.__name__}": _hash(Path(str(module.__file__))) for module in CODE}
-    versions = {f"the version of {name}": metadata.version(name) for name in LIBRARIES}
-    return {"the tokens": tokens} | named | code | versions | {"the version of Python": platform.python_version()}
-
-
-def run_key(options: Pretrain, tokens: str) -> str:
-    """The hash of everything that decides the run's losses: 32 hexadecimal digits."""
-    return keys.action_key(decisive(options, tokens))
-
-
-def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """Return the differences between two runs: options and versions with both values, the other run's first."""
-    named = []
-    for name in sorted(here.keys() | there.keys()):
-        before, now = (_plain(of.get(name)) for of in (there, here))
-        if before != now:
-            hashed = name == "the tokens" or name.startswith("the code of")
-            named.append(name if hashed else f"{name} ({_shown(before)} there, {_shown(now)} here)")
-    return named
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - anything JSON can hold
-    """A value as a JSON file gives it back."""
-    return json.loads(json.dumps(value))
-
-
-def _shown(value: Any) -> str:  # noqa: ANN401 - anything JSON can hold
-    text = json.dumps(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-def _hash(path: Path) -> str:
-    return keys.action_key(path.read_text(encoding="utf-8"))
+    return {"the tokens": tokens} | named | code_and_libraries(CODE)

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from aura.core import console, paths
-from aura.pretrain import distributed, pretrain
+from aura.pretrain import pretrain
 from aura.pretrain.options import Pretrain
+from aura.training import distributed
 
 
 def pretrain_here(options: Pretrain, profile: Path | None = None) -> None:

@@ -1,18 +1,20 @@
 """`make lock`'s second half: write what the locked versions mean to DVC.
 
-versions.json lets stages name the libraries whose version matters to their bytes, as DVC params. The sample's
-pin holds the versions of the packages whose documentation it reads, and no others, so that a new pytest
-does not rebuild the corpus. Both are the same with every Python, because the lock holds one version of each package.
+versions.json lets stages name the libraries whose version matters to their bytes, as DVC params. The pins of
+the sample and of the built-in conversations hold the versions of the packages that they read, and no others, so that a
+new pytest does not rebuild the corpus. All are the same with every Python, because the lock holds one version of each
+package.
 """
 
 import re
 from collections import Counter
 from pathlib import Path
 
+from aura.conversations import docstring_questions
 from aura.core import console, paths
 from aura.core.errors import UserError
 from aura.core.files import write_json
-from aura.extract.documents.sample import PACKAGES
+from aura.sources.documents.sample import PACKAGES
 
 REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", re.MULTILINE)
 
@@ -29,10 +31,11 @@ def locked(requirements: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write versions.json and data/sample.pin.json from requirements.txt."""
+    """Write versions.json, data/sample.pin.json and data/conversations.pin.json from requirements.txt."""
     versions = locked(Path("requirements.txt").read_text(encoding="utf-8"))
     write_json(Path("versions.json"), versions)
-    write_json(paths.DATA / "sample.pin.json", {"packages": {name: versions[name] for name in PACKAGES}})
+    for pin, packages in (("sample", PACKAGES), ("conversations", docstring_questions.PACKAGES)):
+        write_json(paths.DATA / f"{pin}.pin.json", {"packages": {name: versions[name] for name in packages}})
 
 
 if __name__ == "__main__":

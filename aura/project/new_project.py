@@ -17,6 +17,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from aura.conversations import docstring_questions
 from aura.core import dvc_environment, own_code, paths
 from aura.core.bounded import read_yaml
 from aura.core.errors import UserError
@@ -24,12 +25,13 @@ from aura.core.files import read_object, read_pipeline, write_bytes, write_json
 from aura.core.libraries import CODE, DECISIVE, UPDATE, VERSIONS_FILE
 from aura.core.params import PARAMS_FILE
 from aura.core.shipped import LEXICON, PARAMS, PIPELINE, TEMPLATE
-from aura.extract.documents.sample import PACKAGES
-from aura.project import lock_merge, source_entries, yaml_edits
+from aura.project import conversation_sources, lock_merge, source_entries, yaml_edits
 from aura.sharing.git import GitFailed, git
+from aura.sources.documents.sample import PACKAGES
 
-SAMPLE = "sample"
+SAMPLE, DOCSTRINGS = "sample", "docstrings"
 SAMPLE_PIN = paths.DATA / "sample.pin.json"
+CONVERSATIONS_PIN = paths.DATA / "conversations.pin.json"
 LEXICONS = "lexicons"  # a folder of the project
 _PACKAGED = f"aura/{LEXICON.parent.name}"  # where params.yaml of a clone has them
 _RULES = ("gitignore", "dvcignore", "gitattributes")  # files of the template, whose names then begin with a dot
@@ -86,7 +88,7 @@ def create(folder: Path) -> None:
 
 
 def update(folder: Path) -> tuple[list[str], list[str]]:
-    """Write versions.json, and the sample's pin, as it is installed now; .gitignore gets the rules that it lacks.
+    """Write versions.json and the pins of installed packages as is installed now; .gitignore gets rules it lacks.
 
     Returns:
         What changed, in words; and what dvc.yaml lacks of this version's pipeline, in words.
@@ -101,10 +103,11 @@ def update(folder: Path) -> tuple[list[str], list[str]]:
     lacking = _lacking(folder)
     now = installed()
     write_json(place, now)
-    if (folder / SAMPLE_PIN).exists():
-        pinned = read_object(folder / SAMPLE_PIN, made_by=UPDATE, packages={str: str})["packages"]
-        if _sample_pin(pinned) != {"packages": pinned}:  # otherwise its source need not be extracted again
-            write_json(folder / SAMPLE_PIN, _sample_pin(pinned))
+    for pin in (SAMPLE_PIN, CONVERSATIONS_PIN):
+        if (folder / pin).exists():
+            pinned = read_object(folder / pin, made_by=UPDATE, packages={str: str})["packages"]
+            if _installed_pin(pinned) != {"packages": pinned}:  # otherwise its source need not be read again
+                write_json(folder / pin, _installed_pin(pinned))
     old, new = _flat(before), _flat(now)
     changed = [_told(name, old.get(name), new.get(name)) for name in new if old.get(name) != new[name]]
     return changed + [f".gitignore: {rule}" for rule in _add_rules(folder / ".gitignore")], lacking
@@ -159,7 +162,8 @@ def _contents(folder: Path) -> dict[str, bytes]:
         **rules,
         "README.md": _README.format(name=folder.resolve().name).encode(),
         **{f"{LEXICONS}/{path.name}": path.read_bytes() for path in sorted(LEXICON.parent.glob("*.[tj]s*"))},
-        str(SAMPLE_PIN): _json(_sample_pin()),
+        str(SAMPLE_PIN): _json(_installed_pin(PACKAGES)),
+        str(CONVERSATIONS_PIN): _json(_installed_pin(docstring_questions.PACKAGES)),
         str(VERSIONS_FILE): _json(installed()),
         str(PARAMS_FILE): values.replace(f"{_PACKAGED}/", f"{LEXICONS}/").encode(),
         str(paths.PIPELINE_FILE): pipeline(stages).encode(),
@@ -167,7 +171,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def _with_the_sample_alone(values: str, stages: str) -> tuple[str, str]:
-    """params.yaml and dvc.yaml without other sources, store and cluster, which a clone may have."""
+    """params.yaml and dvc.yaml with the built-in sources alone, without store and cluster: a clone may have others."""
     sources = read_yaml(values)["extract"]["sources"]
     if SAMPLE not in sources:
         values = yaml_edits.with_entry(
@@ -175,6 +179,12 @@ def _with_the_sample_alone(values: str, stages: str) -> tuple[str, str]:
         )
         stages = yaml_edits.with_item(stages, source_entries.DEPS, str(source_entries.extracted(SAMPLE)), 0)
     values, stages = source_entries.without([name for name in sources if name != SAMPLE], values, stages)
+    talks = read_yaml(values)["conversations"]["sources"]
+    if DOCSTRINGS not in talks:
+        values, stages = conversation_sources.entered(
+            DOCSTRINGS, {"kind": DOCSTRINGS, "path": str(CONVERSATIONS_PIN)}, values, stages
+        )
+    values, stages = conversation_sources.without([name for name in talks if name != DOCSTRINGS], values, stages)
     return re.sub(r"^(store|cluster): \S+", r"\1: null", values, flags=re.MULTILINE), stages
 
 
@@ -272,7 +282,7 @@ def _named(entry: dict[str, Any]) -> set[str]:
     return found
 
 
-def _sample_pin(packages: Iterable[str] = PACKAGES) -> dict[str, dict[str, str]]:
+def _installed_pin(packages: Iterable[str]) -> dict[str, dict[str, str]]:
     return {"packages": {name: metadata.version(name) for name in packages}}
 
 

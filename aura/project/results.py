@@ -7,9 +7,11 @@ from typing import Any
 from aura.core import bounded, paths
 
 VALIDATED, PRETRAINED = paths.VALIDATION / "metrics.json", paths.PRETRAINING / "metrics.json"
+ADAPTED = paths.ADAPTATION / "metrics.json"
 _NEXT = (
     ('aura encode "Hello, world!"', "the tokenizer at work"),
     ('aura sample "The function returns"', "the model at work"),
+    ("aura chat", "the adapted model at work"),
     ("aura report --open", "the whole pipeline on one page"),
     ("aura source add mine data/txt --only; dvc repro", "your own text instead of the sample"),
     ("aura experiments", "what each value of a param was worth"),
@@ -38,17 +40,38 @@ def made() -> Iterator[tuple[str, str]]:
         )
     if paths.HUGGING_FACE_MODEL.is_dir():
         yield str(paths.HUGGING_FACE_MODEL), "model and tokenizer, as Hugging Face transformers loads them"
+    if paths.CHAT_MODEL.is_dir():
+        yield (
+            str(paths.CHAT_MODEL),
+            _told(
+                (
+                    "{response_loss:.2f} nats per token of held-out answers",
+                    "{response_loss_before:.2f} before",
+                    "{forgetting:.1%} more bits per byte of held-out text",
+                ),
+                _read(ADAPTED),
+            ),
+        )
 
 
 def pages() -> list[str]:
     """The files to look at that are there."""
-    found = (paths.REPORT, paths.PRETRAINING / "samples.txt", paths.TOKENIZER / "spiece.vocab")
+    found = (
+        paths.REPORT,
+        paths.PRETRAINING / "samples.txt",
+        paths.ADAPTATION / "samples.txt",
+        paths.TOKENIZER / "spiece.vocab",
+    )
     return [str(path) for path in found if path.is_file()]
 
 
 def to_try() -> list[tuple[str, str]]:
     """Commands to run next, and what each shows: those that have what they need."""
-    there = {"aura encode": paths.TOKENIZER_MODEL.is_file(), "aura sample": paths.LANGUAGE_MODEL.is_dir()}
+    there = {
+        "aura encode": paths.TOKENIZER_MODEL.is_file(),
+        "aura sample": paths.LANGUAGE_MODEL.is_dir(),
+        "aura chat": paths.CHAT_MODEL.is_dir(),
+    }
     return [row for row in _NEXT if there.get(" ".join(row[0].split()[:2]), True)]
 
 

@@ -13,10 +13,10 @@ from aura.core.bounded import bounded_yaml, mismatch
 from aura.core.errors import UserError
 from aura.core.files import read_text, write_bytes
 from aura.core.stage_inputs import account_of
-from aura.extract.options import Source
-from aura.extract.sources import pins
-from aura.extract.sources.materialise import partial_folder, raw_folder
 from aura.project import whole_params, yaml_edits
+from aura.sources import pins
+from aura.sources.materialise import partial_folder, raw_folder
+from aura.sources.options import Source
 
 SOURCES, DEPS = ("extract", "sources"), ("stages", "select", "deps")  # where they stand in the two files
 
@@ -43,19 +43,19 @@ def known(name: str) -> Source:
 def enter(name: str, entry: dict[str, Any], removed: list[str]) -> None:
     """Write a source into params.yaml and its output among select's deps, and take `removed` out of both."""
     before = whole_params.load().extract.sources
-    values, pipeline = _read(params.PARAMS_FILE), _read(paths.PIPELINE_FILE)
+    values, pipeline = read_both()
     listed = _deps(pipeline)
     last = max((place for place, dep in enumerate(listed, 1) if str(dep).startswith(f"{paths.EXTRACTED}/")), default=0)
     values = yaml_edits.with_entry(values, SOURCES, name, entry)
     pipeline = yaml_edits.with_item(pipeline, DEPS, str(extracted(name)), last)
-    _write(*without(removed, values, pipeline))
+    write_both(*without(removed, values, pipeline))
     for other in removed:
         _delete_made(other, before[other])
 
 
 def remove(name: str, source: Source) -> None:
     """Take a source out of both files, with its caps, weight and preference, and delete what was made of it."""
-    _write(*without([name], _read(params.PARAMS_FILE), _read(paths.PIPELINE_FILE)))
+    write_both(*without([name], *read_both()))
     _delete_made(name, source)
 
 
@@ -81,16 +81,28 @@ def _deps(pipeline: str) -> list[Any]:
     return list(read["stages"]["select"]["deps"])
 
 
+def read_both() -> tuple[str, str]:
+    """The texts of params.yaml and dvc.yaml, line ends as they are."""
+    return _read(params.PARAMS_FILE), _read(paths.PIPELINE_FILE)
+
+
 def _read(path: Path) -> str:
     read_text(path)  # an absent or undecodable file is told
     return path.read_bytes().decode()  # line ends as they are
 
 
-def _write(values: str, pipeline: str) -> None:
+def write_both(values: str, pipeline: str) -> None:
     """Write both files, or neither: an edit that would leave params.yaml invalid is refused."""
     whole_params.parse(values, params.PARAMS_FILE)
     write_bytes(params.PARAMS_FILE, values.encode())
     write_bytes(paths.PIPELINE_FILE, pipeline.encode())
+
+
+def remove_folders(folders: list[Path]) -> None:
+    """Delete those that are there."""
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def _delete_made(name: str, source: Source) -> None:
@@ -100,6 +112,4 @@ def _delete_made(name: str, source: Source) -> None:
     if pins.is_pin(Path(source.path)):
         rows = raw_folder(Path(source.path))
         made += [rows, partial_folder(rows)]
-    for folder in made:
-        if folder.exists():
-            shutil.rmtree(folder)
+    remove_folders(made)

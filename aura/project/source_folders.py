@@ -8,8 +8,8 @@ from pathlib import Path
 
 from aura.core import paths
 from aura.core.errors import UserError
-from aura.extract.sources import pins
-from aura.extract.sources.input_files import (
+from aura.sources import pins
+from aura.sources.input_files import (
     HIDDEN,
     LEADS_OUT,
     SUFFIXES,
@@ -20,7 +20,7 @@ from aura.extract.sources.input_files import (
     names_hidden,
     suffix_glob,
 )
-from aura.extract.sources.other_suffixes import found_instead, instead_of, suffix_of
+from aura.sources.other_suffixes import found_instead, instead_of, suffix_of
 
 _DATASET = re.compile(r"[\w.-]+/[\w.-]+")  # as the Hub names them
 
@@ -138,7 +138,7 @@ def not_read(kinds: Iterable[str]) -> str:
 def refuse_outputs(path: str) -> None:
     """Refuse a folder that is, holds or lies in one that the pipeline writes: DVC would find a circle."""
     chosen = Path(path).resolve()
-    for made in (paths.EXTRACTED, paths.CORPUS, paths.TOKENS, paths.MODELS):
+    for made in (paths.EXTRACTED, paths.CORPUS, paths.TOKENS, paths.CONVERSATIONS, paths.MODELS):
         output = made.resolve()
         if chosen == output or output in chosen.parents or chosen in output.parents:
             raise UserError(

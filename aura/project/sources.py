@@ -8,12 +8,12 @@ from typing import Any
 
 from aura.core import paths
 from aura.core.errors import UserError
-from aura.extract.sources import bucket, hub, hub_files, pins, url_pins
-from aura.extract.sources.addresses import is_url
-from aura.extract.sources.input_files import HIDDEN, SUFFIXES, InputFile, Links, chosen_by, is_hidden, names_hidden
-from aura.extract.sources.other_suffixes import instead_of, suffix_of
-from aura.extract.sources.url_pins import Objects
 from aura.project import source_entries, source_folders, whole_params
+from aura.sources import bucket, hub, hub_files, pins, url_pins
+from aura.sources.addresses import is_url
+from aura.sources.input_files import HIDDEN, SUFFIXES, InputFile, Links, chosen_by, is_hidden, names_hidden
+from aura.sources.other_suffixes import instead_of, suffix_of
+from aura.sources.url_pins import Objects
 from aura.storage.cache import project_cache
 
 PIN_ADVISED = 3000  # files; above, DVC's own work for one changed file takes longer than extracting it
@@ -64,15 +64,16 @@ class NewSource:
     rows: Rows = Rows()  # of a dataset alone
     pin: bool = False  # DVC tracks the pin instead of the folder; what lies elsewhere is always pinned
     only: bool = False  # every other source is taken out
+    pin_suffix: str = pins.SUFFIX
 
     @property
     def pin_file(self) -> Path:
         """The path of its pin, if it has one."""
-        return paths.DATA / (self.name + pins.SUFFIX)
+        return paths.DATA / (self.name + self.pin_suffix)
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A new source that was looked at: its entry, and a function that writes its pin and says what is in it."""
 
     entry: dict[str, Any]
@@ -85,17 +86,19 @@ def add(new: NewSource) -> tuple[str, list[str]]:
     Raises `UserError`, with nothing written, if the name is taken, an option does not fit, or the folder, the URL or
     the dataset cannot be read, holds nothing to read, or belongs to the pipeline.
     """
-    _require_fitting(new)
     source_entries.require_new(new.name)
-    if new.kind == "dataset":
-        found = _look_at_dataset(new)
-    elif is_url(new.path):
-        found = _look_behind_url(new)
-    else:
-        found = _look_in_folder(new)
+    found = look(new)
     removed = list(whole_params.load().extract.sources) if new.only else []
     source_entries.enter(new.name, found.entry, removed)
     return found.record(), removed
+
+
+def look(new: NewSource) -> Found:
+    """Look at a new source, of the corpus or of conversations; raises as `add`, and writes nothing."""
+    _require_fitting(new)
+    if new.kind == "dataset":
+        return _look_at_dataset(new)
+    return _look_behind_url(new) if is_url(new.path) else _look_in_folder(new)
 
 
 def _require_fitting(new: NewSource) -> None:
@@ -115,13 +118,13 @@ def _require_fitting(new: NewSource) -> None:
         raise UserError("--follow-links is for folders: behind a URL are no links")
 
 
-def _look_in_folder(new: NewSource) -> _Found:
+def _look_in_folder(new: NewSource) -> Found:
     kind, path, glob = _kind_path_and_glob(new)
     files = [] if kind == "sample" else source_folders.source_files(kind, Path(path), glob, new.reading.links)
     if files and not new.pin:
         source_folders.refuse_unhashable(Path(path))
     entry = replace(new.reading, glob=glob).entry(kind, str(new.pin_file) if new.pin else path)
-    return _Found(entry, partial(_record_folder, new, kind, path, files))
+    return Found(entry, partial(_record_folder, new, kind, path, files))
 
 
 def _kind_path_and_glob(new: NewSource) -> tuple[str, str, str | None]:
@@ -149,7 +152,7 @@ def _record_folder(new: NewSource, kind: str, path: str, files: list[InputFile])
     return f"{source_folders.count(files):,} {kind} files{source_folders.left_aside(path, files)}{unread}{advice}"
 
 
-def _look_behind_url(new: NewSource) -> _Found:
+def _look_behind_url(new: NewSource) -> Found:
     kind = new.kind or _kind_of_objects(new.path, new.reading.glob)
     objects, aside = _objects(new.path, kind, new.reading.glob)
 
@@ -157,10 +160,10 @@ def _look_behind_url(new: NewSource) -> _Found:
         url_pins.write(new.pin_file, new.path, objects)
         return f"{len(objects):,} {kind} objects{aside}"
 
-    return _Found(new.reading.entry(kind, str(new.pin_file)), record)
+    return Found(new.reading.entry(kind, str(new.pin_file)), record)
 
 
-def _look_at_dataset(new: NewSource) -> _Found:
+def _look_at_dataset(new: NewSource) -> Found:
     rows = new.rows
     pin = hub.DatasetPin(
         dataset=new.path,
@@ -173,13 +176,13 @@ def _look_at_dataset(new: NewSource) -> _Found:
     if found := hub_files.find(pin, newest=rows.revision is None):
         url, files = found
         entry = new.reading.entry("parquet", str(new.pin_file))
-        return _Found(entry, partial(_record_files, new.pin_file, pin, url, files))
+        return Found(entry, partial(_record_files, new.pin_file, pin, url, files))
 
     def record() -> str:
         hub.write_pin(new.pin_file, pin)
         return f"{pin.title} at revision {pin.revision}"
 
-    return _Found(new.reading.entry("dataset", str(new.pin_file)), record)
+    return Found(new.reading.entry("dataset", str(new.pin_file)), record)
 
 
 def _record_files(path: Path, pin: hub.DatasetPin, url: str, files: Objects) -> str:
@@ -225,17 +228,21 @@ def remove(name: str) -> None:
 
 def scan(name: str) -> str:
     """Rewrite the pin of a source after its folder or dataset changed; returns what it names now, in words."""
-    source = source_entries.known(name)
+    return scan_entry(name, source_entries.known(name))
+
+
+def scan_entry(name: str, source: Any) -> str:  # noqa: ANN401 - a source of the corpus or of conversations
+    """`scan` of an entry of params.yaml."""
     pin = Path(source.path)
     if source.kind == "dataset":
         dataset = hub.read_pin(pin)
         moved = dataset.model_copy(update={"revision": hub.resolve(dataset.dataset)})
         hub.write_pin(pin, moved)
         return f"revision {moved.revision}" + (", as before" if moved == dataset else "")
-    if source.kind == "sample" or not pins.is_pin(pin):
+    if source.kind in ("sample", "docstrings") or not pins.is_pin(pin):
         raise UserError(f"the source {name} has no pin: DVC looks at {source.path} itself, so there is nothing to scan")
     if of_files := hub_files.read_pin(pin):
-        return _scan_files(name, pin, of_files)
+        return _scan_files(pin, of_files)
     if url := url_pins.url_of(pin):
         objects, aside = _objects(url, source.kind, source.glob)
         url_pins.write(pin, url, objects)
@@ -247,14 +254,14 @@ def scan(name: str) -> str:
     return f"{source_folders.count(files):,} files{source_folders.unread(files)}"
 
 
-def _scan_files(name: str, path: Path, pin: hub.DatasetPin) -> str:
+def _scan_files(path: Path, pin: hub.DatasetPin) -> str:
     """Take in the newest Parquet files of a dataset."""
     moved = pin.model_copy(update={"revision": hub.resolve(pin.dataset)})
     found = hub_files.find(moved, newest=True)
     if found is None:
         raise UserError(
             f"{moved.title} has no Parquet files any more at revision {moved.revision}. To read its rows: "
-            f"aura source remove {name}, then add it again"
+            f"{pins.rescan(path).replace('scan', 'remove')}, then add it again"
         )
     before = url_pins.read(path)
     return _record_files(path, moved, *found) + (", as before" if found == before else "")

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from aura.conversations.options import ConversationSource
 from aura.core.errors import UserError
-from aura.extract.options import Source
-from aura.extract.sources import pins
 from aura.project import whole_params
 from aura.sharing.git import GitFailed, git
+from aura.sources import pins
+from aura.sources.options import Source
 
 
-def untracked(sources: Mapping[str, Source]) -> dict[str, str]:
+def untracked(sources: Mapping[str, Source | ConversationSource]) -> dict[str, str]:
     """The paths, by the names of their sources, that lie in the project untracked. A pin stands for itself."""
     return {
         name: source.path
@@ -25,10 +26,11 @@ def untracked(sources: Mapping[str, Source]) -> dict[str, str]:
 def notes() -> list[str]:
     """Return a note on each untracked source; none where params.yaml cannot be read, of which others tell."""
     try:
-        found = untracked(whole_params.load().extract.sources)
+        found = whole_params.load()
     except UserError:
         return []
-    return [note(path) for path in found.values()]
+    listed = [*untracked(found.extract.sources).values(), *untracked(found.conversations.sources).values()]
+    return [note(path) for path in listed]
 
 
 def note(path: str) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
+from aura.adapt.options import Adapt
+from aura.conversations.options import Conversations
 from aura.core.errors import UserError
 from aura.core.params import PARAMS_FILE, Shared, parsed, read
 from aura.core.section import checked, nearest
@@ -31,7 +33,9 @@ class Params(Shared):
     train_tokenizer: TrainTokenizer
     validation: Validate = Field(alias="validate")  # pydantic keeps the name `validate` for itself
     encode: Encode
+    conversations: Conversations
     pretrain: Pretrain
+    adapt: Adapt
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -117,6 +121,10 @@ def _check_together(name: str, params: Params) -> None:
             f"pretrain.accumulation ({run.accumulation}) must divide pretrain.batch_size ({run.batch_size})",
         ),
         (
+            params.adapt.batch_size % run.accumulation == 0,
+            f"pretrain.accumulation ({run.accumulation}) must divide adapt.batch_size ({params.adapt.batch_size})",
+        ),
+        (
             run.warmup_steps <= run.steps,
             f"pretrain.warmup_steps ({run.warmup_steps}) must be at most pretrain.steps ({run.steps})",
         ),
@@ -135,6 +143,7 @@ def _check_together(name: str, params: Params) -> None:
     ]
     places = {"cluster": params.cluster or "", "pretrain.checkpoint_folder": run.checkpoint_folder}
     places |= {f"extract.sources.{source}.path": entry.path for source, entry in sources.items()}
+    places |= {f"conversations.sources.{name}.path": entry.path for name, entry in params.conversations.sources.items()}
     rules += [
         (not holds_secret(place), f"{key} holds a user, password or key, and git would keep it. Leave it out")
         for key, place in places.items()

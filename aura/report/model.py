@@ -12,7 +12,7 @@ from aura.report.figures import Headline
 MADE_BY = "dvc repro pretrain"
 PLOTS = paths.PRETRAINING / "plots/metrics"
 MOST = 400  # points of a line
-SAID = "\n--- continued by the model\n"  # as `aura/pretrain/sampling.py` writes it
+SAID = "\n--- continued by the model\n"  # as `aura/pretrain/samples.py` writes it
 SAMPLES_BYTES = 200_000  # of the samples that are read
 
 _SHAPE = dict.fromkeys(("layers", "width", "heads", "kv_heads"), int)  # of a model, as the page tells it
@@ -35,6 +35,15 @@ def metrics() -> dict[str, Any]:
     found = files.read_object(PRETRAINED, MADE_BY, bits_per_byte=float)
     heads.require_shapes(PRETRAINED, found, MADE_BY, bits_per_byte_by_source={str: float}, step=int)
     return found
+
+
+def fall_of_answers() -> float | None:
+    """By which share `adapt` lowered the held-out loss on answers; None before its first run."""
+    file = paths.ADAPTATION / "metrics.json"
+    if not file.exists():
+        return None
+    fall: float = files.read_object(file, "dvc repro adapt", response_loss_fall=float)["response_loss_fall"]
+    return fall
 
 
 def section(measured: dict[str, Any]) -> dict[str, Any]:

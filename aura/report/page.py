@@ -100,9 +100,11 @@ def steps(values: Values) -> list[Step]:
     gates = details["gates"] if details else []
     held = sum(gate["holds"] for gate in gates)
     counts = _token_counts()
+    spoken = _conversation_counts()
     vocabulary = values["tokenizer"].vocab_size if values["tokenizer"] else 0
     extracted = any((paths.EXTRACTED / source.name).is_dir() for source in values["corpus"]["sources"])
     exported = (paths.HUGGING_FACE_MODEL / "config.json").exists()
+    fall = model.fall_of_answers()
     bits = f"{trained['bits_per_byte']:.2f}" if trained else ""
     return [
         Step("extract", extracted, _short(totals["documents"]), "documents", "corpus"),
@@ -110,7 +112,9 @@ def steps(values: Values) -> list[Step]:
         Step("train_tokenizer", bool(vocabulary), _short(vocabulary), "pieces", "tokenizer"),
         Step("validate", bool(gates), f"{held}/{len(gates)}", "gates hold", "gates", held < len(gates)),
         Step("encode", counts > 0, _short(counts), "tokens", "model"),
+        Step("conversations", spoken > 0, _short(spoken), "conversations", "model"),
         Step("pretrain", paths.LANGUAGE_MODEL.is_dir() and bool(trained), bits, "bits per byte", "model"),
+        Step("adapt", fall is not None, f"{fall or 0:.0%}", "less loss on answers", "model"),
         Step("export", exported, "Llama", "for transformers", "provenance"),
     ]
 
@@ -119,6 +123,12 @@ def _token_counts() -> int:
     place, counts = paths.TOKENS / "manifest.json", {str: {str: {"tokens": int}}}
     head = heads.of_manifest(place, "dvc repro encode", "shards", counts=counts) or {}
     return sum(source["tokens"] for split in head.get("counts", {}).values() for source in split.values())
+
+
+def _conversation_counts() -> int:
+    place = paths.CONVERSATIONS / "manifest.json"
+    head = heads.of_manifest(place, "dvc repro conversations", "shards", counts={str: {"conversations": int}}) or {}
+    return sum(split["conversations"] for split in head.get("counts", {}).values())
 
 
 def _changes(

@@ -1,9 +1,9 @@
-"""Publishing a tokenizer: whatever can be wrong is asked first, the bytes go out and are verified, then it is tagged.
+"""Publishing a tokenizer or a model: all is checked first, the bytes go out and are verified, then it is tagged.
 
 The tag is the last step and git makes it at once, so no version can be seen before its bytes are there. A version is
-what the pipeline made and validated, or a tokenizer of the one-shot program. The latter is in no dvc.lock, so it gets a
-commit of its own, on no branch, in which `models/spm.dvc` names its files: every way to fetch a version works for it as
-well.
+what the pipeline made and judged: a tokenizer, or a model of `released_models`. Or it is a tokenizer of the one-shot
+program. That is in no dvc.lock, so it gets a commit of its own, on no branch, in which `models/spm.dvc` names its
+files: every way to fetch a version works for it as well.
 """
 
 import hashlib
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
@@ -22,7 +21,9 @@ from aura.core import files, params, paths
 from aura.core.errors import UserError
 from aura.encode import corpus_checks
 from aura.sharing import delivery, transfer, versions
+from aura.sharing.current_outputs import require_current
 from aura.sharing.git import git, has_remote
+from aura.sharing.released_models import MODELS, model_of_pipeline
 from aura.sharing.remote import DvcRemote, open_repo
 from aura.validate import validation
 from aura.validate.options import Validate
@@ -33,31 +34,39 @@ KEPT = (".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore")  # of a on
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version to publish: the folder with its files, and the measures it passed with."""
+    """A version to publish: the folder, the names of its files, and its model card without hashes and licence."""
 
     folder: Path
-    metrics: Mapping[str, Any]
+    names: tuple[str, ...]
+    card: Mapping[str, Any]
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each file."""
-        return {name: files.sha256_file(self.folder / name) for name in FILES}
+        return {name: files.sha256_file(self.folder / name) for name in self.names}
 
 
 def publish(version: str, made_by_hand: Path | None, licence: str | None) -> tuple[str, bool]:
-    """Publish the pipeline's tokenizer, or that in the folder `made_by_hand`; returns its tag, and whether it is new.
+    """Publish the tokenizer (`v1.2.0`) or a model (`chat@v1.2.0`) of the pipeline, or a tokenizer `made_by_hand`.
 
-    If the version is there already with the same bytes, the bucket is made whole again and nothing else.
+    Returns the tag, and whether it is new. If the version is there already with the same bytes, the bucket is made
+    whole again and nothing else.
 
     Raises:
-        UserError: the working tree is dirty, the tokenizer is not validated or not what dvc.lock says, the version
-            exists with other bytes, or something did not reach bucket or git remote.
+        UserError: the working tree is dirty, the artifact is not judged or not what dvc.lock says, the version exists
+            with other bytes, or something did not reach bucket or git remote.
     """
     tag = versions.tag_of(version)
-    if not tag.startswith(f"{versions.NAME}@"):
-        raise UserError(f"expected a version of the {versions.NAME}, such as v1.2.0; got {version}")
+    name = tag.partition("@")[0]
+    if name not in (known := (versions.NAME, *MODELS)):
+        raise UserError(f"expected a version of {', '.join(known)}, such as v1.2.0 or chat@v1.2.0; got {version}")
+    if made_by_hand is not None and name != versions.NAME:
+        raise UserError(f"--from publishes a {versions.NAME} alone, got {version}. Leave --from out")
     _require_root()
     _require_clean_tree()
-    candidate = _from_pipeline() if made_by_hand is None else _from_folder(made_by_hand)
+    if name in MODELS:
+        candidate = Candidate(*model_of_pipeline(name))
+    else:
+        candidate = _from_pipeline() if made_by_hand is None else _from_folder(made_by_hand)
     exists = _exists(tag, candidate)
     if made_by_hand is None:
         transfer.push([])
@@ -103,28 +112,10 @@ def _from_pipeline() -> Candidate:
     """The tokenizer in models/spm; refused unless it is exactly what dvc.lock records and validation passed."""
     if not paths.PASSED.exists():
         raise UserError(f"{paths.PASSED} is missing: the tokenizer was not validated. Run: dvc repro")
-    with open_repo() as repo:
-        outs = repo.find_outs_by_path(str(paths.TOKENIZER))
-        if outs[0].workspace_status():
-            remedy = f"Run: dvc repro; or, to go back: dvc checkout {paths.TOKENIZER}"
-            raise UserError(f"{paths.TOKENIZER} differs from dvc.lock. {remedy}")
-        outdated = _outdated(repo)
-    if outdated:
-        raise UserError(f"{', '.join(outdated)}: not up to date, see: aura why. Run: dvc repro")
+    require_current(paths.TOKENIZER, "validate")
     corpus_checks.require_passed(paths.PASSED, files.sha256_file(paths.TOKENIZER / FILES[0]))
-    return Candidate(paths.TOKENIZER, files.read_json(paths.PASSED.with_name("metrics.json"), made_by="dvc repro"))
-
-
-def _outdated(repo: Repo) -> list[str]:
-    """The stages up to validate that would run again; data that is just not on this machine does not count."""
-    status = repo.status(targets=["validate"], with_deps=True)
-    return [stage for stage, changes in status.items() if any(not _only_absent(change) for change in changes)]
-
-
-def _only_absent(change: str | dict[str, dict[str, Any]]) -> bool:
-    if isinstance(change, str):
-        return False
-    return all(what in ("deleted", "not in cache") for paths in change.values() for what in paths.values())
+    metrics = files.read_json(paths.PASSED.with_name("metrics.json"), made_by="dvc repro")
+    return Candidate(paths.TOKENIZER, FILES, _card(paths.TOKENIZER, metrics))
 
 
 def _from_folder(folder: Path) -> Candidate:
@@ -141,7 +132,7 @@ def _from_folder(folder: Path) -> Candidate:
     missed = [gate.told for gate in gates if not gate.holds]
     if missed:
         raise UserError("\n".join([f"the tokenizer in {folder} misses on held-out documents:", *missed]))
-    return Candidate(folder, metrics)
+    return Candidate(folder, FILES, _card(folder, metrics))
 
 
 def _exists(tag: str, candidate: Candidate) -> bool:
@@ -210,20 +201,21 @@ def _commit_of(tag: str, entry: dict[str, Any]) -> str:
     return git("commit-tree", tree, "-m", f"{tag}, by the one-shot program\n\nJudged by the gates of commit {code}.")
 
 
+def _card(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """A tokenizer's model card without hashes and licence."""
+    config = files.read_object(folder / FILES[2], "dvc repro train_tokenizer", corpus=dict, options=dict, versions=dict)
+    options = json.dumps(config["options"], sort_keys=True, ensure_ascii=False)
+    return {
+        "corpus": {key: config["corpus"].get(key) for key in ("hash", "documents", "bytes")},
+        "params": {"sha256": hashlib.sha256(options.encode()).hexdigest()} | config["options"],
+        "metrics": dict(metrics),
+        "versions": config["versions"],
+    }
+
+
 def _message(tag: str, candidate: Candidate, licence: str | None) -> str:
     """The tag's message: a title and the model card. It has no paths, names of machines or addresses."""
-    config = files.read_object(
-        candidate.folder / FILES[2], "dvc repro train_tokenizer", corpus=dict, options=dict, versions=dict
-    )
-    options = json.dumps(config["options"], sort_keys=True, ensure_ascii=False)
-    learnt_from = {key: config["corpus"].get(key) for key in ("hash", "documents", "bytes")}
-    card = {
-        "sha256": candidate.hashes(),
-        "corpus": learnt_from,
-        "params": {"sha256": hashlib.sha256(options.encode()).hexdigest()} | config["options"],
-        "metrics": dict(candidate.metrics),
-        "versions": config["versions"],
-        "licence": licence or "not stated: what the licences of its texts allow",
-    }
+    stated = licence or "not stated: what the licences of its texts allow"
+    card = {"sha256": candidate.hashes(), **candidate.card, "licence": stated}
     name, _, version = tag.partition("@")
     return f"{name} {version}\n\n{versions.as_yaml(card)}"

@@ -6,9 +6,9 @@ template has no form for is an error that names it: nothing of a chat is left ou
 """
 
 _CHAT_ROLES = ("system", "user", "assistant", "thought", "action", "observation")
-_TOKENS = {role: f"<{role.upper()}>" for role in _CHAT_ROLES} | {"tool": "<OBSERVATION>"}  # a model observes its result
-_NAMES = " or ".join([", ".join([*_TOKENS][:-1]), [*_TOKENS][-1]])
-_MAP = ", ".join(f"'{role}': '{token}'" for role, token in _TOKENS.items())
+TOKENS = {role: f"<{role.upper()}>" for role in _CHAT_ROLES} | {"tool": "<OBSERVATION>"}  # a model observes its result
+NAMES = " or ".join([", ".join([*TOKENS][:-1]), [*TOKENS][-1]])
+_MAP = ", ".join(f"'{role}': '{token}'" for role, token in TOKENS.items())
 
 
 def _error(expected: str, got: str) -> str:
@@ -29,7 +29,7 @@ _TEXT = (  # of one message: its content, or all parts of it
     "{% endif %}"
     "{% endmacro %}"
 )
-_WRONG_ROLE = _error(f"a role out of {_NAMES}", "message['role']")
+_WRONG_ROLE = _error(f"a role out of {NAMES}", "message['role']")
 _ACTION, _THOUGHT = "tool calls written as text of role action", "thoughts written as text of role thought"
 _ELSEWHERE = {  # where the template has what other templates take from these keys of a message
     **dict.fromkeys(("tool_calls", "function_call"), _ACTION),

@@ -14,11 +14,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from aura.model import tensor_file, weights
 from aura.model.mesh import BATCH
 from aura.model.model import ModelConfig
-from aura.pretrain import sampling
-from aura.pretrain.generation import continuations
+from aura.pretrain import samples
 from aura.pretrain.options import Pretrain
-from aura.pretrain.step.evaluation import token_nats
-from aura.pretrain.step.training import State
+from aura.training.evaluation import token_nats
+from aura.training.generation import continuations
+from aura.training.steps import State
 
 
 def bytes_beside_steps(
@@ -36,10 +36,10 @@ def bytes_beside_steps(
     yield "evaluation", _needed(token_nats.lower(state["model"], windows)) + held(state["optimizer"])
 
     holders = mesh.shape["data"] * mesh.shape["fsdp"]
-    length, tokens = sampling.lengths(options)
-    prompts = jax.ShapeDtypeStruct((-(-sampling.PROMPTS // holders) * holders, length), np.int32, sharding=places)
+    length, tokens = samples.lengths(options)
+    prompts = jax.ShapeDtypeStruct((-(-samples.PROMPTS // holders) * holders, length), np.int32, sharding=places)
     plain, key = weights.plain(config, state["model"]), jax.eval_shape(lambda: jax.random.key(0))
-    yield "samples", _needed(continuations.lower(plain, prompts, key, sampling.TEMPERATURE, tokens=tokens))
+    yield "samples", _needed(continuations.lower(plain, prompts, key, samples.TEMPERATURE, tokens=tokens))
 
     leaf = max(jax.tree.leaves(state["model"]), key=lambda leaf: tensor_file.row_size(leaf.shape))
     count, parts = weights.rows_at_once(leaf), weights.parts_of(leaf)

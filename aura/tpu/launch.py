@@ -202,10 +202,11 @@ def require_fit(pod: Pod, settings: Settings) -> None:
 
 def require_even(pod: Pod, settings: Settings) -> None:
     """Make the check of a run before anything is created: `UserError` if the pod's devices cannot share it evenly."""
-    from aura.pretrain.step.training import require_devices  # JAX, as above
+    from aura.training.batch_layout import require_devices  # JAX, as above
 
-    shape = pod.accelerator
-    require_devices(settings.values.pretrain, settings.vocab_size, shape.chips_per_slice, shape.slices)
+    shape, options = pod.accelerator, settings.values.pretrain
+    devices = shape.chips_per_slice, shape.slices
+    require_devices(options, options.batch_size, settings.vocab_size, devices)
 
 
 def refuse_another(pod: Pod, job: Job, running: list[str | None]) -> None:

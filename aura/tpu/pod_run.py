@@ -10,13 +10,17 @@ from typing import Any
 
 from etils import epath
 
-from aura.core import console, files, libraries, params, paths
-from aura.pretrain import distributed, stage
+from aura.core import checksums, console, files, libraries, params, paths
+from aura.model import weights
+from aura.pretrain import stage
+from aura.pretrain.identity import run_identity
 from aura.pretrain.options import Pretrain
-from aura.pretrain.step.checkpoints import Checkpoints
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.tokens.token_shards import TokenShards
+from aura.training import distributed
+from aura.training.checkpoints import Checkpoints
 
+CHECKPOINT = "checkpoint.json"
 READ_AT_ONCE = 1 << 24  # bytes
 
 
@@ -27,8 +31,9 @@ def main() -> None:
     stage.pretrain_here(options)
     if distributed.is_first():
         shards = TokenShards(paths.TOKENS, Tokenizer.load(paths.TOKENIZER_MODEL).encoding_sha256)
-        folder = Checkpoints(options, shards.sha256).folder
-        files.write_json(paths.LANGUAGE_MODEL / "checkpoint.json", describe(folder))
+        folder = Checkpoints(run_identity(options, shards.sha256)).folder
+        files.write_json(paths.LANGUAGE_MODEL / CHECKPOINT, describe(folder))
+        checksums.update(paths.LANGUAGE_MODEL, [CHECKPOINT], weights.MADE_BY)
 
 
 def describe(folder: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Names follow Google's: `v4-32` and `v5p-128` count TensorCores, two to a chip, `v5e-16` (also `v5litepod-16`) and
 `v6e-16` count chips. A device of JAX is a chip in all four. Figures per chip are those of the pages
-docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e} (read in 2026); peak arithmetic is in pretrain/flops.py.
+docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e} (read in 2026); peak arithmetic is in aura/training/flops.py.
 """
 
 import difflib

@@ -62,7 +62,7 @@ CHANGES = (
     Change("a file added to the corpus", BOOKS, _file_added),
     Change("a file of the corpus removed", BOOKS, _file_removed),
     Change("a word added to the lexicon", BOOKS, _word_added),
-    Change("code of cleaning", BOOKS, _replace("aura/extract/documents/document.py", r"\A", "# changed\n")),
+    Change("code of cleaning", BOOKS, _replace("aura/sources/documents/document.py", r"\A", "# changed\n")),
     Change("select.held_out", "select", _replace("params.yaml", r"(?m)^  held_out: [\d.]+", "  held_out: 0.3")),
     Change("vocab_size", "train_tokenizer", _replace("params.yaml", r"(?m)^  vocab_size: \d+", "  vocab_size: 720")),
     Change(

@@ -51,7 +51,7 @@ def with_datasets(corpus: str, output: str, *, affect: bool) -> int:
     import datasets
 
     sys.path.insert(0, str(REPOSITORY))
-    from aura.extract.documents.affect import affect_vectors, read_lexicon
+    from aura.sources.documents.affect import affect_vectors, read_lexicon
 
     lexicon = read_lexicon(REPOSITORY / "aura/ingestion/lexicon.tsv")
 

@@ -15,12 +15,12 @@ from aura.core import checksums, files, libraries
 from aura.core.bounded import mismatch
 from aura.core.errors import UserError
 from aura.encode import corpus_checks as checks
-from aura.extract.documents import nrc, sample
-from aura.extract.sources import materialise, pins, url_pins
-from aura.extract.sources.hub import DatasetPin
 from aura.model import weights
 from aura.project import lock_merge, source_entries, yaml_edits
 from aura.select.select import require_listed
+from aura.sources import materialise, pins, url_pins
+from aura.sources.documents import nrc, sample
+from aura.sources.hub import DatasetPin
 from aura.storage import placement
 from aura.tokens.token_shards import TokenShards
 from aura.tpu import gcloud, settings, worker

@@ -8,10 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aura.compare.comparison import lines_of
-from aura.extract.documents.affect import read_lexicon
-from aura.extract.documents.json_files import Wanted, json_documents
-from aura.extract.documents.txt_files import txt_documents
 from aura.project.dvc_state import whole_stages
+from aura.sources.documents.affect import read_lexicon
+from aura.sources.documents.json_files import Wanted, json_documents
+from aura.sources.documents.txt_files import txt_documents
 
 INSIDE = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 TEXT = st.text(st.sampled_from("ab " + INSIDE)).filter(lambda text: not text.endswith("\r"))

@@ -9,9 +9,9 @@ from aura.core import checksums, console
 from aura.core.bounded import Unreadable, read_json, read_yaml
 from aura.core.errors import UserError
 from aura.core.shown_text import holds_secret, without_secrets
-from aura.extract.sources import pins
-from aura.extract.sources.input_files import InputFile
 from aura.project import whole_params
+from aura.sources import pins
+from aura.sources.input_files import InputFile
 from tests.conftest import REPOSITORY
 
 HOSTILE = "[red]a[/red] :bomb: [link=http://x]\x1b]52;c;x\x07\x9b2J\r\u202e\u200b"

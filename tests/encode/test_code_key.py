@@ -12,6 +12,7 @@ STAGE = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]["encode"]
 # options are in the key.
 IDLE = {"arguments", "chat", "decoding", "golden", "hf_export", "indented_json", "saving", "slots"}
 IDLE |= {"corpus_checks", "id_arrays", "mapped_ids", "options", "set_hash", "shards", "streams"}
+IDLE |= {"chat_encoding", "conversation_shards"}  # those of the stage conversations
 
 
 def test_the_code_in_the_key_is_the_code_the_stage_depends_on():

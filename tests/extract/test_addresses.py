@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from aura.core.errors import UserError
-from aura.extract.options import JsonSource, TxtSource
-from aura.extract.sources import bucket, url_pins
-from aura.extract.sources.addresses import Address
-from aura.extract.sources.listing import list_files
+from aura.sources import bucket, url_pins
+from aura.sources.addresses import Address
+from aura.sources.listing import list_files
+from aura.sources.options import JsonSource, TxtSource
 from tests.bucket import Bucket, client_environment, free_port
 
 
@@ -267,7 +267,7 @@ def test_a_secret_in_an_address_is_neither_written_nor_shown(url: str):
 def test_a_hub_that_cannot_be_reached_is_said(tmp_path: Path):
     """Another process, because huggingface_hub reads its variables once."""
     program = (
-        "from aura.extract.sources import bucket\nfrom aura.core.errors import UserError\n"
+        "from aura.sources import bucket\nfrom aura.core.errors import UserError\n"
         "try:\n    bucket.look('hf://datasets/owner/name', bool)\nexcept UserError as error:\n    print(error)"
     )
     for variables in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}"}):

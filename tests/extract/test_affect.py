@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from aura.core.errors import UserError
 from aura.corpus.corpus import EMOTIONS
-from aura.extract.documents.affect import Lexicon, affect_vectors, read_lexicon
 from aura.one_shot.loaders import BUILT_IN_LEXICON
+from aura.sources.documents.affect import Lexicon, affect_vectors, read_lexicon
 from tests.conftest import REPOSITORY
 from tests.extract.program import Program
 

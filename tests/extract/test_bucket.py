@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from aura.core.errors import UserError
-from aura.extract.options import TxtSource
-from aura.extract.sources import bucket, copies, url_pins
-from aura.extract.sources.listing import list_files
+from aura.sources import bucket, copies, url_pins
+from aura.sources.listing import list_files
+from aura.sources.options import TxtSource
 from aura.storage.store import explained
 from tests.bucket import Bucket, client_environment
 

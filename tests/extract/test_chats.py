@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from aura.extract.documents.document import Lost
-from aura.extract.documents.fields import TooDeep, first_text
-from aura.extract.options import TEXT_KEYS, JsonSource, ParquetSource
-from aura.extract.sources.materialise import write_shards
+from aura.sources.documents.document import Lost
+from aura.sources.documents.fields import TooDeep, first_text
+from aura.sources.materialise import write_shards
+from aura.sources.options import TEXT_KEYS, JsonSource, ParquetSource
 from tests.extract.test_hub import pin_of
 from tests.extract.test_materialise import lines
 from tests.extract.test_readers import read
@@ -110,7 +110,7 @@ def test_columns_that_differ_from_file_to_file_stop_no_dataset(tmp_path: Path):
 
 @pytest.mark.parametrize(("kind", "name"), [("txt", "a.txt"), ("json", "a.json.gz"), ("parquet", "a.parquet")])
 def test_a_pointer_or_a_page_in_the_place_of_a_file_is_called_so(kind: str, name: str):
-    from aura.extract.documents.impostors import impostor
+    from aura.sources.documents.impostors import impostor
 
     assert "git lfs pull" in impostor(kind, name, b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
     assert ("HTML page" in impostor(kind, name, b" <!DOCTYPE html><html>")) == (kind != "txt")

@@ -20,11 +20,11 @@ from aura.extract import accounts, chunks
 from aura.extract.assembly import ExtractionRun
 from aura.extract.chunk_shards import Made
 from aura.extract.chunks import Chunk
-from aura.extract.documents.affect import Lexicon
 from aura.extract.extract import Job
 from aura.extract.rows import Extracted, Recipe, extract_files
-from aura.extract.sources.input_files import input_file
 from aura.project import whole_params
+from aura.sources.documents.affect import Lexicon
+from aura.sources.input_files import input_file
 from aura.storage.cache import Cache
 from aura.storage.placement import THIS_DISK
 from tests.conftest import REPOSITORY

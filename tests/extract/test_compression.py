@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aura.extract import extract as module
-from aura.extract.documents.compression import (
+from aura.one_shot.loaders import load_json_corpus, load_text_corpus
+from aura.project import whole_params
+from aura.sources.documents.compression import (
     FREE_BYTES,
     MAX_RATIO,
     Damaged,
@@ -23,9 +25,7 @@ from aura.extract.documents.compression import (
     decompressed,
     plain_name,
 )
-from aura.extract.options import TxtSource
-from aura.one_shot.loaders import load_json_corpus, load_text_corpus
-from aura.project import whole_params
+from aura.sources.options import TxtSource
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from aura.core import params
 from aura.core.errors import UserError
-from aura.extract.documents import encodings, txt_files
-from aura.extract.documents.cleaning import clean
-from aura.extract.documents.document import Lost
-from aura.extract.documents.readers import documents
-from aura.extract.options import JsonSource, TxtSource
+from aura.extract.cleaning import clean
+from aura.extract.readers import documents
 from aura.project import whole_params
+from aura.sources.documents import encodings, txt_files
+from aura.sources.documents.document import Lost
+from aura.sources.options import JsonSource, TxtSource
 from tests.conftest import REPOSITORY
 from tests.extract.program import Program
 

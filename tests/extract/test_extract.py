@@ -12,10 +12,11 @@ import pytest
 from aura.core import checksums
 from aura.core.errors import UserError
 from aura.extract.extract import extract
-from aura.extract.options import Extract, TxtSource
-from aura.extract.sources.input_files import chosen_by, files_below
-from aura.extract.sources.pins import require_current, write
+from aura.extract.options import Extract
 from aura.project import whole_params
+from aura.sources.input_files import chosen_by, files_below
+from aura.sources.options import TxtSource
+from aura.sources.pins import require_current, write
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 

@@ -10,8 +10,8 @@ import datasets
 import pytest
 
 from aura.core.errors import UserError
-from aura.extract.sources import hub
-from aura.extract.sources.hub import DatasetPin
+from aura.sources import hub
+from aura.sources.hub import DatasetPin
 from tests.conftest import REPOSITORY
 from tests.extract.hub_server import refusing_hub
 
@@ -122,7 +122,7 @@ def test_a_pin_is_read_as_written(tmp_path):
 def message_of_the_hub(address: str, code: str) -> str:
     """What a program says that asks the Hub at `address`; in another process, for the address is read at import."""
     script = (
-        "from aura.core import console; from aura.extract.sources import hub; DatasetPin = hub.DatasetPin\n"
+        "from aura.core import console; from aura.sources import hub; DatasetPin = hub.DatasetPin\n"
         f"pin = DatasetPin(dataset='allenai/c4', config='en', split='train', revision='{COMMIT}')\n"
         f"console.run(lambda: {code})"
     )

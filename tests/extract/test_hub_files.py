@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura.extract.sources import url_pins
+from aura.sources import url_pins
 from tests.conftest import REPOSITORY, Project
 from tests.extract.hub_server import Hub, serving_hub
 
@@ -54,7 +54,7 @@ def environment(address: str, home: Path) -> dict[str, str]:
 PROGRAM = """
 import json, sys
 from aura.core.errors import UserError
-from aura.extract.sources import hub, hub_files
+from aura.sources import hub, hub_files
 
 for name, config, split, rows, newest in json.load(sys.stdin):
     revision = hub.resolve(name)

@@ -24,9 +24,9 @@ from aura.extract import assembly
 from aura.extract import extract as extraction
 from aura.extract.assembly import shard_count
 from aura.extract.extract import TRANSFORMS, Work, extract
-from aura.extract.options import JsonSource, TxtSource
-from aura.extract.sources import input_files, pins
 from aura.project import whole_params
+from aura.sources import input_files, pins
+from aura.sources.options import JsonSource, TxtSource
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 
@@ -306,14 +306,14 @@ def test_other_code_misses(folder, tmp_path):
         ).stdout.strip()  # fmt: skip
 
     assert extracted() == "0"
-    with (tmp_path / "code/aura/extract/documents/cleaning.py").open("a") as file:
+    with (tmp_path / "code/aura/extract/cleaning.py").open("a") as file:
         file.write("# another thought\n")
     assert extracted() == "700"
 
 
 def test_the_code_in_the_key_is_the_code_the_stage_depends_on():
     deps = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]["extract"]["do"]["deps"]
-    folders = [REPOSITORY / dep for dep in deps if dep in ("aura/corpus", "aura/extract")]
+    folders = [REPOSITORY / dep for dep in deps if dep in ("aura/corpus", "aura/extract", "aura/sources")]
     listed = {path for folder in folders for path in folder.rglob("*.py") if path.name != "__init__.py"}
     # These look into no file: a pin says that a folder is as it was, and a dataset's rows are files by the time they
     # are extracted; warnings and advice are made of what was counted; the options' values are in the key themselves.

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from aura.core.errors import UserError
-from aura.extract.documents.regular_files import of_the_system, read_regular
 from aura.extract.losses import remedy
-from aura.extract.options import JsonSource, TxtSource
-from aura.extract.sources.input_files import HIDDEN, LEADS_OUT
-from aura.extract.sources.listing import list_files
 from aura.one_shot.loaders import load_json_corpus, load_text_corpus, read_documents
 from aura.project import source_folders
+from aura.sources.documents.regular_files import of_the_system, read_regular
+from aura.sources.input_files import HIDDEN, LEADS_OUT
+from aura.sources.listing import list_files
+from aura.sources.options import JsonSource, TxtSource
 from tests.extract.program import Program
 
 LINE = json.dumps({"text": "a record that is surely long enough to be kept"}).encode() + b"\n"

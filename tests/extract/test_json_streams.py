@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.extract.documents import json_files, json_values, json_walk, txt_files
-from aura.extract.documents.document import Lost
-from aura.extract.documents.encodings import encoding_of
-from aura.extract.documents.json_files import json_records
-from aura.extract.documents.readers import documents
-from aura.extract.options import JsonSource
+from aura.extract.readers import documents
+from aura.sources.documents import json_files, json_values, json_walk, txt_files
+from aura.sources.documents.document import Lost
+from aura.sources.documents.encodings import encoding_of
+from aura.sources.documents.json_files import json_records
+from aura.sources.options import JsonSource
 
 LIMIT = 10**6
 STRINGS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(

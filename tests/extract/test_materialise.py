@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from aura.core.errors import UserError
-from aura.extract.documents.document import Lost
 from aura.extract.extract import extract
-from aura.extract.options import TEXT_KEYS, DatasetSource
-from aura.extract.sources import hub, materialise
-from aura.extract.sources.materialise import RECORD, is_complete, write_shards
 from aura.project import whole_params
+from aura.sources import hub, materialise
+from aura.sources.documents.document import Lost
+from aura.sources.materialise import RECORD, is_complete, write_shards
+from aura.sources.options import TEXT_KEYS, DatasetSource
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 from tests.extract.test_hub import pin_of, repository
@@ -92,7 +92,7 @@ def test_a_limit_takes_the_first_rows(tmp_path):
 KILLED = """
 import os, sys, threading, time
 from pathlib import Path
-from aura.extract.sources import materialise
+from aura.sources import materialise
 
 def kill():
     while len(list(out.parent.glob(".out.partial/*.jsonl"))) < 5:

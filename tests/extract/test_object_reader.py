@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from aura.core.errors import UserError
-from aura.extract.documents import parquet
 from aura.extract.extract import Work, extract
-from aura.extract.options import JsonSource, ParquetSource, Source, TxtSource
-from aura.extract.sources import bucket, object_reader, url_pins
-from aura.extract.sources.input_files import chosen_by
-from aura.extract.sources.listing import list_files
-from aura.extract.sources.object_reader import Stored
 from aura.project import whole_params
+from aura.sources import bucket, object_reader, url_pins
+from aura.sources.documents import parquet
+from aura.sources.input_files import chosen_by
+from aura.sources.listing import list_files
+from aura.sources.object_reader import Stored
+from aura.sources.options import JsonSource, ParquetSource, Source, TxtSource
 from aura.storage.cache import Cache
 from tests.bucket import Bucket, client_environment
 from tests.conftest import REPOSITORY

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aura.extract.documents import parquet
-from aura.extract.documents.document import Lost
-from aura.extract.documents.impostors import impostor
-from aura.extract.documents.readers import documents
 from aura.extract.extract import extract
-from aura.extract.options import ParquetSource
+from aura.extract.readers import documents
 from aura.project import whole_params
+from aura.sources.documents import parquet
+from aura.sources.documents.document import Lost
+from aura.sources.documents.impostors import impostor
+from aura.sources.options import ParquetSource
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 

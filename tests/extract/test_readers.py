@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aura.core.errors import UserError
-from aura.extract.documents.cleaning import clean, clean_already
-from aura.extract.documents.document import Lost
-from aura.extract.documents.readers import documents
-from aura.extract.options import JsonSource, TxtSource
-from aura.extract.sources.listing import list_files
+from aura.extract.cleaning import clean, clean_already
+from aura.extract.readers import documents
+from aura.sources.documents.document import Lost
+from aura.sources.listing import list_files
+from aura.sources.options import JsonSource, TxtSource
 
 
 def txt(how: str = "file", path: Path | str = "x") -> TxtSource:

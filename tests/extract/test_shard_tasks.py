@@ -9,9 +9,9 @@ from aura.core.cluster_calls import Here
 from aura.extract import extract as extraction
 from aura.extract import shard_tasks
 from aura.extract.assembly import ShardPlan
-from aura.extract.options import TxtSource
-from aura.extract.sources.input_files import InputFile
-from aura.extract.sources.object_reader import Stored
+from aura.sources.input_files import InputFile
+from aura.sources.object_reader import Stored
+from aura.sources.options import TxtSource
 from aura.storage.cache import Cache
 from tests.mini_tokens import PARAMS
 

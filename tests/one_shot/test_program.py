@@ -10,9 +10,9 @@ import pytest
 
 from aura.core.errors import UserError
 from aura.corpus import corpus
-from aura.extract.options import TxtSource
 from aura.one_shot import one_shot, program
 from aura.project import whole_params
+from aura.sources.options import TxtSource
 from aura.tokenizer.symbols import ROLES
 from aura.tokenizer.tokenizer import Tokenizer
 from stages.train_tokenizer import train_tokenizer_enhanced

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from aura.core.errors import UserError
-from aura.pretrain.step.batches import BLOCK, Batches, Source, evaluation_windows
+from aura.pretrain.step.batches import BLOCK, Batches, Source
 from aura.tokens.streams import AffectStream, TokenStream
+from aura.training.evaluation import evaluation_windows
 
 STREAM = TokenStream([np.arange(700, dtype=np.uint16), np.arange(700, 1001, dtype=np.uint16)])  # 100 windows of 10
 

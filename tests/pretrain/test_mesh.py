@@ -19,10 +19,11 @@ import jax, numpy as np
 jax.config.update("jax_disable_most_optimizations", True)
 from aura.pretrain.step.batches import Batches, Source
 from aura.tokens.streams import TokenStream
-from aura.pretrain.step.evaluation import HeldOut
+from aura.training.evaluation import HeldOut
 from aura.model.mesh import make_mesh
 from aura.model.model import Compute, ModelConfig
-from aura.pretrain.step.training import BatchLayout, initial_state, make_step, train
+from aura.pretrain.step.training import batch_layout, initial_state, make_step
+from aura.training.steps import train
 from aura.tpu.collectives import traffic
 from tests.mini_tokens import tiny
 
@@ -38,7 +39,7 @@ for name, devices, changes in (
     )
     config, compute = ModelConfig.of(options, 40), replace(Compute.of(options, "cpu"), unroll=2)
     mesh = make_mesh(options.fsdp, options.tensor, jax.devices()[:devices])
-    layout = BatchLayout(options, mesh, affect=False)
+    layout = batch_layout(options, mesh, affect=False)
     with jax.set_mesh(mesh):
         state = jax.jit(partial(initial_state, options, config, compute))()
         batches = Batches([Source("all", stream)], options.batch_size, 16, 0)

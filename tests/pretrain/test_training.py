@@ -10,9 +10,10 @@ from aura.core.errors import UserError
 from aura.model.mesh import make_mesh
 from aura.model.model import Compute, LanguageModel, ModelConfig, initial_model
 from aura.pretrain.step.batches import Batches, Source
-from aura.pretrain.step.optimizer import decays, leaf_name, make_optimizer, make_schedule, steps_before_decay
-from aura.pretrain.step.training import BatchLayout, initial_state, make_step, mean_loss, train
+from aura.pretrain.step.training import REMEDY, batch_layout, initial_state, make_step, mean_loss
 from aura.tokens.streams import TokenStream
+from aura.training.optimizer import decays, leaf_name, make_optimizer, make_schedule, steps_before_decay
+from aura.training.steps import train
 from tests.mini_tokens import tiny
 
 CONFIG = ModelConfig(vocab_size=40, layers=2, width=16, heads=2, kv_heads=1, hidden=16, tied_embeddings=False)
@@ -32,8 +33,8 @@ def outcomes(config: ModelConfig = CONFIG, compute: Compute = Compute(), **chang
     mesh = make_mesh(1, 1)
     with jax.set_mesh(mesh):
         state = jax.jit(partial(initial_state, options, config, compute))()
-        layout = BatchLayout(options, mesh, affect=False)
-        return list(train(state, make_step(options), batches(), layout, 0, options.steps))
+        layout = batch_layout(options, mesh, affect=False)
+        return list(train(state, make_step(options), batches(), layout, 0, options.steps, remedy=REMEDY))
 
 
 def losses(**changes: object) -> list[float]:

@@ -28,6 +28,7 @@ def test_freezing_a_stage_changes_one_line(tmp_path: Path, monkeypatch):
 def test_dvc_would_write_each_stage_as_it_is():
     """DVC sorts deps, params, outs, metrics and plots; `dvc freeze` and `dvc unfreeze` write the whole stage."""
     ours = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]
+    lexicon = YAML(typ="safe").load(REPOSITORY / "params.yaml")["extract"]["lexicon"]
     with Repo(str(REPOSITORY)) as repo:
         written = [to_pipeline_file(stage) for stage in repo.index.stages if stage.name in ours]
     assert {name for stage in written for name in stage} == ours.keys() - {"extract"}
@@ -35,4 +36,6 @@ def test_dvc_would_write_each_stage_as_it_is():
         for name, content in stage.items():
             for part, values in content.items():
                 expected = ours[name][part]
+                if name == "conversations" and part == "deps":  # a template, which DVC would not write
+                    expected = sorted(lexicon if dep == "${extract.lexicon}" else dep for dep in expected)
                 assert (part, values) == (part, [*expected] if isinstance(expected, list) else expected)

@@ -8,12 +8,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from aura.core.errors import UserError
-from aura.extract.options import TxtSource
-from aura.extract.sources import url_pins
-from aura.extract.sources.listing import list_files
-from aura.extract.sources.object_reader import Stored
 from aura.project import sources, whole_params
 from aura.project.sources import NewSource, Reading
+from aura.sources import url_pins
+from aura.sources.listing import list_files
+from aura.sources.object_reader import Stored
+from aura.sources.options import TxtSource
 from tests.conftest import REPOSITORY
 
 

@@ -77,7 +77,7 @@ def test_in_a_project_it_names_what_dvc_would_run(project: Project, monkeypatch:
         why.why(None, "nowhere")
     project.run("dvc", "freeze", "train_tokenizer")
     project.edit_params(train_tokenizer={"vocab_sise": 680, "vocab_size": 680})
-    assert set(why.why(None, None)) <= {"validate", "encode", "pretrain", "export"}
+    assert set(why.why(None, None)) <= {"validate", "encode", "conversations", "pretrain", "adapt", "export"}
     told = project.run("aura", "why", "select", cwd=project.folder / "data/books")
     assert told.stdout == (
         "nothing would run: everything is as dvc.lock records it\n"

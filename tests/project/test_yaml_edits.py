@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from aura.core.errors import UserError
-from aura.extract.sources.input_files import chosen_by
 from aura.project import source_entries, sources, whole_params, yaml_edits
+from aura.sources.input_files import chosen_by
 from tests.conftest import REPOSITORY
 
 ODD = [
@@ -154,7 +154,7 @@ def texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def added(path: str, glob: str | None = None, kind: str | None = None, *, pin: bool = False) -> list[str]:
     """The names of the files that a source reads once it is added."""
-    from aura.extract.sources.listing import list_files
+    from aura.sources.listing import list_files
 
     sources.add(sources.NewSource("new", path, kind, sources.Reading(glob=glob), pin=pin))
     return [file.name for file in list_files(whole_params.load().extract.sources["new"])]

@@ -21,7 +21,7 @@ from tests.report.browser import CHROMIUM, visit
 from tests.report.conftest import commit, write_lock
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
-STAGES = ("extract", "select", "train_tokenizer", "validate", "encode", "pretrain", "export")
+STAGES = ("extract", "select", "train_tokenizer", "validate", "encode", "conversations", "pretrain", "adapt", "export")
 # A page wider than its window, headings that skip a level, tables without a caption, controls without a name.
 LAYOUT = """[
   document.documentElement.scrollWidth > document.documentElement.clientWidth,
@@ -66,6 +66,8 @@ def write_model() -> None:
         (plots / f"{name}.tsv").write_text("\n".join([f"step\t{name}", *rows]) + "\n")
     figures = {"bits_per_byte": 1.5, "loss": 3.25, "parameters": 1000, "bits_per_byte_by_source": {EVIL: 1.5}}
     (paths.PRETRAINING / "metrics.json").write_text(json.dumps(figures | {"context_free_bits_per_byte": 2.5}))
+    paths.ADAPTATION.mkdir(parents=True)
+    (paths.ADAPTATION / "metrics.json").write_text(json.dumps({"response_loss_fall": 0.25}))
     (paths.PRETRAINING / "samples.txt").write_text(f"=== {EVIL}\nbegun{models.SAID}{EVIL}\n")
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from aura.core import arrow
 from aura.extract.extract import extract
-from aura.extract.options import TxtSource
 from aura.select import candidates
 from aura.select.options import Select
 from aura.select.select import select
+from aura.sources.options import TxtSource
 from aura.storage.cache import Cache
 from tests.mini_tokens import PARAMS
 

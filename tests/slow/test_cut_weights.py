@@ -23,8 +23,8 @@ from safetensors.numpy import save as serialised
 from aura.model import weights
 from aura.model.mesh import make_mesh
 from aura.model.model import Compute, LanguageModel, ModelConfig
-from aura.pretrain.step.optimizer import leaf_name
-from aura.pretrain.sampling import drawn
+from aura.training.optimizer import leaf_name
+from aura.training.sampling import drawn
 
 folder, said = Path(sys.argv[1]), {}
 weights.PIECE = 3000

@@ -9,7 +9,7 @@ from aura.storage.cache import Cache
 from tests.conftest import Project
 from tests.stages.test_pipeline import ALL
 
-AFTER_SELECT = {"train_tokenizer", "validate", "encode", "pretrain", "export"}
+AFTER_SELECT = {"train_tokenizer", "validate", "encode", "conversations", "pretrain", "adapt", "export"}
 EXTRACTS = {name for name in ALL if name.startswith("extract")}
 pytestmark = pytest.mark.slow
 CHANGES = {
@@ -17,8 +17,9 @@ CHANGES = {
     "select.held_out=0.3": {"select"} | AFTER_SELECT,
     "train_tokenizer.vocab_size=650": AFTER_SELECT,
     "validate.max_fertility=55.0": {"validate"},
-    "encode.add_eos=false": {"encode", "pretrain", "export"},
-    "pretrain.steps=7": {"pretrain", "export"},
+    "conversations.held_out=0.3": {"conversations", "adapt"},
+    "encode.add_eos=false": {"encode", "pretrain", "adapt", "export"},
+    "pretrain.steps=7": {"pretrain", "adapt", "export"},
 }
 
 

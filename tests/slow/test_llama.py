@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aura.model.model import LanguageModel
-from aura.pretrain.generation import continuations
+from aura.training.generation import continuations
 from tests.export.test_export import exported, ids
 from tests.mini_tokens import MiniTokens
 

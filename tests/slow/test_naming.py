@@ -31,7 +31,7 @@ def test_naming_keeps_tokens_and_model_and_is_kept_by_repro(project: Project):
     project.run("python", "-m", "aura.stages.export")
     assert contents(project.folder / "models/hf")["spiece.model"] == named["spiece.model"]
     done = project.run("dvc", "repro")
-    assert project.ran(done.stdout) == {"validate", "encode", "pretrain", "export"}
+    assert project.ran(done.stdout) == {"validate", "encode", "conversations", "pretrain", "adapt", "export"}
     assert contents(project.folder / "data/tokens") == tokens
     assert contents(project.folder / "models/lm") == model
     assert NAMES[0] in (project.folder / "models/hf/tokenizer.json").read_text()

@@ -6,7 +6,7 @@ import pytest
 
 from aura.core import files
 from tests.mini_tokens import MiniTokens
-from tests.pretrain.test_checkpoints import forget_seals, results, rows, run, saved
+from tests.training.test_checkpoints import forget_seals, results, rows, run, saved
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aura.extract.sources import bucket, url_pins
+from aura.sources import bucket, url_pins
 from tests.bucket import BUCKET, Bucket, client_environment, contents
 from tests.conftest import Project
 from tests.extract.program import Program

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from aura.core import files
-from aura.pretrain.termination import TERMINATED
+from aura.training.termination import TERMINATED
 from tests.conftest import Project
 from tests.slow.test_checkpoint_kills import results
 from tests.slow.test_processes import OPTIONS, STAGE, SUPERVISED
@@ -103,7 +103,7 @@ def test_a_single_process_that_is_told_has_all_save_and_all_start_again(mesh_pro
 
 BEFORE_THE_FIRST_STEP = """
 import hashlib, os, signal, threading
-from aura.pretrain.termination import Termination
+from aura.training.termination import Termination
 with Termination():
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes without a line of Python, as while XLA compiles

@@ -46,6 +46,15 @@ def test_fsdp_may_be_a_part_of_a_slice_and_a_plan_covers_more_than_steps(planner
     )
 
 
+def test_an_adaptation_is_planned_by_its_own_step(planner: Project):
+    told = planner.run("aura", "tpu", "plan", "--adapt", "--accelerator", "v5e-16", "--no-find-batch", *OPTIONS).stdout
+    assert "mesh data 4 x fsdp 4 x tensor 1: it fits" in told
+    assert "a step is 16,384 tokens" in told  # of --batch-size, in the place of adapt.batch_size
+    held = {name: float(size) for name, size in re.findall(r"│ ([a-z ]+?) +│ +([0-9.]+)", told)}
+    assert held["teacher"] == held["trained weights"] < held["weights"] / 4
+    assert held["optimiser"] == pytest.approx(2 * held["trained weights"], abs=0.2)
+
+
 def test_what_does_not_go_with_the_devices_is_one_line(planner: Project):
     planner.edit_params(pretrain={"tensor": 4, "fsdp": 1})
     arguments = ("--accelerator", "v6e-16", "--no-find-batch", "--batch-size", "6")
@@ -90,7 +99,7 @@ def test_a_run_that_does_not_fit_says_what_would_help_and_is_not_launched(planne
 
 # In a process of its own: what makes JAX find the compiler would make later tests look for a TPU.
 PEAKS = """
-from aura.pretrain.flops import peak_flops
+from aura.training.flops import peak_flops
 from aura.tpu import compiler
 from aura.tpu.topology import GENERATIONS, accelerator
 

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
-PROGRAM = "from aura.pretrain import distributed; distributed.start()"
+PROGRAM = "from aura.training import distributed; distributed.start()"
 
 
 def test_every_process_writes_the_number_that_jax_gave_it(tmp_path: Path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.bucket import PREFIX, Bucket, clone, connect, contents, copy_small
-from tests.conftest import REPOSITORY, Project
+from tests.conftest import REPOSITORY, Project, copy_tree
 from tests.proxy import Proxy
 
 pytestmark = pytest.mark.slow
@@ -136,7 +136,7 @@ def publisher(published_template: Path) -> Callable[[Scene], Project]:
 
     def prepare(scene: Scene) -> Project:
         for name in ("project", "project.git"):
-            shutil.copytree(published_template / name, scene.folder / name, symlinks=True)
+            copy_tree(published_template / name, scene.folder / name)
         return in_scene(Project(scene.folder / "project"), scene)
 
     return prepare

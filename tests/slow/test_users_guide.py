@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from aura.corpus.corpus import text_hash
-from aura.extract.documents.sample import docstrings, sample_files
 from aura.one_shot import program
+from aura.sources.documents.sample import docstrings, sample_files
 from tests.conftest import REPOSITORY, Project
 
 pytestmark = pytest.mark.slow

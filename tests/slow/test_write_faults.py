@@ -70,16 +70,15 @@ FULL_DISK = """
 import resource, signal, sys
 import jax
 from aura.core import console
-from aura.pretrain.step.checkpoints import Checkpoints
-from aura.pretrain.history import Row
 from tests.mini_tokens import tiny
+from tests.pretraining_runs import checkpoints_of, row_of
 
 def main():
-    saves = Checkpoints(tiny(checkpoint_folder=sys.argv[1], checkpoint_every=1), "tokens")
+    saves = checkpoints_of(tiny(checkpoint_folder=sys.argv[1], checkpoint_every=1))
     state = {f"array {number}": jax.random.normal(jax.random.key(number), (1 << 17,)) for number in range(8)}
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    saves.save(Row(1, 2.0, 1.0, 0.1), state)
+    saves.save(row_of(1, 2.0, 1.0, 0.1), state)
     saves.close()
 
 console.run(main)

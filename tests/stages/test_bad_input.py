@@ -150,7 +150,9 @@ def test_a_read_only_output_folder(project: Project):
 def test_a_stale_pin(project: Project):
     (project.folder / "data/pinned/0.txt").write_text("changed")
     project.edit_params(extract={"min_chars": 21})
-    assert "changed 0.txt. Take the change in with: aura source scan pinned" in message(project, "dvc", "repro")
+    assert "changed 0.txt. Take the change in with: aura source scan pinned" in message(
+        project, "dvc", "repro", "extract@pinned"
+    )
     project.run("aura", "source", "scan", "pinned")
     project.run("dvc", "repro", "-q", "extract@pinned")
 

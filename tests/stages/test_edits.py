@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from aura.encode.encoding import encode_with
 from aura.extract.extract import extract
-from aura.extract.options import TxtSource
 from aura.project import whole_params
 from aura.select.select import select
+from aura.sources.options import TxtSource
 from aura.storage.cache import Cache
 from tests.conftest import REPOSITORY
 from tests.mini_tokens import MiniTokens

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Project
 
 ALL = {"extract@books", "extract@posts", "extract@pinned", "extract@sample"} | {
-    *("select", "train_tokenizer", "validate", "encode", "pretrain", "export")
+    *("select", "train_tokenizer", "validate", "encode", "conversations", "pretrain", "adapt", "export")
 }
 
 
@@ -100,12 +100,13 @@ def test_a_fresh_clone_runs_nothing_after_a_source_was_removed(project: Project,
     assert repro(Project(tmp_path / "clone"), "--pull", "--allow-missing") == set()
 
 
-@pytest.mark.parametrize("stage", ["select", "train_tokenizer", "validate", "encode", "pretrain", "export"])
+@pytest.mark.parametrize("stage", sorted(stage for stage in ALL if not stage.startswith("extract")))
 def test_a_stage_script_refuses_an_absent_input(built: Project, tmp_path: Path, stage: str):
     inputs = {
         "select": "data/extracted",
         "train_tokenizer": "data/corpus",
         "validate": "data/corpus",
+        "conversations": "models",
         "export": "models",
     }
     project = built.copy(tmp_path / "project")
@@ -120,10 +121,10 @@ def test_a_stage_script_refuses_an_absent_input(built: Project, tmp_path: Path, 
 @pytest.mark.slow
 def test_dvc_shows_metrics_plots_and_params(project: Project):
     metrics = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
-    assert set(metrics) == {"reports/validate/metrics.json", "reports/pretrain/metrics.json"}
+    assert set(metrics) == {f"reports/{stage}/metrics.json" for stage in ("validate", "pretrain", "adapt")}
     project.run("dvc", "plots", "show")
     html = (project.folder / "dvc_plots/index.html").read_text()
-    assert html.count("<div id") >= 9  # five of validation, four of pretraining
+    assert html.count("<div id") >= 14  # five of validation, four of pretraining, five of adaptation
     project.edit_params(select={"held_out": 0.3})
     assert "held_out" in project.run("dvc", "params", "diff").stdout
     project.run("dvc", "repro", "-q", "-s", "select")
@@ -140,7 +141,7 @@ def test_a_frozen_stage_does_not_run(project: Project):
 
 def test_a_frozen_tokenizer_stays_while_the_corpus_changes(project: Project):
     before = project.lock()
-    project.run("dvc", "freeze", "train_tokenizer", "pretrain", "export")
+    project.run("dvc", "freeze", "train_tokenizer", "pretrain", "export", "adapt")
     (project.folder / "data/books/000.txt").write_text("a document that is new, and in training or held out. " * 9)
     (project.folder / "data/books/001.txt").write_text("another document, so that both do not end up held out. " * 9)
     assert {"extract@books", "select", "encode"} <= repro(project) <= {"extract@books", "select", "validate", "encode"}

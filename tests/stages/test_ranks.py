@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from aura.core import parallel
 from aura.encode import encoding
 from aura.extract.extract import extract
-from aura.extract.options import TxtSource
 from aura.select import candidates
 from aura.select.options import Select
 from aura.select.select import select
+from aura.sources.options import TxtSource
 from aura.storage.cache import Cache
 from aura.train_tokenizer import sorted_tables
 from aura.train_tokenizer.corpus_counts import count_corpus

@@ -148,6 +148,7 @@ def file_changes(folder: Path) -> dict[str, dict[str, str | None]]:
         pin = json.loads((folder / "data/pinned.pin.json").read_text())
         pin["files"] = pin["files"][1:] + ([[text, 3, "0" * 32]] if text else [])
         changes[f"a file {change} under a pin, after its scan"] = {"data/pinned.pin.json": json.dumps(pin)}
+    changes["a package of the conversations"] = {"data/conversations.pin.json": '{"packages": {"optax": "0"}}'}
     changes["a package of the sample"] = {"data/sample.pin.json": '{"packages": {"optax": "0"}}'}
     return changes
 
@@ -194,7 +195,7 @@ def knob_changes(folder: Path) -> dict[str, dict[str, str]]:
     """For each section of params.yaml: one more field in its class, with a value, and a param in dvc.yaml."""
     pipeline, values = (folder / "dvc.yaml").read_text(), YAML(typ="safe").load(folder / "params.yaml")
     changes = {}
-    for stage in ("extract", "select", "train_tokenizer", "validate", "encode", "pretrain"):
+    for stage in ("extract", "select", "train_tokenizer", "validate", "encode", "conversations", "pretrain", "adapt"):
         options = f"aura/{stage}/options.py"
         name = stage.title().replace("_", "")
         text = StringIO()

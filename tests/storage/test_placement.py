@@ -12,10 +12,10 @@ from aura.core.terms import SPLITS
 from aura.corpus import corpus
 from aura.corpus.set_hash import corpus_hash
 from aura.extract.extract import extract
-from aura.extract.options import TxtSource
 from aura.project import whole_params
 from aura.select.options import Select
 from aura.select.select import select
+from aura.sources.options import TxtSource
 from aura.storage.cache import Cache
 from aura.storage.placement import LIST, THIS_DISK, ShardPlace, of, shards
 from aura.train_tokenizer.corpus_counts import count_corpus

@@ -86,7 +86,8 @@ from aura.corpus import corpus, set_hash
 from aura.encode.encoding import encode_with
 from aura.pretrain.options import Pretrain
 from aura.pretrain.pretrain import training_sources
-from aura.pretrain.step.batches import Batches, evaluation_windows
+from aura.pretrain.step.batches import Batches
+from aura.training.evaluation import evaluation_windows
 from aura.storage.cache import Cache
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.tokens.token_shards import TokenShards

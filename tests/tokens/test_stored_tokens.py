@@ -7,10 +7,11 @@ import pytest
 
 from aura.core.errors import UserError
 from aura.encode.encoding import encode_corpus
-from aura.pretrain.step.batches import Batches, Source, evaluation_windows
+from aura.pretrain.step.batches import Batches, Source
 from aura.storage.cache import Cache
 from aura.storage.placement import of
 from aura.tokens.token_shards import TokenShards
+from aura.training.evaluation import evaluation_windows
 from tests.mini_tokens import PARAMS, MiniTokens
 
 

@@ -5,9 +5,9 @@ import pytest
 from jax._src import core
 
 from aura.core.errors import UserError
-from aura.pretrain.step.training import require_devices
 from aura.tpu import plan
 from aura.tpu.topology import accelerator
+from aura.training.batch_layout import require_devices
 from tests.mini_tokens import tiny
 
 REFUSED = [
@@ -24,14 +24,14 @@ def test_a_plan_makes_the_checks_of_a_run_and_needs_no_compiler_for_them(monkeyp
     with pytest.raises(UserError, match=told):
         plan.plan(options, pieces, accelerator("v5e-16"), fast=True)
     with pytest.raises(UserError, match=told):
-        require_devices(options, pieces, 16)
+        require_devices(options, options.batch_size, pieces, (16, 1))
 
 
 @pytest.mark.parametrize("slices", [1, 2])
 def test_batches_are_shared_by_the_devices_of_all_slices(slices: int):
-    require_devices(tiny(batch_size=16 * slices), 500, 16, slices)
+    require_devices(tiny(), 16 * slices, 500, (16, slices))
     with pytest.raises(UserError, match=f"the {16 * slices} devices"):
-        require_devices(tiny(batch_size=8 * slices), 500, 16, slices)
+        require_devices(tiny(), 8 * slices, 500, (16, slices))
 
 
 ERRORS = [

@@ -114,7 +114,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_a_worker_knows_the_status_of_a_run_that_was_told_to_end():
-    from aura.pretrain import termination
     from aura.tpu import supervisor
+    from aura.training import termination
 
     assert worker.TERMINATED == termination.TERMINATED == supervisor.TERMINATED

@@ -1,15 +1,13 @@
 """Batches by number: `batch(step)` is a function of the step alone, so resuming needs no iterator's state.
 
-Each epoch of a source visits every window once, in an order drawn from (seed, epoch). The order is a stable sort of
-raw Philox output (Salmon et al. 2011, doi:10.1145/2063384.2063405), which numpy promises never to change, unlike
-its `permutation`. It costs 16 bytes per window while an epoch lasts: 1.6 GB for 10^8 windows. Above that number the
-order is a `Permutation`, which is keyed by the same output and holds nothing.
+Each epoch of a source visits every window once, in an order drawn from (seed, epoch) (`permutation.order`). It costs
+16 bytes per window while an epoch lasts, 1.6 GB for 10^8 windows, and nothing above that number.
 
 Sources are mixed in blocks of samples: in each block a source has its share of the places, in a drawn order. So
 the mixture is exact in every block, and where a sample comes from is known without counting from the beginning.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,13 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.core.errors import UserError
-from aura.pretrain.step.permutation import ROUNDS, Permutation
-from aura.tokens.streams import AffectStream, TokenStream, Windows
+from aura.tokens.streams import AffectStream, TokenStream
+from aura.training import permutation
+from aura.training.batch_layout import Batch
+from aura.training.evaluation import require_window
 
 BLOCK = 4096  # samples in which every source has its share, to within one; more where there are many sources
-MOST_SORTED = 100_000_000  # windows of a source whose order is a table
-Order = npt.NDArray[np.integer[Any]] | Permutation
-Batch = dict[str, npt.NDArray[Any]]  # {"tokens": Windows, "affect": (rows, seq_len, 8) float32, if asked for}
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Batches:
         self._block_size = _block_size(len(windows))
         self._places = _shares(shares, self._block_size)
         self._block = lru_cache(maxsize=2)(partial(_block, seed, self._places))  # a batch touches two at most, or many
-        self._orders: dict[int, dict[int, Order]] = {}  # of each source: by epoch, the newest two
+        self._orders: dict[int, dict[int, permutation.Order]] = {}  # of each source: by epoch, the newest two
         self._batch_size, self._seq_len, self._seed = batch_size, seq_len, seed
         # Of tokens in a store, the next step's are read while this one is computed.
         self._reader = ThreadPoolExecutor(1) if any(source.tokens.is_remote for source in self.sources) else None
@@ -77,7 +74,9 @@ class Batches:
         return int(self._windows.sum())
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
-        """Rows of the batch of `step` (from 0); `tokens` has the shape (rows, seq_len + 1), int32.
+        """Rows of the batch of `step` (from 0): `tokens`, of the shape (rows, seq_len + 1), int32.
+
+        If asked for, also `affect`, of the shape (rows, seq_len, 8), float32.
 
         The global batch is the same however its rows are shared out among hosts. A batch may hold the end of one
         epoch and the beginning of the next.
@@ -128,11 +127,11 @@ class Batches:
         ]
         return sources, np.array(windows, np.int64)
 
-    def _order(self, source: int, epoch: int) -> Order:
+    def _order(self, source: int, epoch: int) -> permutation.Order:
         """The order of a source's windows in an epoch; two epochs are kept, for a batch may lie in both."""
         kept = self._orders.get(source, {})
         if epoch not in kept:
-            order = _order(self._seed, source, epoch, int(self._windows[source]))
+            order = permutation.order(self._seed, source, epoch, int(self._windows[source]))
             newest = dict(sorted({**kept, epoch: order}.items())[-2:])
             kept = newest if epoch in newest else {epoch: order}  # a step asked for again, from before
             self._orders[source] = kept
@@ -157,35 +156,6 @@ def _shares(sizes: Sequence[float], block: int) -> npt.NDArray[np.int64]:
     return places
 
 
-def evaluation_windows(streams: Mapping[str, TokenStream], seq_len: int, tokens: int) -> tuple[Windows, list[str]]:
-    """Windows spread evenly over every stream, always the same, and the name of each one's stream.
-
-    About `tokens` targets in all, shared out by length, and at least a window of each stream that has one: shape
-    (n, seq_len + 1).
-    """
-    require_window(sum(map(len, streams.values())), seq_len, "held-out")
-    available = {name: stream.number_of_windows(seq_len) for name, stream in streams.items()}
-    parts, names = [], []
-    for name, stream in streams.items():
-        if not (have := available[name]):
-            continue
-        count = min(max(1, tokens // seq_len * have // sum(available.values())), have)
-        parts.append(stream.windows(np.arange(count, dtype=np.int64) * have // count, seq_len))
-        names += [name] * count
-    if not parts:
-        require_window(max(map(len, streams.values())), seq_len, "held-out")
-    return np.concatenate(parts), names
-
-
-def require_window(tokens: int, seq_len: int, split: str) -> None:
-    """Fewer tokens than one window are a `UserError`."""
-    if tokens < seq_len + 1:
-        raise UserError(
-            f"expected at least {seq_len + 1:,} {split} tokens for one sequence, got {tokens:,}. "
-            "Lower pretrain.seq_len, or add text."
-        )
-
-
 def _block(seed: int, places: npt.NDArray[np.int64], block: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Of each place in a block: its source, and how many places of that source come before it."""
     size, keys_of = int(places.sum()), np.random.Philox(key=np.array([seed, 2**63 + block], np.uint64))
@@ -193,10 +163,3 @@ def _block(seed: int, places: npt.NDArray[np.int64], block: int) -> tuple[npt.ND
     ranks = np.empty(size, np.int64)
     ranks[np.argsort(sources, kind="stable")] = np.arange(size) - np.repeat(np.cumsum(places) - places, places)
     return sources, ranks
-
-
-def _order(seed: int, source: int, epoch: int, windows: int) -> Order:
-    keys_of = np.random.Philox(key=np.array([seed, (source << 40) + epoch], np.uint64))
-    if windows > MOST_SORTED:
-        return Permutation(windows, keys_of.random_raw(ROUNDS))
-    return np.argsort(keys_of.random_raw(windows), kind="stable")

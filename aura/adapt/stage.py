@@ -1,0 +1,45 @@
+"""Adaptation in the project's folders: what the stage runs here."""
+
+from pathlib import Path
+
+from aura.adapt.adapt import Adapted, Inputs, adapt, require_kept
+from aura.adapt.facts import facts
+from aura.adapt.options import Adapt
+from aura.core import console, paths
+from aura.hugging_face.adapted_models import Outputs, write_models
+from aura.hugging_face.folder import Trained
+from aura.training import distributed
+from aura.training.batch_layout import Machine
+
+
+def adapt_here(options: Adapt, machine: Machine, *, add_bos: bool, profile: Path | None = None) -> None:
+    """Adapt models/lm as `options` say and print a summary; with `profile`, write a trace of a few steps there.
+
+    Raises:
+        UserError: as `adapt.adapt`; or more was forgotten than `adapt.max_forgetting` allows, after all is written.
+    """
+    distributed.start()
+    inputs = Inputs(paths.CONVERSATIONS, paths.LANGUAGE_MODEL, paths.TOKENIZER_MODEL, paths.TOKENS)
+    base = Trained.of(paths.LANGUAGE_MODEL, paths.TOKENIZER)
+    outputs = Outputs(paths.ADAPTER, paths.CHAT_MODEL)
+
+    def write(adapted: Adapted) -> None:
+        told = facts(adapted.metrics, base)
+        write_models(adapted.trained, base, told, outputs, add_bos=add_bos, writes=distributed.is_first())
+
+    metrics = adapt(inputs, paths.ADAPTATION, options, machine, write, profile)
+    if not distributed.is_first():
+        return
+    require_kept(metrics, options)
+    change = f"{abs(metrics.forgetting):.1%} {'more' if metrics.forgetting >= 0 else 'less'}"
+    console.summary(
+        "adapt",
+        {
+            "trained parameters": f"{metrics.trained_parameters:,}",
+            "steps": f"{options.steps:,}",
+            "held-out loss on answers": f"{metrics.response_loss:.3f} nats per token, "
+            f"{metrics.response_loss_fall:.1%} less than the {metrics.response_loss_before:.3f} before",
+            "pretraining text": f"{metrics.bits_per_byte:.3f} bits per byte, {change} than before",
+        },
+        see=f"{outputs.chat}/README.md, {paths.ADAPTATION}/samples.txt; to talk to it: aura chat",
+    )

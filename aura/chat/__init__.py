@@ -1,0 +1,1 @@
+"""Chats with a trained model, in a terminal or through a pipe."""

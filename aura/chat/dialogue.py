@@ -1,0 +1,76 @@
+"""A chat so far, and as much of it as the model can read.
+
+A model reads no more tokens than a sequence of its training had. Where the chat is longer, its oldest turns are left
+out; the system prompt stays. Nothing is summarised: the user is told how many turns the model no longer sees.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from aura.core.errors import UserError
+from aura.tokenizer.chat_encoding import encode_prompt
+from aura.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """The ids that the model reads, and the number of turns that were dropped for them to fit."""
+
+    ids: npt.NDArray[np.int32]
+    dropped: int
+
+
+@dataclass
+class Dialogue:
+    """The turns of a chat.
+
+    Arguments:
+        tokenizer: with the special tokens of chats; otherwise the first prompt is a `UserError`.
+        context: tokens that a prompt and its answer have together, at most.
+        tokens: of an answer, at most; room for them is kept, but no more than half of the context.
+        system: the system prompt, if there is one.
+    """
+
+    tokenizer: Tokenizer
+    context: int
+    tokens: int
+    system: str | None = None
+    turns: list[tuple[str, str]] = field(default_factory=list)  # questions and answers, the oldest first
+
+    def prompt(self, question: str) -> Prompt:
+        """The ids of the chat and of a new question; turns that do not fit are dropped for good.
+
+        Raises `UserError` if the question does not fit, even alone; then no turn is dropped.
+        """
+        room, dropped = min(self.tokens, self.context // 2), 0
+        while len(ids := self._ids(question, dropped)) > self.context - room and dropped < len(self.turns):
+            dropped += 1
+        if len(ids) >= self.context:
+            alone = len(ids) - len(self._ids("", dropped))
+            others = len(ids) - alone
+            raise UserError(
+                f"this message has {alone:,} tokens, and what stands around it {others:,}; the model reads "
+                f"{self.context - 1:,} at most. Write a shorter one{' or a shorter --system' if self.system else ''}."
+            )
+        del self.turns[:dropped]
+        return Prompt(ids, dropped)
+
+    def add(self, question: str, answer: str) -> None:
+        """Remember a turn."""
+        self.turns.append((question, answer))
+
+    def _ids(self, question: str, dropped: int) -> npt.NDArray[np.int32]:
+        messages = [] if self.system is None else [Said("system", self.system)]
+        for asked, answered in self.turns[dropped:]:
+            messages += [Said("user", asked), Said("assistant", answered)]
+        return encode_prompt(self.tokenizer, [*messages, Said("user", question)])

@@ -1,1 +1,0 @@
-"""The places of text: folders, pins, buckets and the Hugging Face Hub."""

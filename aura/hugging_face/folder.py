@@ -1,0 +1,113 @@
+"""A folder that `AutoModelForCausalLM` and `AutoTokenizer` load: weights, their config, and the tokenizer's files."""
+
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aura.core import checksums, files
+from aura.core.errors import UserError
+from aura.hugging_face.cards import Facts
+from aura.hugging_face.llama import Tensors, llama_config
+from aura.model import tensor_file, weights
+from aura.model.model import ModelConfig
+from aura.tokenizer import hf_export
+from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
+
+CARD, GENERATION = "README.md", "generation_config.json"
+TEMPERATURE = 0.8  # of samples, as `aura sample` has it
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model beside the tokenizer that it was trained on.
+
+    Attributes:
+        weights: the file of its weights, compared with its SHA-256.
+        sha256: that of the file.
+        record: its config.json.
+        config: its shape.
+        tokenizer: of the same encoding as in training.
+        tokenizer_folder: the tokenizer's files.
+    """
+
+    weights: Path
+    sha256: str
+    record: dict[str, Any]
+    config: ModelConfig
+    tokenizer: Tokenizer
+    tokenizer_folder: Path
+
+    @classmethod
+    def of(cls, model_folder: Path, tokenizer_folder: Path) -> "Trained":
+        """Open models/lm and models/spm.
+
+        Raises:
+            UserError: the model was trained on another tokenizer, or a file is missing or altered.
+        """
+        checksums.verify(tokenizer_folder, "dvc repro train_tokenizer", required=False)
+        weights_file, record = weights.checked(model_folder), weights.config(model_folder, tokenizer=str, seq_len=int)
+        tokenizer = Tokenizer.load(tokenizer_folder / "spiece.model")
+        if record["tokenizer"] != tokenizer.encoding_sha256:
+            raise UserError(
+                f"{model_folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_folder} "
+                f"holds {tokenizer.encoding_sha256[:16]}…. Train on it: {weights.MADE_BY}"
+            )
+        sha256 = checksums.read(model_folder, weights.MADE_BY)[weights_file.name]
+        return cls(weights_file, sha256, record, ModelConfig(**record["model"]), tokenizer, tokenizer_folder)
+
+
+def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bos: bool) -> None:
+    """Make the folder `output` anew, whole or not at all.
+
+    Arguments:
+        output: the folder.
+        trained: the tokenizer and the shape of the model.
+        tensors: the weights under Llama's names.
+        card: README.md.
+        add_bos: <bos> began each training document, so it must begin each text that Hugging Face's libraries encode.
+    """
+    with files.replaced_folder(output) as unfinished:
+        for file in sorted(trained.tokenizer_folder.iterdir()):
+            if file.name != checksums.NAME:
+                shutil.copyfile(file, unfinished / file.name)
+        for name, content in _of_model(trained.tokenizer_folder, add_bos, trained.record["seq_len"]).items():
+            files.write_bytes(unfinished / name, content)
+        tensor_file.write(unfinished / "model.safetensors", tensors, {"format": "pt"})
+        config = llama_config(trained.config, trained.tokenizer, trained.record["seq_len"])
+        files.write_json(unfinished / "config.json", config)
+        files.write_json(unfinished / GENERATION, generation_config(trained.tokenizer))
+        files.write_bytes(unfinished / CARD, card.encode())
+        checksums.write(unfinished)
+
+
+def base_facts(base: Trained) -> Facts:
+    """The base of an adapted model, for a card."""
+    return {
+        "The base": {
+            "parameters": base.record["parameters"],
+            "layers": base.config.layers,
+            "width": base.config.width,
+            "context in tokens": base.record["seq_len"],
+            "pieces of the tokenizer": base.config.vocab_size,
+            "SHA-256 of the weights": base.sha256,
+            "SHA-256 of the tokenizer": base.tokenizer.encoding_sha256,
+        }
+    }
+
+
+def generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Say how transformers' `generate` begins, ends and draws."""
+    ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+    return {**ids, "do_sample": True, "temperature": TEMPERATURE, "top_k": 0}
+
+
+def _of_model(tokenizer_folder: Path, add_bos: bool, seq_len: int) -> dict[str, bytes]:
+    """Return the tokenizer's files for Hugging Face's libraries, with what is true only beside this model."""
+    made_by = f"aura export-tokenizer {shlex.quote(str(tokenizer_folder))}"
+    tokenizer, config = (
+        files.read_object(tokenizer_folder / name, made_by, **shape)
+        for name, shape in ((EXPORTED, {"added_tokens": [{"id": int, "content": str}]}), (hf_export.CONFIG, {}))
+    )
+    return hf_export.for_model(tokenizer, config, add_bos=add_bos, max_tokens=seq_len)

@@ -1,0 +1,88 @@
+"""A model of any folder that the pipeline writes, with its tokenizer, ready to draw tokens on one device.
+
+models/lm       the pretrained model; the tokenizer lies elsewhere and is compared with the record
+models/adapter  matrices of low rank over models/lm, in PEFT's format
+models/chat     the two merged, with the tokenizer's files beside them; models/hf has the same form
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+from aura.core import files, paths
+from aura.core.errors import UserError
+from aura.hugging_face import folder as model_folder
+from aura.hugging_face import llama_reading, peft_adapter
+from aura.model import lora, weights
+from aura.model.model import LanguageModel
+from aura.tokenizer.tokenizer import Tokenizer
+
+MADE_BY = peft_adapter.MADE_BY
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model that can draw tokens.
+
+    Attributes:
+        model: on one device.
+        tokenizer: of its ids.
+        context: tokens that it reads at once, those of a sequence of its training.
+        adapted: whether it may have been adapted to conversations; models/lm was not.
+    """
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+    context: int
+    adapted: bool = True
+
+
+def load(folder: Path, tokenizer_file: Path) -> Loaded:
+    """The model in `folder`.
+
+    Arguments:
+        folder: models/chat, models/adapter or models/lm, or one like them.
+        tokenizer_file: a spiece.model, for a folder that has none.
+
+    Raises:
+        UserError: the folder is missing, altered, none of these, or of another tokenizer.
+    """
+    if not folder.is_dir():
+        made_by = weights.MADE_BY if folder.name == "lm" else MADE_BY
+        raise UserError(f"{folder} is missing: no such model was made yet. Run: {made_by}")
+    if (folder / peft_adapter.CONFIG).exists():
+        return _adapted(folder, tokenizer_file)
+    if not (folder / "config.json").exists():
+        raise UserError(f"expected a model in {folder}, but it has no config.json. Name another folder with --model")
+    if "architectures" in files.read_object(folder / "config.json", MADE_BY):
+        model, context = llama_reading.read(folder, MADE_BY)
+        own = folder / "spiece.model"
+        file = own if own.exists() else tokenizer_file
+        tokenizer = Tokenizer.load(file)
+        if tokenizer.vocab_size != model.config.vocab_size:
+            raise UserError(
+                f"{folder} was trained on {model.config.vocab_size:,} pieces, but {file} has "
+                f"{tokenizer.vocab_size:,}. Name the right one with --tokenizer"
+            )
+        return Loaded(model, tokenizer, context)
+    return _ours(folder, tokenizer_file)
+
+
+def _adapted(folder: Path, tokenizer_file: Path) -> Loaded:
+    """The model of models/lm with an adapter in its weights."""
+    adapter, record = peft_adapter.load_adapter(folder)
+    base = model_folder.Trained.of(paths.LANGUAGE_MODEL, tokenizer_file.parent)
+    peft_adapter.fit(record, base, folder)
+    merged: LanguageModel = jax.jit(lora.merged)(weights.load(paths.LANGUAGE_MODEL), adapter)
+    return Loaded(merged, base.tokenizer, record["seq_len"])
+
+
+def _ours(folder: Path, tokenizer_file: Path) -> Loaded:
+    tokenizer, record = Tokenizer.load(tokenizer_file), weights.config(folder, tokenizer=str, seq_len=int)
+    if tokenizer.encoding_sha256 != record["tokenizer"]:
+        raise UserError(
+            f"{folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_file} is "
+            f"{tokenizer.encoding_sha256[:16]}…. Name the right one with --tokenizer, or run: dvc repro"
+        )
+    return Loaded(weights.load(folder), tokenizer, record["seq_len"], adapted=False)

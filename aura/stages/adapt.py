@@ -1,0 +1,30 @@
+"""adapt: data/conversations and models/lm → models/adapter, models/chat, reports/adapt."""
+
+import argparse
+from pathlib import Path
+
+from aura.adapt.options import Adapt
+from aura.adapt.stage import adapt_here
+from aura.core import console, params, stage_inputs
+from aura.encode.options import Encode
+from aura.pretrain.options import Pretrain
+from aura.stages import preamble
+
+
+def main() -> None:
+    """Adapt the language model to conversations, on the machine that section pretrain describes."""
+    parser = argparse.ArgumentParser(prog="python -m aura.stages.adapt", description=main.__doc__)
+    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a trace of a few steps for TensorBoard")
+    profile = parser.parse_args().profile
+    preamble.check()
+    options, machine = params.section("adapt", Adapt), params.section("pretrain", Pretrain)
+    if machine.where == "tpu":
+        console.err.print(
+            "adapt runs on this machine: pretrain.fsdp and pretrain.tensor, which fit the pod, count as 1"
+        )
+        machine = machine.model_copy(update={"fsdp": 1, "tensor": 1})
+    adapt_here(options, machine, add_bos=params.section("encode", Encode).add_bos, profile=profile)
+
+
+if __name__ == "__main__":
+    stage_inputs.run("adapt", main)

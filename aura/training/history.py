@@ -1,0 +1,182 @@
+"""Measurements of a run at each step: files beside its checkpoints, and the plots that are copied from them.
+
+DVC deletes a stage's outputs before it runs the stage again, so plots alone could not survive a kill. A file holds
+BLOCK steps, one a line; a save writes the last one again, and a resumption copies the lines: neither costs more for
+each step than that line, however long the run has been going on.
+"""
+
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dvclive import Live
+
+from aura.training import side_files
+
+BLOCK = 10_000  # steps of one file, about 0.8 MB
+
+
+@dataclass(frozen=True)
+class Row:
+    """The measurements of one step.
+
+    Attributes:
+        step: counted from 1.
+        values: by the names of their plots; without what was not taken.
+    """
+
+    step: int
+    values: dict[str, float] = field(hash=False)
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON can hold it; floats keep every bit."""
+        return {"step": self.step, **self.values}
+
+    @classmethod
+    def from_record(cls, record: Any, columns: Sequence[str]) -> "Row | None":  # noqa: ANN401 - whatever a file holds
+        """The inverse of `to_record`; None of anything else.
+
+        Arguments:
+            record: what a file holds, which may be damaged.
+            columns: names of the measurements of this kind of run; the first one is always taken.
+        """
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            return None
+        taken = {name: value for name, value in record.items() if name != "step" and value is not None}
+        known = taken.keys() <= set(columns) and columns[0] in taken
+        known = known and all(isinstance(value, int | float) for value in taken.values())
+        return cls(record["step"], taken) if known else None
+
+    def to_line(self, columns: Sequence[str]) -> str:
+        """A line of a file: the measurements, of which floats keep every bit, and a checksum."""
+        values = (self.values.get(name) for name in columns)
+        line = "\t".join([str(self.step), *("" if value is None else repr(value) for value in values)])
+        return f"{line}\t#{_checksum(line)}\n"
+
+    @classmethod
+    def from_line(cls, line: str, columns: Sequence[str]) -> "Row | None":
+        """The inverse of `to_line`; None of a line that was cut short or damaged."""
+        told, mark, checksum = line.removesuffix("\n").partition("\t#")
+        if mark and checksum != _checksum(told):  # an earlier version wrote none
+            return None
+        try:
+            step, *texts = told.split("\t")
+            values = {name: float(text) for name, text in zip(columns, texts, strict=True) if text}
+            row = cls(int(step), values)
+        except ValueError:
+            return None
+        return row if line.endswith("\n") and math.isfinite(values.get(columns[0], math.nan)) else None
+
+
+class History:
+    """The rows of one run, of which only those of the file that is being filled are in memory.
+
+    Arguments:
+        folder: of the run's checkpoints.
+        columns: names of the measurements; the first one is always taken.
+    """
+
+    def __init__(self, folder: str, columns: Sequence[str]) -> None:
+        self._folder, self._columns, self._rows = folder, columns, list[Row]()
+        self.step = 0
+
+    @property
+    def last(self) -> Row | None:
+        """The row of the last step taken; None if it is lost, or no step was taken."""
+        return self._rows[-1] if self._rows and self._rows[-1].step == self.step else None
+
+    def go_on(self, step: int, source: str, last: Row | None) -> None:
+        """Go on after `step` steps of the run whose checkpoints are in `source`; `last` is the row of that step."""
+        self.step = step
+        self._rows = self._read(source, _block_of(step), step)
+        if last and self.last is None:
+            self._rows.append(last)
+
+    def add(self, row: Row) -> None:
+        """Take up the row of the next step, or put another one in the place of the last one."""
+        if self._rows and self._rows[-1].step == row.step:
+            self._rows.pop()
+        self._rows.append(row)
+        self.step = row.step
+
+    def save(self, *, write: bool = True) -> None:
+        """Write the rows in memory to their files (one process does); then only those of the last file stay there."""
+        for block in sorted({_block_of(row.step) for row in self._rows}) if write else ():
+            self._write(block, [row for row in self._rows if _block_of(row.step) == block])
+        self._rows = [row for row in self._rows if _block_of(row.step) == _block_of(self.step)]
+
+    def past(self, source: str) -> Iterator[list[Row]]:
+        """The rows of all steps before the last one, file by file; those of another run become this run's own too."""
+        for block in range(_block_of(self.step)):
+            rows = self._read(source, block, self.step - 1)
+            if source != self._folder:
+                self._write(block, rows)
+            yield rows
+        yield [row for row in self._rows if row.step < self.step]
+
+    def _read(self, source: str, block: int, until: int) -> list[Row]:
+        """The readable rows of a file, up to step `until`."""
+        lines = (side_files.read(_file(source, block)) or "").splitlines(keepends=True)
+        rows = {
+            row.step: row
+            for line in lines
+            if (row := Row.from_line(line, self._columns)) and _block_of(row.step) == block
+        }
+        return [rows[step] for step in sorted(rows) if step <= until]
+
+    def _write(self, block: int, rows: list[Row]) -> None:
+        side_files.write(_file(self._folder, block), "".join(row.to_line(self._columns) for row in rows))
+
+
+class Plots:
+    """The plots of a run: each step's row once, those before a resumption too.
+
+    Arguments:
+        live: where to write, or None in a process that writes nothing.
+    """
+
+    def __init__(self, live: Live | None) -> None:
+        self._live = live
+
+    def write(self, row: Row) -> None:
+        """Append the row of a step."""
+        if self._live is None:
+            return
+        self._live.step = row.step
+        for name, value in row.values.items():
+            self._live.log_metric(name, value)
+
+    def copy(self, blocks: Iterator[list[Row]]) -> int:
+        """Append rows as DVCLive writes them, without its call for each; how many there were."""
+        if self._live is None:
+            return 0
+        folder, copied = Path(self._live.plots_dir, "metrics"), 0
+        folder.mkdir(parents=True, exist_ok=True)
+        for rows in blocks:
+            lines: dict[str, list[str]] = {}
+            for row in rows:
+                for name, value in row.values.items():
+                    lines.setdefault(name, []).append(f"{row.step}\t{value!r}\n")
+            for name, of_plot in lines.items():
+                path = folder / f"{name}.tsv"
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(f"step\t{name}\n" if file.tell() == 0 else "")
+                    file.writelines(of_plot)
+            copied += len(rows)
+        return copied
+
+
+def _checksum(line: str) -> str:
+    return f"{zlib.crc32(line.encode()):08x}"
+
+
+def _block_of(step: int) -> int:
+    """The number of the file in which a step's row lies; steps count from 1."""
+    return max(0, step - 1) // BLOCK
+
+
+def _file(folder: str, block: int) -> Any:  # noqa: ANN401 - a path of etils
+    return side_files.place(folder) / "history" / f"{block:06d}.tsv"
