@@ -78,7 +78,7 @@ def main() -> None:
         if name != BASE and arguments.only not in name:
             continue
         runs = [measured(changes, seed) for seed in range(arguments.seeds)]
-        of = {key: [run[key] for run in runs] for key in runs[0] if key != "packing"}
+        of = {key: [run[key] for run in runs] for key in runs[0] if isinstance(runs[0][key], float)}
         cells = [
             shown(of["response_loss_fall"], ".1%"),
             shown(of["response_loss"], ".3f"),

@@ -17,7 +17,7 @@ import numpy as np
 
 from aura.adapt import samples
 from aura.adapt.evaluation import HeldOutAnswers, OnAnswers, answered, exact_matches
-from aura.adapt.exchanges import SHOWN, ExchangeBatches, Exchanges, Hint
+from aura.adapt.exchanges import SHOWN, ExchangeBatches, Exchanges, Hint, Room
 from aura.adapt.identity import run_identity
 from aura.adapt.options import Adapt
 from aura.adapt.packing import PackedBatches, PackingCounts, pack
@@ -89,6 +89,9 @@ class Metrics:
     learnt_tokens: int  # in the windows of the training part
     held_out_learnt_tokens: int
     packing: dict[str, float]  # what of the training conversations got into windows, and why others did not
+    held_out_packing: dict[str, float]  # the same of the held-out ones
+    held_out_prompts: dict[str, int]  # of these: that can be answered, and those that are too long for it
+    own_prompts: dict[str, int] | None  # of `packing`, the same for own answers; null without them
 
 
 @dataclass(frozen=True)
@@ -198,22 +201,25 @@ class Adaptation:
                 f"expected held-out conversations in {inputs.conversations}, got none. Raise conversations.held_out, "
                 "or add conversations."
             )
-        packed, measured = pack(training, self.seq_len, options.seed), pack(held_out, self.seq_len, 0)
+        packed, measured = pack(training, self.seq_len, options.seed), pack(held_out, self.seq_len, 0, "held-out")
         self._counts: PackingCounts = packed.counts
         self._hint = Hint(*(np.array(self._tokenizer.encode(text), np.int32) for text in SHOWN))
-        self._exchanges = Exchanges(held_out, measured, self.seq_len)
+        self._exchanges = Exchanges(held_out, measured, Room.half(self.seq_len))
+        self._own: Exchanges | None = None
+        self._held_out_counts: PackingCounts = measured.counts
         windows = PackedBatches(packed, options.batch_size, options.seed, affect=self.config.affect)
         self.batches, arrays = _Batches(windows, None), window_arrays(self.config, self.seq_len)
         if options.teach == "own":
-            prompts = Exchanges(training, packed, self.seq_len)
+            self._own = prompts = Exchanges(training, packed, Room.hinted(self.seq_len, self._hint))
             if not len(prompts):
                 raise UserError(
-                    f"adapt.teach: own: expected a prompt and an answer of at most {self.seq_len // 2} tokens each, "
-                    "got none. Raise pretrain.seq_len, or set adapt.teach: reference"
+                    f"adapt.teach: own: expected an answer of at most {prompts.room.answer} tokens, and of "
+                    f"{prompts.room.both} with its prompt, got none in {inputs.conversations}. Raise pretrain.seq_len, "
+                    "or set adapt.teach: reference"
                 )
             own = ExchangeBatches(prompts, self._hint, options.batch_size, options.seed)
             self.batches = _Batches(windows, own)
-            arrays |= exchange_arrays(prompts.prompt_tokens, prompts.hinted_tokens(self._hint))
+            arrays |= exchange_arrays(prompts.room.prompt, prompts.hinted_tokens(self._hint))
         self.layout = BatchLayout(self.mesh, options.batch_size, machine.accumulation, arrays, "adapt")
 
         model = checksums.read(inputs.model, weights.MADE_BY)["model.safetensors"]
@@ -249,8 +255,8 @@ class Adaptation:
         shapes = self.layout.shapes()
         reference = make_step(self.options).lower(state, shapes, self.base).compile()
         own = reference
-        if self.options.teach == "own":
-            answers = Answers(self._exchanges.answer_tokens, self._tokenizer.eos_id)
+        if self._own:
+            answers = Answers(self._own.room.answer, self._tokenizer.eos_id)
             own = make_own_step(self.options, answers).lower(state, shapes, self.base).compile()
 
         def run_step(state: State, batch: dict[str, Any]) -> tuple[State, dict[str, jax.Array]]:
@@ -321,6 +327,9 @@ class Adaptation:
             learnt_tokens=self._counts.learnt_tokens,
             held_out_learnt_tokens=self._answers.learnt_tokens,
             packing=asdict(self._counts),
+            held_out_packing=asdict(self._held_out_counts),
+            held_out_prompts=_found(self._exchanges),
+            own_prompts=_found(self._own) if self._own else None,
         )
 
     def _answer(self, trained: Any) -> float:  # noqa: ANN401 - Weights
@@ -339,6 +348,10 @@ class Adaptation:
         references = self._exchanges.answers(numbers)
         self.samples = samples.text(self._tokenizer, self._exchanges, numbers, answers)
         return exact_matches(answers, references)
+
+
+def _found(exchanges: Exchanges) -> dict[str, int]:
+    return {"used": len(exchanges), "too_long": exchanges.left_out}
 
 
 def merged(base: LanguageModel, trained: Any) -> LanguageModel:  # noqa: ANN401 - Weights

@@ -1,8 +1,9 @@
 """Prompts and reference answers out of packed conversations, for a model that answers by itself.
 
-Of each conversation in a window the last answer is asked for, with all before it as the prompt. A prompt has room for
-`seq_len` - `seq_len` // 2 tokens and an answer for `seq_len` // 2, so that both fit into what the model was trained
-on. Longer prompts and answers are left out and counted: a cut prompt asks another question.
+Of each conversation in a window the last answer is asked for, with all before it as the prompt. `Room` says how long
+both may be. Longer ones are left out and counted: a cut prompt asks another question.
+
+Places of prompts and answers take 24 bytes for each conversation in a window: 0.24 GB for 10^7.
 
 Prompts of a batch end at the same place, so that all answers begin together: what is before a prompt is padding.
 """
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aura.adapt.packing import Packed, Places, drawn
+from aura.adapt.packing import Packed, Places, blocks, drawn
 from aura.tokens.conversation_shards import Conversations
 from aura.training.batch_layout import Batch
 
@@ -29,39 +30,51 @@ class Hint:
     after: npt.NDArray[np.int32]
 
 
+@dataclass(frozen=True)
+class Room:
+    """The most tokens of a prompt, of an answer, and of a prompt with its answer."""
+
+    prompt: int
+    answer: int
+    both: int
+
+    @classmethod
+    def half(cls, seq_len: int) -> "Room":
+        """A half of `seq_len` for each, so that both fit into what the model was trained on."""
+        return cls(seq_len - seq_len // 2, seq_len // 2, seq_len)
+
+    @classmethod
+    def hinted(cls, seq_len: int, hint: Hint) -> "Room":
+        """A quarter of `seq_len` for an answer; a prompt, the hint, the reference and an answer fit into `seq_len`."""
+        answer = seq_len // 4
+        both = max(0, seq_len - answer - len(hint.before) - len(hint.after))
+        return cls(both, answer, both)
+
+
 class Exchanges:
     """Prompts with their reference answers.
 
     Arguments:
         conversations: the encoded conversations.
         packed: windows of them.
-        seq_len: inputs of a window.
+        room: how long they may be.
 
     Attributes:
-        prompt_tokens: room for a prompt.
-        answer_tokens: room for an answer.
+        room: the same.
         left_out: conversations in windows whose last prompt or answer is longer.
     """
 
-    def __init__(self, conversations: Conversations, packed: Packed, seq_len: int) -> None:
-        self._conversations = conversations
-        self.answer_tokens = seq_len // 2
-        self.prompt_tokens = seq_len - self.answer_tokens
-        bounds = [(begin, self._answer(begin, end), end) for begin, end in np.sort(packed.pieces, axis=0).tolist()]
-        self._bounds = np.array([each for each in bounds if self._fits(*each)], np.int64).reshape(-1, 3)
-        self.left_out = len(bounds) - len(self._bounds)
+    def __init__(self, conversations: Conversations, packed: Packed, room: Room) -> None:
+        self._conversations, self.room = conversations, room
+        begins, ends = np.sort(packed.pieces, axis=0).T
+        answers = _last_answers(conversations.learnt, begins, ends)
+        prompts = answers - begins
+        fit = (prompts > 0) & (prompts <= room.prompt) & (ends - answers <= room.answer) & (ends - begins <= room.both)
+        self._bounds = np.stack([begins[fit], answers[fit], ends[fit]], axis=1)
+        self.left_out = int(len(fit) - fit.sum())
 
     def __len__(self) -> int:
         return len(self._bounds)
-
-    def _answer(self, begin: int, end: int) -> int:
-        """The place where the last answer begins; `end` is where it ends."""
-        marks = self._conversations.learnt[begin:end]
-        others = np.flatnonzero(~marks)
-        return begin + int(others[-1]) + 1 if len(others) else begin
-
-    def _fits(self, begin: int, answer: int, end: int) -> bool:
-        return 0 < answer - begin <= self.prompt_tokens and end - answer <= self.answer_tokens
 
     def spread(self, count: int) -> Places:
         """Numbers of up to `count` exchanges, spread evenly, always the same."""
@@ -69,9 +82,9 @@ class Exchanges:
         return np.arange(count, dtype=np.int64) * len(self) // max(count, 1)
 
     def prompts(self, numbers: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Prompts of these numbers, (rows, prompt_tokens), each at the end of its row, and the length of each."""
+        """Prompts of these numbers, (rows, room.prompt), each at the end of its row, and the length of each."""
         ids = self._conversations.ids
-        return right_aligned([ids[begin:answer] for begin, answer, _ in self._of(numbers)], self.prompt_tokens)
+        return right_aligned([ids[begin:answer] for begin, answer, _ in self._of(numbers)], self.room.prompt)
 
     def answers(self, numbers: npt.NDArray[np.integer[Any]]) -> list[npt.NDArray[np.int32]]:
         """Reference answers of these numbers, each with the <eos> that ends it."""
@@ -92,7 +105,7 @@ class Exchanges:
 
     def hinted_tokens(self, hint: Hint) -> int:
         """Room for a prompt that shows the reference answer."""
-        return self.prompt_tokens + len(hint.before) + self.answer_tokens + len(hint.after)
+        return self.room.both + len(hint.before) + len(hint.after)
 
     def _of(self, numbers: npt.NDArray[np.integer[Any]]) -> list[tuple[int, int, int]]:
         return [(begin, answer, end) for begin, answer, end in self._bounds[numbers].tolist()]
@@ -114,7 +127,7 @@ class ExchangeBatches:
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """Rows of the exchanges of `step`.
 
-        `prompts` (rows, prompt_tokens) int32 and `prompt_lengths` (rows,) int32, as `Exchanges.prompts`; `hinted` and
+        `prompts` (rows, room.prompt) int32 and `prompt_lengths` (rows,) int32, as `Exchanges.prompts`; `hinted` and
         `hinted_lengths` with the reference answer shown.
         """
         samples = range(step * self._batch_size, (step + 1) * self._batch_size)[rows]
@@ -127,6 +140,19 @@ class ExchangeBatches:
             "hinted": hinted,
             "hinted_lengths": hinted_lengths,
         }
+
+
+def _last_answers(learnt: npt.NDArray[np.bool_], begins: Places, ends: Places) -> Places:
+    """The place where the last answer of each piece begins; pieces are in order, and each ends with an answer."""
+    answers = np.empty(len(begins), np.int64)
+    for first, last in blocks(np.append(begins, ends[-1:])):
+        origin = int(begins[first])
+        marks = np.asarray(learnt[origin : ends[last - 1]])
+        not_learnt = np.maximum.accumulate(np.where(marks, -1, np.arange(len(marks))))  # the last place up to each
+        answers[first:last] = origin + np.maximum(
+            not_learnt[ends[first:last] - 1 - origin] + 1, begins[first:last] - origin
+        )
+    return answers
 
 
 def right_aligned(texts: list[npt.NDArray[np.int32]], room: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:

@@ -107,8 +107,10 @@ class Packed:
         return [(begin, end) for begin, end in self.pieces[self._starts[number] : self._starts[number + 1]].tolist()]
 
 
-def pack(conversations: Conversations, seq_len: int, seed: int) -> Packed:
+def pack(conversations: Conversations, seq_len: int, seed: int, part: str = "training") -> Packed:
     """Pack conversations into windows of `seq_len` inputs and their targets; the seed decides between equal lengths.
+
+    `part` names the conversations in messages.
 
     Raises:
         UserError: none of them has an answer that ends within a window.
@@ -120,8 +122,8 @@ def pack(conversations: Conversations, seq_len: int, seed: int) -> Packed:
     dropped = ends == 0
     if not len(kept):
         raise UserError(
-            f"expected a conversation whose first answer ends within {room:,} tokens, got none of {len(begins):,} "
-            f"({int((dropped & (left_out > 0)).sum()):,} too long, the rest without an answer). "
+            f"expected a conversation of the {part} part whose first answer ends within {room:,} tokens, got none of "
+            f"{len(begins):,} ({int((dropped & (left_out > 0)).sum()):,} too long, the rest without an answer). "
             "Raise pretrain.seq_len, or add conversations."
         )
     drawn = np.random.Philox(key=np.array([seed, _TIES], np.uint64)).random_raw(len(kept))
@@ -152,7 +154,7 @@ def _cut(conversations: Conversations, room: int) -> tuple[Places, Places, Place
     """
     offsets = conversations.offsets
     ends, learnt, left_out = (np.zeros(len(conversations), np.int64) for _ in range(3))
-    for first, last in _blocks(offsets):
+    for first, last in blocks(offsets):
         origin = int(offsets[first])
         marks = np.array(conversations.learnt[origin : offsets[last]])
         begins, limits = offsets[first:last] - origin, offsets[first + 1 : last + 1] - origin
@@ -168,7 +170,7 @@ def _cut(conversations: Conversations, room: int) -> tuple[Places, Places, Place
     return ends, learnt, left_out
 
 
-def _blocks(offsets: Places) -> Iterator[tuple[int, int]]:
+def blocks(offsets: Places) -> Iterator[tuple[int, int]]:
     """Ranges of conversations of up to BLOCK tokens, or of one."""
     first, count = 0, len(offsets) - 1
     while first < count:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.hugging_face.llama import MATRICES, SCALES, Array, embedding_factor
-from aura.model import tensor_file
+from aura.model import tensor_file, weights
 from aura.model.model import EPSILON, ROPE_BASE, LanguageModel, ModelConfig, leaf_name
 
 LLAMA = "LlamaForCausalLM"
@@ -43,20 +43,19 @@ def read(folder: Path, made_by: str) -> tuple[LanguageModel, int]:
     checksums.verify(folder, made_by, "config.json", "model.safetensors", required=False)
     path, file = folder / "config.json", folder / "model.safetensors"
     record = files.read_object(path, made_by, max_position_embeddings=int, **dict.fromkeys(_COUNTS.values(), int))
-    config = _config(path, record)
-    shapes: LanguageModel = jax.eval_shape(lambda: LanguageModel(config, seed=0))
+    config = _config(path, record, made_by)
     _check_tensors(file, config, made_by)
+    shapes: LanguageModel = jax.eval_shape(lambda: LanguageModel(config, seed=0))
     model: LanguageModel = jax.tree_util.tree_map_with_path(
         lambda place, leaf: jax.numpy.asarray(_weight(file, config, leaf_name(place)).reshape(leaf.shape)), shapes
     )
     return model, record["max_position_embeddings"]
 
 
-def _config(path: Path, record: dict[str, Any]) -> ModelConfig:
+def _config(path: Path, record: dict[str, Any], made_by: str) -> ModelConfig:
     """The shape; what `LanguageModel` computes otherwise is refused."""
     counts = {ours: record[theirs] for ours, theirs in _COUNTS.items()}
-    if min(counts.values()) < 1 or counts["width"] % counts["heads"] or counts["heads"] % counts["kv_heads"]:
-        raise UserError(f"{path}: no model has such a shape: {counts}")
+    shape = weights.shape_of({**counts, "tied_embeddings": record.get("tie_word_embeddings") is True}, path, made_by)
     rope = record.get("rope_parameters") or {"rope_type": "default", "rope_theta": record.get("rope_theta", ROPE_BASE)}
     computed = {
         "architectures": ([LLAMA], record.get("architectures")),
@@ -64,6 +63,7 @@ def _config(path: Path, record: dict[str, Any]) -> ModelConfig:
         "head_dim": (counts["width"] // counts["heads"], record.get("head_dim") or counts["width"] // counts["heads"]),
         "rms_norm_eps": (EPSILON, record.get("rms_norm_eps")),
         "rope_parameters": ({"rope_type": "default", "rope_theta": ROPE_BASE}, rope),
+        "tie_word_embeddings": (shape.tied_embeddings, record.get("tie_word_embeddings", False)),
         "attention_bias": (False, record.get("attention_bias", False)),
         "mlp_bias": (False, record.get("mlp_bias", False)),
     }
@@ -73,7 +73,7 @@ def _config(path: Path, record: dict[str, Any]) -> ModelConfig:
                 f"{path}: {name}: expected {expected!r}, which aura's models have, got {got!r:.80}. Use this model "
                 "with Hugging Face transformers"
             )
-    return ModelConfig(**counts, tied_embeddings=bool(record.get("tie_word_embeddings", False)))
+    return shape
 
 
 def _check_tensors(file: Path, config: ModelConfig, made_by: str) -> None:
@@ -86,6 +86,11 @@ def _check_tensors(file: Path, config: ModelConfig, made_by: str) -> None:
         ) from None
     except SafetensorError as error:
         raise UserError(f"{file}: expected a safetensors file ({error}). Make it again with: {made_by}") from None
+    if len(got) < config.layers:  # before the names of so many layers fill the memory
+        raise UserError(
+            f"{file} does not fit its config.json: expected tensors of {config.layers:,} layers, got {len(got):,} "
+            f"tensors. Make it again with: {made_by}"
+        )
     expected = _shapes(config)
     if got != expected:
         wrong = sorted(name for name in got.keys() | expected.keys() if got.get(name) != expected.get(name))

@@ -43,7 +43,7 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
 
     Arguments:
         folder: models/chat, models/adapter or models/lm, or one like them.
-        tokenizer_file: a spiece.model, for a folder that has none.
+        tokenizer_file: a spiece.model, for models/lm and models/adapter; a Llama's own lies in its folder.
 
     Raises:
         UserError: the folder is missing, altered, none of these, or of another tokenizer.
@@ -57,13 +57,14 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
         raise UserError(f"expected a model in {folder}, but it has no config.json. Name another folder with --model")
     if "architectures" in files.read_object(folder / "config.json", MADE_BY):
         model, context = llama_reading.read(folder, MADE_BY)
-        own = folder / "spiece.model"
-        file = own if own.exists() else tokenizer_file
+        file = folder / "spiece.model"
+        if not file.exists():  # a vocabulary of equal size would not be noticed
+            raise UserError(f"{file} is missing: expected the model's own tokenizer. Copy it there, as spiece.model")
         tokenizer = Tokenizer.load(file)
         if tokenizer.vocab_size != model.config.vocab_size:
             raise UserError(
                 f"{folder} was trained on {model.config.vocab_size:,} pieces, but {file} has "
-                f"{tokenizer.vocab_size:,}. Name the right one with --tokenizer"
+                f"{tokenizer.vocab_size:,}. Copy the tokenizer there that it was trained on"
             )
         return Loaded(model, tokenizer, context)
     return _ours(folder, tokenizer_file)

@@ -78,16 +78,17 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict[str, Any]]:
     checksums.verify(folder, MADE_BY, RECORD, WEIGHTS)
     shape = {"model": ModelConfig, "lora": {"rank": int, "alpha": float, "matrices": [str], "tokens": [int]}}
     record = files.read_format(folder / RECORD, MADE_BY, FORMAT, **shape, base_sha256=str, tokenizer=str, seq_len=int)
-    config, lora = ModelConfig(**record["model"]), record["lora"]
+    config, lora = weights.shape_of(record["model"], folder / RECORD, MADE_BY), record["lora"]
     chosen = LoraConfig(lora["rank"], lora["alpha"], tuple(lora["matrices"]), tuple(lora["tokens"]))
     empty = jax.eval_shape(lambda: Adapter(LanguageModel(config, 0), chosen, 0))
-    expected = {name: array.shape for name, array in _tensors(_zeros(empty), config)}
     file = folder / WEIGHTS
     try:
         found = tensor_file.shapes(file)
     except SafetensorError as error:
         raise UserError(f"{file}: expected a safetensors file ({error}). {checksums.remedy(MADE_BY)}") from None
-    if found != expected:
+    count = 2 * len(chosen.adapted_matrices) * config.layers + len(tables_of(config) if chosen.tokens else ())
+    # The count comes first: a record can state so many layers that their names fill the memory.
+    if len(found) != count or found != {name: array.shape for name, array in _tensors(_zeros(empty), config)}:
         raise UserError(f"{file} does not fit its {RECORD}. {checksums.remedy(MADE_BY)}")
 
     def read(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.Array:

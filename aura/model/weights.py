@@ -23,6 +23,7 @@ from aura.model.tensor_file import PIECE, Piece, Tensor
 
 FORMAT = 2
 MADE_BY = "dvc repro pretrain"
+LARGEST = 2**31 - 1  # size that a file may state: indices on devices have 32 bits
 
 
 def save(folder: Path, model: LanguageModel, origin: dict[str, Any], *, writes: bool = True) -> None:
@@ -52,10 +53,26 @@ def config(folder: Path, **origin: Any) -> dict[str, Any]:  # noqa: ANN401 - sha
     """
     checksums.verify(folder, MADE_BY, "config.json")
     read = files.read_format(folder / "config.json", MADE_BY, FORMAT, model=ModelConfig, **origin)
-    sizes = {name: value for name, value in read["model"].items() if not isinstance(value, bool)}
-    if min(sizes.values()) < 1 or sizes["width"] % sizes["heads"] or sizes["heads"] % sizes["kv_heads"]:
-        raise UserError(f"{folder}/config.json: no model has such a shape: {read['model']}. Run: {MADE_BY}")
+    shape_of(read["model"], folder / "config.json", MADE_BY)
     return read
+
+
+def shape_of(values: dict[str, Any], path: Path, made_by: str) -> ModelConfig:
+    """The model's shape out of a file's `values`, which have the types of `ModelConfig`; an impossible one is an error.
+
+    Arguments:
+        values: by attribute.
+        path: the file, for the message.
+        made_by: the command that makes such a file.
+    """
+    sizes = [value for value in values.values() if not isinstance(value, bool)]
+    possible = min(sizes) >= 1 and max(sizes) <= LARGEST
+    if not possible or values["width"] % values["heads"] or values["heads"] % values["kv_heads"]:
+        raise UserError(
+            f"{path}: expected sizes of 1 to {LARGEST:,}, heads that divide width and kv_heads that divide heads, "
+            f"got {values!s:.300}. Run: {made_by}"
+        )
+    return ModelConfig(**values)
 
 
 def load(folder: Path) -> LanguageModel:

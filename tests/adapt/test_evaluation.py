@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from aura.adapt.evaluation import HeldOutAnswers, answered, exact_matches
-from aura.adapt.exchanges import Exchanges
+from aura.adapt.exchanges import Exchanges, Room
 from aura.adapt.packing import pack
 from tests.adapt import reference
 from tests.adapt.test_objective import TEXTS, conversations, in_float64, student, teacher
@@ -37,7 +37,7 @@ def test_a_model_diverges_from_itself_by_nothing():
 
 
 def test_answers_are_the_likeliest_tokens_up_to_the_end():
-    exchanges = Exchanges(conversations(), PACKED, 11)
+    exchanges = Exchanges(conversations(), PACKED, Room.half(11))
     numbers = exchanges.spread(100)
     model = student()
     answers = answered(model, exchanges, numbers, 2, EOS)
@@ -58,5 +58,5 @@ def test_an_exact_match_has_every_id_and_the_end():
 
 
 def test_exchanges_are_spread_evenly():
-    exchanges = Exchanges(conversations(), PACKED, 11)
+    exchanges = Exchanges(conversations(), PACKED, Room.half(11))
     assert exchanges.spread(2).tolist() == [0, len(exchanges) // 2]

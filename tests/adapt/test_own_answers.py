@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aura.adapt.exchanges import ExchangeBatches, Exchanges, Hint
+from aura.adapt.exchanges import ExchangeBatches, Exchanges, Hint, Room
 from aura.adapt.own_answers import drawn_answers, own_losses_and_slopes, reading, until_end
 from aura.adapt.packing import pack
 from tests.adapt.test_objective import TEXTS, conversations, student, teacher, whole
@@ -12,7 +12,7 @@ from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of 
 
 EOS = 2
 HINT = Hint(np.array([20, 21], np.int32), np.array([22], np.int32))
-EXCHANGES = Exchanges(conversations(), pack(conversations(), 17, 0), 11)  # prompts of 6 tokens, answers of 5
+EXCHANGES = Exchanges(conversations(), pack(conversations(), 17, 0), Room.half(11))  # prompts of 6 tokens, answers of 5
 
 
 def batch(step: int = 0, parts: int = 1) -> dict[str, jax.Array]:
@@ -41,9 +41,19 @@ def test_exchanges_are_the_last_questions_and_answers_that_fit():
 def test_only_the_last_answer_of_a_conversation_is_asked_for():
     ids, marks = np.arange(8, dtype=np.int32), np.array([0, 0, 1, 1, 0, 0, 1, 1], bool)
     given = conversations([(ids, marks)])
-    exchanges = Exchanges(given, pack(given, 20, 0), 20)
+    exchanges = Exchanges(given, pack(given, 20, 0), Room.half(20))
     np.testing.assert_array_equal(exchanges.prompts(np.array([0]))[0][0][-6:], ids[:6])
     np.testing.assert_array_equal(exchanges.answers(np.array([0]))[0], ids[6:])
+
+
+def test_what_the_teacher_reads_fits_into_the_windows_of_training():
+    for seq_len in (8, 11, 16, 17, 24):
+        room = Room.hinted(seq_len, HINT)
+        exchanges = Exchanges(conversations(), pack(conversations(), 17, 0), room)
+        hinted, _ = exchanges.hinted(np.arange(len(exchanges)), HINT)
+        assert hinted.shape[1] + room.answer <= seq_len
+        short = [ids for ids, marks in TEXTS if marks.sum() <= room.answer and len(ids) <= room.both]
+        assert (len(exchanges), exchanges.left_out) == (len(short), len(TEXTS) - len(short))
 
 
 def test_hosts_share_the_same_exchanges_and_steps_have_others():

@@ -182,3 +182,27 @@ def test_an_adapter_is_for_its_own_base_and_is_verified(made: MiniTokens, tmp_pa
     (folder / "aura_adapter.json").unlink()
     with pytest.raises(UserError, match=r"aura_adapter\.json"):
         load_adapter(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "said"),
+    [
+        ("model", {"heads": 0}, r"aura_adapter\.json: expected sizes of 1 to"),
+        ("model", {"width": -32}, r"aura_adapter\.json: expected sizes of 1 to"),
+        ("model", {"layers": 10**9}, r"does not fit its aura_adapter\.json"),
+        ("model", {"vocab_size": 2**31 - 1, "hidden": 2**31 - 1}, r"does not fit its aura_adapter\.json"),
+        ("lora", {"rank": -1}, "expected a rank of at least 0"),
+        ("lora", {"rank": 2**31 - 1}, r"does not fit its aura_adapter\.json"),
+        ("lora", {"tokens": [10**9]}, "expected token ids below"),
+    ],
+)
+def test_a_record_of_an_impossible_adapter_is_refused(
+    made: MiniTokens, tmp_path: Path, part: str, change: dict[str, object], said: str
+):
+    folder = Made(made, tmp_path).folder / "adapter"
+    record = json.loads((folder / "aura_adapter.json").read_text())
+    record[part] |= change
+    (folder / "aura_adapter.json").write_text(json.dumps(record))
+    checksums.write(folder)
+    with pytest.raises(UserError, match=said):
+        load_adapter(folder)

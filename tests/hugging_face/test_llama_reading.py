@@ -50,8 +50,10 @@ def copy(folder: Path, tmp_path: Path) -> Path:
         ({"rms_norm_eps": 1e-6}, "rms_norm_eps: expected 1e-05, which aura's models have, got 1e-06"),
         ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}}, "rope_parameters: expected .*llama3"),
         ({"attention_bias": True}, "attention_bias: expected False"),
-        ({"hidden_size": 33}, "no model has such a shape"),
+        ({"hidden_size": 33}, "expected sizes of 1 to"),
         ({"hidden_size": "many"}, "hidden_size: expected a whole number|hidden_size"),
+        ({"vocab_size": 2**62}, "expected sizes of 1 to 2,147,483,647"),
+        ({"num_hidden_layers": 10**9}, "expected tensors of 1,000,000,000 layers"),
         ({"num_hidden_layers": 3}, "does not fit its config.json: model.layers.2"),
     ],
 )
@@ -60,6 +62,12 @@ def test_a_model_of_another_form_is_refused_by_the_key(copy: Path, change: dict[
     (copy / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(UserError, match=said):
         llama_reading.read(copy, "dvc repro adapt")
+
+
+def test_a_llama_without_its_tokenizer_borrows_no_other(made: MiniTokens, copy: Path):
+    (copy / "spiece.model").unlink()
+    with pytest.raises(UserError, match=r"spiece\.model is missing: expected the model's own tokenizer"):
+        loading.load(copy, made.spm / "spiece.model")
 
 
 def test_damage_and_missing_files_are_named(copy: Path):

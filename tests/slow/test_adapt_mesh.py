@@ -19,7 +19,7 @@ import jax, numpy as np
 from tests import quick_compilation
 from functools import partial
 from aura.adapt.evaluation import HeldOutAnswers, answered
-from aura.adapt.exchanges import ExchangeBatches, Exchanges
+from aura.adapt.exchanges import ExchangeBatches, Exchanges, Room
 from aura.adapt.packing import PackedBatches, pack
 from aura.adapt.step import Answers, assembled, initial_state, make_own_step, make_step
 from aura.model.mesh import make_mesh
@@ -30,10 +30,10 @@ from tests.mini_tokens import PARAMS
 
 config = ModelConfig(vocab_size=24, layers=1, width=8, heads=4, kv_heads=2, hidden=12, tied_embeddings=True)
 given, windows = conversations(), pack(conversations(), 17, 0)
-exchanges = Exchanges(given, windows, 17)
+exchanges = Exchanges(given, windows, Room.half(17))
 arrays = {
     "tokens": ((18,), np.int32), "segments": ((18,), np.int32), "learnt": ((18,), np.bool_),
-    "prompts": ((exchanges.prompt_tokens,), np.int32), "prompt_lengths": ((), np.int32),
+    "prompts": ((exchanges.room.prompt,), np.int32), "prompt_lengths": ((), np.int32),
     "hinted": ((exchanges.hinted_tokens(HINT),), np.int32), "hinted_lengths": ((), np.int32),
 }
 
@@ -54,7 +54,7 @@ for name, devices, fsdp, tensor, parts in (
         with jax.set_mesh(mesh):
             base = jax.jit(partial(LanguageModel, config, 0))()
             state = jax.jit(partial(initial_state, options, (1, 3)))(base)
-            step, own = make_step(options), make_own_step(options, Answers(exchanges.answer_tokens, 2))
+            step, own = make_step(options), make_own_step(options, Answers(exchanges.room.answer, 2))
             numbers = []
             for number in range(3):
                 state, outcome = step(state, layout.put(Both(), number), base)
