@@ -19,7 +19,7 @@ from aura.tokens.conversation_shards import Conversations
 from aura.training.batch_layout import Batch
 
 _EPOCHS = 3 * 2**60  # part of the key of random numbers, beside the seed
-SHOWN = "\nThis is a right answer:\n", "\nSay it in your own words.\n"  # before and after an answer that a teacher sees
+SHOWN = "\nA right answer: ", "\n"  # before and after an answer that a teacher sees; short, as it takes room of windows
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,9 @@ class Session:
                 text = decoder.decode(token)
                 said += text
                 _write(text)
-        _write("\n")
+        rest = decoder.decode([], final=True)  # of a character that the answer did not complete
+        said += rest
+        _write(f"{rest}\n")
         if not ended:
             console.err.print("note: the answer is cut: it has as many tokens as --tokens or the model's context allow")
         return said

@@ -140,7 +140,7 @@ class SelfTeachingAdapter:
         ids = Dialogue(tokenizer, context, max_new_tokens, system).prompt(prompt).ids
         drawn = Answerer(self._loaded.model, context, Drawing(temperature, top_p, seed)).answer(ids, max_new_tokens)
         answer = itertools.takewhile(lambda token: not tokenizer.is_special(token), drawn)
-        return tokenizer.incremental_decoder().decode([*answer])
+        return tokenizer.incremental_decoder().decode([*answer], final=True)
 
     def save(self, folder: str | Path) -> Path:
         """Write the adapted model as a folder for transformers and `aura chat --model FOLDER`; returns its path.
@@ -190,6 +190,7 @@ class SelfTeachingAdapter:
 
         inputs = Inputs(self._conversations, base_folder, self._tokenizer_file, self._tokens)
         self.metrics = adapt(inputs, work / "reports", options, settings.pretrain, write)
+        files.remove(work / "base")  # a copy, where there is one
         self._folder = outputs.chat
         self._loaded = loading.load(self._folder, self._tokenizer_file)
         return self.metrics

@@ -94,7 +94,10 @@ def _deps(pipeline: str) -> list[str]:
 
 def known(name: str) -> ConversationSource:
     """The source of this name; a `UserError` names those that there are."""
-    found = whole_params.load().conversations.sources
+    options = whole_params.load()
+    found = options.conversations.sources
+    if name not in found and name in options.extract.sources:
+        raise UserError(f"{name} is a source of text, not of conversations. For those: aura source --help")
     if name not in found:
         raise UserError(f"no source of conversations is named {name}. There are: {', '.join(found)}")
     return found[name]

@@ -34,7 +34,10 @@ def require_new(name: str) -> None:
 
 def known(name: str) -> Source:
     """The source of this name; a `UserError` names those that there are."""
-    sources = whole_params.load().extract.sources
+    options = whole_params.load()
+    sources = options.extract.sources
+    if name not in sources and name in options.conversations.sources:
+        raise UserError(f"{name} is a source of conversations, not of text. For those: aura conversations --help")
     if name not in sources:
         raise UserError(f"no source is named {name}. There are: {', '.join(sources)}")
     return sources[name]

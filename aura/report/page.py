@@ -70,6 +70,8 @@ def gathered(since: str | None, tokenizer: Tokenizer | None) -> Values:
     extract = earlier.mapping(options.get("extract"))
     named = earlier.mapping(extract.get("sources"))
     sources = {str(name): entry for name, entry in named.items() if isinstance(entry, dict)}
+    conversations = earlier.mapping(earlier.mapping(options.get("conversations")).get("sources"))
+    instructions = {str(name): entry for name, entry in conversations.items() if isinstance(entry, dict)}
     measured, trained = tokenizers.metrics(), model.metrics()
     same = before is None or before.same_text(lock, measured)
     then_measured, then_trained = (before.validated, before.pretrained) if before else ({}, {})
@@ -85,7 +87,7 @@ def gathered(since: str | None, tokenizer: Tokenizer | None) -> Values:
         "corpus": corpus.section({name: str(entry.get("kind", "–")) for name, entry in sources.items()}),
         "tokens": tokenizers.section(tokenizer),
         "model": model.section(trained),
-        "provenance": provenance.section(sources, str(extract.get("lexicon", "")), lock),
+        "provenance": provenance.section(sources, instructions, str(extract.get("lexicon", "")), lock),
         "token_cards": cards(tokenizers.HEADLINES, measured, then_measured, same_text=same),
         "model_cards": cards(model.HEADLINES, trained, then_trained, same_text=same),
         "changes": _changes(before, lock, options, measured, trained, same=same) if before else {},

@@ -42,11 +42,15 @@ class Origin:
     licence: str
 
 
-def section(sources: Mapping[str, Mapping[str, Any]], lexicon: str, lock: Stages) -> dict[str, Any]:
-    """The values of the section's template."""
+Sources = Mapping[str, Mapping[str, Any]]
+
+
+def section(sources: Sources, instructions: Sources, lexicon: str, lock: Stages) -> dict[str, Any]:
+    """The values of the section's template: `sources` are of text, `instructions` of conversations."""
+    named = {**sources, **{f"conversations, {name}": entry for name, entry in instructions.items()}}
     return {
         "commit": commit(),
-        "origins": list(_origins(sources, lexicon)),
+        "origins": list(_origins(named, lexicon)),
         "hashes": list(_hashes()),
         "outputs": [
             (stage, str(out.get("path")), str(out.get("md5", "")).removesuffix(".dir"), _number(out.get("size")))
@@ -70,7 +74,7 @@ def commit() -> Commit | None:
     return Commit(sha, date, "" if branch == "HEAD" else branch, subject, changed)
 
 
-def _origins(sources: Mapping[str, Mapping[str, Any]], lexicon: str) -> Iterator[Origin]:
+def _origins(sources: Sources, lexicon: str) -> Iterator[Origin]:
     for name, entry in sources.items():
         path = str(entry.get("path", ""))
         pin = _pin(Path(path)) if path.endswith(".pin.json") else {}

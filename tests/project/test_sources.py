@@ -75,6 +75,7 @@ def test_the_kind_is_told_by_the_files_and_the_rest_is_named(project: Project):
         (["add", "new", "data/posts", "--documents", "line"], "unknown key extract.sources.new.documents"),
         (["remove", "book"], "no source is named book"),
         (["scan", "books"], "the source books has no pin"),
+        (["scan", "docstrings"], "docstrings is a source of conversations, not of text"),
     ],
 )
 def test_a_mistake_changes_nothing(project: Project, arguments: list[str], words: str):

@@ -203,6 +203,7 @@ def test_the_page_of_the_built_pipeline_has_every_stage(built: Project, monkeypa
     assert text.count('<li class="made">') == len(STAGES)
     assert "not built yet" not in text
     assert all(f">{source}<" in text for source in ("books", "posts", "pinned", "sample"))
+    assert "conversations, docstrings" in text
     assert "Nothing changed" in text
     assert built.run("git", "rev-parse", "HEAD").stdout.strip() in text
 

@@ -63,13 +63,23 @@ def test_train_instruct_makes_a_model_that_chats(folder: Path):
 
 def test_the_class_learns_teaches_itself_and_comes_back(folder: Path):
     program = """
+from pathlib import Path
+
+import pytest
+from aura.core.errors import UserError
 from aura.self_teaching_llm.self_teaching_adapter import SelfTeachingAdapter
 
 adapter = SelfTeachingAdapter(spm_model_path="models/spm/spiece.model")
 first = adapter.train_instruct_from_jsonl("data.jsonl", steps=4, lr=2e-3, batch_size=4, rank=4)
 assert first.response_loss < first.response_loss_before
+[matrices] = Path(".aura/self_teaching").glob("*/adapter")
+more = SelfTeachingAdapter(model_path=matrices).train_instruct_from_jsonl("data.jsonl", steps=2, batch_size=4)
+assert abs(more.response_loss_before - first.response_loss) < 0.05
+assert not [*Path(".aura/self_teaching").glob("*/base")]
 second = adapter.teach_self(steps=2, batch_size=2, own_every=1)
 assert abs(second.response_loss_before - first.response_loss) < 0.05
+with pytest.raises(UserError, match="models/lm is an output of the pipeline"):
+    adapter.save("models/lm")
 adapter.save("models/taught")
 answer = adapter.generate("What is 2 plus 2?", max_new_tokens=8, seed=1)
 again = SelfTeachingAdapter.load("models/taught")
