@@ -198,6 +198,19 @@ def test_parquet_rows_are_records(made: Made, tmp_path: Path):
     assert source(shards)["lost"]["unknown role"]["first"] == "a.parquet, row 4 (turn 1: 'nobody')"
 
 
+def test_bytes_and_maps_of_parquet_are_text_and_mappings(made: Made, tmp_path: Path):
+    turn = pa.map_(pa.string(), pa.binary())
+    chats = [[{"role": b"user", "content": f"q{n}".encode()}, {"role": b"gpt", "content": b"\xff"}] for n in range(3)]
+    chats += [[{"role": b"user", "content": b"2+2?"}, {"role": b"gpt", "content": b"4"}] for _ in range(2)]
+    chats[4][0]["content"] = "2·2?".encode()
+    maps = [[list(one.items()) for one in chat] for chat in chats]
+    pq.write_table(pa.table({"messages": pa.array(maps, pa.list_(turn))}), tmp_path / "a.parquet")
+    shards = made(a={"kind": "parquet", "path": str(tmp_path / "a.parquet")})
+    assert lost(shards) == {"invalid UTF-8": 3}
+    expected = [[("user", question), ("assistant", "4")] for question in ("2+2?", "2·2?")]
+    assert sorted(spoken(shards)) == expected
+
+
 def test_the_stage_twice_gives_the_same_bytes(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for number in range(4):
         write(tmp_path / f"in/{number}.jsonl", records(50, 40 * number))
