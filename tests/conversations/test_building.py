@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from aura.conversations import building
+from aura.conversations import building, listing, parts
+from aura.conversations.accounts import Account
+from aura.conversations.options import Conversations
 from aura.core.errors import UserError
 from aura.core.files import write_json
 from aura.core.terms import SPLITS
@@ -209,6 +211,17 @@ def test_bytes_and_maps_of_parquet_are_text_and_mappings(made: Made, tmp_path: P
     assert lost(shards) == {"invalid UTF-8": 3}
     expected = [[("user", question), ("assistant", "4")] for question in ("2+2?", "2·2?")]
     assert sorted(spoken(shards)) == expected
+
+
+def test_many_short_conversations_are_several_portions(tmp_path: Path):
+    write(tmp_path / "a.jsonl", records(40_000))
+    values = {"sources": {"a": json_source(tmp_path / "a.jsonl")}, "held_out": 0.5, "max_record_bytes": 1000}
+    settings = Conversations.model_validate(values)
+    files = listing.files_of(settings.sources["a"])
+    [task] = parts.planned("a", settings.sources["a"], files, tmp_path)
+    sizes = [len(portion) for portion in parts._portions(task, 1000, Account())]
+    assert sum(sizes) == 40_000
+    assert max(sizes) <= parts.PORTION / (2 * parts.MESSAGE_BYTES)
 
 
 def test_the_stage_twice_gives_the_same_bytes(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

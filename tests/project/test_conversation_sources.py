@@ -82,6 +82,11 @@ def test_the_command_shows_lists_and_tells_of_tracking(capsys: pytest.CaptureFix
     assert "read: 1 alpaca; lost: 1 no known keys, first at a.jsonl, line 1 (keys a)" in said
     command.list_sources()
     assert "not yet" in capsys.readouterr().out
+    Path("data/conversations").mkdir()
+    for broken in (7, {"conversations": {}, "lost": {}}):
+        Path("data/conversations/manifest.json").write_text(json.dumps({"sources": {"mine": broken}}))
+        with pytest.raises(UserError, match="Make it again with: dvc repro conversations"):
+            command.list_sources()
     command.remove_source("docstrings")
     assert list(state()[0]) == ["mine"]
     command.add_source("docstrings", "data/conversations.pin.json")
@@ -97,6 +102,8 @@ def test_the_command_shows_lists_and_tells_of_tracking(capsys: pytest.CaptureFix
         (NewSource("mine", "data/talks", "txt"), "expected --kind to be one of json, parquet, dataset, docstrings"),
         (NewSource("mine", "data/nothing"), "files at data/nothing, found none"),
         (NewSource("mine", "data/talks/readme.txt"), "found none"),
+        (NewSource("mine", "data/talks", "docstrings"), "expected --kind docstrings with a pin of packages"),
+        (NewSource("mine", "data/conversations.pin.json", "json"), "another kind with anything else; got json"),
         (NewSource("mine", "models", "json"), "holds or is the output models"),
     ],
 )
