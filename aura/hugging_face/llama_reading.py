@@ -64,6 +64,7 @@ def _config(path: Path, record: dict[str, Any]) -> ModelConfig:
         "head_dim": (counts["width"] // counts["heads"], record.get("head_dim") or counts["width"] // counts["heads"]),
         "rms_norm_eps": (EPSILON, record.get("rms_norm_eps")),
         "rope_parameters": ({"rope_type": "default", "rope_theta": ROPE_BASE}, rope),
+        "rope_scaling": (None, record.get("rope_scaling")),  # transformers 4 has it beside rope_theta
         "attention_bias": (False, record.get("attention_bias", False)),
         "mlp_bias": (False, record.get("mlp_bias", False)),
     }

@@ -17,7 +17,6 @@ from aura.conversations.options import ConversationSource, DocstringConversation
 from aura.conversations.readers import conversations
 from aura.core.bounded import bounded_yaml, mismatch
 from aura.core.errors import UserError
-from aura.core.files import read_object
 from aura.project import source_entries, source_folders, sources, whole_params, yaml_edits
 from aura.project.sources import NewSource
 from aura.sources import bucket, pins
@@ -45,7 +44,7 @@ def add(new: NewSource) -> str:
     kind = new.kind or _kind_of(new.path)
     if kind not in KINDS:
         raise UserError(f"expected --kind to be one of {', '.join(KINDS)}; got {kind}")
-    if (kind == "docstrings") != _is_docstrings_pin(new.path):
+    if (kind == "docstrings") != pins.pins_packages(Path(new.path)):
         raise UserError(
             f"expected --kind docstrings with a pin of packages, such as data/{DOCSTRINGS_PIN}, and another kind with "
             f"anything else; got {kind} and {new.path}"
@@ -57,12 +56,6 @@ def add(new: NewSource) -> str:
     found = sources.look(replace(new, kind=kind, pin_suffix=PIN_SUFFIX))
     _enter(new.name, found.entry)
     return found.record()
-
-
-def _is_docstrings_pin(path: str) -> bool:
-    """Return whether a path is of a file that pins packages, and no folder or dataset."""
-    file = Path(path)
-    return pins.is_pin(file) and file.is_file() and "packages" in read_object(file, "make lock")
 
 
 def _kind_of(path: str) -> str:

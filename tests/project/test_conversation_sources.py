@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from aura.cli import conversations as command
 from aura.core.errors import UserError
-from aura.project import conversation_sources, new_project, tracking, whole_params
+from aura.project import conversation_sources, new_project, sources, tracking, whole_params
 from aura.project.sources import NewSource, Reading
 from aura.sources import pins
 from tests.conftest import REPOSITORY
@@ -112,6 +112,14 @@ def test_a_mistake_changes_nothing(new: NewSource, words: str):
     with pytest.raises(UserError, match=words):
         conversation_sources.add(new)
     assert texts() == before
+
+
+@pytest.mark.usefixtures("project")
+def test_no_source_of_the_corpus_replaces_the_pin_of_the_built_in_questions():
+    before, pin = texts(), Path("data/conversations.pin.json").read_bytes()
+    with pytest.raises(UserError, match="pins the packages of a built-in source"):
+        sources.add(NewSource("conversations", "data/talks", "json", pin=True))
+    assert (*texts(), Path("data/conversations.pin.json").read_bytes()) == (*before, pin)
 
 
 @pytest.mark.usefixtures("project")
