@@ -133,7 +133,7 @@ def _pair(pair: _Pair, given: dict[str, Any], notes: Counter[str]) -> list[Messa
     answer = _first(pair.answers, given)
     if answer is None:
         return []
-    if given.get("label") is False:  # TRL's sets for KTO hold good and bad answers
+    if given.get("label") is False and answer != "label":  # TRL's sets for KTO hold good and bad answers
         raise Unusable("rejected answer", "label is false")
     if answer == "chosen" and (whole := _preferred(given[answer])):
         return whole

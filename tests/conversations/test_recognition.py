@@ -149,6 +149,7 @@ REASONS: list[tuple[Any, str]] = [
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "message in parts that are no text"),
     ({"instruction": 7, "output": "4"}, "text is of a wrong type"),
     ({"text": "good", "label": 1}, "text is of a wrong type"),
+    ({"text": "good", "label": False}, "text is of a wrong type"),
     ({"question": "2+2?", "answer": {"value": 4}}, "text is of a wrong type"),
     ({"text": "a plain document"}, "text without <human>: and <bot>:"),
     ({"text": "<bot>: 4"}, "no question"),
