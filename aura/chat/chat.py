@@ -7,6 +7,7 @@ from pathlib import Path
 from aura.chat.dialogue import Dialogue
 from aura.chat.session import Session
 from aura.core import console
+from aura.core.errors import UserError
 from aura.hugging_face import loading
 from aura.training.answers import Answerer, Drawing
 
@@ -32,6 +33,8 @@ class Request:
 
 def talk(request: Request) -> None:
     """Answer each line of standard input, of a person or of a pipe; `UserError` if there is no such model."""
+    if sys.stdout is None:
+        raise UserError("standard output is closed, so no answer can be written. Write it somewhere else.")
     loaded = loading.load(request.model, request.tokenizer)
     if not loaded.adapted:
         console.err.print(f"note: {request.model} was not adapted to conversations. To adapt it: {loading.MADE_BY}")

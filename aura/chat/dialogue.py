@@ -1,5 +1,7 @@
 """A chat so far, and as much of it as the model can read.
 
+White space around a message is left out, and an empty system prompt is none, as in the conversations of training.
+
 A model reads no more tokens than a sequence of its training had. Where the chat is longer, its oldest turns are left
 out; the system prompt stays. Nothing is summarised: the user is told how many turns the model no longer sees.
 """
@@ -50,18 +52,19 @@ class Dialogue:
     def prompt(self, question: str) -> Prompt:
         """The ids of the chat and of a new question; turns that do not fit are dropped for good.
 
-        Raises `UserError` if the question does not fit, even alone; then no turn is dropped.
+        Raises `UserError` if the question does not fit, even alone, or is no text; then no turn is dropped.
         """
         room, dropped = min(self.tokens, self.context // 2), 0
-        while len(ids := self._ids(question, dropped)) > self.context - room and dropped < len(self.turns):
-            dropped += 1
-        if len(ids) >= self.context:
-            alone = len(ids) - len(self._ids("", dropped))
-            others = len(ids) - alone
+        whole = len(self._ids(question, len(self.turns)))  # first, for a long question to be encoded once
+        if whole >= self.context:
+            others = len(self._ids("", len(self.turns)))
+            alone = whole - others
             raise UserError(
                 f"this message has {alone:,} tokens, and what stands around it {others:,}; the model reads "
                 f"{self.context - 1:,} at most. Write a shorter one{' or a shorter --system' if self.system else ''}."
             )
+        while len(ids := self._ids(question, dropped)) > self.context - room and dropped < len(self.turns):
+            dropped += 1
         del self.turns[:dropped]
         return Prompt(ids, dropped)
 
@@ -70,7 +73,17 @@ class Dialogue:
         self.turns.append((question, answer))
 
     def _ids(self, question: str, dropped: int) -> npt.NDArray[np.int32]:
-        messages = [] if self.system is None else [Said("system", self.system)]
+        system = _text(self.system or "", "--system")
+        messages = [Said("system", system)] if system else []
         for asked, answered in self.turns[dropped:]:
             messages += [Said("user", asked), Said("assistant", answered)]
-        return encode_prompt(self.tokenizer, [*messages, Said("user", question)])
+        return encode_prompt(self.tokenizer, [*messages, Said("user", _text(question, "this message"))])
+
+
+def _text(given: str, where: str) -> str:
+    """A message as it is encoded; raises `UserError` for bytes of a terminal or a command line that are no UTF-8."""
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where}: expected UTF-8, got something else at character {error.start + 1}") from None
+    return given.strip()

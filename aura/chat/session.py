@@ -20,6 +20,7 @@ from aura.core.shown_text import escaped
 from aura.training.answers import Answerer
 
 PROMPT = "> "
+LONGEST = 1_000_000  # characters of a line in a pipe; no model reads as many
 _HELP = "Ctrl-C ends an answer, Ctrl-D the chat."
 
 
@@ -46,7 +47,7 @@ class Session:
         with self._interrupts if self._interactive else nullcontext():
             for number, question in enumerate(_typed(self._interrupts) if self._interactive else _piped(), start=1):
                 if question.strip():
-                    self._take(number, question)
+                    self._take(number, question.strip())
 
     def _take(self, number: int, question: str) -> None:
         try:
@@ -103,10 +104,17 @@ def _typed(interrupts: Interrupts) -> Iterator[str]:
 
 
 def _piped() -> Iterator[str]:
-    """Yield the lines of standard input as they come; bytes that are no UTF-8 become U+FFFD."""
+    """Yield the lines of standard input as they come; bytes that are no UTF-8 become U+FFFD.
+
+    Raises `UserError` for a line of more than `LONGEST` characters, so that no input fills the memory.
+    """
     if isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="replace")
-    for line in sys.stdin or ():
+    number = 0
+    while sys.stdin and (line := sys.stdin.readline(LONGEST + 1)):
+        number += 1
+        if len(line) > LONGEST:
+            raise UserError(f"line {number} of standard input: expected at most {LONGEST:,} characters, got more")
         yield line.removesuffix("\n")
 
 

@@ -22,7 +22,7 @@ def chat(
     top_p: Annotated[
         float, typer.Option(help="Draw from the likeliest tokens with this probability together.", min=1e-6, max=1)
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of the random draws.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random draws.", min=0, max=2**32 - 1)] = 0,
     tokenizer: Annotated[
         Path, typer.Option(parser=places.path, metavar="PATH", help="The tokenizer of models/lm or models/adapter.")
     ] = paths.TOKENIZER_MODEL,

@@ -11,6 +11,7 @@ from aura.cli.groups import Commands
 from aura.core import console, paths
 from aura.core.errors import UserError
 from aura.core.shown_text import on_one_line
+from aura.core.terms import SPLITS
 from aura.project import conversation_sources, tracking, whole_params
 from aura.project.sources import NewSource, Reading, Rows
 from aura.tokens.conversation_shards import MANIFEST
@@ -80,9 +81,7 @@ def list_sources() -> None:
     table = Table("name", "kind", "path", "train", "held out", "lost")
     for name, source in whole_params.load().conversations.sources.items():
         counts = made.get(name)
-        cells = (
-            [f"{counts['conversations'][split]:,}" for split in ("train", "held_out")] if counts else ["not yet", ""]
-        )
+        cells = [f"{counts['conversations'][split]:,}" for split in SPLITS] if counts else ["not yet", ""]
         lost = f"{sum(loss['count'] for loss in counts['lost'].values()):,}" if counts else ""
         table.add_row(name, source.kind, Text(source.path), *cells, lost)
     console.out.print(table)
@@ -93,7 +92,8 @@ def _made() -> dict[str, dict[str, dict[str, dict[str, int]]]]:
     from aura.core.files import read_object
 
     path = paths.CONVERSATIONS / MANIFEST
-    return dict(read_object(path, "dvc repro conversations", sources=dict)["sources"]) if path.exists() else {}
+    counts = {"conversations": dict.fromkeys(SPLITS, int), "lost": {str: {"count": int}}}
+    return dict(read_object(path, "dvc repro conversations", sources={str: counts})["sources"]) if path.exists() else {}
 
 
 @app.command("remove")

@@ -14,7 +14,7 @@ def sample(
     text: Annotated[str, typer.Argument(help="The beginning; it may be empty.")],
     tokens: Annotated[int, typer.Option(help="At most so many tokens after it.", min=1)] = 64,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token each time.", min=0)] = 0.8,
-    seed: Annotated[int, typer.Option(help="Seed of the random draws.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random draws.", min=0, max=2**32 - 1)] = 0,
     model: Annotated[
         Path, typer.Option(parser=places.path, metavar="PATH", help="Folder of the model.")
     ] = paths.LANGUAGE_MODEL,

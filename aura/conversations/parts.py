@@ -27,6 +27,7 @@ from aura.tokenizer.tokenizer import Tokenizer
 arrow.use_system_memory()
 
 PORTION = 4_000_000  # bytes of text that are encoded at a time: a row group of a part
+MESSAGE_BYTES = 150  # that a message takes beside its text, so that many short ones are a portion, too
 TASK_BYTES, TASK_FILES = 2_000_000, 1000  # of the files of a task, if these are small
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -106,7 +107,7 @@ def _portions(task: Task, max_record_bytes: int, account: Account) -> Iterator[l
     for file in task.files:
         for conversation in conversations(file, task.entry, max_record_bytes, account):
             held.append(conversation)
-            size += sum(len(message.content) for message in conversation.messages)
+            size += sum(len(message.content) + MESSAGE_BYTES for message in conversation.messages)
             if size >= PORTION:
                 yield held
                 held, size = [], 0

@@ -104,13 +104,26 @@ def _of_rows(name: str, stream: Any, limit: int, account: Account) -> Iterator[C
             if isinstance(row, Lost):
                 account.lose(row.reason, f"{name}, row {number}")
             else:
-                yield from _of_record(row, f"{name}, row {number}", f"{name}#{number - 1}", account, limit)
+                yield from _of_record(_as_json(row), f"{name}, row {number}", f"{name}#{number - 1}", account, limit)
         if not number:
             account.lose("empty file", name)
     except parquet.Unreadable as error:
         place = f"columns {error.columns}" if error.columns else f"after row {number}"
         account.records += error.rows
         account.lose(str(error), f"{name}, {place}", error.rows)
+
+
+def _as_json(value: Any) -> Any:  # noqa: ANN401 - as Arrow gives it
+    """A value of Parquet in the types of JSON: bytes become the text that they are, and a map becomes a mapping."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, dict):
+        return {name: _as_json(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        if value and all(isinstance(entry, tuple) for entry in value):  # only maps have tuples
+            return {_as_json(name): _as_json(inner) for name, inner in value}
+        return [_as_json(inner) for inner in value]
+    return value
 
 
 def _of_record(

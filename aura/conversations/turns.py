@@ -23,11 +23,12 @@ _ROLES = {
 }
 ROLE_OF = {name: role for role, names in _ROLES.items() for name in names}
 _WHO, _WHAT = ("role", "from"), ("content", "value", "text")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # what an assistant thought before its answer
 _SHOWN = 40  # characters of what somebody wrote that a detail quotes
 
 
 def messages_of(turns: list[Any]) -> list[Message]:
-    """The messages of a list of turns, with what tools were called as actions.
+    """The messages of a list of turns, with thoughts before an answer and what tools were called as actions.
 
     Raises `Unusable` for a turn that is no mapping, or of which role or text cannot be told.
     """
@@ -110,18 +111,24 @@ def _messages_of_turn(turn: dict[str, Any], number: int) -> list[Message]:
     if role is None:
         raise Unusable("unknown role", f"turn {number}: {str(who)[:_SHOWN]!r}")
     what = next((key for key in _WHAT if turn.get(key) is not None), None)
-    calls = _calls(turn)
+    calls = _calls(turn, number)
     if what is None and not calls and not any(key in turn for key in _WHAT):
         raise Unusable("turn without text", f"turn {number}")
-    said = [Message(role, text_of(turn[what], f"{what} of turn {number}"))] if what else []
-    return said + ([Message("action", calls)] if calls else [])
+    thoughts = [turn[key] for key in _THOUGHTS if role == ASSISTANT and isinstance(turn.get(key), str)][:1]
+    said = [Message(role, text_of(turn[what], f"{what} of turn {number}") if what else "")] if what or not calls else []
+    thought = [Message("thought", text) for text in thoughts if text.strip()]
+    return thought + said + ([Message("action", calls)] if calls else [])
 
 
-def _calls(turn: dict[str, Any]) -> str:
-    """The calls of tools in a turn, a line for each: `name(arguments)`."""
+def _calls(turn: dict[str, Any], number: int) -> str:
+    """The calls of tools in a turn, a line for each: `name(arguments)`. Raises `Unusable` for one without a name."""
     listed = turn["tool_calls"] if isinstance(turn.get("tool_calls"), list) else [turn.get("function_call")]
     inner = [call.get("function") or call for call in listed if isinstance(call, dict)]
-    return "\n".join(_call(call) for call in inner if isinstance(call, dict) and isinstance(call.get("name"), str))
+    calls = [call for call in inner if isinstance(call, dict)]
+    named = [call for call in calls if isinstance(call.get("name"), str)]
+    if any(call.get("arguments") for call in calls if call not in named):
+        raise Unusable("tool call without name", f"turn {number}")
+    return "\n".join(map(_call, named))
 
 
 def _call(call: dict[str, Any]) -> str:

@@ -64,6 +64,7 @@ def _config(path: Path, record: dict[str, Any], made_by: str) -> ModelConfig:
         "rms_norm_eps": (EPSILON, record.get("rms_norm_eps")),
         "rope_parameters": ({"rope_type": "default", "rope_theta": ROPE_BASE}, rope),
         "tie_word_embeddings": (shape.tied_embeddings, record.get("tie_word_embeddings", False)),
+        "rope_scaling": (None, record.get("rope_scaling")),  # transformers 4 has it beside rope_theta
         "attention_bias": (False, record.get("attention_bias", False)),
         "mlp_bias": (False, record.get("mlp_bias", False)),
     }

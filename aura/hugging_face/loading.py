@@ -49,6 +49,8 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
         UserError: the folder is missing, altered, none of these, or of another tokenizer.
     """
     if not folder.is_dir():
+        if folder.exists():
+            raise UserError(f"{folder} is a file: expected the folder of a model, such as {paths.CHAT_MODEL}")
         made_by = weights.MADE_BY if folder.name == "lm" else MADE_BY
         raise UserError(f"{folder} is missing: no such model was made yet. Run: {made_by}")
     if (folder / peft_adapter.CONFIG).exists():

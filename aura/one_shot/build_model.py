@@ -34,7 +34,7 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", min=1, help="Of an answer, at most.")] = 256,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="0: the likeliest token each time.")] = 0.8,
     top_p: Annotated[float, typer.Option("--top_p", min=1e-6, max=1, help="Share of the likeliest tokens.")] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draws.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the random draws.")] = 0,
 ) -> None:
     """Talk with a model, as `aura chat` does."""
     from aura.chat.chat import Request, talk  # here, because JAX takes seconds to import

@@ -134,8 +134,9 @@ class SelfTeachingAdapter:
     ) -> str:
         """The model's answer to one message; the same arguments give the same answer.
 
-        Raises `UserError` if the message does not fit into what the model reads.
+        Raises `UserError` if the message does not fit into what the model reads, or a number is out of its range.
         """
+        _require_drawable(max_new_tokens, temperature, top_p, seed)
         tokenizer, context = self._loaded.tokenizer, self._loaded.context
         ids = Dialogue(tokenizer, context, max_new_tokens, system).prompt(prompt).ids
         drawn = Answerer(self._loaded.model, context, Drawing(temperature, top_p, seed)).answer(ids, max_new_tokens)
@@ -218,9 +219,23 @@ def _options(given: dict[str, Any], *, own: bool) -> tuple[Adapt, Params]:
     other_options.told([name for name in asked if name not in Adapt.model_fields], "SelfTeachingAdapter")
     asked = {name: value for name, value in asked.items() if name in Adapt.model_fields}
     values = settings.adapt.model_dump() | asked | ({"teach": "own"} if own else {})
+    chosen = checked(Adapt, values, "adapt")
     if "steps" in asked and "eval_every" not in asked:
-        values["eval_every"] = min(values["eval_every"], values["steps"])
-    return checked(Adapt, values, "adapt"), settings
+        chosen = chosen.model_copy(update={"eval_every": min(chosen.eval_every, chosen.steps)})
+    return chosen, settings
+
+
+def _require_drawable(tokens: int, temperature: float, top_p: float, seed: int) -> None:
+    """Raise `UserError` for a number with which nothing can be drawn."""
+    ranges = {
+        "max_new_tokens": (tokens >= 1, "1 or more", tokens),
+        "temperature": (temperature >= 0, "0 or more", temperature),
+        "top_p": (0 < top_p <= 1, "more than 0 and at most 1", top_p),
+        "seed": (0 <= seed < 2**32, "0 to 4294967295", seed),
+    }
+    for name, (fits, expected, got) in ranges.items():
+        if not fits:
+            raise UserError(f"generate: {name}: expected {expected}, got {got}")
 
 
 def _conversations(data: Path, limit: int | None, tokenizer_file: Path, settings: Params) -> Path:

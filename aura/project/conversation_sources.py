@@ -13,7 +13,7 @@ from typing import Any
 from aura.conversations import listing
 from aura.conversations.accounts import Account
 from aura.conversations.conversation import Conversation
-from aura.conversations.options import ConversationSource
+from aura.conversations.options import ConversationSource, DocstringConversations
 from aura.conversations.readers import conversations
 from aura.core.bounded import bounded_yaml, mismatch
 from aura.core.errors import UserError
@@ -44,7 +44,13 @@ def add(new: NewSource) -> str:
     kind = new.kind or _kind_of(new.path)
     if kind not in KINDS:
         raise UserError(f"expected --kind to be one of {', '.join(KINDS)}; got {kind}")
+    if (kind == "docstrings") != pins.pins_packages(Path(new.path)):
+        raise UserError(
+            f"expected --kind docstrings with a pin of packages, such as data/{DOCSTRINGS_PIN}, and another kind with "
+            f"anything else; got {kind} and {new.path}"
+        )
     if kind == "docstrings":
+        listing.files_of(DocstringConversations(kind="docstrings", path=new.path))
         _enter(new.name, {"kind": kind, "path": new.path})
         return "questions about the packages that it pins"
     found = sources.look(replace(new, kind=kind, pin_suffix=PIN_SUFFIX))

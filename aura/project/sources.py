@@ -102,7 +102,12 @@ def look(new: NewSource) -> Found:
 
 
 def _require_fitting(new: NewSource) -> None:
-    """Refuse options that do not go with the kind of place that the source is at."""
+    """Refuse options that do not go with the kind of place that the source is at, and a pin's file that is taken."""
+    if (new.pin or new.kind == "dataset" or is_url(new.path)) and pins.pins_packages(new.pin_file):
+        raise UserError(
+            f"{new.pin_file} pins the packages of a built-in source, and a source {new.name} would replace it. Choose "
+            "another name"
+        )
     if new.kind == "dataset":
         if new.pin or new.reading != Reading(text_keys=new.reading.text_keys):
             raise UserError(

@@ -27,6 +27,11 @@ def is_pin(path: Path) -> bool:
     return path.name.endswith(SUFFIX)
 
 
+def pins_packages(path: Path) -> bool:
+    """Return whether the file at a path is the pin of a built-in source, which is made of installed packages."""
+    return is_pin(path) and path.is_file() and "packages" in read_object(path, "make lock")
+
+
 def source_name(pin: Path) -> str:
     """The source that a pin belongs to."""
     return pin.name.removesuffix(SUFFIX)

@@ -40,16 +40,30 @@ def test_the_oldest_turns_go_first_and_the_system_prompt_stays(tokenizer: Tokeni
     assert [asked for asked, _ in dialogue.turns] == [f"question {each}" for each in range(dropped, number)]
 
 
+def test_space_around_messages_and_an_empty_system_prompt_are_nothing(tokenizer: Tokenizer):
+    plain = Dialogue(tokenizer, 200, 20).prompt("And?")
+    for system in ("", " \n"):
+        assert Dialogue(tokenizer, 200, 20, system).prompt(" And?\t").ids.tolist() == plain.ids.tolist()
+
+
+def test_a_message_that_is_no_text_is_an_error(tokenizer: Tokenizer):
+    dialogue = Dialogue(tokenizer, 200, 20)
+    with pytest.raises(UserError, match="this message: expected UTF-8, got something else at character 4"):
+        dialogue.prompt("caf\udce9")
+    with pytest.raises(UserError, match="--system: expected UTF-8"):
+        Dialogue(tokenizer, 200, 20, "\udce9").prompt("")
+
+
 def test_a_long_message_takes_the_room_of_the_answer_and_one_that_is_too_long_is_refused(tokenizer: Tokenizer):
-    dialogue = Dialogue(tokenizer, 40, 20)
+    dialogue = Dialogue(tokenizer, 41, 20)
     dialogue.add("old", "older")
     word = " [" * 1  # at least one token
     longest = word
-    while len(dialogue.prompt(longest + word).ids) < 39:
+    while len(dialogue.prompt(longest + word).ids) < 40:
         longest += word
     assert not dialogue.turns
     with pytest.raises(
-        UserError, match=r"this message has \d+ tokens, and what stands around it 3; the model reads 39"
+        UserError, match=r"this message has \d+ tokens, and what stands around it 3; the model reads 40"
     ):
         dialogue.prompt(longest + word * 9)
     dialogue.add("kept", "too")
@@ -57,4 +71,4 @@ def test_a_long_message_takes_the_room_of_the_answer_and_one_that_is_too_long_is
         dialogue.prompt(longest + word * 9)
     assert dialogue.turns == [("kept", "too")]
     with pytest.raises(UserError, match="or a shorter --system"):
-        Dialogue(tokenizer, 40, 20, longest + word * 9).prompt("")
+        Dialogue(tokenizer, 41, 20, longest + word * 9).prompt("")

@@ -74,6 +74,12 @@ def test_dropped_turns_and_cut_answers_are_told(pipe: Pipe):
     assert "the answer is cut" in pipe.notes
 
 
+def test_a_line_without_end_is_refused(pipe: Pipe):
+    with pytest.raises(UserError, match="line 2 of standard input: expected at most 1,000,000 characters"):
+        pipe.talk(b"a\n" + b"b" * 1_000_001)
+    assert len(pipe.dialogue.turns) == 1
+
+
 def test_a_line_that_does_not_fit_ends_a_pipe_with_its_number(pipe: Pipe):
     with pytest.raises(UserError, match=r"line 2 of standard input: this message has .* tokens"):
         pipe.talk(b"a\n" + b"z[" * 100 + b"\n")

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from aura.conversations import building
+from aura.conversations import building, listing, parts
+from aura.conversations.accounts import Account
+from aura.conversations.options import Conversations
 from aura.core.errors import UserError
 from aura.core.files import write_json
 from aura.core.terms import SPLITS
@@ -196,6 +198,30 @@ def test_parquet_rows_are_records(made: Made, tmp_path: Path):
     }
     assert [("user", "q0"), ("assistant", "a0")] in spoken(shards)
     assert source(shards)["lost"]["unknown role"]["first"] == "a.parquet, row 4 (turn 1: 'nobody')"
+
+
+def test_bytes_and_maps_of_parquet_are_text_and_mappings(made: Made, tmp_path: Path):
+    turn = pa.map_(pa.string(), pa.binary())
+    chats = [[{"role": b"user", "content": f"q{n}".encode()}, {"role": b"gpt", "content": b"\xff"}] for n in range(3)]
+    chats += [[{"role": b"user", "content": b"2+2?"}, {"role": b"gpt", "content": b"4"}] for _ in range(2)]
+    chats[4][0]["content"] = "2·2?".encode()
+    maps = [[list(one.items()) for one in chat] for chat in chats]
+    pq.write_table(pa.table({"messages": pa.array(maps, pa.list_(turn))}), tmp_path / "a.parquet")
+    shards = made(a={"kind": "parquet", "path": str(tmp_path / "a.parquet")})
+    assert lost(shards) == {"invalid UTF-8": 3}
+    expected = [[("user", question), ("assistant", "4")] for question in ("2+2?", "2·2?")]
+    assert sorted(spoken(shards)) == expected
+
+
+def test_many_short_conversations_are_several_portions(tmp_path: Path):
+    write(tmp_path / "a.jsonl", records(40_000))
+    values = {"sources": {"a": json_source(tmp_path / "a.jsonl")}, "held_out": 0.5, "max_record_bytes": 1000}
+    settings = Conversations.model_validate(values)
+    files = listing.files_of(settings.sources["a"])
+    [task] = parts.planned("a", settings.sources["a"], files, tmp_path)
+    sizes = [len(portion) for portion in parts._portions(task, 1000, Account())]
+    assert sum(sizes) == 40_000
+    assert max(sizes) <= parts.PORTION / (2 * parts.MESSAGE_BYTES)
 
 
 def test_the_stage_twice_gives_the_same_bytes(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aura.conversations.conversation import Unusable
-from aura.conversations.recognition import KEYS, recognised
+from aura.conversations.recognition import KEYS, OTHERS, recognised
 from aura.conversations.turns import EMPTY, JOINED, UNANSWERED
 
 Q, A = ("user", "2+2?"), ("assistant", "4")
@@ -52,6 +52,28 @@ SHAPES: list[tuple[str, Any, list[tuple[str, str]]]] = [
         },
         [Q, ("action", "add(2)"), ("observation", "4"), A],
     ),
+    ("conversations", {"conversations": ["2+2?", "4"], "source": "lima"}, [Q, A]),
+    ("conversations", {"id": "0", "data": ["2+2?", "4", "2+2?", "4"]}, [Q, A, Q, A]),
+    (
+        "conversations",
+        {"messages": [OPENAI[0], OPENAI[1] | {"reasoning_content": "Add."}]},
+        [Q, ("thought", "Add."), A],
+    ),
+    ("alpaca", {"prompt": "2+2?", "chosen": "4", "rejected": "5"}, [Q, A]),
+    ("alpaca", {"prompt": "2+2?", "chosen": OPENAI, "rejected": OPENAI}, [Q, A]),
+    ("alpaca", {"prompt": OPENAI[:1], "chosen": OPENAI[1:], "rejected": OPENAI[1:]}, [Q, A]),
+    ("alpaca", {"prompt": "2+2?", "completion": "4", "label": True}, [Q, A]),
+    ("alpaca", {"task": "sums", "question": "2+2?", "answer": "4"}, [("user", "sums\n\n2+2?"), A]),
+    ("alpaca", {"instruction": "2+2?", "output": "", "response": "4"}, [Q, A]),
+    ("alpaca", {"instruction": "2+2?", "output": "4", "history": [["2+2?", "4"]]}, [Q, A, Q, A]),
+    ("question", {"query": "2+2?", "response": "4"}, [Q, A]),
+    ("question", {"question": "2+2?", "answers": {"text": ["4"], "answer_start": [0]}}, [Q, A]),
+    ("question", {"question": "2+2?", "answers": [{"text": "4", "answer_start": 0}]}, [Q, A]),
+    ("question", {"system": "Be short.", "question": "2+2?", "chosen": "4"}, [("system", "Be short."), Q, A]),
+    ("input and output", {"inputs": "2+2?", "targets": "4", "source": "flan"}, [Q, A]),
+    ("input and output", {"input": "2+2?", "output": "4"}, [Q, A]),
+    ("preference", {"chosen": "\n\nHuman: 2+2?\n\nAssistant: 4", "rejected": "\n\nHuman: 2+2?"}, [Q, A]),
+    ("preference", {"chosen": OPENAI, "rejected": OPENAI}, [Q, A]),
     ("marked text", {"text": "<human>: 2+2?\n<bot>: 4"}, [Q, A]),
     ("marked text", {"text": "Sums.\n<Human>: 2+2? <bot>: 4", "source": "web"}, [("system", "Sums."), Q, A]),
     ("marked text", {"conversation": "<user>: 2+2?\n<assistant>: 4"}, [Q, A]),
@@ -67,20 +89,32 @@ def test_a_shape_is_recognised(shape: str, record: Any, messages: list[tuple[str
         assert any(key in KEYS for key in record)
 
 
+def test_other_answers_to_a_question_are_counted():
+    notes: Counter[str] = Counter()
+    _, messages = recognised({"question": "2+2?", "answers": {"text": ["4", "four", "IV"]}}, notes)
+    assert messages == (Q, A)
+    assert notes == {OTHERS: 2}
+    with pytest.raises(Unusable):
+        recognised({"question": " ", "answers": ["4", "four"]}, notes)
+    assert notes == {OTHERS: 2}, "a lost record changes nothing"
+
+
 def test_what_is_changed_is_counted():
     turns = [
         {"role": "user", "content": "One."},
         {"role": "user", "content": "2+2?"},
         {"role": "assistant", "content": " \n"},
+        {"role": "assistant", "content": None},
         {"role": "assistant", "content": "4\r\nindeed"},
         {"role": "user", "content": "Thanks"},
     ]
     notes: Counter[str] = Counter()
     _, messages = recognised({"messages": turns}, notes)
     assert messages == (("user", "One.\n\n2+2?"), ("assistant", "4\nindeed"))
-    assert notes == {JOINED: 1, EMPTY: 1, UNANSWERED: 1}
+    assert notes == {JOINED: 1, EMPTY: 2, UNANSWERED: 1}
 
 
+NAMELESS = "tool call without name"
 REASONS: list[tuple[Any, str]] = [
     (7, "not a mapping"),
     (None, "not a mapping"),
@@ -101,6 +135,12 @@ REASONS: list[tuple[Any, str]] = [
     ({"messages": "one"}, "text without <human>: and <bot>:"),
     ({"messages": {"role": "user"}}, "turns are of a wrong type"),
     ({"messages": ["2+2?", "4"]}, "turn is not a mapping"),
+    ({"turns": ["2+2?", "3+3?"]}, "turn is not a mapping"),
+    ({"messages": [*OPENAI, {"role": "assistant", "tool_calls": [{"function": {"arguments": "2"}}]}]}, NAMELESS),
+    ({"prompt": "2+2?", "completion": "5", "label": False}, "rejected answer"),
+    ({"chosen": "4", "rejected": "5"}, "no question"),
+    ({"question": "2+2?", "answers": {"text": [], "answer_start": []}}, "no answer"),
+    ({"instruction": "2+2?", "output": "4", "history": "2+2?"}, "text is of a wrong type"),
     ({"messages": [{"content": "2+2?"}]}, "turn without role"),
     ({"messages": [{"role": "user"}]}, "turn without text"),
     ({"messages": [{"role": "narrator", "content": "Once"}]}, "unknown role"),
@@ -109,6 +149,7 @@ REASONS: list[tuple[Any, str]] = [
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "message in parts that are no text"),
     ({"instruction": 7, "output": "4"}, "text is of a wrong type"),
     ({"text": "good", "label": 1}, "text is of a wrong type"),
+    ({"text": "good", "label": False}, "text is of a wrong type"),
     ({"question": "2+2?", "answer": {"value": 4}}, "text is of a wrong type"),
     ({"text": "a plain document"}, "text without <human>: and <bot>:"),
     ({"text": "<bot>: 4"}, "no question"),

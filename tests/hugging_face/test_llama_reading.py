@@ -49,6 +49,7 @@ def copy(folder: Path, tmp_path: Path) -> Path:
         ({"architectures": ["MistralForCausalLM"]}, "architectures: expected .*LlamaForCausalLM"),
         ({"rms_norm_eps": 1e-6}, "rms_norm_eps: expected 1e-05, which aura's models have, got 1e-06"),
         ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}}, "rope_parameters: expected .*llama3"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling: expected None"),
         ({"attention_bias": True}, "attention_bias: expected False"),
         ({"hidden_size": 33}, "expected sizes of 1 to"),
         ({"hidden_size": "many"}, "hidden_size: expected a whole number|hidden_size"),
@@ -111,6 +112,8 @@ def test_what_is_no_model_is_refused_with_what_to_run(made: MiniTokens, folder: 
     with pytest.raises(UserError, match=r"expected a model in .*, but it has no config\.json"):
         loading.load(tmp_path, spm)
     other = tmp_path / "other.model"
+    with pytest.raises(UserError, match="is a file: expected the folder of a model"):
+        loading.load(spm, spm)
     other.write_bytes(_other_tokenizer())
     with pytest.raises(UserError, match=r"was trained on the tokenizer .* Name the right one with --tokenizer"):
         loading.load(folder.parent / "lm", other)

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from aura.cli import conversations as command
 from aura.core.errors import UserError
-from aura.project import conversation_sources, new_project, tracking, whole_params
+from aura.project import conversation_sources, new_project, sources, tracking, whole_params
 from aura.project.sources import NewSource, Reading
 from aura.sources import pins
 from tests.conftest import REPOSITORY
@@ -82,6 +82,11 @@ def test_the_command_shows_lists_and_tells_of_tracking(capsys: pytest.CaptureFix
     assert "read: 1 alpaca; lost: 1 no known keys, first at a.jsonl, line 1 (keys a)" in said
     command.list_sources()
     assert "not yet" in capsys.readouterr().out
+    Path("data/conversations").mkdir()
+    for broken in (7, {"conversations": {}, "lost": {}}):
+        Path("data/conversations/manifest.json").write_text(json.dumps({"sources": {"mine": broken}}))
+        with pytest.raises(UserError, match="Make it again with: dvc repro conversations"):
+            command.list_sources()
     command.remove_source("docstrings")
     assert list(state()[0]) == ["mine"]
     command.add_source("docstrings", "data/conversations.pin.json")
@@ -97,6 +102,8 @@ def test_the_command_shows_lists_and_tells_of_tracking(capsys: pytest.CaptureFix
         (NewSource("mine", "data/talks", "txt"), "expected --kind to be one of json, parquet, dataset, docstrings"),
         (NewSource("mine", "data/nothing"), "files at data/nothing, found none"),
         (NewSource("mine", "data/talks/readme.txt"), "found none"),
+        (NewSource("mine", "data/talks", "docstrings"), "expected --kind docstrings with a pin of packages"),
+        (NewSource("mine", "data/conversations.pin.json", "json"), "another kind with anything else; got json"),
         (NewSource("mine", "models", "json"), "holds or is the output models"),
     ],
 )
@@ -105,6 +112,14 @@ def test_a_mistake_changes_nothing(new: NewSource, words: str):
     with pytest.raises(UserError, match=words):
         conversation_sources.add(new)
     assert texts() == before
+
+
+@pytest.mark.usefixtures("project")
+def test_no_source_of_the_corpus_replaces_the_pin_of_the_built_in_questions():
+    before, pin = texts(), Path("data/conversations.pin.json").read_bytes()
+    with pytest.raises(UserError, match="pins the packages of a built-in source"):
+        sources.add(NewSource("conversations", "data/talks", "json", pin=True))
+    assert (*texts(), Path("data/conversations.pin.json").read_bytes()) == (*before, pin)
 
 
 @pytest.mark.usefixtures("project")
