@@ -9,7 +9,7 @@ import pytest
 
 from aura.adapt.adapt import Inputs, Metrics, adapt, require_kept
 from aura.adapt.facts import facts
-from aura.adapt.identity import AFTERWARDS, run_identity
+from aura.adapt.identity import AFTERWARDS, PLACEMENT, run_identity
 from aura.adapt.options import Adapt
 from aura.core import files
 from aura.core.errors import UserError
@@ -149,11 +149,14 @@ def test_what_decides_losses_has_checkpoints_of_its_own():
     changed = {
         "seed": 1, "batch_size": 8, "learning_rate": 0.1, "rank": 2, "alpha": 1.0, "matrices": ["query"],
         "teacher_weight": 2.0, "teacher_decay": 0.5, "teach": "own", "eval_every": 1, "max_forgetting": 0.5,
-        "steps": 9, "own_every": 7,
+        "steps": 9, "own_every": 7, "where": "tpu",
     }  # fmt: skip
     assert changed.keys() == Adapt.model_fields.keys()
     same = {name for name, value in changed.items() if key(**{name: value}) == key()}
-    assert same == AFTERWARDS | {"steps", "own_every"}  # up to its decay a longer run is the same; no own answers
+    assert same == AFTERWARDS | PLACEMENT | {
+        "steps",
+        "own_every",
+    }  # up to its decay a longer run is the same; no own answers
     assert key(teach="own", own_every=7) != key(teach="own")
     assert key(found=data | {"the conversations": "c"}) != key()
     assert key(given=tiny(precision="bfloat16")) != key()
