@@ -32,6 +32,7 @@ __all__ = ["PORT", "Job", "run"]
 PATIENCE = 5  # times in a row that a pod may fail to answer although it is said to be ready
 TAIL = 4000  # bytes of a log that is there already
 RESULTS_ARCHIVE = "aura_results.tar"
+HERE = {"where", "max_forgetting"}  # options that change nothing of what workers do
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Job:
                 digest.update(f"{name} {hashlib.sha256(content).hexdigest()}".encode())
         for name in stage.sections:
             section: Section = getattr(settings.values, name)
-            digest.update(f"{name} {section.model_dump_json(exclude={'where'})}".encode())
+            digest.update(f"{name} {section.model_dump_json(exclude=HERE)}".encode())
         return cls(digest.hexdigest()[:16], ["python", "-m", "aura.tpu.pod_run", stage.name], stage.results)
 
 

@@ -65,7 +65,7 @@ def held_out(tokens: Path, tokenizer_file: Path, folder: Path) -> None:
     shards = TokenShards(tokens, encoding)
     part = folder / "held_out"
     part.mkdir()
-    for path in (tokens / "held_out").iterdir():
+    for path in tokens.glob("held_out/*"):
         (part / path.name).symlink_to(path.resolve())
     layout = files.read_object(tokens / LAST, token_shards.MADE_BY, layout={})["layout"]
     entries = [entry for entry in shards.entries if entry.split == "held_out"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aura.adapt.adapt import Inputs, Metrics, adapt, require_kept
+from aura.adapt.adapt import Inputs, Metrics, adapt, read_metrics, require_kept
 from aura.adapt.facts import facts
 from aura.adapt.identity import AFTERWARDS, PLACEMENT, run_identity
 from aura.adapt.options import Adapt
@@ -133,7 +133,8 @@ def test_all_weights_and_own_answers_are_learnt_too(ready: Inputs, tmp_path: Pat
 
 
 def test_a_missed_gate_says_what_to_do(adapted: tuple[Path, Metrics]):
-    _, metrics = adapted
+    folder, metrics = adapted
+    assert read_metrics(folder / "reports") == metrics
     require_kept(metrics, small(max_forgetting=None))
     require_kept(metrics, small(max_forgetting=100.0))
     with pytest.raises(UserError, match=r"at most -?0\.0%, got .* Lower adapt\.learning_rate, .*dvc repro adapt"):

@@ -54,6 +54,17 @@ def test_an_adaptation_on_a_pod_gives_what_it_gives_here(project: Project, cloud
         checksums.verify(project.folder / folder, "dvc repro adapt")
     assert "up to date" in project.run("dvc", "repro").stdout
 
+    # By hand, the same run is there already; a gate that it misses is told here, and starts nothing there.
+    project.edit_params(adapt={"max_forgetting": 0.0})
+    launched = project.run("aura", "tpu", "launch", "--adapt", check=False)
+    assert "attached to the run" in launched.stderr
+    assert adapted(project)["forgetting"] > 0
+    assert launched.returncode == 1
+    assert "adapt.max_forgetting: expected" in launched.stderr
+    by_hand = project.folder / "models/pods/pod/models/chat/model.safetensors"
+    assert by_hand.read_bytes() == (project.folder / "models/chat/model.safetensors").read_bytes()
+    project.edit_params(adapt={"max_forgetting": None})
+
     here = project.copy(tmp_path / "here")
     here.edit_params(adapt={"where": "local"}, pretrain={"checkpoint_folder": str(tmp_path / "local")})
     assert here.ran(here.run("dvc", "repro").stdout) == {"adapt"}

@@ -54,7 +54,7 @@ def test_the_key_of_an_adaptation_follows_all_that_decides_it_and_nothing_else(a
         return Job.of(replace(adapting, values=changed, stage=stage)).key
 
     before = key()
-    assert key(adapt__where="tpu", pretrain__where="tpu", cache__max_gb=1.0) == before
+    assert key(adapt__where="tpu", pretrain__where="tpu", adapt__max_forgetting=0.5, cache__max_gb=1.0) == before
     for change in ({"adapt__steps": 61}, {"pretrain__fsdp": 2}, {"encode__add_bos": False}):
         assert key(**change) != before
     assert key(PRETRAIN, adapt__steps=61, adapt__where="tpu", encode__add_bos=False) == key(PRETRAIN)
