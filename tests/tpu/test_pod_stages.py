@@ -12,15 +12,17 @@ from aura.core import checksums
 from aura.core.errors import UserError
 from aura.project import whole_params
 from aura.tokens.token_shards import TokenShards
-from aura.tpu import missing, settings, setup
+from aura.tpu import missing, pod_inputs, settings, setup
 from aura.tpu.launch import Job
 from aura.tpu.pod import Pod
 from aura.tpu.pod_stages import ADAPT, PRETRAIN, STAGES
 from aura.tpu.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.mini_tokens import MiniTokens
+from tests.tokens.test_stored_tokens import stored
 from tests.tpu.conftest import Cloud
 
+__all__ = ["stored"]
 GIVEN = whole_params.load(REPOSITORY / "params.yaml")
 
 
@@ -101,6 +103,15 @@ def test_workers_that_adapt_get_the_held_out_part_as_a_set_of_its_own(
     before = len(cloud.calls())
     setup.send_what_is_read(pod, adapting)
     assert not any('"scp"' in call for call in cloud.calls()[before:])
+
+
+def test_the_held_out_part_of_tokens_in_a_store_stays_there(stored: TokenShards, made: MiniTokens, tmp_path: Path):
+    (tmp_path / "part").mkdir()
+    pod_inputs.held_out(stored.folder, made.spm / "spiece.model", tmp_path / "part")
+    shards = TokenShards(tmp_path / "part", made.tokenizer.encoding_sha256)
+    shards.verify()
+    np.testing.assert_array_equal(held_out(shards), held_out(stored))
+    assert not list((tmp_path / "part").rglob("*.npy"))
 
 
 def test_all_that_an_adaptation_lacks_is_told_at_once(adapting: Settings, cloud: Cloud, made: MiniTokens):
