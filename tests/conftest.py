@@ -66,6 +66,7 @@ MINI_PARAMS = {
 # Begun first, the longest first, so that at the end no process of pytest is left alone with one of them for minutes.
 LONGEST = (
     "tests/slow/test_tpu_pod.py",
+    "tests/slow/test_tpu_adapt.py",
     "tests/slow/test_torture.py",
     "tests/test_guide.py::test_every_command",
     "tests/slow/test_store.py",

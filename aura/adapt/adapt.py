@@ -5,6 +5,7 @@ trained and the teacher lie on the mesh as in pretraining. Before the first step
 held-out conversations and the same held-out text of pretraining are measured: what was gained, and what was forgotten.
 """
 
+import typing
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ import numpy as np
 from aura.adapt import samples
 from aura.adapt.evaluation import HeldOutAnswers, OnAnswers, answered, exact_matches
 from aura.adapt.exchanges import SHOWN, ExchangeBatches, Exchanges, Hint, Room
-from aura.adapt.identity import run_identity
+from aura.adapt.identity import data_of, run_identity
 from aura.adapt.options import Adapt
 from aura.adapt.packing import PackedBatches, PackingCounts, pack
 from aura.adapt.step import (
@@ -33,7 +34,7 @@ from aura.adapt.step import (
     make_step,
     role_ids,
 )
-from aura.core import checksums, files
+from aura.core import files
 from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS
 from aura.model import lora, weights
@@ -91,7 +92,7 @@ class Metrics:
     packing: dict[str, float]  # what of the training conversations got into windows, and why others did not
     held_out_packing: dict[str, float]  # the same of the held-out ones
     held_out_prompts: dict[str, int]  # of these: that can be answered, and those that are too long for it
-    own_prompts: dict[str, int] | None  # of `packing`, the same for own answers; null without them
+    own_prompts: dict[str, int]  # of `packing`, the same for own answers; empty without them
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,18 @@ def adapt(
         tokens = trained.steps_timed * options.batch_size * task.seq_len
         write_timings(reports / "timings.json", watch, trained.attempts, tokens, task.flops_per_token)
     return metrics
+
+
+def read_metrics(reports: Path) -> Metrics:
+    """Return the results of an adaptation that wrote its reports there.
+
+    Raises:
+        UserError: metrics.json is missing or damaged.
+    """
+    groups = {"packing": float, "held_out_packing": float, "held_out_prompts": int, "own_prompts": int}
+    shape = typing.get_type_hints(Metrics) | {name: {str: kind} for name, kind in groups.items()}
+    told = files.read_object(reports / "metrics.json", "dvc repro adapt", **shape)
+    return Metrics(**{name: told[name] for name in shape})
 
 
 def require_kept(metrics: Metrics, options: Adapt) -> None:
@@ -222,9 +235,7 @@ class Adaptation:
             arrays |= exchange_arrays(prompts.room.prompt, prompts.hinted_tokens(self._hint))
         self.layout = BatchLayout(self.mesh, options.batch_size, machine.accumulation, arrays, "adapt")
 
-        model = checksums.read(inputs.model, weights.MADE_BY)["model.safetensors"]
-        data = {"the model": model, "the conversations": conversations.sha256, "pretrain.seq_len": self.seq_len}
-        self.identity = run_identity(options, machine, data)
+        self.identity = run_identity(options, machine, data_of(inputs.model, conversations))
         self._rate = make_schedule(Rates.of(options))
         rows = self.layout.rows
         self._answers = HeldOutAnswers(measured, self.seq_len, machine.eval_tokens, rows)
@@ -329,7 +340,7 @@ class Adaptation:
             packing=asdict(self._counts),
             held_out_packing=asdict(self._held_out_counts),
             held_out_prompts=_found(self._exchanges),
-            own_prompts=_found(self._own) if self._own else None,
+            own_prompts=_found(self._own) if self._own else {},
         )
 
     def _answer(self, trained: Any) -> float:  # noqa: ANN401 - Weights

@@ -12,6 +12,7 @@ Matrix = Literal["query", "key", "value", "output", "gate", "up", "down"]
 class Adapt(Section):
     """The adaptation of the language model to conversations."""
 
+    where: Literal["local", "tpu"]
     seed: int = Field(ge=0, le=2**32 - 1)
     steps: int = Field(ge=1, le=100_000_000)
     batch_size: int = Field(ge=1, le=1_000_000)

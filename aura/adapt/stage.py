@@ -1,8 +1,8 @@
-"""Adaptation in the project's folders: what the stage runs here."""
+"""Adaptation in the project's folders: what the stage runs here, and each worker of a pod there."""
 
 from pathlib import Path
 
-from aura.adapt.adapt import Adapted, Inputs, adapt, require_kept
+from aura.adapt.adapt import Adapted, Inputs, Metrics, adapt, require_kept
 from aura.adapt.facts import facts
 from aura.adapt.options import Adapt
 from aura.core import console, paths
@@ -28,8 +28,16 @@ def adapt_here(options: Adapt, machine: Machine, *, add_bos: bool, profile: Path
         write_models(adapted.trained, base, told, outputs, add_bos=add_bos, writes=distributed.is_first())
 
     metrics = adapt(inputs, paths.ADAPTATION, options, machine, write, profile)
-    if not distributed.is_first():
-        return
+    if distributed.is_first():
+        tell(metrics, options)
+
+
+def tell(metrics: Metrics, options: Adapt, also: str = "") -> None:
+    """Judge what was kept, and print a summary; `also` ends the line of places to look at.
+
+    Raises:
+        UserError: more was forgotten than `adapt.max_forgetting` allows.
+    """
     require_kept(metrics, options)
     change = f"{abs(metrics.forgetting):.1%} {'more' if metrics.forgetting >= 0 else 'less'}"
     console.summary(
@@ -41,5 +49,5 @@ def adapt_here(options: Adapt, machine: Machine, *, add_bos: bool, profile: Path
             f"{metrics.response_loss_fall:.1%} less than the {metrics.response_loss_before:.3f} before",
             "pretraining text": f"{metrics.bits_per_byte:.3f} bits per byte, {change} than before",
         },
-        see=f"{outputs.chat}/README.md, {paths.ADAPTATION}/samples.txt; to talk to it: aura chat",
+        see=f"{paths.CHAT_MODEL}/README.md, {paths.ADAPTATION}/samples.txt{also}; to talk to it: aura chat",
     )

@@ -8,7 +8,6 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from aura.adapt.options import Adapt
 from aura.cli import places
 from aura.cli.groups import Commands
 from aura.cli.tpu_options import FINDS, KIND, LAUNCHES, LEARNS, MAKES, RUN, takes
@@ -20,6 +19,7 @@ from aura.tpu import missing
 from aura.tpu import pod as pods
 from aura.tpu import settings as settling
 from aura.tpu.pod import Pod
+from aura.tpu.pod_stages import ADAPT, PRETRAIN, PodStage
 from aura.tpu.settings import Settings
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Plan a run on a TPU pod, and run it there.")
@@ -65,10 +65,11 @@ def plan_run(
     from aura.tpu import plan, report  # JAX, which no other command needs
 
     place = settling.place(where, os.environ)
-    changed = _changed(run, place.wanted.chips)
-    settings = Settings(place, changed, settling.tokenizer(spm_model, os.environ))
+    stage = ADAPT if adapt else PRETRAIN
+    changed = _changed(run, place.wanted.chips, stage)
+    settings = Settings(place, changed, settling.tokenizer(spm_model, os.environ), stage=stage)
     run_options, pieces, pod = settings.values.pretrain, settings.vocab_size, settings.place.wanted
-    adaptation = _adaptation(settings.values, run) if adapt else None
+    adaptation = settings.adaptation
     if adaptation:
         run_options = plan.adapting(run_options, adaptation)
     found, problem = None, None
@@ -122,6 +123,7 @@ def launch_run(
     detach: Annotated[
         bool, typer.Option(help="Do not stay until the run ends; the same command again attaches.")
     ] = False,
+    adapt: Annotated[bool, typer.Option("--adapt", help="Run the stage adapt, by its section of params.yaml.")] = False,
 ) -> None:
     """Train on the pod; interrupted and repeated, this goes on with the same run."""
     place = settling.place(where, os.environ)
@@ -130,13 +132,18 @@ def launch_run(
         raise UserError(
             f"--detach leaves before the run ends, so that {other} could do nothing. Leave out one of them."
         )
-    values = _changed(run, place.devices)
-    missing.refuse(place, values, spm_model, dataset)
+    stage = ADAPT if adapt else PRETRAIN
+    values = _changed(run, place.devices, stage)
+    if adapt:
+        settling.refuse_another_model(whole_params.load(), values)
+        settling.refuse_other_inputs({"SPM_MODEL": spm_model, "DATASET": dataset}, os.environ)
+    missing.refuse(place, values, spm_model, dataset, stage)
     settings = Settings(
         place,
         values,
         settling.tokenizer(spm_model, os.environ),
         settling.tokens(dataset, os.environ),
+        stage,
     )
     if detach:
         pod = launching.run_detached(settings)
@@ -145,6 +152,10 @@ def launch_run(
     folder = output or paths.PODS / settings.place.name
     launching.run(settings, folder)
     console.out.print(f"the results are in {folder}", markup=False)
+    if adapt:
+        from aura.adapt.adapt import read_metrics, require_kept  # JAX, which no other command needs
+
+        require_kept(read_metrics(folder / paths.ADAPTATION), values.adapt)
 
 
 @app.command("status")
@@ -217,13 +228,6 @@ def _there(where: Given) -> Pod:
     return Pod.of(settling.place(where, os.environ, by_name=True), by_name=True)
 
 
-def _adaptation(params: whole_params.Params, run: Given) -> Adapt:
-    """Section adapt with what options change of it."""
-    given = {key: run[key] for key in ("batch_size", "steps") if run[key] is not None}
-    return params.adapt.model_copy(update=given)
-
-
-def _changed(run: Given, devices: int | None) -> whole_params.Params:
+def _changed(run: Given, devices: int | None, stage: PodStage = PRETRAIN) -> whole_params.Params:
     """params.yaml with what options and variables change of the run on a pod of so many devices."""
-    options = {f"pretrain.{key}": value for key, value in run.items()}
-    return settling.run_changes(whole_params.load(), options, os.environ, devices)
+    return settling.run_changes(whole_params.load(), run, os.environ, devices, stage)

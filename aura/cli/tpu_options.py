@@ -1,7 +1,7 @@
 """The options that several commands of `aura tpu` share, stated once: which pod, and which run.
 
 A command that takes them has an argument for each: `where` holds values by the attributes of `settings.PodSettings`,
-`run` by the keys of the section `pretrain`.
+`run` by the names of options of the stage that runs.
 """
 
 import inspect
@@ -77,13 +77,13 @@ RUN: dict[str, Any] = {
     "size": Annotated[str | None, typer.Option("--model-size", help="Default: MODEL_SIZE, then pretrain.size.")],
     "seq_len": Annotated[int | None, typer.Option(help="Tokens a sequence; default: SEQ_LEN, then pretrain.seq_len.")],
     "batch_size": Annotated[
-        int | None, typer.Option(help="Sequences per step; default: BATCH_SIZE, then pretrain.batch_size.")
+        int | None, typer.Option(help="Sequences per step; default: BATCH_SIZE, then the stage's batch_size.")
     ],
-    "steps": Annotated[int | None, typer.Option(help="Optimiser steps; default: STEPS, then pretrain.steps.")],
+    "steps": Annotated[int | None, typer.Option(help="Optimiser steps; default: STEPS, then the stage's steps.")],
 }
 LEARNS: dict[str, Any] = {
     "learning_rate": Annotated[
-        float | None, typer.Option("--lr", help="Peak learning rate; default: LR, then pretrain.learning_rate.")
+        float | None, typer.Option("--lr", help="Peak learning rate; default: LR, then the stage's learning_rate.")
     ],
 }
 

@@ -6,18 +6,27 @@ from pathlib import Path
 from aura.adapt.options import Adapt
 from aura.adapt.stage import adapt_here
 from aura.core import console, params, stage_inputs
+from aura.core.errors import UserError
 from aura.encode.options import Encode
 from aura.pretrain.options import Pretrain
 from aura.stages import preamble
 
 
 def main() -> None:
-    """Adapt the language model to conversations, on the machine that section pretrain describes."""
+    """Adapt the language model to conversations, here or on a pod."""
     parser = argparse.ArgumentParser(prog="python -m aura.stages.adapt", description=main.__doc__)
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a trace of a few steps for TensorBoard")
     profile = parser.parse_args().profile
     preamble.check()
     options, machine = params.section("adapt", Adapt), params.section("pretrain", Pretrain)
+    if options.where == "tpu":
+        if profile:
+            raise UserError("--profile traces a run on this machine; this one is on a pod. Set adapt.where: local")
+        from aura.project import whole_params
+        from aura.tpu.stage import adapt_on_pod  # decides no bytes: the pod runs this stage
+
+        adapt_on_pod(whole_params.load())
+        return
     if machine.where == "tpu":
         console.err.print(
             "adapt runs on this machine: pretrain.fsdp and pretrain.tensor, which fit the pod, count as 1"

@@ -12,53 +12,61 @@ import hashlib
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from aura.core import console, files, paths
 from aura.core.errors import UserError
-from aura.tpu import setup
+from aura.core.section import Section
+from aura.tpu import pod_inputs, setup
 from aura.tpu.gcloud import Unreachable
 from aura.tpu.missing import require_shared
 from aura.tpu.pod import Pod, Worker
-from aura.tpu.settings import PORT, Settings, require_file
+from aura.tpu.pod_stages import PRETRAIN
+from aura.tpu.settings import PORT, Settings
 from aura.tpu.worker import Reply
 
 __all__ = ["PORT", "Job", "run"]
 PATIENCE = 5  # times in a row that a pod may fail to answer although it is said to be ready
 TAIL = 4000  # bytes of a log that is there already
-RESULTS = [str(paths.LANGUAGE_MODEL), str(paths.PRETRAINING)]
 RESULTS_ARCHIVE = "aura_results.tar"
+HERE = {"where", "max_forgetting"}  # options that change nothing of what workers do
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run that can be told from every other: what it does, and the hash of all that decides what comes out."""
+    """A run that can be told from every other.
+
+    Attributes:
+        key: the hash of all that decides what comes out.
+        command: what each worker runs.
+        results: folders that come back.
+    """
 
     key: str
     command: list[str]
+    results: Sequence[Path] = PRETRAIN.results
 
     @classmethod
     def of(cls, settings: Settings) -> "Job":
-        """The stage `pretrain` on these settings' code, params, tokens and tokenizer.
+        """The stage of these settings on their code, params and data.
 
         Raises:
-            UserError: there are no tokens, or checkpoints would be lost with the pod.
+            UserError: something that the stage reads is missing, or checkpoints would be lost with the pod.
         """
         require_shared(settings.values.pretrain.checkpoint_folder)
-        files.require_folder(settings.tokens, made_by="dvc repro encode")
-        require_file(settings.tokens / "manifest.json", made_by="dvc repro encode")
-        require_file(settings.tokenizer, made_by="dvc repro train_tokenizer")
-        digest = hashlib.sha256()
-        for path in (settings.tokens / "manifest.json", settings.tokenizer):
+        stage, digest = settings.stage, hashlib.sha256()
+        for path in pod_inputs.identifying(settings):
             digest.update(files.sha256_file(path).encode())
         for name, content in setup.project_files(settings.values):
             if name != "params.yaml":  # most of it does not concern the run
                 digest.update(f"{name} {hashlib.sha256(content).hexdigest()}".encode())
-        digest.update(settings.values.pretrain.model_dump_json(exclude={"where"}).encode())
-        return cls(digest.hexdigest()[:16], ["python", "-m", "aura.tpu.pod_run"])
+        for name in stage.sections:
+            section: Section = getattr(settings.values, name)
+            digest.update(f"{name} {section.model_dump_json(exclude=HERE)}".encode())
+        return cls(digest.hexdigest()[:16], ["python", "-m", "aura.tpu.pod_run", stage.name], stage.results)
 
 
 def run(settings: Settings, folder: Path) -> None:
@@ -68,7 +76,7 @@ def run(settings: Settings, folder: Path) -> None:
     def whole(number: int) -> None:
         begin(pod, job, settings, plan=settings.place.plan and number == 0)
         follow(pod, job)
-        fetch(pod, folder)
+        fetch(pod, job, folder)
 
     with leaving(pod, delete=settings.place.delete_on_exit):
         persist(pod, whole)
@@ -149,7 +157,7 @@ def launch(pod: Pod, job: Job, settings: Settings) -> None:
         UserError: a worker has another tokenizer, or the pod is busy with another run.
     """
     setup.verify(pod, {paths.TOKENIZER_MODEL: settings.tokenizer})
-    setup.send_tokens(pod, settings.tokens)
+    setup.send_what_is_read(pod, settings)
     start(pod, job)
 
 
@@ -197,7 +205,9 @@ def require_fit(pod: Pod, settings: Settings) -> None:
     from aura.tpu import plan, report  # JAX, which no other part of a launch needs
 
     console.err.print(f"compiling the training step for {pod.accelerator}", markup=False)
-    report.show(plan.plan(settings.values.pretrain, settings.vocab_size, pod.accelerator, fast=False))
+    options, adapt = settings.values.pretrain, settings.adaptation
+    options = plan.adapting(options, adapt) if adapt else options
+    report.show(plan.plan(options, settings.vocab_size, pod.accelerator, fast=False, adapt=adapt))
 
 
 def require_even(pod: Pod, settings: Settings) -> None:
@@ -205,8 +215,8 @@ def require_even(pod: Pod, settings: Settings) -> None:
     from aura.training.batch_layout import require_devices  # JAX, as above
 
     shape, options = pod.accelerator, settings.values.pretrain
-    devices = shape.chips_per_slice, shape.slices
-    require_devices(options, options.batch_size, settings.vocab_size, devices)
+    devices, batch_size = (shape.chips_per_slice, shape.slices), (settings.adaptation or options).batch_size
+    require_devices(options, batch_size, settings.vocab_size, devices, settings.stage.name)
 
 
 def refuse_another(pod: Pod, job: Job, running: list[str | None]) -> None:
@@ -214,8 +224,8 @@ def refuse_another(pod: Pod, job: Job, running: list[str | None]) -> None:
     for number, key in enumerate(running):
         if key not in (None, job.key):
             raise UserError(
-                f"worker {number} of {pod} is busy with another run ({key}; this one is {job.key}: other code, params, "
-                f"tokens or tokenizer). End it with `aura tpu stop --name {pod.name}`, or give this run a pod of its "
+                f"worker {number} of {pod} is busy with another run ({key}; this one is {job.key}: another stage, "
+                f"code, params or data). End it with `aura tpu stop --name {pod.name}`, or give this run a pod of its "
                 "own: NAME, --name."
             )
 
@@ -283,7 +293,7 @@ def show_log(pod: Pod, offset: int, number: int) -> int:
         offset = reply["offset"]
 
 
-def fetch(pod: Pod, folder: Path) -> None:
+def fetch(pod: Pod, job: Job, folder: Path) -> None:
     """Bring the results of a run that has ended well into `folder`, in place of what is there; then end its workers."""
     number = first(pod.ask("status"))
     if number is None:
@@ -292,7 +302,9 @@ def fetch(pod: Pod, folder: Path) -> None:
             "aura tpu status"
         )
     chosen = pod.workers()[number]
-    packed = pod.gcloud.ssh(chosen.node, chosen.index, "pack", paths=RESULTS, archive=RESULTS_ARCHIVE)
+    packed = pod.gcloud.ssh(
+        chosen.node, chosen.index, "pack", paths=[str(name) for name in job.results], archive=RESULTS_ARCHIVE
+    )
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch, RESULTS_ARCHIVE)
         pod.gcloud.fetch(chosen.node, chosen.index, RESULTS_ARCHIVE, archive)
@@ -300,7 +312,7 @@ def fetch(pod: Pod, folder: Path) -> None:
             raise UserError(f"the results of {pod} were damaged on their way. Run the same command again.")
         with tarfile.open(archive) as tar:
             tar.extractall(scratch, filter="data")
-        for name in RESULTS:
+        for name in job.results:
             with files.replaced_folder(folder / name) as fresh:
                 shutil.copytree(Path(scratch, name), fresh, dirs_exist_ok=True)
     pod.ask("stop")

@@ -2,16 +2,25 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
+from aura.core import checksums
 from aura.core.errors import UserError
 from aura.project import whole_params
 from aura.tpu import settings
 from aura.tpu.pod import connected
+from aura.tpu.pod_stages import PRETRAIN, PodStage
 from aura.tpu.settings import PodSettings
 
 
-def refuse(place: PodSettings, values: whole_params.Params, tokenizer: str | None, dataset: str | None) -> None:
+def refuse(
+    place: PodSettings,
+    values: whole_params.Params,
+    tokenizer: str | None,
+    dataset: str | None,
+    stage: PodStage = PRETRAIN,
+) -> None:
     """Raise one `UserError` that lists all that a launch lacks, before any of it is looked for elsewhere.
 
     Args:
@@ -19,11 +28,13 @@ def refuse(place: PodSettings, values: whole_params.Params, tokenizer: str | Non
         values: params.yaml, with what options and variables change.
         tokenizer: the option --spm-model, if given.
         dataset: the option --dataset, if given.
+        stage: the one to launch.
     """
     told = list(
         _told(
             lambda: _require_tokenizer(tokenizer, os.environ),
             lambda: settings.tokens(dataset, os.environ),
+            *(partial(settings.require_file, folder / checksums.NAME, by) for folder, by in stage.reads.items()),
             lambda: require_shared(values.pretrain.checkpoint_folder),
             lambda: connected(place),
         )

@@ -1,39 +1,70 @@
-"""Program of a pod's worker: the stage `pretrain`, and then, once, an account of its last checkpoint.
+"""Program of a pod's worker: a stage that trains, and then, once, an account of its last checkpoint.
 
-`models/lm/checkpoint.json` says where the checkpoint is and what is in it: its address, its step, and the size and
-SHA-256 of every file. It travels back with the results, so that DVC tracks by hashes what stays in the bucket.
+    python -m aura.tpu.pod_run pretrain
+
+`checkpoint.json`, beside the model, says where the checkpoint is and what is in it: its address, its step, and the size
+and SHA-256 of every file. It travels back with the results, so that DVC tracks by hashes what stays in the bucket.
 """
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
 from etils import epath
 
+from aura.adapt.identity import data_of
+from aura.adapt.identity import run_identity as adapt_identity
+from aura.adapt.options import Adapt
+from aura.adapt.stage import adapt_here
 from aura.core import checksums, console, files, libraries, params, paths
-from aura.model import weights
-from aura.pretrain import stage
+from aura.encode.options import Encode
 from aura.pretrain.identity import run_identity
 from aura.pretrain.options import Pretrain
+from aura.pretrain.stage import pretrain_here
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokens.conversation_shards import ConversationShards
 from aura.tokens.token_shards import TokenShards
+from aura.tpu.pod_stages import ADAPT, PRETRAIN, STAGES, PodStage
 from aura.training import distributed
 from aura.training.checkpoints import Checkpoints
+from aura.training.run_identity import RunIdentity
 
 CHECKPOINT = "checkpoint.json"
 READ_AT_ONCE = 1 << 24  # bytes
 
 
-def main() -> None:
+def main(stage: PodStage) -> None:
     """Train, then describe the checkpoint."""
     libraries.require_locked()
-    options = params.section("pretrain", Pretrain)
-    stage.pretrain_here(options)
+    identity = RUNS[stage.name](params.section("pretrain", Pretrain))
     if distributed.is_first():
-        shards = TokenShards(paths.TOKENS, Tokenizer.load(paths.TOKENIZER_MODEL).encoding_sha256)
-        folder = Checkpoints(run_identity(options, shards.sha256)).folder
-        files.write_json(paths.LANGUAGE_MODEL / CHECKPOINT, describe(folder))
-        checksums.update(paths.LANGUAGE_MODEL, [CHECKPOINT], weights.MADE_BY)
+        files.write_json(stage.model / CHECKPOINT, describe(Checkpoints(identity).folder))
+        checksums.update(stage.model, [CHECKPOINT], f"dvc repro {stage.name}")
+
+
+def pretrain(options: Pretrain) -> RunIdentity:
+    """Run the stage `pretrain`; return the identity of the run."""
+    pretrain_here(options)
+    return run_identity(options, TokenShards(paths.TOKENS, _encoding()).sha256)
+
+
+def adapt(machine: Pretrain) -> RunIdentity:
+    """Run the stage `adapt` without its gate; return the identity of the run.
+
+    A worker that fails is started again, and a gate that is missed once is missed again. So the launch judges.
+    """
+    options = params.section("adapt", Adapt).model_copy(update={"max_forgetting": None})
+    adapt_here(options, machine, add_bos=params.section("encode", Encode).add_bos)
+    conversations = ConversationShards(paths.CONVERSATIONS, _encoding())
+    return adapt_identity(options, machine, data_of(paths.LANGUAGE_MODEL, conversations))
+
+
+RUNS = {PRETRAIN.name: pretrain, ADAPT.name: adapt}
+
+
+def _encoding() -> str:
+    return Tokenizer.load(paths.TOKENIZER_MODEL).encoding_sha256
 
 
 def describe(folder: str) -> dict[str, Any]:
@@ -67,4 +98,4 @@ def _account(path: epath.Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run(lambda: main(STAGES[sys.argv[1]]))

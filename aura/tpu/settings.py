@@ -4,8 +4,8 @@ The place of a run decides nothing of its result, and differs from one person to
 params.yaml. Each attribute of `PodSettings` has an option, and a variable of that name in capitals. An option goes
 before its variable. Variables of older launch scripts are taken over or refused (`old_variables.py`).
 
-MODEL_SIZE, SEQ_LEN, BATCH_SIZE, STEPS and LR change the run, SPM_MODEL and DATASET what it reads. The stage `pretrain`
-refuses these where they differ from params.yaml: DVC must see all that decides the outputs.
+MODEL_SIZE, SEQ_LEN, BATCH_SIZE, STEPS and LR change the run, SPM_MODEL and DATASET what it reads. A stage of the
+pipeline refuses these where they differ from params.yaml: DVC must see all that decides the outputs.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from aura.adapt.options import Adapt
 from aura.core import paths
 from aura.core.bounded import bounded_yaml
 from aura.core.errors import UserError
@@ -24,15 +25,16 @@ from aura.core.section import Section, checked
 from aura.project import whole_params
 from aura.tpu import old_variables
 from aura.tpu.access import Access
+from aura.tpu.pod_stages import ADAPT, PRETRAIN, PodStage
 from aura.tpu.topology import Accelerator, accelerator
 from aura.train_tokenizer.options import NAMED_SIZES
 
-RUN_VARIABLES = {
-    "MODEL_SIZE": "pretrain.size",
-    "SEQ_LEN": "pretrain.seq_len",
-    "BATCH_SIZE": "pretrain.batch_size",
-    "STEPS": "pretrain.steps",
-    "LR": "pretrain.learning_rate",
+RUN_VARIABLES = {  # and the option of the stage that each sets
+    "MODEL_SIZE": "size",
+    "SEQ_LEN": "seq_len",
+    "BATCH_SIZE": "batch_size",
+    "STEPS": "steps",
+    "LR": "learning_rate",
 }
 BY_NAME = (
     "name",
@@ -114,12 +116,19 @@ class Settings:
         values: all of params.yaml, with what options and variables changed.
         tokenizer: SentencePiece model file.
         tokens: folder of token shards.
+        stage: the one that runs on the pod.
     """
 
     place: PodSettings
     values: whole_params.Params
     tokenizer: Path = paths.TOKENIZER_MODEL
     tokens: Path = paths.TOKENS
+    stage: PodStage = PRETRAIN
+
+    @property
+    def adaptation(self) -> Adapt | None:
+        """Section adapt, if that stage runs."""
+        return self.values.adapt if self.stage is ADAPT else None
 
     @property
     def vocab_size(self) -> int:
@@ -171,45 +180,76 @@ def run_changes(
     options: Mapping[str, object | None],
     environment: Mapping[str, str],
     devices: int | None = None,
+    stage: PodStage = PRETRAIN,
 ) -> whole_params.Params:
-    """params.yaml with what options (by a key such as `pretrain.steps`) and variables change of the run.
+    """params.yaml with what options (by a name such as `steps`) and variables change of the run.
 
     Arguments:
+        given: params.yaml.
+        options: values by their names; None if left out.
+        environment: the variables.
         devices: of the pod, which PER_DEVICE_BATCH needs; None if not known.
+        stage: the one that runs.
     """
-    options = {key: value for key, value in options.items() if value is not None}
+    options = {stage.key(name): value for name, value in options.items() if value is not None}
+    batch_size = stage.key("batch_size")
     changes: dict[str, object] = {
         "pretrain.precision": old_variables.precision(environment),
         "pretrain.checkpoint_folder": old_variables.checkpoint_folder(environment),
     }
-    if "pretrain.batch_size" not in options:
-        changes["pretrain.batch_size"] = old_variables.batch_size(environment, devices)
+    if batch_size not in options:
+        changes[batch_size] = old_variables.batch_size(environment, devices)
     changes = {key: value for key, value in changes.items() if value is not None}
-    changes |= {key: _number(environment[name]) for name, key in RUN_VARIABLES.items() if environment.get(name)}
+    changes |= {
+        stage.key(option): _number(environment[name]) for name, option in RUN_VARIABLES.items() if environment.get(name)
+    }
     return whole_params.changed(given, changes | options)
 
 
-def refuse_run_variables(given: whole_params.Params, environment: Mapping[str, str], devices: int | None) -> None:
+def refuse_run_variables(
+    given: whole_params.Params, environment: Mapping[str, str], devices: int | None, stage: PodStage = PRETRAIN
+) -> None:
     """Stop if a variable would change the run that params.yaml describes: a stage runs what DVC has a record of."""
-    asked = run_changes(given, {}, environment, devices)
-    if asked.pretrain != given.pretrain:
-        changed = {
-            key: value
-            for key, value in asked.pretrain.model_dump(mode="json").items()
-            if value != given.pretrain.model_dump(mode="json")[key]
-        }
-        settings = " ".join(f"-S pretrain.{key}={value}" for key, value in changed.items())
+    asked = run_changes(given, {}, environment, devices, stage)
+    if changed := _differences(given, asked):
+        settings = " ".join(f"-S {key}={value}" for key, value in changed.items())
         raise UserError(
             "variables say something else of the run than params.yaml, and DVC would not know it. "
             f"Run: dvc exp run {settings}; or unset {', '.join(_run_variables(environment))}"
         )
+    refuse_other_inputs({}, environment)
+
+
+def refuse_other_inputs(options: Mapping[str, str | None], environment: Mapping[str, str]) -> None:
+    """Stop if an option (by the name of its variable) or a variable names an input that is not the pipeline's own."""
     for name, expected in (("SPM_MODEL", paths.TOKENIZER_MODEL), ("DATASET", paths.TOKENS)):
-        value = environment.get(name)
+        value = options.get(name) or environment.get(name)
         if value and Path(value).resolve() != expected.resolve():
             raise UserError(
-                f"{name}={value} is set, but the stage reads {expected}, which DVC tracks. Unset {name}, or run: "
-                "aura tpu launch"
+                f"{name}={value} is set, but the stage reads {expected}, which DVC tracks. Leave it out; only "
+                "`aura tpu launch` without --adapt reads others"
             )
+
+
+def refuse_another_model(given: whole_params.Params, asked: whole_params.Params) -> None:
+    """Stop if options or variables ask an adaptation for another model than the one that it adapts."""
+    if changed := _differences(given, asked).keys() & {"pretrain.size", "pretrain.seq_len"}:
+        raise UserError(
+            f"options or variables change {' and '.join(sorted(changed))}, but adapt continues the model in "
+            f"{paths.LANGUAGE_MODEL}, which has both. Leave out --model-size and --seq-len, and unset MODEL_SIZE and "
+            "SEQ_LEN"
+        )
+
+
+def _differences(given: whole_params.Params, asked: whole_params.Params) -> dict[str, object]:
+    """Return the options of the stages that train which differ, by their keys, with the values that are asked for."""
+    before, now = (params.model_dump(mode="json", include={"pretrain", "adapt"}) for params in (given, asked))
+    return {
+        f"{section}.{name}": value
+        for section, options in now.items()
+        for name, value in options.items()
+        if value != before[section][name]
+    }
 
 
 def _run_variables(environment: Mapping[str, str]) -> list[str]:

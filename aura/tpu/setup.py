@@ -1,4 +1,4 @@
-"""Things that a worker needs before it can run: the project, its environment, the tokenizer and the token shards.
+"""Things that a worker needs before it can run: the project, its environment, the tokenizer, and what the stage reads.
 
 No credential is copied: workers reach a bucket by the service account of their VM. Archives are the same
 bytes for the same files, so their hashes say what a worker has.
@@ -8,7 +8,7 @@ import io
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -16,7 +16,9 @@ from ruamel.yaml import YAML
 from aura.core import console, files, paths
 from aura.core.errors import UserError
 from aura.project import whole_params
+from aura.tpu import pod_inputs
 from aura.tpu.pod import Pod
+from aura.tpu.pod_stages import STAGES
 from aura.tpu.settings import Settings, require_file
 
 REQUIREMENTS = ["requirements.txt", "requirements-tpu.txt"]
@@ -31,7 +33,7 @@ def setup(pod: Pod, settings: Settings) -> None:
     if absent := [name for name in (*CODE, *REQUIREMENTS) if not Path(name).exists()]:
         raise UserError(
             f"a pod gets code and lock of a clone of aura, and {absent[0]} is not here. Run this in a clone, or train "
-            "on this machine: pretrain.where: local"
+            f"on this machine: {settings.stage.name}.where: local"
         )
     pod.prepare()
     with tempfile.TemporaryDirectory() as scratch:
@@ -66,25 +68,31 @@ def install(pod: Pod) -> None:
             console.err.print(f"{said}; waiting for it", markup=False)
 
 
-def send_tokens(pod: Pod, tokens: Path) -> None:
-    """Bring the token shards to every worker that has not got them."""
-    shards = sorted(path for path in tokens.rglob("*") if path.is_file() and path.name != "manifest.json")
-    inside = {paths.TOKENS / path.relative_to(tokens): path for path in shards}
-    send_inputs(
-        pod, inside | {paths.TOKENS / "manifest.json": tokens / "manifest.json"}
-    )  # it names the others: comes last
+def send_what_is_read(pod: Pod, settings: Settings) -> None:
+    """Bring the folders that the stage reads to every worker, whole, unless each has the same bytes.
+
+    Another set of files may lie there since an earlier run, and a file too many is a mistake to a reader.
+    """
+    with pod_inputs.folders(settings) as folders:
+        found: dict[Path, Path] = {}
+        for place, folder in folders.items():
+            found |= pod_inputs.files_in(place, folder)
+        send_inputs(pod, found, replace=[str(place) for place in folders])
 
 
-def send_inputs(pod: Pod, inputs: dict[Path, Path]) -> None:
-    """Bring files (place in the project's copy: file here) to every worker, unless each has the same bytes."""
+def send_inputs(pod: Pod, inputs: dict[Path, Path], replace: Sequence[str] = ()) -> None:
+    """Bring files (place in the project's copy: file here) to every worker, unless each has the same bytes.
+
+    Files are sent in place of the folders `replace`.
+    """
     wanted = {str(place): files.sha256_file(file) for place, file in inputs.items()}
     if all(reply == wanted for reply in pod.ask("hashes", paths=list(wanted))):
         return
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch, ARCHIVE)
-        write_archive(archive, ((str(place), file.read_bytes()) for place, file in inputs.items()))
+        write_archive(archive, ((str(place), file) for place, file in inputs.items()))
         console.err.print(f"copying {console.size(archive.stat().st_size)} to every worker", markup=False)
-        send_archive(pod, archive, replace=[])
+        send_archive(pod, archive, replace=list(replace))
     verify(pod, inputs)
 
 
@@ -106,19 +114,25 @@ def project_files(values: whole_params.Params) -> Iterable[tuple[str, bytes]]:
     locks = [Path(name) for name in (*REQUIREMENTS, "versions.json", "pyproject.toml")]
     for path in sorted([*(path for path in code if path.suffix != ".pyc"), *locks]):
         yield path.as_posix(), path.read_bytes()
-    there = whole_params.changed(values, {"pretrain.where": "local"}).model_dump(mode="json", by_alias=True)
+    here = {f"{name}.where": "local" for name in STAGES}  # to a worker, that is the pod
+    there = whole_params.changed(values, here).model_dump(mode="json", by_alias=True)
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump(there, text)
     yield "params.yaml", text.getvalue().encode()
 
 
-def write_archive(path: Path, contents: Iterable[tuple[str, bytes]]) -> None:
-    """A tar of files by name: the same bytes whenever, wherever and by whomever it is made."""
+def write_archive(path: Path, contents: Iterable[tuple[str, bytes | Path]]) -> None:
+    """A tar of files by name: the same bytes whenever, wherever and by whomever it is made.
+
+    Of a content that is the path of a file, some kB are in memory at a time.
+    """
     with tarfile.open(path, "w") as tar:
         for name, content in contents:
             member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+            with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+                member.size = file.seek(0, io.SEEK_END)
+                file.seek(0)
+                tar.addfile(member, file)
 
 
 def send_archive(pod: Pod, archive: Path, replace: list[str]) -> None:

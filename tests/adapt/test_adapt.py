@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aura.adapt.adapt import Inputs, Metrics, adapt, require_kept
+from aura.adapt.adapt import Inputs, Metrics, adapt, read_metrics, require_kept
 from aura.adapt.facts import facts
-from aura.adapt.identity import AFTERWARDS, run_identity
+from aura.adapt.identity import AFTERWARDS, PLACEMENT, run_identity
 from aura.adapt.options import Adapt
 from aura.core import files
 from aura.core.errors import UserError
@@ -133,7 +133,8 @@ def test_all_weights_and_own_answers_are_learnt_too(ready: Inputs, tmp_path: Pat
 
 
 def test_a_missed_gate_says_what_to_do(adapted: tuple[Path, Metrics]):
-    _, metrics = adapted
+    folder, metrics = adapted
+    assert read_metrics(folder / "reports") == metrics
     require_kept(metrics, small(max_forgetting=None))
     require_kept(metrics, small(max_forgetting=100.0))
     with pytest.raises(UserError, match=r"at most -?0\.0%, got .* Lower adapt\.learning_rate, .*dvc repro adapt"):
@@ -149,11 +150,14 @@ def test_what_decides_losses_has_checkpoints_of_its_own():
     changed = {
         "seed": 1, "batch_size": 8, "learning_rate": 0.1, "rank": 2, "alpha": 1.0, "matrices": ["query"],
         "teacher_weight": 2.0, "teacher_decay": 0.5, "teach": "own", "eval_every": 1, "max_forgetting": 0.5,
-        "steps": 9, "own_every": 7,
+        "steps": 9, "own_every": 7, "where": "tpu",
     }  # fmt: skip
     assert changed.keys() == Adapt.model_fields.keys()
     same = {name for name, value in changed.items() if key(**{name: value}) == key()}
-    assert same == AFTERWARDS | {"steps", "own_every"}  # up to its decay a longer run is the same; no own answers
+    assert same == AFTERWARDS | PLACEMENT | {
+        "steps",
+        "own_every",
+    }  # up to its decay a longer run is the same; no own answers
     assert key(teach="own", own_every=7) != key(teach="own")
     assert key(found=data | {"the conversations": "c"}) != key()
     assert key(given=tiny(precision="bfloat16")) != key()

@@ -75,7 +75,7 @@ def test_a_run_goes_from_nothing_to_its_results(launched: Pod, job: Job, shared:
     wait_for(lambda: started(shared, 0) and started(shared, 1))
     (shared / "end").touch()
     launch.follow(launched, job)
-    launch.fetch(launched, tmp_path / "results")
+    launch.fetch(launched, job, tmp_path / "results")
     assert (tmp_path / "results/models/lm/result").read_text() == "0"
     assert (tmp_path / "results/reports/pretrain/result").read_text() == "0"
 
@@ -96,7 +96,7 @@ def test_results_and_log_are_those_of_process_0_wherever_the_slice_puts_it(
     assert [reply["process"] for reply in pod.ask("status")] == [1, 0]
     (shared / "end").touch()
     launch.follow(pod, job)
-    launch.fetch(pod, tmp_path / "results")
+    launch.fetch(pod, job, tmp_path / "results")
     assert (tmp_path / "results/models/lm/result").read_text() == "0"
     assert "process 0 of 2" in capsys.readouterr().err
 
@@ -111,7 +111,7 @@ def test_process_0_is_found_again_after_a_restart_that_puts_it_elsewhere(
     wait_for(lambda: len(started(shared, 0)) == len(started(shared, 1)) == 2)
     (shared / "end").touch()
     launch.follow(launched, job)
-    launch.fetch(launched, tmp_path / "results")
+    launch.fetch(launched, job, tmp_path / "results")
     assert (tmp_path / "results/models/lm/result").read_text() == "0"
 
 
@@ -124,7 +124,7 @@ def test_process_0_of_several_slices_is_found(
     launch.launch(sliced, job, settings)
     (shared / "end").touch()
     launch.follow(sliced, job)
-    launch.fetch(sliced, tmp_path / "results")
+    launch.fetch(sliced, job, tmp_path / "results")
     assert (tmp_path / "results/models/lm/result").read_text() == "0"
     sliced.delete()
 

@@ -49,7 +49,7 @@ def test_those_that_only_have_another_name_work():
     environment = {"DTYPE": "bf16", "PER_DEVICE_BATCH": "8", "CKPT_OUT": "gs://bucket/run"}
     run = settings.run_changes(GIVEN, {}, environment, 16).pretrain
     assert (run.precision, run.batch_size, run.checkpoint_folder) == ("bfloat16", 128, "gs://bucket/run")
-    assert settings.run_changes(GIVEN, {"pretrain.batch_size": 3}, environment, 16).pretrain.batch_size == 3
+    assert settings.run_changes(GIVEN, {"batch_size": 3}, environment, 16).pretrain.batch_size == 3
 
 
 @pytest.mark.parametrize(

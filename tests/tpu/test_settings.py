@@ -22,7 +22,7 @@ def test_options_go_before_variables_and_those_before_defaults():
 
 def test_the_guides_variables_change_the_run():
     environment = {"MODEL_SIZE": "small", "SEQ_LEN": "1024", "BATCH_SIZE": "16", "STEPS": "1000", "LR": "8e-4"}
-    run = settings.run_changes(GIVEN, {"pretrain.steps": 70}, environment | {"HOME": "/"}).pretrain
+    run = settings.run_changes(GIVEN, {"steps": 70}, environment | {"HOME": "/"}).pretrain
     assert (run.size, run.seq_len, run.batch_size, run.learning_rate, run.steps) == ("small", 1024, 16, 8e-4, 70)
 
 

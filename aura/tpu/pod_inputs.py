@@ -1,0 +1,72 @@
+"""Files that a stage reads on a pod, by their place in the project's copy there.
+
+Of data/tokens, a stage that only measures on it gets the held-out part: a whole set of token shards with a manifest of
+its own, so that it is verified there like any other. It holds links to the shards; nothing is copied here.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aura.core import checksums, files, paths
+from aura.tokens import token_shards
+from aura.tokens.token_shards import TokenShards
+from aura.tpu.settings import Settings, require_file
+
+LAST = "manifest.json"  # it names the other files of its folder
+
+
+def identifying(settings: Settings) -> list[Path]:
+    """Return the files whose hashes tell all that the stage reads.
+
+    Raises:
+        UserError: one of them is missing; the message names the command that makes it.
+    """
+    wanted = {settings.tokens / LAST: "dvc repro encode", settings.tokenizer: "dvc repro train_tokenizer"}
+    wanted |= {folder / checksums.NAME: made_by for folder, made_by in settings.stage.reads.items()}
+    for path, made_by in wanted.items():
+        require_file(path, made_by)
+    return list(wanted)
+
+
+@contextmanager
+def folders(settings: Settings) -> Iterator[dict[Path, Path]]:
+    """Yield the folders that the stage reads: place in the project's copy, and folder here."""
+    own = {folder: folder for folder in settings.stage.reads}
+    if not settings.stage.held_out_only:
+        yield {paths.TOKENS: settings.tokens} | own
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        held_out(settings.tokens, settings.tokenizer, Path(scratch))
+        yield {paths.TOKENS: Path(scratch)} | own
+
+
+def files_in(place: Path, folder: Path) -> dict[Path, Path]:
+    """Return the files of a folder here by their places there; the one that names the others comes last."""
+    found = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: (path.name == LAST, path))
+    return {place / path.relative_to(folder): path for path in found}
+
+
+def held_out(tokens: Path, tokenizer_file: Path, folder: Path) -> None:
+    """Make a set of token shards of the held-out part of `tokens`, with links to its files.
+
+    Arguments:
+        tokens: the whole set.
+        tokenizer_file: the one that made it.
+        folder: the place of the new set, an empty folder.
+
+    Raises:
+        UserError: the tokens are incomplete, altered or another tokenizer's.
+    """
+    from aura.tokenizer.tokenizer import Tokenizer  # slow to import, and not for every `aura`
+
+    encoding = Tokenizer.load(tokenizer_file).encoding_sha256
+    shards = TokenShards(tokens, encoding)
+    part = folder / "held_out"
+    part.mkdir()
+    for path in tokens.glob("held_out/*"):
+        (part / path.name).symlink_to(path.resolve())
+    layout = files.read_object(tokens / LAST, token_shards.MADE_BY, layout={})["layout"]
+    entries = [entry for entry in shards.entries if entry.split == "held_out"]
+    token_shards.write_manifest(folder, encoding, shards.vocab_size, layout, entries)
