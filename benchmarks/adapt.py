@@ -21,8 +21,9 @@ BASE = "options of params.yaml"
 ROWS = {
     BASE: {},
     "without a teacher": {"teacher_weight": 0.0},
-    "without a teacher, a third of the rate": {"teacher_weight": 0.0, "learning_rate": 0.002},
-    "half of the teacher's weight": {"teacher_weight": 0.5},
+    "without a teacher, half of the rate": {"teacher_weight": 0.0, "learning_rate": 0.003},
+    "without a teacher, a quarter of the rate": {"teacher_weight": 0.0, "learning_rate": 0.0015},
+    "a slower teacher": {"teacher_weight": 1.0, "teacher_decay": 0.99},
     "100 steps": {"steps": 100},
     "rank 16": {"rank": 16, "alpha": 16.0},
     "all weights": {"rank": 0, "learning_rate": 0.001},

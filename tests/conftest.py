@@ -115,7 +115,7 @@ class Project:
     def run(self, *command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; with `check`, a failure shows what the command printed."""
         options = {"cwd": self.folder} | options
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=240, **options)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=480, **options)
         if check and done.returncode:
             raise AssertionError(f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
