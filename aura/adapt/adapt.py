@@ -1,8 +1,9 @@
 """Adaptation from end to end: conversations and a pretrained model in; an adapter, a merged model and reports out.
 
 `aura/training/loop.py` takes the steps, and this module gives it the task. The model that stays, the one that is
-trained and the teacher lie on the mesh as in pretraining. Before the first step and at each evaluation the same
-held-out conversations and the same held-out text of pretraining are measured: what was gained, and what was forgotten.
+trained and the teacher lie on the mesh as in pretraining. At each evaluation the same held-out conversations and the
+same held-out text of pretraining are measured: what was gained, and what was forgotten. The first one measures the
+model as it was, too.
 """
 
 import typing
@@ -18,7 +19,7 @@ import numpy as np
 
 from aura.adapt import samples
 from aura.adapt.evaluation import HeldOutAnswers, OnAnswers, answered, exact_matches
-from aura.adapt.exchanges import SHOWN, ExchangeBatches, Exchanges, Hint, Room
+from aura.adapt.exchanges import HINT, ExchangeBatches, Exchanges, Hint, Room
 from aura.adapt.identity import data_of, run_identity
 from aura.adapt.options import Adapt
 from aura.adapt.packing import PackedBatches, PackingCounts, pack
@@ -30,6 +31,7 @@ from aura.adapt.step import (
     compute_of,
     first_trained,
     initial_state,
+    learns_from_own,
     make_own_step,
     make_step,
     role_ids,
@@ -216,12 +218,12 @@ class Adaptation:
             )
         packed, measured = pack(training, self.seq_len, options.seed), pack(held_out, self.seq_len, 0, "held-out")
         self._counts: PackingCounts = packed.counts
-        self._hint = Hint(*(np.array(self._tokenizer.encode(text), np.int32) for text in SHOWN))
+        self._hint = Hint(*(np.array(self._tokenizer.encode(text), np.int32) for text in HINT))
         self._exchanges = Exchanges(held_out, measured, Room.half(self.seq_len))
         self._own: Exchanges | None = None
         self._held_out_counts: PackingCounts = measured.counts
         windows = PackedBatches(packed, options.batch_size, options.seed, affect=self.config.affect)
-        self.batches, arrays = _Batches(windows, None), window_arrays(self.config, self.seq_len)
+        self.batches, arrays = _Batches(options, windows, None), window_arrays(self.config, self.seq_len)
         if options.teach == "own":
             self._own = prompts = Exchanges(training, packed, Room.hinted(self.seq_len, self._hint))
             if not len(prompts):
@@ -231,7 +233,7 @@ class Adaptation:
                     "or set adapt.teach: reference"
                 )
             own = ExchangeBatches(prompts, self._hint, options.batch_size, options.seed)
-            self.batches = _Batches(windows, own)
+            self.batches = _Batches(options, windows, own)
             arrays |= exchange_arrays(prompts.room.prompt, prompts.hinted_tokens(self._hint))
         self.layout = BatchLayout(self.mesh, options.batch_size, machine.accumulation, arrays, "adapt")
 
@@ -271,7 +273,7 @@ class Adaptation:
             own = make_own_step(self.options, answers).lower(state, shapes, self.base).compile()
 
         def run_step(state: State, batch: dict[str, Any]) -> tuple[State, dict[str, jax.Array]]:
-            program = own if (self._number + 1) % self.options.own_every == 0 else reference
+            program = own if learns_from_own(self.options, self._number) else reference
             moved: tuple[State, dict[str, jax.Array]] = program(state, batch, self.base)
             return moved
 
@@ -293,7 +295,8 @@ class Adaptation:
         """Loss on held-out answers, the divergence from the start on them, and bits per byte of pretraining's text."""
         if not self._before:
             start = partial(first_trained, self.options, self._tokens)
-            before = self._measure(jax.jit(start)(self.base), interrupted)
+            unchanged = jax.jit(start)(self.base) if self.options.rank else self.base
+            before = self._measure(unchanged, interrupted)
             if before is None:
                 return None
             self._before = before
@@ -377,13 +380,15 @@ def merged(base: LanguageModel, trained: Any) -> LanguageModel:  # noqa: ANN401 
 class _Batches:
     """Windows, and with `adapt.teach: own` prompts beside them."""
 
-    def __init__(self, windows: PackedBatches, own: ExchangeBatches | None) -> None:
-        self._windows, self._own = windows, own
+    def __init__(self, options: Adapt, windows: PackedBatches, own: ExchangeBatches | None) -> None:
+        self._options, self._windows, self._own = options, windows, own
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         return self._windows.batch(step, rows) | (self._own.batch(step, rows) if self._own else {})
 
     def describe(self, step: int) -> str:
+        if self._own and learns_from_own(self._options, step):
+            return self._own.describe(step)
         return self._windows.describe(step)
 
 

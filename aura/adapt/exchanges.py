@@ -19,7 +19,7 @@ from aura.tokens.conversation_shards import Conversations
 from aura.training.batch_layout import Batch
 
 _EPOCHS = 3 * 2**60  # part of the key of random numbers, beside the seed
-SHOWN = "\nA right answer: ", "\n"  # before and after an answer that a teacher sees; short, as it takes room of windows
+HINT = "\nA right answer: ", "\n"  # before and after an answer that a teacher sees; short, as it takes room of windows
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Exchanges:
     """
 
     def __init__(self, conversations: Conversations, packed: Packed, room: Room) -> None:
-        self._conversations, self.room = conversations, room
+        self._conversations, self._packed, self.room = conversations, packed, room
         begins, ends = np.sort(packed.pieces, axis=0).T
         answers = _last_answers(conversations.learnt, begins, ends)
         prompts = answers - begins
@@ -103,6 +103,10 @@ class Exchanges:
             shown.append(np.concatenate(parts))
         return right_aligned(shown, self.hinted_tokens(hint))
 
+    def conversations_of(self, numbers: npt.NDArray[np.integer[Any]]) -> list[int]:
+        """Numbers of the conversations that these exchanges are from."""
+        return [self._packed.conversation_at(begin) for begin, _, _ in self._of(numbers)]
+
     def hinted_tokens(self, hint: Hint) -> int:
         """Room for a prompt that shows the reference answer."""
         return self.room.both + len(hint.before) + len(hint.after)
@@ -130,8 +134,7 @@ class ExchangeBatches:
         `prompts` (rows, room.prompt) int32 and `prompt_lengths` (rows,) int32, as `Exchanges.prompts`; `hinted` and
         `hinted_lengths` with the reference answer shown.
         """
-        samples = range(step * self._batch_size, (step + 1) * self._batch_size)[rows]
-        numbers = drawn(len(self._exchanges), samples, self._seed, _EPOCHS)
+        numbers = self._drawn(step, rows)
         prompts, prompt_lengths = self._exchanges.prompts(numbers)
         hinted, hinted_lengths = self._exchanges.hinted(numbers, self._hint)
         return {
@@ -140,6 +143,15 @@ class ExchangeBatches:
             "hinted": hinted,
             "hinted_lengths": hinted_lengths,
         }
+
+    def describe(self, step: int) -> str:
+        """Describe for a reader which conversations a step asks for their last answer."""
+        numbers = self._exchanges.conversations_of(self._drawn(step, slice(None)))
+        return f"own answers to conversations {' '.join(f'{number:,}' for number in numbers)}"
+
+    def _drawn(self, step: int, rows: slice) -> Places:
+        samples = range(step * self._batch_size, (step + 1) * self._batch_size)[rows]
+        return drawn(len(self._exchanges), samples, self._seed, _EPOCHS)
 
 
 def _last_answers(learnt: npt.NDArray[np.bool_], begins: Places, ends: Places) -> Places:

@@ -20,7 +20,7 @@ CODE = (
 )
 PLACEMENT = {"where"}  # losses are equal to about 1e-4
 AFTERWARDS = {"eval_every", "max_forgetting"}  # decide what is measured and judged
-# Of the history; the first three of every step. Those of dvc.yaml's plots are among them.
+# Of the history; the first four of every step. Those of dvc.yaml's plots are among them.
 COLUMNS = (
     *("loss", "gradient_norm", "learning_rate", "teacher_divergence"),
     *("response_loss", "start_divergence", "bits_per_byte"),

@@ -18,6 +18,7 @@ import optax
 
 from aura.adapt.weighted_losses import Losses, Output, Terms, weighted_losses
 from aura.model.mesh import BATCH, placed
+from aura.model.model import Compute
 from aura.training.steps import accumulated
 
 Arrays = dict[str, jax.Array]  # a batch as `packing.Packed.windows` has it
@@ -26,6 +27,8 @@ Weights = Any  # a pytree of trained arrays: those of an adapter, or a whole mod
 
 class Model(Protocol):
     """A model with its adapter, or without one."""
+
+    compute: Compute
 
     def features(
         self, tokens_BxS: jax.Array, affect_BxSxA: jax.Array | None, segments_BxS: jax.Array | None

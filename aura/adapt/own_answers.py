@@ -21,6 +21,7 @@ from aura.training.generation import continuations
 from aura.training.steps import accumulated
 
 TEMPERATURE = 1.0  # the model's own probabilities, of which the divergence is an expectation
+SPLASH_BLOCK = 128  # positions; the TPU kernel of attention takes multiples of it
 OWN = Terms(cross_entropy=0.0, divergence=1.0, where_certain=True)
 
 
@@ -86,7 +87,10 @@ def reading(model: Model, prompts_BxP: jax.Array, lengths_B: jax.Array, answers_
 
     A prompt is the last `lengths_B` ids of its row; the rest is padding, which no token sees.
     """
-    P, T = prompts_BxP.shape[1], answers_BxT.shape[1]
+    T = answers_BxT.shape[1]
+    if model.compute.attention == "splash":  # takes whole blocks of positions
+        prompts_BxP = jnp.pad(prompts_BxP, ((0, 0), (-(prompts_BxP.shape[1] + T - 1) % SPLASH_BLOCK, 0)))
+    P = prompts_BxP.shape[1]
     inputs_BxS = jnp.concatenate([prompts_BxP, answers_BxT[:, :-1]], axis=1)
     segments_BxS = (jnp.arange(P + T - 1)[None, :] >= P - lengths_B[:, None]).astype(jnp.int32)
     x_BxSxD = model.features(inputs_BxS, None, segments_BxS)

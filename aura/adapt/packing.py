@@ -126,8 +126,8 @@ def pack(conversations: Conversations, seq_len: int, seed: int, part: str = "tra
             f"{len(begins):,} ({int((dropped & (left_out > 0)).sum()):,} too long, the rest without an answer). "
             "Raise pretrain.seq_len, or add conversations."
         )
-    drawn = np.random.Philox(key=np.array([seed, _TIES], np.uint64)).random_raw(len(kept))
-    order = np.lexsort((drawn, -lengths))
+    ties = np.random.Philox(key=np.array([seed, _TIES], np.uint64)).random_raw(len(kept))
+    order = np.lexsort((ties, -lengths))
     window_of = _best_fit(lengths[order], room)
     by_window = order[np.argsort(window_of, kind="stable")]
     starts = np.concatenate([[0], np.cumsum(np.bincount(window_of))]).astype(np.int64)
@@ -215,11 +215,6 @@ class PackedBatches:
     def __init__(self, packed: Packed, batch_size: int, seed: int, *, affect: bool = False) -> None:
         self._packed, self._batch_size, self._seed, self._affect = packed, batch_size, seed, affect
 
-    @property
-    def windows_per_epoch(self) -> int:
-        """Windows of all conversations."""
-        return len(self._packed)
-
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """Rows of the batch of `step` (from 0), as `Packed.windows` has them.
 
@@ -230,9 +225,9 @@ class PackedBatches:
 
     def describe(self, step: int, most: int = 8) -> str:
         """Describe for a reader which conversations the batch of a step holds."""
-        drawn = self._drawn(step, slice(None)).tolist()
-        told = [f"conversations {self._packed.described(number)}" for number in drawn[:most]]
-        return "; ".join(told) + (f"; and {len(drawn) - most} more windows" if len(drawn) > most else "")
+        numbers = self._drawn(step, slice(None)).tolist()
+        told = [f"conversations {self._packed.described(number)}" for number in numbers[:most]]
+        return "; ".join(told) + (f"; and {len(numbers) - most} more windows" if len(numbers) > most else "")
 
     def _drawn(self, step: int, rows: slice) -> Places:
         samples = range(step * self._batch_size, (step + 1) * self._batch_size)[rows]

@@ -1,6 +1,7 @@
 """Adaptation in the project's folders: what the stage runs here, and each worker of a pod there."""
 
 from pathlib import Path
+from typing import Any
 
 from aura.adapt.adapt import Adapted, Inputs, Metrics, adapt, require_kept
 from aura.adapt.facts import facts
@@ -24,12 +25,20 @@ def adapt_here(options: Adapt, machine: Machine, *, add_bos: bool, profile: Path
     outputs = Outputs(paths.ADAPTER, paths.CHAT_MODEL)
 
     def write(adapted: Adapted) -> None:
-        told = facts(adapted.metrics, base)
+        told = facts(adapted.metrics)
         write_models(adapted.trained, base, told, outputs, add_bos=add_bos, writes=distributed.is_first())
 
     metrics = adapt(inputs, paths.ADAPTATION, options, machine, write, profile)
     if distributed.is_first():
         tell(metrics, options)
+
+
+def machine_here(machine: Any) -> Any:  # noqa: ANN401 - section pretrain, whose folder this one may not import
+    """Section pretrain for a run on this machine: a mesh that fits a pod counts as one device, which a line says."""
+    if machine.where == "local":
+        return machine
+    console.err.print("adapt runs on this machine: pretrain.fsdp and pretrain.tensor, which fit the pod, count as 1")
+    return machine.model_copy(update={"fsdp": 1, "tensor": 1})
 
 
 def tell(metrics: Metrics, options: Adapt, also: str = "") -> None:
@@ -39,14 +48,15 @@ def tell(metrics: Metrics, options: Adapt, also: str = "") -> None:
         UserError: more was forgotten than `adapt.max_forgetting` allows.
     """
     require_kept(metrics, options)
+    fall = metrics.response_loss_fall
     change = f"{abs(metrics.forgetting):.1%} {'more' if metrics.forgetting >= 0 else 'less'}"
     console.summary(
         "adapt",
         {
             "trained parameters": f"{metrics.trained_parameters:,}",
             "steps": f"{options.steps:,}",
-            "held-out loss on answers": f"{metrics.response_loss:.3f} nats per token, "
-            f"{metrics.response_loss_fall:.1%} less than the {metrics.response_loss_before:.3f} before",
+            "held-out loss on answers": f"{metrics.response_loss:.3f} nats per token, {abs(fall):.1%} "
+            f"{'less' if fall >= 0 else 'more'} than the {metrics.response_loss_before:.3f} before",
             "pretraining text": f"{metrics.bits_per_byte:.3f} bits per byte, {change} than before",
         },
         see=f"{paths.CHAT_MODEL}/README.md, {paths.ADAPTATION}/samples.txt{also}; to talk to it: aura chat",

@@ -2,8 +2,7 @@
 
 Of exact duplicates, the first by the order of the sources in params.yaml stays. A conversation is held out if the hash
 of its group lies below `held_out` of the range, whatever else the set holds. So a set that grows moves nothing between
-the splits. The group with the smallest hash is held out in any case, and the one with the largest is not: no split is
-empty.
+the splits, but for the smallest hash, which is held out in any case, and the largest, which is not: no split is empty.
 
 The calling process holds some 60 bytes for each conversation, its hashes, and a row group of a part.
 """
@@ -25,7 +24,7 @@ from aura.conversations.accounts import DUPLICATE, Account
 from aura.conversations.conversation import Message
 from aura.conversations.options import Conversations
 from aura.conversations.parts import Recipe, Task
-from aura.core import checksums, console, parallel, stage_inputs
+from aura.core import console, parallel, stage_inputs
 from aura.core.console import track
 from aura.core.errors import UserError
 from aura.core.files import make_folder, replaced_folder
@@ -191,8 +190,3 @@ def _warned(name: str, account: Account) -> list[str]:
         f"warning: source {name} lost much: {account.in_words()}",
         *(f"  {remedy}" for remedy in account.remedies()),
     ]
-
-
-def verify(folder: Path) -> None:
-    """Raise `UserError` unless the set's files are what its record says."""
-    checksums.verify(folder, "dvc repro conversations")

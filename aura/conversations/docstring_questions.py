@@ -77,7 +77,7 @@ class _Defined:
 def questions(source: bytes, file: str) -> Iterator[Conversation]:
     """Yield the conversations about a module, one group: `file` is its name below its package's folder.
 
-    Raises SyntaxError, ValueError or RecursionError for what is no Python.
+    Raises SyntaxError, ValueError, RecursionError or MemoryError for what is no Python.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about escapes in other people's string literals
@@ -134,7 +134,8 @@ def _turns(defined: _Defined, module: str) -> Iterator[tuple[Message, Message]]:
     name, of = f"`{defined.name.rpartition('.')[2]}`", f"the {defined.kind} {defined.call} of `{module}`"
     if does := _purpose(defined, name):
         yield Message("user", f"What does {of} do?"), Message("assistant", does)
-    if len(defined.arguments) <= _MOST_ARGUMENTS:
+    states_arguments = "(" in defined.signature  # a class without its own __init__ may have those of its fields
+    if states_arguments and len(defined.arguments) <= _MOST_ARGUMENTS:
         yield Message("user", f"Which arguments does {of} take?"), Message("assistant", _taken(defined.arguments, name))
     if not defined.is_class and (returned := _returned(defined, name)):
         yield Message("user", f"What does {of} return?"), Message("assistant", returned)

@@ -27,20 +27,20 @@ def conversations(
     """Yield the conversations of a file; its losses, shapes and records are entered in the account."""
     account.files += 1
     if file.problem:
-        account.lose(file.problem, file.name)
+        account.lose_file(file.problem, file.name)
         return
     try:
         with file.open() as stream:
             if source.kind == "docstrings":
                 yield from _of_module(file.name, stream.read(), account)
             elif reason := impostor(_kind(source), file.name, stream.read(HEAD_BYTES)):
-                account.lose(reason, file.name)
+                account.lose_file(reason, file.name)
             elif source.kind == "parquet":
                 yield from _of_rows(file.name, stream, max_record_bytes, account)
             else:
                 yield from _of_json(file.name, stream, source, max_record_bytes, account)
     except OSError as error:
-        account.lose(unreadable(error), file.name)
+        account.lose_file(unreadable(error), file.name)
 
 
 def _kind(source: ConversationSource) -> str:
@@ -53,8 +53,8 @@ def _of_module(name: str, content: bytes, account: Account) -> Iterator[Conversa
         return
     try:
         found = list(docstring_questions.questions(content, name))
-    except (SyntaxError, ValueError, RecursionError):
-        account.lose("no Python that can be parsed", name)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the parser's own, for deep nesting
+        account.lose_file("no Python that can be parsed", name)
         return
     account.records += len(found)
     account.shapes["docstrings"] += len(found)
@@ -87,15 +87,15 @@ def _of_json(
             else:
                 yield from _of_record(record.value, f"{name}, {record.place}", f"{name}#{records - 1}", account)
         if not records:
-            account.lose("empty file", name)
+            account.lose_file("empty file", name)
     except Damaged as error:
-        account.lose(str(error), name)
+        account.lose_file(str(error), name)
 
 
 def _of_rows(name: str, stream: Any, limit: int, account: Account) -> Iterator[Conversation]:  # noqa: ANN401 - as above
     stream.seek(0)
     if not stream.read(1):
-        account.lose("empty file", name)
+        account.lose_file("empty file", name)
         return
     number = 0
     try:
@@ -106,7 +106,7 @@ def _of_rows(name: str, stream: Any, limit: int, account: Account) -> Iterator[C
             else:
                 yield from _of_record(_as_json(row), f"{name}, row {number}", f"{name}#{number - 1}", account, limit)
         if not number:
-            account.lose("empty file", name)
+            account.lose_file("empty file", name)
     except parquet.Unreadable as error:
         place = f"columns {error.columns}" if error.columns else f"after row {number}"
         account.records += error.rows

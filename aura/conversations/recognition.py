@@ -10,9 +10,9 @@
 | preference | chosen alone: a list of turns, or text with `Human:` and `Assistant:` before each turn |
 | marked text | text with `<human>:` and `<bot>:` before each turn |
 
-The first shape in this order whose question has a value counts, so a record with `messages` is never read as anything
-else. A record that fits none is lost with its reason, never guessed at. Keys beside these say nothing that is learnt,
-such as `rejected`; `history` holds earlier questions with their answers.
+The first shape in this order that has a key of a question and one of an answer counts, so a record with `messages` is
+never read as anything else. A record that fits none is lost with its reason, never guessed at. Keys beside these say
+nothing that is learnt, such as `rejected`; `history` holds earlier questions with their answers.
 """
 
 import re
@@ -25,7 +25,6 @@ from aura.conversations.turns import ROLE_OF, kind, messages_of, text_of, told
 
 CHATS = ("conversations", "conversation", "messages", "dialog", "dialogue", "chat", "turns")
 DIALOGUES = ("conversations", "data")  # under which a list of strings is what a user and an assistant say in turn
-SHAPES = (*("conversations", "alpaca", "question", "input and output", "text and target", "preference", "marked text"),)
 OTHERS = "other answers"  # to the same question, left out
 _MARK = re.compile(r"(?:^|(?<=\s))<(\w{2,9})>:[ \t]?", re.MULTILINE)
 _SPEAKER = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant):[ \t]?")  # as Anthropic's HH-RLHF marks turns
@@ -92,10 +91,8 @@ def recognised(record: Any, notes: Counter[str]) -> tuple[str, tuple[Message, ..
 
 
 def _by_keys(given: dict[str, Any], notes: Counter[str]) -> tuple[str, list[Message]]:
-    for key in CHATS:
-        if key in given:
-            shape = "marked text" if isinstance(given[key], str) else "conversations"
-            return shape, _chat(key, given[key])
+    if key := _first(CHATS, given):
+        return "marked text" if isinstance(given[key], str) else "conversations", _chat(key, given[key])
     if _is_dialogue("data", given.get("data")):
         return "conversations", _chat("data", given["data"])
     for pair in _PAIRS:

@@ -122,11 +122,11 @@ def _messages_of_turn(turn: dict[str, Any], number: int) -> list[Message]:
 
 def _calls(turn: dict[str, Any], number: int) -> str:
     """The calls of tools in a turn, a line for each: `name(arguments)`. Raises `Unusable` for one without a name."""
-    listed = turn["tool_calls"] if isinstance(turn.get("tool_calls"), list) else [turn.get("function_call")]
-    inner = [call.get("function") or call for call in listed if isinstance(call, dict)]
-    calls = [call for call in inner if isinstance(call, dict)]
-    named = [call for call in calls if isinstance(call.get("name"), str)]
-    if any(call.get("arguments") for call in calls if call not in named):
+    given = turn.get("tool_calls") or turn.get("function_call") or []
+    listed = [call for call in (given if isinstance(given, list) else [given]) if call is not None]
+    inner = [call.get("function") or call if isinstance(call, dict) else call for call in listed]
+    named = [call for call in inner if isinstance(call, dict) and isinstance(call.get("name"), str)]
+    if any(not isinstance(call, dict) or call.get("arguments") for call in inner if call not in named):
         raise Unusable("tool call without name", f"turn {number}")
     return "\n".join(map(_call, named))
 

@@ -1,4 +1,4 @@
-"""What a stage leaves of an adapted model: models/adapter and models/chat, whichever of its weights were trained.
+"""The folders of an adapted model: models/adapter and models/chat, whichever of its weights were trained.
 
 Of a model of which all weights were trained there is no adapter. models/adapter then holds a card that says so, because
 an output of a stage must be there.
@@ -57,10 +57,14 @@ def write_models(
             write_chat(outputs.chat, base, adapter, facts, add_bos=add_bos)
         return
     scratch = outputs.chat.with_name(f".{outputs.chat.name}-weights")
-    weights.save(scratch, trained, {}, writes=writes)
+    try:
+        weights.save(scratch, trained, {}, writes=writes)
+        if writes:
+            write_chat(outputs.chat, base, scratch / base.weights.name, facts, add_bos=add_bos)
+    finally:
+        if writes:
+            files.remove(scratch)
     if writes:
-        write_chat(outputs.chat, base, scratch / base.weights.name, facts, add_bos=add_bos)
-        files.remove(scratch)
         with files.replaced_folder(outputs.adapter) as unfinished:
             files.write_bytes(unfinished / CARD, NO_ADAPTER.encode())
             checksums.write(unfinished)

@@ -52,7 +52,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer, model = (kind.from_pretrained("models/chat") for kind in (AutoTokenizer, AutoModelForCausalLM))
 messages = [{{"role": "user", "content": "What does the function json.loads do?"}}]
-ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 print(tokenizer.decode(model.generate(**ids, max_new_tokens=64)[0]))
 ```
 

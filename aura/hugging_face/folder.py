@@ -16,6 +16,8 @@ from aura.tokenizer import hf_export
 from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
 
 CARD, GENERATION = "README.md", "generation_config.json"
+# What lies beside a tokenizer whose folder is that of a model.
+NOT_OF_THE_TOKENIZER = {checksums.NAME, CARD, GENERATION, "config.json", "model.safetensors", "checkpoint.json"}
 TEMPERATURE = 0.8  # of samples, as `aura sample` has it
 
 
@@ -70,7 +72,7 @@ def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bo
     """
     with files.replaced_folder(output) as unfinished:
         for file in sorted(trained.tokenizer_folder.iterdir()):
-            if file.name != checksums.NAME:
+            if file.is_file() and file.name not in NOT_OF_THE_TOKENIZER:
                 shutil.copyfile(file, unfinished / file.name)
         for name, content in _of_model(trained.tokenizer_folder, add_bos, trained.record["seq_len"]).items():
             files.write_bytes(unfinished / name, content)

@@ -48,8 +48,9 @@ def train_instruct(
     """
     other_options.told(other_options.names_on_the_command_line(context.args), "train_instruct")
     # Here, because JAX takes seconds to import.
-    from aura.one_shot.self_teaching import SelfTeachingAdapter
+    from aura.one_shot.self_teaching import SelfTeachingAdapter, require_free
 
+    require_free(output)
     adapter = SelfTeachingAdapter(spm_model, model)
     metrics = adapter.train_instruct_from_jsonl(jsonl, steps, lr, max_len, batch_size, limit, rank=rank, teach=teach)
     adapter.save(output)

@@ -10,13 +10,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from aura.adapt.adapt import Adapted, Inputs, Metrics, adapt
+from aura.adapt.adapt import Adapted, Inputs, Metrics, adapt, require_kept
 from aura.adapt.facts import facts
 from aura.adapt.options import Adapt
+from aura.adapt.stage import machine_here
 from aura.chat.dialogue import Dialogue
 from aura.conversations import building
 from aura.conversations.options import Conversations
-from aura.core import console, files, keys, paths
+from aura.core import checksums, console, files, keys, paths
 from aura.core.errors import UserError
 from aura.core.section import checked
 from aura.hugging_face import loading, peft_adapter
@@ -31,6 +32,7 @@ from aura.project.whole_params import Params
 from aura.training.answers import Answerer, Drawing
 
 WORK = Path(".aura/self_teaching")
+HUGGING_FACE = paths.HUGGING_FACE_MODEL  # where PEFT finds the base of a first adapter
 OUTPUTS = (paths.LANGUAGE_MODEL, paths.TOKENIZER, paths.HUGGING_FACE_MODEL, paths.ADAPTER, paths.CHAT_MODEL)
 SOURCE = "instructions"  # the only source of such a set
 
@@ -85,10 +87,12 @@ class SelfTeachingAdapter:
             max_len: has no meaning of its own: a window has as many tokens as in pretraining.
             batch_size: windows per step.
             limit: at most so many records of one .jsonl file, from the first on.
-            options: other keys of the section adapt, such as rank=16 or teacher_weight=0.
+            options: other keys of the section adapt, such as rank=16 or teacher_weight=0. The gate max_forgetting of
+                params.yaml is not applied; one that is given here is.
 
         Raises:
-            UserError: no record is a conversation, an option has a wrong value, or the loss diverged.
+            UserError: no record is a conversation, an option has a wrong value, the loss diverged, or more was
+                forgotten than the max_forgetting that is given.
         """
         if max_len is not None and max_len != self._loaded.context:
             console.err.print(
@@ -151,13 +155,7 @@ class SelfTeachingAdapter:
         if self.metrics is None:
             raise UserError("save: nothing was learnt yet. Call train_instruct_from_jsonl, then save")
         target = Path(folder)
-        is_free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
-        if target.resolve() in {output.resolve() for output in OUTPUTS}:
-            raise UserError(
-                f"save: {target} is an output of the pipeline. Name another folder, such as models/answering"
-            )
-        if not is_free and not _is_saved(target):
-            raise UserError(f"save: expected a new folder, or one of an earlier save; {target} holds other files")
+        require_free(target)
         with files.replaced_folder(target) as unfinished:
             for file in sorted(self._folder.iterdir()):
                 shutil.copyfile(file, unfinished / file.name)
@@ -165,13 +163,18 @@ class SelfTeachingAdapter:
 
     @classmethod
     def load(
-        cls, folder: str | Path, spm_model_path: str | Path | None = None, **options: object
+        cls,
+        folder: str | Path,
+        spm_model_path: str | Path | None = None,
+        *,
+        tokens_path: str | Path = paths.TOKENS,
+        **options: object,
     ) -> "SelfTeachingAdapter":
         """The adapter that `save` wrote, or models/chat."""
         own = Path(folder, "spiece.model")
         tokenizer = spm_model_path or (own if own.exists() else paths.TOKENIZER_MODEL)
         other_options.told(options, cls.__name__)
-        return cls(tokenizer, folder)
+        return cls(tokenizer, folder, tokens_path=tokens_path)
 
     def _train(self, data: Path | None, limit: int | None, given: dict[str, Any], *, own: bool = False) -> Metrics:
         options, settings = _options(given, own=own)
@@ -183,22 +186,37 @@ class SelfTeachingAdapter:
         work = WORK / keys.action_key(options.model_dump(mode="json"), set_sha256, base_sha256)
         base_folder = _as_pretrained(self._folder, self._loaded, work / "base")
         base = Trained.of(base_folder, self._tokenizer_file.parent)
-        outputs = Outputs(work / "adapter", work / "chat")
+        outputs = Outputs(work / "adapter", work / "chat", str(self._folder if self._loaded.adapted else HUGGING_FACE))
 
         def write(adapted: Adapted) -> None:
-            told = facts(adapted.metrics, base)
+            told = facts(adapted.metrics)
             write_models(adapted.trained, base, told, outputs, add_bos=settings.encode.add_bos)
 
         inputs = Inputs(self._conversations, base_folder, self._tokenizer_file, self._tokens)
-        self.metrics = adapt(inputs, work / "reports", options, settings.pretrain, write)
-        files.remove(work / "base")  # a copy, where there is one
+        try:
+            self.metrics = adapt(inputs, work / "reports", options, machine_here(settings.pretrain), write)
+        finally:
+            files.remove(work / "base")  # a copy, where there is one
+        if "max_forgetting" in given:
+            require_kept(self.metrics, options)
         self._folder = outputs.chat
         self._loaded = loading.load(self._folder, self._tokenizer_file)
         return self.metrics
 
 
+def require_free(target: Path) -> None:
+    """Raise `UserError` for a folder that holds what `save` did not write."""
+    is_free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    if target.resolve() in {output.resolve() for output in OUTPUTS}:
+        raise UserError(f"save: {target} is an output of the pipeline. Name another folder, such as models/answering")
+    if not is_free and not _is_saved(target):
+        raise UserError(f"save: expected a new folder, or one of an earlier save; {target} holds other files")
+
+
 def _is_saved(folder: Path) -> bool:
-    """Return whether a folder holds a model in the form that `save` writes."""
+    """Return whether a folder holds a model in the form that `save` writes, with its record of hashes."""
+    if not (folder / checksums.NAME).exists():
+        return False
     try:
         record = files.read_json(folder / "config.json", "save")
     except UserError:
@@ -218,11 +236,10 @@ def _options(given: dict[str, Any], *, own: bool) -> tuple[Adapt, Params]:
     asked = {name: value for name, value in given.items() if value is not None}
     other_options.told([name for name in asked if name not in Adapt.model_fields], "SelfTeachingAdapter")
     asked = {name: value for name, value in asked.items() if name in Adapt.model_fields}
-    values = settings.adapt.model_dump() | asked | ({"teach": "own"} if own else {})
-    chosen = checked(Adapt, values, "adapt")
-    if "steps" in asked and "eval_every" not in asked:
-        chosen = chosen.model_copy(update={"eval_every": min(chosen.eval_every, chosen.steps)})
-    return chosen, settings
+    values = settings.adapt.model_dump() | {"where": "local"} | asked | ({"teach": "own"} if own else {})
+    if values["where"] == "tpu":
+        raise UserError("SelfTeachingAdapter: where: this class adapts on this machine. For a pod: dvc repro adapt")
+    return checked(Adapt, values, "adapt"), settings
 
 
 def _require_drawable(tokens: int, temperature: float, top_p: float, seed: int) -> None:
@@ -242,7 +259,8 @@ def _conversations(data: Path, limit: int | None, tokenizer_file: Path, settings
     """Make the set of conversations of a file or a folder; it takes the place of the last one of the same name."""
     if not data.exists():
         raise UserError(f"{data}: no such file or folder. Name a .jsonl file with a conversation in each line")
-    work = WORK / "conversations" / keys.action_key(str(data.absolute()), limit)
+    tokenizer = files.sha256_file(tokenizer_file)
+    work = WORK / "conversations" / keys.action_key(str(data.absolute()), limit, tokenizer)
     source = data if limit is None else _first_records(data, limit, work / "records" / data.name)
     reading = {"kind": "json", "path": str(source)}
     section = settings.conversations.model_dump() | {"sources": {SOURCE: reading}}
@@ -252,14 +270,17 @@ def _conversations(data: Path, limit: int | None, tokenizer_file: Path, settings
 
 
 def _first_records(data: Path, limit: int, target: Path) -> Path:
-    """A copy of the first records of a .jsonl file."""
+    """A copy of the first records of a .jsonl file, with its blank lines, so that the numbers of lines are the same."""
     if data.suffix != ".jsonl" or not data.is_file():
         raise UserError(f"limit: expected one .jsonl file, with a record in each line; got {data}")
     if limit < 2:
         raise UserError(f"limit: expected at least 2 records, one to learn from and one to measure on; got {limit}")
-    with data.open("rb") as lines:
-        some = itertools.islice((line for line in lines if line.strip()), limit)
-        files.write_bytes(target, b"".join(some))
+    with data.open("rb") as lines, files.replaced_file(target) as copy:
+        for line in lines:
+            copy.write(line)
+            limit -= bool(line.strip())
+            if not limit:
+                break
     return target
 
 

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from aura.adapt.options import Adapt
-from aura.adapt.stage import adapt_here
-from aura.core import console, params, stage_inputs
+from aura.adapt.stage import adapt_here, machine_here
+from aura.core import params, stage_inputs
 from aura.core.errors import UserError
 from aura.encode.options import Encode
 from aura.pretrain.options import Pretrain
@@ -27,12 +27,7 @@ def main() -> None:
 
         adapt_on_pod(whole_params.load())
         return
-    if machine.where == "tpu":
-        console.err.print(
-            "adapt runs on this machine: pretrain.fsdp and pretrain.tensor, which fit the pod, count as 1"
-        )
-        machine = machine.model_copy(update={"fsdp": 1, "tensor": 1})
-    adapt_here(options, machine, add_bos=params.section("encode", Encode).add_bos, profile=profile)
+    adapt_here(options, machine_here(machine), add_bos=params.section("encode", Encode).add_bos, profile=profile)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The stages that run on a pod: folders that each reads and writes there, and sections of params.yaml that decide it.
 
 All else of a launch is the same for each of them, so a further stage that trains is one more `PodStage`, and one more
-entry of `RUNS` in `pod_run.py`.
+entry of `RUNS` in `pod_run.py`. What is told and judged after a run stands in `stage.py` and `launch.py`.
 """
 
 from collections.abc import Mapping

@@ -67,7 +67,7 @@ def run(inputs: Inputs, folder: Path, machine: dict[str, object] | None = None, 
     outputs = Outputs(folder / "adapter", folder / "chat")
 
     def write(adapted) -> None:
-        write_models(adapted.trained, base, facts(adapted.metrics, base), outputs, add_bos=True)
+        write_models(adapted.trained, base, facts(adapted.metrics), outputs, add_bos=True)
 
     run_on = tiny(**({"checkpoint_folder": str(folder / "checkpoints"), "checkpoint_every": 2} | (machine or {})))
     return adapt(inputs, folder / "reports", options, run_on, write)
@@ -90,6 +90,9 @@ def test_answers_are_learnt_and_the_metrics_agree_with_the_plots(adapted: tuple[
     assert metrics.response_loss_fall == pytest.approx(1 - metrics.response_loss / metrics.response_loss_before)
     assert metrics.start_divergence > 0
     assert metrics.packing["conversations"] == 80
+    for card in ("adapter", "chat"):
+        text = (folder / card / "README.md").read_text()
+        assert all(f"| {row} |" in text for row in ("layers", "trained parameters", "loss on answers, after"))
     plotted = {
         name: np.loadtxt(folder / f"reports/plots/metrics/{name}.tsv", skiprows=1)
         for name in ("loss", "response_loss", "bits_per_byte")

@@ -3,10 +3,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from flax import nnx
 
 from aura.adapt.exchanges import ExchangeBatches, Exchanges, Hint, Room
 from aura.adapt.own_answers import drawn_answers, own_losses_and_slopes, reading, until_end
 from aura.adapt.packing import pack
+from aura.model.model import Compute, LanguageModel, ModelConfig
 from tests.adapt.test_objective import TEXTS, conversations, student, teacher, whole
 from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
@@ -62,6 +65,17 @@ def test_hosts_share_the_same_exchanges_and_steps_have_others():
         parts = [made.batch(3, rows)[name] for rows in (slice(0, 1), slice(1, 4))]
         np.testing.assert_array_equal(np.concatenate(parts), array[0])
     assert not np.array_equal(batch(0)["prompts"], batch(1)["prompts"])
+
+
+@pytest.mark.parametrize("seq_len", [128, 256])
+def test_a_step_of_own_answers_is_lowered_for_a_tpu(seq_len: int):
+    """Its kernel of attention takes whole blocks of positions."""
+    config = ModelConfig(64, 1, 256, 2, 2, 64, tied_embeddings=True)
+    model = nnx.eval_shape(partial(LanguageModel, config, 0, Compute(attention="splash")))
+    shapes = jax.ShapeDtypeStruct((1, seq_len - 32), np.int32), jax.ShapeDtypeStruct((1,), np.int32)
+    answers = jax.ShapeDtypeStruct((1, 32), np.int32)
+    traced = jax.jit(lambda *arrays: reading(*arrays)[0]).trace(model, *shapes, answers)
+    assert "tpu_custom_call" in traced.lower(lowering_platforms=("tpu",)).as_text()
 
 
 def test_an_answer_ends_with_its_first_end():

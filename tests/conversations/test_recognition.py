@@ -77,6 +77,18 @@ SHAPES: list[tuple[str, Any, list[tuple[str, str]]]] = [
     ("marked text", {"text": "<human>: 2+2?\n<bot>: 4"}, [Q, A]),
     ("marked text", {"text": "Sums.\n<Human>: 2+2? <bot>: 4", "source": "web"}, [("system", "Sums."), Q, A]),
     ("marked text", {"conversation": "<user>: 2+2?\n<assistant>: 4"}, [Q, A]),
+    ("conversations", {"conversations": [], "messages": OPENAI[:2]}, [Q, A]),
+    (
+        "conversations",
+        {
+            "messages": [
+                *OPENAI[:1],
+                {"role": "assistant", "tool_calls": [], "function_call": {"name": "add"}},
+                OPENAI[1],
+            ]
+        },
+        [Q, ("action", "add()"), A],
+    ),
 ]
 
 
@@ -137,6 +149,8 @@ REASONS: list[tuple[Any, str]] = [
     ({"messages": ["2+2?", "4"]}, "turn is not a mapping"),
     ({"turns": ["2+2?", "3+3?"]}, "turn is not a mapping"),
     ({"messages": [*OPENAI, {"role": "assistant", "tool_calls": [{"function": {"arguments": "2"}}]}]}, NAMELESS),
+    ({"messages": [*OPENAI, {"role": "assistant", "tool_calls": "[{}]"}]}, NAMELESS),
+    ({"messages": [*OPENAI, {"role": "assistant", "tool_calls": ["add(2, 2)"]}]}, NAMELESS),
     ({"prompt": "2+2?", "completion": "5", "label": False}, "rejected answer"),
     ({"chosen": "4", "rejected": "5"}, "no question"),
     ({"question": "2+2?", "answers": {"text": [], "answer_start": []}}, "no answer"),

@@ -84,6 +84,10 @@ adapter.save("models/taught")
 answer = adapter.generate("What is 2 plus 2?", max_new_tokens=8, seed=1)
 again = SelfTeachingAdapter.load("models/taught")
 assert again.generate("What is 2 plus 2?", max_new_tokens=8, seed=1) == answer
+Path("models/taught/checkpoint.json").write_text("{}")  # of a pod; no part of the tokenizer
+with pytest.raises(UserError, match="adapt.max_forgetting: expected"):
+    again.train_instruct_from_jsonl("data.jsonl", steps=2, lr=0.1, batch_size=4, max_forgetting=0.0)
+assert not Path(again._folder, "checkpoint.json").exists()
 """
     run(folder, sys.executable, "-c", program)
     assert (folder / "models/taught/config.json").exists()
