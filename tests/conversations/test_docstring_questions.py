@@ -41,6 +41,11 @@ class Queue(list):
     def pop_first(self, block=True):
         """Identify the first
         job."""
+
+class Pair(NamedTuple):
+    """A pair of numbers."""
+    first: int
+    second: int
 '''
 
 
@@ -66,6 +71,7 @@ def test_the_questions_about_a_module_and_their_answers():
         "What does the method `Queue.pop_first(block)` of `pack` do?": "`pop_first` identifies the first job.",
         "Which arguments does the method `Queue.pop_first(block)` of `pack` take?": "`pop_first` takes one argument: "
         "`block`.",
+        "What does the class `Pair` of `pack` do?": "`Pair` is a pair of numbers.",  # its arguments are its fields
     }
     assert {conversation.group for conversation in found} == {"pack/__init__.py"}
     assert len({conversation.split_key for conversation in found}) == 1
