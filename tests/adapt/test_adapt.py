@@ -11,6 +11,7 @@ from aura.adapt.adapt import Inputs, Metrics, adapt, read_metrics, require_kept
 from aura.adapt.facts import facts
 from aura.adapt.identity import AFTERWARDS, PLACEMENT, run_identity
 from aura.adapt.options import Adapt
+from aura.adapt.stage import machine_here
 from aura.core import files
 from aura.core.errors import UserError
 from aura.hugging_face.adapted_models import Outputs, write_models
@@ -82,6 +83,13 @@ def results(folder: Path) -> dict[str, str]:
 def adapted(ready: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Metrics]:
     folder = tmp_path_factory.mktemp("adapted")
     return folder, run(ready, folder)
+
+
+def test_a_mesh_of_a_pod_is_one_device_here():
+    here = tiny(fsdp=16, tensor=2)
+    assert machine_here(here) is here
+    moved = machine_here(here.model_copy(update={"where": "tpu"}))
+    assert (moved.fsdp, moved.tensor) == (1, 1)
 
 
 def test_answers_are_learnt_and_the_metrics_agree_with_the_plots(adapted: tuple[Path, Metrics]):

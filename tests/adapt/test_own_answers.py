@@ -67,6 +67,15 @@ def test_hosts_share_the_same_exchanges_and_steps_have_others():
     assert not np.array_equal(batch(0)["prompts"], batch(1)["prompts"])
 
 
+def test_a_step_that_learns_from_own_answers_names_their_conversations():
+    told = ExchangeBatches(EXCHANGES, HINT, 4, 0).describe(3)
+    asked = batch(3)
+    numbers = [int(number.replace(",", "")) for number in told.removeprefix("own answers to conversations ").split()]
+    for number, prompt, length in zip(numbers, asked["prompts"][0], asked["prompt_lengths"][0], strict=True):
+        ids, marks = TEXTS[number]
+        np.testing.assert_array_equal(prompt[-int(length) :], ids[~marks])
+
+
 @pytest.mark.parametrize("seq_len", [128, 256])
 def test_a_step_of_own_answers_is_lowered_for_a_tpu(seq_len: int):
     """Its kernel of attention takes whole blocks of positions."""

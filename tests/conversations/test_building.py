@@ -169,6 +169,19 @@ def test_a_damaged_file_is_lost_as_a_whole(made: Made, tmp_path: Path):
     }
 
 
+def test_a_lost_file_weighs_as_a_file_however_many_records_it_had(made: Made, tmp_path: Path):
+    folder = tmp_path / "in"
+    write(folder / "good.jsonl", records(200))
+    whole = gzip.compress("".join(f"{json.dumps(value)}\n" for value in records(200, 1000)).encode())
+    (folder / "cut.jsonl.gz").write_bytes(whole[:-20])
+    shards = made(a=json_source(folder))
+    assert lost(shards) == {"truncated gzip": 1}
+    assert any("lost much" in line for line in shards.manifest["warnings"])
+    (folder / "cut.jsonl.gz").unlink()
+    (folder / ".hidden.jsonl").write_text("{}")
+    assert made("again", a=json_source(folder)).manifest["warnings"] == []
+
+
 def test_a_line_of_100_mb_is_lost_and_the_rest_is_read(made: Made, tmp_path: Path):
     with (tmp_path / "a.jsonl").open("wb") as file:
         file.write(b'{"question": "x", "answer": "')

@@ -63,6 +63,7 @@ def test_train_instruct_makes_a_model_that_chats(folder: Path):
 
 def test_the_class_learns_teaches_itself_and_comes_back(folder: Path):
     program = """
+import json
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,10 @@ assert abs(more.response_loss_before - first.response_loss) < 0.05
 assert not [*Path(".aura/self_teaching").glob("*/base")]
 second = adapter.teach_self(steps=2, batch_size=2, own_every=1)
 assert abs(second.response_loss_before - first.response_loss) < 0.05
+named = [json.loads((made / "adapter_config.json").read_text())["base_model_name_or_path"]
+    for made in sorted(Path(".aura/self_teaching").glob("*/adapter"), key=lambda made: made.stat().st_mtime)]
+assert named[-3] == "models/hf"
+assert all(name.endswith("chat") or name.endswith("adapter") for name in named[-2:]), named  # not that of another base
 with pytest.raises(UserError, match="models/lm is an output of the pipeline"):
     adapter.save("models/lm")
 adapter.save("models/taught")
