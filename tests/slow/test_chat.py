@@ -49,6 +49,14 @@ class Terminal:
             self._read()
         self.shown = ""
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C as a person does, after a look at the prompt.
+
+        Python's `input` loses a signal that comes between its prompt and its wait for a key: it ends with the next key.
+        """
+        time.sleep(0.5)
+        self.press("\x03")
+
     def press(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
 
@@ -82,7 +90,9 @@ def test_ctrl_c_ends_an_answer_and_ctrl_d_the_chat(folder: Path):
         terminal.expect(r"Ctrl-D the chat\..*> ")
         terminal.press("Hello\n")
         terminal.expect("> ")
-        terminal.press("half a line\x03")
+        terminal.press("half a line")
+        terminal.expect("half a line")
+        terminal.interrupt()
         terminal.expect(r"Ctrl-D the chat\..*> ")
         terminal.press("And?\n")
         terminal.expect("> ")
@@ -94,9 +104,9 @@ def test_ctrl_c_ends_an_answer_and_ctrl_d_the_chat(folder: Path):
 def test_two_interrupts_at_the_prompt_end_the_program_without_a_traceback(folder: Path):
     with Terminal("--model", folder / "hf") as terminal:
         terminal.expect("> ")
-        terminal.press("\x03")
+        terminal.interrupt()
         terminal.expect("> ")
-        terminal.press("\x03")
+        terminal.interrupt()
         assert terminal.end() == 130
         assert "interrupted" in terminal.shown
         assert "Traceback" not in terminal.shown
