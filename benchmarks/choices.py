@@ -18,12 +18,12 @@ import sentencepiece
 from measure import machine
 
 from aura.compare import bits_per_byte
-from aura.compare.foreign import Foreign, from_model
 from aura.core import paths
 from aura.corpus import corpus
 from aura.project import whole_params
 from aura.project.whole_params import Params
 from aura.storage import cache
+from aura.tokenizer.foreign import Foreign, from_model
 from aura.train_tokenizer import train
 from aura.train_tokenizer.artifact import with_changes
 from aura.train_tokenizer.corpus_counts import count_corpus

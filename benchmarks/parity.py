@@ -19,9 +19,10 @@ from pathlib import Path
 import mistral_common
 from measure import machine
 
-from aura.compare import comparison, foreign
-from aura.compare.foreign import Foreign
+from aura.compare import comparison
 from aura.project import whole_params
+from aura.tokenizer import foreign
+from aura.tokenizer.foreign import Foreign
 from aura.train_tokenizer import artifact
 
 LANGUAGES = ("en-us", "de", "fr", "ru", "hi", "ja", "zh-cn")

@@ -18,9 +18,10 @@ from pathlib import Path
 import mistral_common
 from measure import machine
 
-from aura.compare import comparison, foreign
+from aura.compare import comparison
 from aura.core import paths
 from aura.corpus import corpus
+from aura.tokenizer import foreign
 
 GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 LLAMA3 = r"|".join(

@@ -22,7 +22,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from aura.compare.foreign import Foreign
 from aura.core import console
 from aura.core.errors import UserError
 from aura.core.keys import action_key, code_key
@@ -35,6 +34,7 @@ from aura.pretrain.step.training import REMEDY, batch_layout, initial_state, mak
 from aura.project import whole_params
 from aura.project.whole_params import Params
 from aura.storage.cache import Cache
+from aura.tokenizer.foreign import Foreign
 from aura.tokens.mapped_ids import Ids
 from aura.tokens.streams import TokenStream, Windows
 from aura.training import evaluation

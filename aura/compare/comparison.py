@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from aura.compare.foreign import Foreign
 from aura.core.errors import UserError
 from aura.tokenizer.arguments import checked_texts
+from aura.tokenizer.foreign import Foreign
 from aura.validate import measures
 from aura.validate.measures import Lengths, Tally
 

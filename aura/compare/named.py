@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from aura.compare import foreign
-from aura.compare.foreign import FORMATS, Foreign
 from aura.core import paths
 from aura.core.errors import UserError
+from aura.tokenizer import foreign
+from aura.tokenizer.foreign import FORMATS, Foreign
 
 _MARKS = (".model", ".json", ".tiktoken")  # a name with one of them is meant as a file, though it may be missing
 HELP = f"Tokenizers: {FORMATS}; or HEAD~1, a tag: {paths.TOKENIZER} there."

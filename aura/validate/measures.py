@@ -2,7 +2,7 @@
 
 Only measures with a stated formula; which of them gate the pipeline is said in params.yaml. Token counts
 leave <bos> and <eos> out, as they are not text. Any tokenizer can be measured: ours, and those of
-aura/compare/foreign.py.
+aura/tokenizer/foreign.py.
 """
 
 import math

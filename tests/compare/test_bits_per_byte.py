@@ -13,13 +13,13 @@ from ruamel.yaml import YAML
 
 from aura.cli.app import app
 from aura.compare import bits_per_byte as judging
-from aura.compare import foreign
 from aura.compare.bits_per_byte import Course, Summary, Texts, Trial, trials
-from aura.compare.foreign import Foreign
 from aura.core.errors import UserError
 from aura.corpus import corpus
 from aura.project import whole_params
 from aura.storage.cache import Cache
+from aura.tokenizer import foreign
+from aura.tokenizer.foreign import Foreign
 from tests.conftest import REPOSITORY
 from tests.mini_tokens import PARAMS, MiniTokens
 

@@ -14,8 +14,9 @@ import typer.testing
 
 from aura.cli import compare
 from aura.cli.app import app
-from aura.compare import comparison, foreign, named
+from aura.compare import comparison, named
 from aura.core.errors import UserError
+from aura.tokenizer import foreign
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
 from tests.conftest import Project

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aura.compare import foreign
 from aura.core.errors import UserError
 from aura.core.outside_names import plain_names
 from aura.sharing import foreign_git, foreign_store, model_card
 from aura.sharing.delivery import run_outputs
 from aura.sharing.git import GitFailed
+from aura.tokenizer import foreign
 from tests.conftest import REPOSITORY
 from tests.hostile import GUIDE
 

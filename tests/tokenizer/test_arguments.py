@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 import sentencepiece
 
-from aura.compare import comparison, curve, foreign
+from aura.compare import comparison, curve
 from aura.one_shot.spm_tokenizer import SPMTokenizer
+from aura.tokenizer import foreign
 from aura.train_tokenizer import artifact, corpus_counts, counts, train
 
 TEXTS = ["Hello there", "", "the end of it 🙂"]

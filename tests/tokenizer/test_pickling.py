@@ -7,8 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from aura.compare import foreign
 from aura.one_shot.spm_tokenizer import SPMTokenizer
+from aura.tokenizer import foreign
 from tests.compare.test_comparison import SENTENCEPIECE, TEKKEN
 
 TEXT = "Hello <eos> ▁ 🙂 naïve\n\t x = 12"
