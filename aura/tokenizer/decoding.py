@@ -37,6 +37,14 @@ class Decoder:
             if kind is Kind.SPECIAL
         }  # fmt: skip
 
+    @classmethod
+    def of_bytes(cls, pieces: Sequence[bytes], kinds: Sequence[Kind]) -> "Decoder":
+        """A decoder for pieces that are bytes; special tokens have no names."""
+        decoder = cls((), ())
+        decoder._bytes = [*pieces]
+        decoder._names = {token: b"" for token, kind in enumerate(kinds) if kind is Kind.SPECIAL}
+        return decoder
+
     def to_bytes(self, ids: Sequence[int], *, keep_special: bool) -> bytes:
         """The bytes of `ids`; special tokens are their names if they are kept, otherwise nothing."""
         if keep_special:

@@ -7,8 +7,8 @@ Files are read as data: nothing in them is executed, and nothing is fetched.
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,14 @@ from aura.tokenizer.tokenizer import Tokenizer
 
 LARGEST = 400_000_000  # bytes of a file; the largest tokenizer.json in use has 35 MB
 MOST_IDS = 10_000_000
+INSIDE = ("spiece.model", "tokenizer.model", "tokenizer.json", "tekken.json")  # names in a folder, the first counts
 FORMATS = "spiece.model, tokenizer.json, tekken.json, .tiktoken, or a folder with one of the first three"
+TEKKEN_SPECIAL = (  # of files that list none: mistral_common's own
+    {"rank": 0, "token_str": "<unk>"},
+    {"rank": 1, "token_str": "<s>"},
+    {"rank": 2, "token_str": "</s>"},
+    {"rank": 11, "token_str": "<pad>"},
+)
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
@@ -43,6 +50,8 @@ class Foreign:
     word_prefix: str
     encoder: Callable[[Sequence[str]], list[Ids]]
     decoder: Callable[[list[int]], str]
+    special: Mapping[str, int] = field(default_factory=dict)  # ids of special tokens by their names
+    stated_roles: Mapping[str, int] = field(default_factory=dict)  # pad, bos, eos, unk, where the file says so
 
     @property
     def vocab_size(self) -> int:
@@ -66,22 +75,38 @@ class Foreign:
 
 def load(path: Path, name: str) -> Foreign:
     """Load a tokenizer from a file or folder; anything else is a `UserError` that calls it `name`."""
-    if path.is_dir():
-        inside = ("spiece.model", "tokenizer.model", "tokenizer.json", "tekken.json")
-        found = next((path / file for file in inside if (path / file).exists()), None)
-        if found is None:
-            raise UserError(f"{name}: expected one of {', '.join(inside)} in this folder, found none")
-        path = found
-    if not path.exists():
-        raise UserError(f"{name} is missing. Expected {FORMATS}")
-    if not path.is_file() or path.stat().st_size > LARGEST:
-        raise UserError(f"{name}: expected a file of at most {LARGEST:,} bytes. Expected {FORMATS}")
+    path = file_of(path, name)
     try:
         return _loaded(path, name)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
         raise UserError(
             f"{name}: a part of this file is missing or of another kind ({str(error)[:200]!r}). Expected {FORMATS}"
         ) from None
+
+
+def file_of(path: Path, name: str) -> Path:
+    """The file of a tokenizer at a path, which may be a folder with one; none, or too large a one, is a `UserError`."""
+    if path.is_dir():
+        found = next((path / file for file in INSIDE if (path / file).exists()), None)
+        if found is None:
+            raise UserError(f"{name}: expected one of {', '.join(INSIDE)} in this folder, found none")
+        path = found
+    if not path.exists():
+        raise UserError(f"{name} is missing. Expected {FORMATS}")
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        raise UserError(f"{name}: expected a file of at most {LARGEST:,} bytes. Expected {FORMATS}")
+    return path
+
+
+def usual_name(file: Path) -> str:
+    """The name under which libraries look for a file of this kind."""
+    if file.suffix != ".json":
+        return "tokenizer.model"
+    return "tekken.json" if _is_tekken(read_json(file.read_bytes())) else "tokenizer.json"
+
+
+def _is_tekken(content: Any) -> bool:  # noqa: ANN401 - of JSON
+    return isinstance(content, dict) and "vocab" in content and "pattern" in content.get("config", {})
 
 
 def _loaded(path: Path, name: str) -> Foreign:
@@ -94,7 +119,7 @@ def _loaded(path: Path, name: str) -> Foreign:
         content = read_json(path.read_bytes())
     except Unreadable as error:
         raise UserError(f"{name} is not valid JSON ({error}). Expected {FORMATS}") from None
-    if isinstance(content, dict) and "vocab" in content and "pattern" in content.get("config", {}):
+    if _is_tekken(content):
         return _tekken(content, name)
     if isinstance(content, dict) and "model" in content:
         return _tokenizer_json(path, name, content["model"])
@@ -123,6 +148,10 @@ def from_model(content: bytes, name: str) -> Foreign:
         word_prefix="" if spec.add_dummy_prefix else " ",
         encoder=partial(_encode_by_sentencepiece, processor),
         decoder=partial(_decode_by_sentencepiece, processor, unk_id),
+        special={piece: token for token, piece in entries if kinds[token] is Kind.SPECIAL},
+        stated_roles={
+            role: token for role in ("pad", "bos", "eos", "unk") if (token := getattr(processor, f"{role}_id")()) >= 0
+        },
     )
 
 
@@ -174,7 +203,10 @@ def _tekken(content: dict[str, Any], name: str) -> Foreign:
     if not 0 <= special <= size <= MOST_IDS:
         raise UserError(f"{name}: expected from 0 to {MOST_IDS:,} ids, of them {special} special; got {size}")
     ranks = content["vocab"][: size - special]
-    return _byte_pairs([base64.b64decode(entry["token_bytes"]) for entry in ranks], config["pattern"], special, name)
+    found = _byte_pairs([base64.b64decode(entry["token_bytes"]) for entry in ranks], config["pattern"], special, name)
+    listed = content.get("special_tokens") or TEKKEN_SPECIAL
+    names = {str(entry["token_str"]): int(entry["rank"]) for entry in listed if 0 <= int(entry["rank"]) < special}
+    return replace(found, special=names)
 
 
 def _tiktoken_file(path: Path, name: str) -> Foreign:
@@ -266,6 +298,8 @@ def _tokenizer_json(path: Path, name: str, model: dict[str, Any]) -> Foreign:
         word_prefix="" if starts_with_space else " ",
         encoder=encode,
         decoder=partial(loaded.decode, skip_special_tokens=True),
+        special={texts[token]: token for token in sorted(added)},
+        stated_roles={} if unk_id is None or kinds[unk_id] is not Kind.SPECIAL else {"unk": unk_id},
     )
 
 
