@@ -7,8 +7,8 @@ tokenizer is not trained again, also where it is frozen. Beside the pipeline, th
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
 from pathlib import Path
+from typing import NamedTuple
 
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException

@@ -1,7 +1,7 @@
 """The proof that naming slots changed no id: the tokenizer before and after it encodes the same texts.
 
-`aura.tokenizer.slots` changes names alone, so this finds nothing, unless a library reads a model otherwise than thought.
-It takes some milliseconds, and is done before anything is written.
+`aura.tokenizer.slots` changes names alone. So this finds nothing, unless a library reads a model otherwise than
+thought. It takes some milliseconds, and is done before anything is written.
 """
 
 from collections.abc import Sequence
