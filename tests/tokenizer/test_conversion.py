@@ -62,7 +62,7 @@ def test_tekken_to_tokenizer_json_to_tiktoken_and_back(tmp_path: Path, tekken: P
     from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
     said = convert(tekken, tmp_path / "tokenizer.json", "tokenizer.json")
-    assert said[0].startswith("ids of 1")
+    assert "texts equal, read by the library of each format" in said[0]
     assert said[-1] == f"written: {tmp_path / 'tokenizer.json'}"
     said = convert(tmp_path / "tokenizer.json", tmp_path / "t.tiktoken", "tiktoken")
     assert said[1].startswith("a .tiktoken file holds no special tokens; give tiktoken these 1000: <unk> 0, <s> 1,")
