@@ -135,7 +135,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "found in text before merging": lambda content: content["added_tokens"][0].update(special=False),
     "it puts a space before a text": lambda content: content["pre_tokenizer"].update(add_prefix_space=True),
     "expected one pattern and ByteLevel": lambda content: content.update(pre_tokenizer={"type": "Whitespace"}),
-    "which only it does|with {.*'dropout': 0.5": lambda content: content["model"].update(dropout=0.5),
+    "expected byte-level BPE, got 'BPE' with": lambda content: content["model"].update(end_of_word_suffix="</w>"),
 }
 
 
