@@ -12,8 +12,9 @@ from aura.hugging_face.cards import Facts
 from aura.hugging_face.llama import Tensors, llama_config
 from aura.model import tensor_file, weights
 from aura.model.model import ModelConfig
-from aura.tokenizer import hf_export
-from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
+from aura.tokenizer import hf_export, opening
+from aura.tokenizer.opening import AnyTokenizer
+from aura.tokenizer.tokenizer import EXPORTED
 
 CARD, GENERATION = "README.md", "generation_config.json"
 # What lies beside a tokenizer whose folder is that of a model.
@@ -38,7 +39,7 @@ class Trained:
     sha256: str
     record: dict[str, Any]
     config: ModelConfig
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     tokenizer_folder: Path
 
     @classmethod
@@ -50,7 +51,7 @@ class Trained:
         """
         checksums.verify(tokenizer_folder, "dvc repro train_tokenizer", required=False)
         weights_file, record = weights.checked(model_folder), weights.config(model_folder, tokenizer=str, seq_len=int)
-        tokenizer = Tokenizer.load(tokenizer_folder / "spiece.model")
+        tokenizer = opening.load(tokenizer_folder / "spiece.model")
         if record["tokenizer"] != tokenizer.encoding_sha256:
             raise UserError(
                 f"{model_folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_folder} "
@@ -99,7 +100,7 @@ def base_facts(base: Trained) -> Facts:
     }
 
 
-def generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
+def generation_config(tokenizer: AnyTokenizer) -> dict[str, Any]:
     """Say how transformers' `generate` begins, ends and draws."""
     ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
     return {**ids, "do_sample": True, "temperature": TEMPERATURE, "top_k": 0}

@@ -21,7 +21,8 @@ from aura.pretrain.options import Pretrain
 from aura.pretrain.samples import sample_text
 from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import REMEDY, batch_layout, initial_state, make_step
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import opening
+from aura.tokenizer.opening import AnyTokenizer
 from aura.tokens.token_shards import TokenShards
 from aura.training import distributed, loop
 from aura.training.batch_layout import require_devices
@@ -60,7 +61,7 @@ def pretrain(
     """
     watch = Stopwatch()
     keep_compiled()
-    tokenizer = Tokenizer.load(tokenizer_file)
+    tokenizer = opening.load(tokenizer_file)
     shards = TokenShards(tokens, tokenizer.encoding_sha256)
     shards.verify()
     task = Pretraining(shards, tokenizer, options)
@@ -93,7 +94,7 @@ class Pretraining:
     activity = "pretraining"
     remedy = REMEDY
 
-    def __init__(self, shards: TokenShards, tokenizer: Tokenizer, options: Pretrain) -> None:
+    def __init__(self, shards: TokenShards, tokenizer: AnyTokenizer, options: Pretrain) -> None:
         self.options = options
         self.config = ModelConfig.of(options, tokenizer.vocab_size)
         devices = jax.devices()
