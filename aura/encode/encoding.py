@@ -8,7 +8,7 @@ The action cache keeps shards, so that with one tokenizer only corpus files that
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -70,10 +70,10 @@ def encode_corpus(
     model = tokenizer_folder / "spiece.model"
     opening.require(model)
     tokenizer = opening.load(model)
-    corpus_checks.require_passed(passed, tokenizer.sha256)
+    waived = corpus_checks.require_passed(passed, tokenizer.sha256)
     if not frozen and not adopted.is_adopted(tokenizer_folder):
         corpus_checks.require_same_corpus(tokenizer_folder / "spiece_config.json", manifest["hash"]["train"])
-    return _encode(tokenizer, manifest["files"], shards, output, layout, cache, place, cluster)
+    return _encode(tokenizer, manifest["files"], shards, output, layout, cache, place, cluster, waived)
 
 
 def encode_with(
@@ -99,6 +99,7 @@ def _encode(
     cache: Cache,
     place: ShardPlace,
     cluster: str | None,
+    waived_gates: Sequence[str] = (),
 ) -> list[token_shards.ShardEntry]:
     """Write the token shards of the files that a manifest lists; `shards` has them by their paths."""
     _require_marks(tokenizer, layout)
@@ -118,7 +119,7 @@ def _encode(
         write_lists(kept)
         entries = [token_shards.ShardEntry(**known.record) for known in kept]
         token_shards.write_manifest(
-            folder, tokenizer.encoding_sha256, tokenizer.vocab_size, layout.model_dump(), entries
+            folder, tokenizer.encoding_sha256, tokenizer.vocab_size, layout.model_dump(), entries, waived_gates
         )
     return entries
 

@@ -61,7 +61,7 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
     if "architectures" in files.read_object(folder / "config.json", MADE_BY):
         model, context = llama_reading.read(folder, MADE_BY)
         file = folder / "spiece.model"
-        if not file.exists():  # a vocabulary of equal size would not be noticed
+        if not opening.is_there(file):  # a vocabulary of equal size would not be noticed
             raise UserError(f"{file} is missing: expected the model's own tokenizer. Copy it there, as spiece.model")
         tokenizer = opening.load(file)
         if tokenizer.vocab_size != model.config.vocab_size:

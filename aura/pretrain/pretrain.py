@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -71,7 +72,12 @@ def pretrain(
     model = weights.plain(task.config, trained.state["model"])
     with jax.set_mesh(task.mesh) if task.mesh.size > 1 else nullcontext():
         samples = sample_text(model, shards, tokenizer, options)
-    origin = {"seq_len": options.seq_len, "tokenizer": tokenizer.encoding_sha256, "tokens": shards.sha256}
+    origin: dict[str, Any] = {
+        "seq_len": options.seq_len,
+        "tokenizer": tokenizer.encoding_sha256,
+        "tokens": shards.sha256,
+    }
+    origin |= {"waived_gates": shards.waived_gates} if shards.waived_gates else {}
     weights.save(output, model, origin, writes=distributed.is_first())
     if distributed.is_first():
         files.write_bytes(reports / "samples.txt", samples.encode())

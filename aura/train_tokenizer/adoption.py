@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aura.core import checksums, files
+from aura.core import checksums, console, files
 from aura.core.errors import UserError
-from aura.tokenizer import adopted, foreign, opening, saving
+from aura.tokenizer import adopted, adopted_export, foreign, opening, saving
 from aura.tokenizer.adopted import FORMAT, RECORD, AdoptedTokenizer
 from aura.tokenizer.golden import golden
 from aura.tokenizer.opening import MODEL, AnyTokenizer
@@ -77,7 +77,10 @@ def _of_ours(file: Path, content: bytes, base: Base) -> dict[str, bytes]:
 def _of_others(file: Path, content: bytes, base: Base) -> dict[str, bytes]:
     tokenizer = AdoptedTokenizer(file, adopted.roles_by_name(file, base.roles))
     name = foreign.usual_name(file)
-    return {
+    exported, notice = adopted_export.export(tokenizer)
+    if notice:
+        console.err.print(f"note: {notice}", markup=False)
+    return exported | {
         name: content,
         GOLDEN: golden(tokenizer, with_special=()),
         RECORD: _record(name, content, base, tokenizer.roles),
