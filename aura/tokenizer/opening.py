@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from aura.core import files
 from aura.core.errors import UserError
 from aura.tokenizer import adopted
 from aura.tokenizer.adopted import AdoptedTokenizer
@@ -41,6 +42,12 @@ def files_of(path: Path) -> dict[str, Path]:
     if adopted.is_adopted(folder):
         return {name: folder / name for name in (adopted.RECORD, adopted.read_record(folder)["file"])}
     return {MODEL: path / MODEL if path.is_dir() else path}
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a tokenizer's file, without loading it."""
+    *_, file = files_of(path).values()
+    return files.sha256_file(file)
 
 
 def require(path: Path) -> None:
