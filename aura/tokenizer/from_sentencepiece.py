@@ -4,28 +4,26 @@
 down exactly or refused with the reason. The trade-off: fewer models convert, and none converts nearly.
 
 SentencePiece joins the neighbours whose union is the piece of the highest score, and of equal scores the leftmost.
-`tokenizers` joins the pair of the lowest rank in a list. So the list holds every pair of pieces that makes a piece.
-Pairs of one score are in an order that keeps the leftmost first: where the texts L+S and S+R both have this score, the
-pair (L, S) comes before the pair (S, R). No order can do this for all pairs of a repetition such as `====`. Pairs
-that make longer pieces come first there, which is right for runs of one character. `doubtful_texts` are the texts to
-prove it on. Any other circle is refused.
+`tokenizers` joins the pair of the lowest rank in a list: see `aura.tokenizer.merges`. Pairs of one score are in an
+order that keeps the leftmost first: where the texts L+S and S+R both have this score, the pair (L, S) comes before (S, R).
+Where such demands make a circle, no list is exact, and the model is refused.
 """
 
-import heapq
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.core.errors import UserError
-from aura.tokenizer import indented_json
+from aura.tokenizer import indented_json, merges
 from aura.tokenizer.symbols import SPACE
 
-MOST_PAIRS = 20_000_000  # pairs of neighbours of one score; a real model of 32,000 pieces has 100,000
+MOST_DEMANDS = 2_000_000  # on the order of pairs of one score, 500 bytes each
 ALL = 1_000_000  # spaces at the start of a text
 _TYPES = model_pb2.ModelProto.SentencePiece
 _SPECIAL = (_TYPES.CONTROL, _TYPES.UNKNOWN)
@@ -44,23 +42,18 @@ def tokenizer_json(model: bytes) -> bytes:
         UserError: the bytes are no BPE model, or one that no tokenizer.json can equal; the message has the reason.
     """
     parsed = _parsed(model)
-    if reason := next(_reasons(parsed), None):
+    reason = next(_reasons(parsed), None)
+    if reason:
         raise UserError(f"no tokenizer.json can give the ids of this model: {reason}")
-    merges, _ = _ordered_merges(parsed)
-    return (indented_json.dumps(_tokenizer(parsed, merges)) + "\n").encode()
-
-
-def doubtful_texts(model: bytes) -> list[str]:
-    """Texts on which the order of pairs of one score matters and could not be kept for all; prove the ids on these."""
-    _, doubtful = _ordered_merges(_parsed(model))
-    return doubtful
+    return (indented_json.dumps(_tokenizer(parsed, _ordered_merges(parsed))) + "\n").encode()
 
 
 def _parsed(model: bytes) -> Any:  # noqa: ANN401 - a ModelProto
     try:
-        return model_pb2.ModelProto.FromString(model)
+        parsed: Any = model_pb2.ModelProto.FromString(model)
     except DecodeError:
         raise UserError("expected a SentencePiece model, got a damaged or other file") from None
+    return parsed
 
 
 def _reasons(model: Any) -> Iterator[str]:  # noqa: ANN401 - a ModelProto
@@ -107,7 +100,7 @@ def _reasons_in_pieces(model: Any) -> Iterator[str]:  # noqa: ANN401 - a ModelPr
             yield f"{name} has a character that is no piece: SentencePiece can join it, tokenizers cannot"
 
 
-def _tokenizer(model: Any, merges: list[Pair]) -> dict[str, Any]:  # noqa: ANN401 - a ModelProto
+def _tokenizer(model: Any, ordered: list[Pair]) -> dict[str, Any]:  # noqa: ANN401 - a ModelProto
     [unk] = [entry.piece for entry in model.pieces if entry.type == _TYPES.UNKNOWN]
     byte_fallback = bool(model.trainer_spec.byte_fallback)
     by_words = byte_fallback and not any(
@@ -133,7 +126,7 @@ def _tokenizer(model: Any, merges: list[Pair]) -> dict[str, Any]:  # noqa: ANN40
             "byte_fallback": byte_fallback,
             "ignore_merges": False,
             "vocab": {entry.piece: token for token, entry in enumerate(model.pieces)},
-            "merges": [*map(list, merges)],
+            "merges": [*map(list, ordered)],
         },
     }
 
@@ -172,69 +165,36 @@ def _decoders(spec: Any, byte_fallback: bool) -> Iterator[dict[str, Any]]:  # no
         yield {"type": "Strip", "content": " ", "start": ALL if spec.remove_extra_whitespaces else 1, "stop": 0}
 
 
-def _ordered_merges(model: Any) -> tuple[list[Pair], list[str]]:  # noqa: ANN401 - a ModelProto
-    """All pairs of pieces that make a piece, by its score, and the texts on which their order is in doubt."""
-    scores = {entry.piece: entry.score for entry in model.pieces if entry.type == _TYPES.NORMAL}
-    by_score: dict[float, list[Pair]] = defaultdict(list)
-    for piece, score in scores.items():
-        for place in range(1, len(piece)):
-            if piece[:place] in scores and piece[place:] in scores:
-                by_score[score].append((piece[:place], piece[place:]))
-    merges: list[Pair] = []
-    doubtful: dict[str, None] = {}
-    for score in sorted(by_score, reverse=True):
-        ordered, doubts = _leftmost_first(by_score[score])
-        merges += ordered
-        doubtful |= dict.fromkeys(doubts)
-    return merges, [*doubtful]
+def _ordered_merges(model: Any) -> list[Pair]:  # noqa: ANN401 - a ModelProto
+    """The pair that makes each piece, by the piece's score."""
+    ranks = {entry.piece: -entry.score for entry in model.pieces if entry.type == _TYPES.NORMAL}
+    by_rank: dict[float, list[Pair]] = defaultdict(list)
+    for piece, pair in merges.merges(ranks, ranks).items():
+        by_rank[ranks[piece]].append(pair)
+    return [pair for rank in sorted(by_rank) for pair in _leftmost_first(by_rank[rank])]
 
 
-def _leftmost_first(pairs: list[Pair]) -> tuple[list[Pair], Iterable[str]]:
-    """Order pairs of one score so that, of two that share their middle, the left one comes first.
-
-    Where the pairs demand each other's place in a circle, the one that makes the longest piece comes first, and of
-    these the one with the longest left part. The texts of the demands that this breaks are returned, too; one that is
-    no repetition is a `UserError`.
-    """
-    pairs = sorted(pairs, key=lambda pair: (-len(pair[0]) - len(pair[1]), -len(pair[0]), pair))
-    by_left: dict[str, list[int]] = defaultdict(list)
-    for place, (left, _) in enumerate(pairs):
-        by_left[left].append(place)
-    if sum(len(by_left[right]) for _, right in pairs if right in by_left) > MOST_PAIRS:
+def _leftmost_first(pairs: list[Pair]) -> list[Pair]:
+    """Order pairs of one score so that, of two that share their middle, the left one comes first."""
+    by_left: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        by_left[pair[0]].append(pair)
+    if sum(len(by_left[right]) for _, right in pairs if right in by_left) > MOST_DEMANDS:
         raise UserError(
-            f"no tokenizer.json was made for this model: {len(pairs):,} pairs of its pieces have one score, so that "
-            "their order cannot be found. Give the pieces scores that differ"
+            f"no tokenizer.json was made for this model: {len(pairs):,} of its pieces have one score, so that their "
+            "order cannot be found. Give the pieces scores that differ"
         )
-    after = [[later for later in by_left.get(right, ()) if pairs[later] != (left, right)] for left, right in pairs]
-    waits = [0] * len(pairs)
-    for later in (later for lists in after for later in lists):
-        waits[later] += 1
-    ready = [place for place, count in enumerate(waits) if not count]
-    order: list[int] = []
-    done = [False] * len(pairs)
-    stuck = iter(range(len(pairs)))
-    while len(order) < len(pairs):
-        place = heapq.heappop(ready) if ready else next(place for place in stuck if not done[place])
-        order.append(place)
-        done[place] = True
-        for later in after[place]:
-            waits[later] -= 1
-            if not waits[later] and not done[later]:
-                heapq.heappush(ready, later)
-    rank = {place: number for number, place in enumerate(order)}
-    broken = {
-        "".join((*pairs[place], pairs[later][1])): None
-        for place, lists in enumerate(after)
-        for later in lists
-        if rank[later] < rank[place]
-    }
-    if text := next((text for text in broken if not _is_repetition(text)), None):
+    sorter: TopologicalSorter[Pair] = TopologicalSorter(dict.fromkeys(pairs, ()))
+    for pair in pairs:
+        for later in by_left.get(pair[1], ()):
+            if later != pair:
+                sorter.add(later, pair)
+    try:
+        return [*sorter.static_order()]
+    except CycleError as error:
+        first: Pair = error.args[1][0]
+        text = "".join(first)
         raise UserError(
-            f"no tokenizer.json can give the ids of this model: pieces that overlap in {text!r:.60} have one score, "
-            "and SentencePiece takes the leftmost of them, wherever that is"
-        )
-    return [pairs[place] for place in order], broken
-
-
-def _is_repetition(text: str) -> bool:
-    return text in (text * 2)[1:-1]
+            f"no tokenizer.json can give the ids of this model: pieces that overlap {text!r:.60} have its score, and "
+            "SentencePiece takes the leftmost of them, wherever that is"
+        ) from None
