@@ -140,7 +140,7 @@ def _unreachable(tokenizer: AnyTokenizer, learnt: dict[int, str]) -> list[int]:
     if isinstance(tokenizer, AdoptedTokenizer) and not tokenizer.word_prefix:
         left = measures.unreachable(tokenizer, {token: learnt[token].removeprefix(" ") for token in left})
         inside = tokenizer.encode_batch([f"\n{learnt[token]}" for token in left])
-        left = [token for token, ids in zip(left, inside, strict=True) if ids[-1] != token]
+        left = [token for token, ids in zip(left, inside, strict=True) if ids[-1:].tolist() != [token]]
     return left
 
 
