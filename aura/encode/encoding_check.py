@@ -32,9 +32,11 @@ class EncodingCheck:
     def __init__(self, tokenizer: AnyTokenizer, layout: Encode) -> None:
         self._tokenizer = tokenizer
         self._layout = layout
-        forgeable = {*tokenizer.forgeable.values()} if isinstance(tokenizer, AdoptedTokenizer) else set()
         special = [token for token, kind in enumerate(tokenizer.kinds) if kind is Kind.SPECIAL]
-        self._special = [token for token in special if token not in forgeable]
+        if isinstance(tokenizer, AdoptedTokenizer):
+            of_text = {tokenizer.unk_id, *tokenizer.forgeable.values()}
+            special = [token for token in special if token not in of_text]
+        self._special = special
         self._special_come_first = self._special == list(range(len(self._special)))  # then one comparison finds them
 
     def block(self, path: str, documents: pa.Table, ids: Ids, counts: AnyIds) -> None:

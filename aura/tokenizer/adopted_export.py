@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from aura.core.errors import UserError
-from aura.tokenizer import from_sentencepiece, indented_json
+from aura.tokenizer import foreign, from_sentencepiece, indented_json
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.chat import CHAT_TEMPLATE, TOKENS
 from aura.tokenizer.hf_export import CONFIG
@@ -20,17 +20,17 @@ _CONFIG_ROLES = ("bos", "eos", "pad", "unk")
 
 def export(tokenizer: AdoptedTokenizer) -> tuple[dict[str, bytes], str | None]:
     """The files by name, and a sentence on what they lack; the tokenizer's own file is not among them."""
-    made, notice = {CONFIG: (indented_json.dumps(_config(tokenizer)) + "\n").encode()}, None
+    made = {CONFIG: (indented_json.dumps(_config(tokenizer)) + "\n").encode()}
     if tokenizer.file.suffix == ".json":
-        if tokenizer.file.name != EXPORTED:
-            notice = "Hugging Face's libraries cannot read this tokenizer's file; serve it with a program that can"
-        return made, notice
+        is_read = foreign.usual_name(tokenizer.file) == EXPORTED
+        lacking = "Hugging Face's libraries cannot read this tokenizer's file; serve it with a program that can"
+        return made, None if is_read else lacking
     content = tokenizer.file.read_bytes()
     try:
         made[EXPORTED] = from_sentencepiece.tokenizer_json(content)
-    except UserError as error:
-        notice = f"There is no tokenizer.json for Hugging Face's libraries: {error}"
-    return made | {COPY: content}, notice
+    except UserError as error:  # and no copy under a name of which those libraries make a tokenizer with other ids
+        return made, f"There is no tokenizer.json for Hugging Face's libraries: {error}"
+    return made | {COPY: content}, None
 
 
 def _config(tokenizer: AdoptedTokenizer) -> dict[str, Any]:

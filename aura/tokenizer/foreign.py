@@ -5,10 +5,11 @@ of text, as in ours. `tiktoken` is needed for its formats only, and is no depend
 Files are read as data: nothing in them is executed, and nothing is fetched.
 """
 
-import base64
+import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,18 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.core.bounded import Unreadable, read_json
 from aura.core.errors import UserError
+from aura.tokenizer import byte_pairs
 from aura.tokenizer.arguments import checked_ids, checked_texts
+from aura.tokenizer.byte_pairs import MOST_IDS, BytePairs
 from aura.tokenizer.decoding import piece_bytes
 from aura.tokenizer.id_arrays import Ids
 from aura.tokenizer.model_file import Kind, checked_pieces
 from aura.tokenizer.tokenizer import Tokenizer
 
 LARGEST = 400_000_000  # bytes of a file; the largest tokenizer.json in use has 35 MB
-MOST_IDS = 10_000_000
+OF_ANOTHER_SHAPE = (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError)  # what JSON can raise
 INSIDE = ("spiece.model", "tokenizer.model", "tokenizer.json", "tekken.json")  # names in a folder, the first counts
 FORMATS = "spiece.model, tokenizer.json, tekken.json, .tiktoken, or a folder with one of the first three"
-TEKKEN_SPECIAL = (  # of files that list none: mistral_common's own
-    {"rank": 0, "token_str": "<unk>"},
-    {"rank": 1, "token_str": "<s>"},
-    {"rank": 2, "token_str": "</s>"},
-    {"rank": 11, "token_str": "<pad>"},
-)
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
@@ -78,7 +75,9 @@ def load(path: Path, name: str) -> Foreign:
     path = file_of(path, name)
     try:
         return _loaded(path, name)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
+    except UserError as error:
+        raise error if str(error).startswith(name) else UserError(f"{name}: {error}") from None
+    except OF_ANOTHER_SHAPE as error:
         raise UserError(
             f"{name}: a part of this file is missing or of another kind ({str(error)[:200]!r}). Expected {FORMATS}"
         ) from None
@@ -102,7 +101,7 @@ def usual_name(file: Path) -> str:
     """The name of a file of this kind in a tokenizer's folder: the one that its library looks for."""
     if file.suffix != ".json":
         return "spiece.model"
-    return "tekken.json" if _is_tekken(read_json(file.read_bytes())) else "tokenizer.json"
+    return "tekken.json" if _is_tekken(read_object(read_bytes(file, str(file)), str(file))) else "tokenizer.json"
 
 
 def _is_tekken(content: Any) -> bool:  # noqa: ANN401 - of JSON
@@ -111,19 +110,42 @@ def _is_tekken(content: Any) -> bool:  # noqa: ANN401 - of JSON
 
 def _loaded(path: Path, name: str) -> Foreign:
     """Load a file by its suffix and content; content of another shape raises whatever Python does."""
+    content = read_bytes(path, name)
     if path.suffix == ".tiktoken":
-        return _tiktoken_file(path, name)
+        return _tiktoken_file(path, content, name)
     if path.suffix != ".json":
-        return from_model(path.read_bytes(), name)
+        return from_model(content, name)
+    parsed = read_object(content, name)
+    if _is_tekken(parsed):
+        return from_byte_pairs(byte_pairs.read_tekken(parsed), name)
+    if "model" in parsed:
+        return _tokenizer_json(content, name, parsed["model"])
+    raise UserError(f"{name}: expected the JSON of tokenizers (tokenizer.json) or tekken, got another. {FORMATS}")
+
+
+def read_object(content: bytes, name: str) -> dict[str, Any]:
+    """The object of a JSON file; anything else is a `UserError`."""
     try:
-        content = read_json(path.read_bytes())
+        parsed = read_json(content)
     except Unreadable as error:
         raise UserError(f"{name} is not valid JSON ({error}). Expected {FORMATS}") from None
-    if _is_tekken(content):
-        return _tekken(content, name)
-    if isinstance(content, dict) and "model" in content:
-        return _tokenizer_json(path, name, content["model"])
-    raise UserError(f"{name}: expected the JSON of tokenizers (tokenizer.json) or tekken, got another. {FORMATS}")
+    if not isinstance(parsed, dict):
+        raise UserError(f"{name}: expected a JSON object, got another value. Expected {FORMATS}")
+    return parsed
+
+
+def read_bytes(path: Path, name: str) -> bytes:
+    """The content of a regular file of at most `LARGEST` bytes, or a `UserError`; waits for no pipe or device."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UserError(f"{name}: expected a file, got a pipe, a device or another thing. Expected {FORMATS}")
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise UserError(f"{name} cannot be read ({error.strerror}). Expected {FORMATS}") from None
+    if len(content) > LARGEST:
+        raise UserError(f"{name}: expected a file of at most {LARGEST:,} bytes. Expected {FORMATS}")
+    return content
 
 
 def from_model(content: bytes, name: str) -> Foreign:
@@ -136,6 +158,11 @@ def from_model(content: bytes, name: str) -> Foreign:
         spec = model_pb2.ModelProto.FromString(content).normalizer_spec
     except (RuntimeError, ValueError, DecodeError) as error:
         raise UserError(f"{name} is no SentencePiece model ({error}). Expected {FORMATS}") from None
+    return from_processor(processor, name, "" if spec.add_dummy_prefix else " ")
+
+
+def from_processor(processor: Any, name: str, word_prefix: str) -> Foreign:  # noqa: ANN401 - SentencePieceProcessor
+    """A model as SentencePiece alone reads it."""
     entries = [(token, processor.IdToPiece(token)) for token in range(processor.GetPieceSize())]
     kinds = tuple(_sentencepiece_kind(processor, token) for token, _ in entries)
     pieces = tuple(piece_bytes(piece, kind) for (_, piece), kind in zip(entries, kinds, strict=True))
@@ -145,7 +172,7 @@ def from_model(content: bytes, name: str) -> Foreign:
         pieces=pieces,
         kinds=kinds,
         unk_id=None if unk_id < 0 else unk_id,
-        word_prefix="" if spec.add_dummy_prefix else " ",
+        word_prefix=word_prefix,
         encoder=partial(_encode_by_sentencepiece, processor),
         decoder=partial(_decode_by_sentencepiece, processor, unk_id),
         special={piece: token for token, piece in entries if kinds[token] is Kind.SPECIAL},
@@ -183,7 +210,7 @@ def from_ours(tokenizer: Tokenizer, name: str) -> Foreign:
 
 
 def is_ours(content: bytes) -> bool:
-    """Return whether a file's content is a model that aura trained."""
+    """Return whether a SentencePiece model keeps the contract of those that aura trains."""
     try:
         checked_pieces(content, "")
     except UserError:
@@ -197,53 +224,43 @@ def _sentencepiece_kind(processor: Any, token: int) -> Kind:  # noqa: ANN401 - a
     return Kind.BYTE if processor.IsByte(token) else Kind.LEARNT
 
 
-def _tekken(content: dict[str, Any], name: str) -> Foreign:
-    """Mistral's tekken.json: ids of special tokens come first, then the ranks."""
-    config = content["config"]
-    special, size = int(config["default_num_special_tokens"]), int(config["default_vocab_size"])
-    if not 0 <= special <= size <= MOST_IDS:
-        raise UserError(f"{name}: expected from 0 to {MOST_IDS:,} ids, of them {special} special; got {size}")
-    ranks = content["vocab"][: size - special]
-    found = _byte_pairs([base64.b64decode(entry["token_bytes"]) for entry in ranks], config["pattern"], special, name)
-    listed: Iterable[Mapping[str, Any]] = content.get("special_tokens") or TEKKEN_SPECIAL
-    names = {str(entry["token_str"]): int(entry["rank"]) for entry in listed if 0 <= int(entry["rank"]) < special}
-    return replace(found, special=names)
-
-
-def _tiktoken_file(path: Path, name: str) -> Foreign:
+def _tiktoken_file(path: Path, content: bytes, name: str) -> Foreign:
     """A .tiktoken file holds ranks and no pattern, which is read from the file beside it with the suffix .pattern."""
-    try:
-        lines = [line.split() for line in path.read_bytes().splitlines() if line]
-        pieces = [base64.b64decode(piece) for piece, _ in sorted(lines, key=lambda line: int(line[1]))]
-    except ValueError as error:
-        raise UserError(f"{name} is no tiktoken file ({error}). Expected lines of: base64 rank") from None
     beside = path.with_suffix(".pattern")
     if not beside.exists():
         raise UserError(
             f"{name}: a .tiktoken file does not say how text is split before merging. Write its pattern, a regular "
             f"expression that its model's documentation gives, into {beside}"
         )
-    return _byte_pairs(pieces, beside.read_text(encoding="utf-8").strip("\n"), 0, name)
+    return from_byte_pairs(byte_pairs.read_tiktoken(content, pattern_of(beside)), name)
 
 
-def _byte_pairs(ranks: list[bytes], pattern: str, special: int, name: str) -> Foreign:
-    if len(set(ranks)) != len(ranks) or b"" in ranks or not isinstance(pattern, str):
-        raise UserError(f"{name}: expected pieces that all differ, none of them empty, and a pattern that is text")
+def pattern_of(path: Path) -> str:
+    """The regular expression of a .pattern file."""
+    return read_bytes(path, str(path)).decode().strip("\n")
+
+
+def from_byte_pairs(pairs: BytePairs, name: str) -> Foreign:
+    """Byte-level BPE of tekken.json or a .tiktoken file, by tiktoken."""
     encoding = _tiktoken(name).Encoding(
-        name, pat_str=pattern, mergeable_ranks={piece: rank for rank, piece in enumerate(ranks)}, special_tokens={}
+        name,
+        pat_str=pairs.pattern,
+        mergeable_ranks={piece: rank for rank, piece in enumerate(pairs.pieces)},
+        special_tokens={},
     )
     kinds = (
-        *[Kind.SPECIAL] * special,
-        *(Kind.BYTE if len(piece) == 1 and piece[0] > 127 else Kind.LEARNT for piece in ranks),
+        *[Kind.SPECIAL] * pairs.first,
+        *(Kind.BYTE if len(piece) == 1 and piece[0] > 127 else Kind.LEARNT for piece in pairs.pieces),
     )
     return Foreign(
         name=name,
-        pieces=(*[b""] * special, *ranks),
+        pieces=(*[b""] * pairs.first, *pairs.pieces),
         kinds=kinds,
         unk_id=None,
         word_prefix=" ",
-        encoder=partial(_encode_by_tiktoken, encoding, special),
-        decoder=partial(_decode_by_tiktoken, encoding, special),
+        encoder=partial(_encode_by_tiktoken, encoding, pairs.first),
+        decoder=partial(_decode_by_tiktoken, encoding, pairs.first),
+        special=pairs.special,
     )
 
 
@@ -263,11 +280,11 @@ def _tiktoken(name: str) -> Any:  # noqa: ANN401 - a module
     return tiktoken
 
 
-def _tokenizer_json(path: Path, name: str, model: dict[str, Any]) -> Foreign:
+def _tokenizer_json(content: bytes, name: str, model: dict[str, Any]) -> Foreign:
     import tokenizers
 
     try:
-        loaded = tokenizers.Tokenizer.from_file(str(path))
+        loaded = tokenizers.Tokenizer.from_buffer(content)
     except Exception as error:  # noqa: BLE001 - the library raises the bare class
         raise UserError(
             f"{name} is no tokenizer.json that tokenizers can read: {str(error)[:300]!r}. Expected {FORMATS}"
@@ -277,13 +294,13 @@ def _tokenizer_json(path: Path, name: str, model: dict[str, Any]) -> Foreign:
     if not 0 < size <= MOST_IDS:
         raise UserError(f"{name}: expected ids below {MOST_IDS:,}, got {size - 1 if size else 'none'}")
     texts = [loaded.id_to_token(token) or "" for token in range(size)]
-    byte_level = '"ByteLevel"' in path.read_text(encoding="utf-8")
+    byte_level = b'"ByteLevel"' in content
     kinds = tuple(
         Kind.SPECIAL if token in added else Kind.BYTE if _BYTE.fullmatch(text) else Kind.LEARNT
         for token, text in enumerate(texts)
     )
     pieces = tuple(
-        _from_byte_level(text) if byte_level and kind is Kind.LEARNT else piece_bytes(text, kind)
+        byte_pairs.to_bytes(text) if byte_level and kind is Kind.LEARNT else piece_bytes(text, kind)
         for text, kind in zip(texts, kinds, strict=True)
     )
     unk_id = loaded.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
@@ -307,24 +324,6 @@ def _tokenizer_json(path: Path, name: str, model: dict[str, Any]) -> Foreign:
 def _encode_by_tokenizers(loaded: Any, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401
     loaded.encode_special_tokens = True  # as text, which nobody can forge; a copy in another process forgets it
     return [np.array(found.ids, np.int32) for found in loaded.encode_batch(list(texts), add_special_tokens=False)]
-
-
-def _from_byte_level(text: str) -> bytes:
-    """Undo GPT-2's spelling of bytes as printable characters; an added token is not spelt so."""
-    try:
-        return bytes(_BYTE_LEVEL[character] for character in text)
-    except KeyError:
-        return text.encode()
-
-
-def _byte_level() -> dict[str, int]:
-    """Printable Latin-1 characters stand for themselves; the other bytes, in order, for U+0100 and on."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
-
-
-_BYTE_LEVEL = _byte_level()
 
 
 def _is_utf8(piece: bytes) -> bool:

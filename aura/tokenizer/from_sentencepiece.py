@@ -5,8 +5,8 @@ down exactly or refused with the reason. The trade-off: fewer models convert, an
 
 SentencePiece joins the neighbours whose union is the piece of the highest score, and of equal scores the leftmost.
 `tokenizers` joins the pair of the lowest rank in a list: see `aura.tokenizer.merges`. Pairs of one score are in an
-order that keeps the leftmost first: where the texts L+S and S+R both have this score, the pair (L, S) comes before (S, R).
-Where such demands make a circle, no list is exact, and the model is refused.
+order that keeps the leftmost first: where the texts L+S and S+R both have this score, the pair (L, S) comes before
+(S, R). Where such demands make a circle, no list is exact, and the model is refused.
 """
 
 import math

@@ -95,7 +95,9 @@ def test_an_old_model_goes_through_the_stages_once_its_losses_are_waived(
 @pytest.mark.parametrize("name", MISTRAL)
 def test_a_model_is_pretrained_on_each_of_mistrals(made: MiniTokens, tmp_path: Path, name: str):
     through_the_stages(made, DATA / name, tmp_path, WAIVED)
-    if name.endswith(".json"):
+    if name not in MISTRAL[:2]:  # no tokenizer.json is exact for the others: better none than one with other ids
+        assert not (tmp_path / "hf/tokenizer.json").exists()
+        assert not (tmp_path / "hf/tokenizer.model").exists()
         return
     from transformers import AutoTokenizer
 
