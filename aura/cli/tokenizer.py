@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
-from aura.cli import naming, places
+from aura.cli import adopting, naming, places
 from aura.cli.groups import Commands
 from aura.core import console
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Changes of a finished tokenizer that keep every id.")
+app.command("adopt")(adopting.adopt)
+app.command("leave")(adopting.leave)
 app.command("name-token")(naming.name_special)
 
 

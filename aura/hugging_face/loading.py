@@ -16,7 +16,8 @@ from aura.hugging_face import folder as model_folder
 from aura.hugging_face import llama_reading, peft_adapter
 from aura.model import lora, weights
 from aura.model.model import LanguageModel
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import opening
+from aura.tokenizer.opening import AnyTokenizer
 
 MADE_BY = peft_adapter.MADE_BY
 
@@ -33,7 +34,7 @@ class Loaded:
     """
 
     model: LanguageModel
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     context: int
     adapted: bool = True
 
@@ -60,9 +61,9 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
     if "architectures" in files.read_object(folder / "config.json", MADE_BY):
         model, context = llama_reading.read(folder, MADE_BY)
         file = folder / "spiece.model"
-        if not file.exists():  # a vocabulary of equal size would not be noticed
+        if not opening.is_there(file):  # a vocabulary of equal size would not be noticed
             raise UserError(f"{file} is missing: expected the model's own tokenizer. Copy it there, as spiece.model")
-        tokenizer = Tokenizer.load(file)
+        tokenizer = opening.load(file)
         if tokenizer.vocab_size != model.config.vocab_size:
             raise UserError(
                 f"{folder} was trained on {model.config.vocab_size:,} pieces, but {file} has "
@@ -82,7 +83,7 @@ def _adapted(folder: Path, tokenizer_file: Path) -> Loaded:
 
 
 def _ours(folder: Path, tokenizer_file: Path) -> Loaded:
-    tokenizer, record = Tokenizer.load(tokenizer_file), weights.config(folder, tokenizer=str, seq_len=int)
+    tokenizer, record = opening.load(tokenizer_file), weights.config(folder, tokenizer=str, seq_len=int)
     if tokenizer.encoding_sha256 != record["tokenizer"]:
         raise UserError(
             f"{folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_file} is "

@@ -17,7 +17,7 @@ from aura.core import checksums, files, params, paths
 from aura.core.errors import UserError
 from aura.project import recorded_inputs, whole_params, yaml_edits
 from aura.sharing.remote import open_repo
-from aura.tokenizer import hf_export, naming_proof, slots
+from aura.tokenizer import adopted, hf_export, naming_proof, slots
 from aura.tokenizer.tokenizer import COPY, Tokenizer
 from aura.train_tokenizer import artifact, train
 from aura.train_tokenizer.artifact import Artifact
@@ -58,6 +58,11 @@ def in_pipeline(names: Sequence[str]) -> Named:
         UserError: a name cannot be given; nothing is changed then.
     """
     options = whole_params.load().train_tokenizer
+    if options.base is not None:
+        raise UserError(
+            f"train_tokenizer.from: {options.base}: an adopted tokenizer stays as it is. Name slots of one that aura "
+            "made in a folder of its own (--from FOLDER --output FOLDER), and adopt that"
+        )
     wanted = [*options.extra_special_tokens, *names]
     train.symbols_of(artifact.with_changes(options, extra_special_tokens=wanted))  # refuses what training would refuse
     made, proof = _renamed(paths.TOKENIZER, names) if _is_as_locked() else (None, [])
@@ -95,8 +100,16 @@ def export_again(folder: Path = paths.TOKENIZER) -> tuple[list[str], bool]:
     return [*made], is_recorded
 
 
+def _require_trained(folder: Path) -> None:
+    if adopted.is_adopted(folder) and not (folder / "spiece_config.json").exists():
+        raise UserError(
+            f"{folder} holds an adopted tokenizer: its file stays as it is. Name its tokens in train_tokenizer.roles"
+        )
+
+
 def _renamed(folder: Path, names: Sequence[str]) -> tuple[Artifact, list[str]]:
     """The tokenizer of a folder with more names, as training with them would have made it, and what stayed equal."""
+    _require_trained(folder)
     tokenizer = Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
     content = slots.named((folder / "spiece.model").read_bytes(), names)
     checksums.verify(folder, f"dvc repro {STAGE}", required=False)

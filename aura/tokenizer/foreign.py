@@ -108,9 +108,9 @@ def _file_of(path: Path, name: str) -> Path:
 
 
 def usual_name(file: Path) -> str:
-    """The name under which libraries look for a file of this kind."""
+    """The name of a file of this kind in a tokenizer's folder: the one that its library looks for."""
     if file.suffix != ".json":
-        return "tokenizer.model"
+        return "spiece.model"
     return "tekken.json" if _is_tekken(read_object(read_bytes(file, str(file)), str(file))) else "tokenizer.json"
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aura.core import checksums, files, paths
+from aura.tokenizer import opening
 from aura.tokens import token_shards
 from aura.tokens.token_shards import TokenShards
 from aura.tpu.settings import Settings, require_file
@@ -23,7 +24,8 @@ def identifying(settings: Settings) -> list[Path]:
     Raises:
         UserError: one of them is missing; the message names the command that makes it.
     """
-    wanted = {settings.tokens / LAST: "dvc repro encode", settings.tokenizer: "dvc repro train_tokenizer"}
+    wanted = {settings.tokens / LAST: "dvc repro encode"}
+    wanted |= dict.fromkeys(settings.tokenizer_files.values(), "dvc repro train_tokenizer")
     wanted |= {folder / checksums.NAME: made_by for folder, made_by in settings.stage.reads.items()}
     for path, made_by in wanted.items():
         require_file(path, made_by)
@@ -59,9 +61,8 @@ def held_out(tokens: Path, tokenizer_file: Path, folder: Path) -> None:
     Raises:
         UserError: the tokens are incomplete, altered or another tokenizer's.
     """
-    from aura.tokenizer.tokenizer import Tokenizer  # slow to import, and not for every `aura`
 
-    encoding = Tokenizer.load(tokenizer_file).encoding_sha256
+    encoding = opening.load(tokenizer_file).encoding_sha256
     shards = TokenShards(tokens, encoding)
     part = folder / "held_out"
     part.mkdir()

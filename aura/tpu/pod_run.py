@@ -22,7 +22,7 @@ from aura.encode.options import Encode
 from aura.pretrain.identity import run_identity
 from aura.pretrain.options import Pretrain
 from aura.pretrain.stage import pretrain_here
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import opening
 from aura.tokens.conversation_shards import ConversationShards
 from aura.tokens.token_shards import TokenShards
 from aura.tpu.pod_stages import ADAPT, PRETRAIN, STAGES, PodStage
@@ -64,7 +64,7 @@ RUNS = {PRETRAIN.name: pretrain, ADAPT.name: adapt}
 
 
 def _encoding() -> str:
-    return Tokenizer.load(paths.TOKENIZER_MODEL).encoding_sha256
+    return opening.load(paths.TOKENIZER_MODEL).encoding_sha256
 
 
 def describe(folder: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ LIMITS = Validate(
     max_group_byte_fallback_share=0.3,
     max_unused_share=0.25,
     max_unreachable_share=0.01,
+    waive=[],
 )
 RUSSIAN = "Съешь ещё этих мягких французских булок, да выпей чаю. Широкая электрификация южных губерний. " * 30
 

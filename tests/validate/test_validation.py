@@ -30,6 +30,7 @@ EASY = {
     "max_group_byte_fallback_share": 1.0,
     "max_unused_share": 1.0,
     "max_unreachable_share": 1.0,
+    "waive": [],
 }
 BROKEN = {
     "min_bytes_per_token": 16.0,
