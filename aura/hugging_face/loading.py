@@ -58,11 +58,11 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
     if not (folder / "config.json").exists():
         raise UserError(f"expected a model in {folder}, but it has no config.json. Name another folder with --model")
     if "architectures" in files.read_object(folder / "config.json", MADE_BY):
-        model, context = llama_reading.read(folder, MADE_BY)
         file = folder / "spiece.model"
         if not file.exists():  # a vocabulary of equal size would not be noticed
             raise UserError(f"{file} is missing: expected the model's own tokenizer. Copy it there, as spiece.model")
         tokenizer = Tokenizer.load(file)
+        model, context = llama_reading.read(folder, MADE_BY, tokenizer.vocab_size)
         if tokenizer.vocab_size != model.config.vocab_size:
             raise UserError(
                 f"{folder} was trained on {model.config.vocab_size:,} pieces, but {file} has "
