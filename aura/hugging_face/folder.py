@@ -74,10 +74,11 @@ def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bo
         for file in sorted(trained.tokenizer_folder.iterdir()):
             if file.is_file() and file.name not in NOT_OF_THE_TOKENIZER:
                 shutil.copyfile(file, unfinished / file.name)
-        for name, content in _of_model(trained.tokenizer_folder, add_bos, trained.record["seq_len"]).items():
+        context = weights.context_of(trained.record)
+        for name, content in _of_model(trained.tokenizer_folder, add_bos, context).items():
             files.write_bytes(unfinished / name, content)
         tensor_file.write(unfinished / "model.safetensors", tensors, {"format": "pt"})
-        config = llama_config(trained.config, trained.tokenizer, trained.record["seq_len"])
+        config = llama_config(trained.config, trained.tokenizer, context)
         files.write_json(unfinished / "config.json", config)
         files.write_json(unfinished / GENERATION, generation_config(trained.tokenizer))
         files.write_bytes(unfinished / CARD, card.encode())
@@ -91,7 +92,7 @@ def base_facts(base: Trained) -> Facts:
             "parameters": base.record["parameters"],
             "layers": base.config.layers,
             "width": base.config.width,
-            "context in tokens": base.record["seq_len"],
+            "context in tokens": weights.context_of(base.record),
             "pieces of the tokenizer": base.config.vocab_size,
             "SHA-256 of the weights": base.sha256,
             "SHA-256 of the tokenizer": base.tokenizer.encoding_sha256,

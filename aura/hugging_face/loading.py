@@ -88,4 +88,4 @@ def _ours(folder: Path, tokenizer_file: Path) -> Loaded:
             f"{folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_file} is "
             f"{tokenizer.encoding_sha256[:16]}…. Name the right one with --tokenizer, or run: dvc repro"
         )
-    return Loaded(weights.load(folder), tokenizer, record["seq_len"], adapted=False)
+    return Loaded(weights.load(folder), tokenizer, weights.context_of(record), adapted=False)

@@ -58,6 +58,13 @@ def config(folder: Path, **origin: Any) -> dict[str, Any]:  # noqa: ANN401 - sha
     return read
 
 
+def context_of(record: dict[str, Any]) -> int:
+    """Tokens that a trained model reads at once, by its record: of a sequence, or what its base was trained to read."""
+    base = record.get("base")
+    context = base.get("context") if isinstance(base, dict) else None
+    return max(int(record["seq_len"]), context) if isinstance(context, int) else int(record["seq_len"])
+
+
 def shape_of(values: dict[str, Any], path: Path, made_by: str) -> ModelConfig:
     """The model's shape out of a file's `values`, which have the types of `ModelConfig`; an impossible one is an error.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aura.core import params, stage_inputs
 from aura.core.errors import UserError
+from aura.hugging_face.hub_weights import is_address
 from aura.pretrain.options import Pretrain
 from aura.pretrain.stage import pretrain_here
 from aura.stages import preamble
@@ -25,6 +26,8 @@ def main() -> None:
 
         pretrain_on_pod(whole_params.load())
         return
+    if options.base and not is_address(options.base):
+        preamble.tell_untracked("pretrain", "pretrain.from", options.base)
     pretrain_here(options, profile)
 
 
