@@ -284,7 +284,9 @@ def _part(found: Files, config: ModelConfig, grown: Extension | None, name: str,
     if grown is None or end <= grown.base_size:
         return found.part(name, (slice(begin, end), index[1]))
     fresh = _means(found, grown, name, index[1], range(max(begin, grown.base_size), end))
-    return np.concatenate([found.part(name, (slice(min(begin, grown.base_size), grown.base_size), index[1])), fresh])
+    if begin >= grown.base_size:
+        return fresh
+    return np.concatenate([found.part(name, (slice(begin, grown.base_size), index[1])), fresh])
 
 
 def _means(found: Files, grown: Extension, name: str, columns: slice, new: range) -> Array:
