@@ -24,7 +24,7 @@ from aura.core.terms import EMOTIONS
 from aura.hugging_face import hub_weights
 from aura.hugging_face.llama import Array
 from aura.hugging_face.llama_reading import PADDING, LlamaWeights
-from aura.hugging_face.llama_settings import read_config
+from aura.hugging_face.llama_settings import read_config, require_small
 from aura.model import tensor_file, weights
 from aura.model.model import LanguageModel, ModelConfig, leaf_name
 from aura.tokenizer.tokenizer import Tokenizer
@@ -191,7 +191,8 @@ def _config_in(folder: Path) -> tuple[ModelConfig, int, dict[str, Any] | None]:
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{OPTION}: expected a model in {folder}, but it has no config.json. Name another folder")
-    if "format" in files.read_object(path, MADE_BY):
+    require_small(path)
+    if "architectures" not in files.read_object(path, MADE_BY):
         record = weights.config(folder, tokenizer=str, seq_len=int)
         config = weights.shape_of(record["model"], path, weights.MADE_BY)
         return config, weights.context_of(record), record

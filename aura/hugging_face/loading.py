@@ -14,6 +14,7 @@ from aura.core import files, paths
 from aura.core.errors import UserError
 from aura.hugging_face import folder as model_folder
 from aura.hugging_face import llama_reading, peft_adapter
+from aura.hugging_face.llama_settings import require_small
 from aura.model import lora, weights
 from aura.model.model import LanguageModel
 from aura.tokenizer.tokenizer import Tokenizer
@@ -57,6 +58,7 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
         return _adapted(folder, tokenizer_file)
     if not (folder / "config.json").exists():
         raise UserError(f"expected a model in {folder}, but it has no config.json. Name another folder with --model")
+    require_small(folder / "config.json")
     if "architectures" in files.read_object(folder / "config.json", MADE_BY):
         file = folder / "spiece.model"
         if not file.exists():  # a vocabulary of equal size would not be noticed

@@ -34,8 +34,9 @@ def llama(folder: Path, vocab_size: int = 500, **changes: object) -> dict[str, n
     return write_llama(folder, dtype="bfloat16", vocab_size=vocab_size, rope_scaling=LLAMA3, **(SHAPE | changes))
 
 
-def run(mini: MiniTokens, folder: Path, base: Path, **changes: object) -> Metrics:
-    options = tiny(checkpoint_folder=str(folder / "checkpoints"), learning_rate=1e-3, **({"from": str(base)} | changes))
+def run(mini: MiniTokens, folder: Path, base: Path | None, **changes: object) -> Metrics:
+    place = {"from": str(base) if base else None}
+    options = tiny(checkpoint_folder=str(folder / "checkpoints"), learning_rate=1e-3, **(place | changes))
     return pretrain(mini.tokens, mini.spm / "spiece.model", folder / "lm", folder / "reports", options)
 
 
@@ -168,6 +169,21 @@ def test_new_rows_begin_as_the_mean_of_those_that_spell_them(mini: MiniTokens, t
         np.testing.assert_array_equal(whole[490:], opened.part(ours, (slice(490, None), slice(None))))
     assert any("20 new rows begin as the mean" in note for note in opened.notes)
     assert any("10 rows of the base belong to no token" in note for note in opened.notes) == (rows == 490)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tied", [True, False])
+def test_fifty_steps_after_an_export_are_those_without_it(made: MiniTokens, tmp_path: Path, tied: bool):
+    """A model of ours goes on alike from models/lm and from its export: embeddings keep the factor that Adam feels."""
+    run(made, tmp_path, None, steps=30, tied_embeddings=tied)
+    export(tmp_path / "lm", made.spm, tmp_path / "hf", add_bos=True)
+    for name in ("lm", "hf"):
+        run(made, tmp_path / f"from-{name}", tmp_path / name, steps=50, eval_every=50, schedule="cosine")
+    direct, detour = (losses(tmp_path / f"from-{name}") for name in ("lm", "hf"))
+    print(f"greatest difference of losses {np.abs(direct - detour).max():.1e}; fell from {direct[0]:.3f} to {direct[-1]:.3f}")
+    np.testing.assert_allclose(detour, direct, rtol=1e-5)
+    for leaf, other in zip(*(by_name(tmp_path / f"from-{name}").values() for name in ("lm", "hf")), strict=True):
+        assert np.abs(leaf - other).max() < 2e-3
 
 
 def test_affect_begins_at_nothing_beside_a_base_without_it(made: MiniTokens, went_on: Path):
