@@ -11,7 +11,9 @@ def _scaled(frequency: float, rope: dict) -> float:
     """Llama 3.1's rule as it is published, by wavelengths: short ones stay, long ones grow, and those between blend."""
     if rope.get("rope_type") != "llama3":
         return frequency
-    old, low, high = (rope[f"{name}"] for name in ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor"))
+    old, low, high = (
+        rope[f"{name}"] for name in ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor")
+    )
     wavelength = 2 * np.pi / frequency
     if wavelength < old / high:
         return frequency

@@ -64,7 +64,7 @@ class Extension:
         read = files.read_format(path, made_by, FORMAT, base_vocab_size=int, spelt=[[int]])
         base_size, spelt, said = read["base_vocab_size"], read["spelt"], read.get("base_sha256")
         right = base_size >= 1 and base_size + len(spelt) == vocab_size
-        if not right or not all(ids and 0 <= min(ids) and max(ids) < base_size for ids in spelt):
+        if not right or not all(ids and min(ids) >= 0 and max(ids) < base_size for ids in spelt):
             raise UserError(
                 f"{path}: expected for each of {vocab_size - base_size:,} new ids some ids below {base_size:,}, got "
                 f"{len(spelt):,} lists. {checksums.remedy(made_by)}"
@@ -173,7 +173,11 @@ def require_mesh(config: ModelConfig, fsdp: int, tensor: int) -> None:
 
 def local_files(where: str) -> list[Path]:
     """The files of a base on this machine, for the pod that trains on them; none of hf://, which it fetches itself."""
-    return [] if hub_weights.is_address(where) else _files_in(_folder(where)).read + _tokenizers_in(Path(where))
+    if hub_weights.is_address(where):
+        return []
+    folder = _folder(where)
+    sums = [folder / checksums.NAME] if (folder / checksums.NAME).is_file() else []
+    return _files_in(folder).read + _tokenizers_in(folder) + sums
 
 
 def _folder(where: str, *, only_config: bool = False) -> Path:
@@ -258,9 +262,7 @@ def _require_rows(folder: Path, rows: int, wanted: int, *, same: bool) -> None:
         )
 
 
-def _notes(
-    folder: Path, found: Files, config: ModelConfig, grown: Extension | None, same: bool | None
-) -> list[str]:
+def _notes(folder: Path, found: Files, config: ModelConfig, grown: Extension | None, same: bool | None) -> list[str]:
     """What a user should know of the first weights."""
     kept, notes = grown.base_size if grown else config.vocab_size, []
     if same is None:
@@ -308,4 +310,5 @@ def _means(found: Files, grown: Extension, name: str, columns: slice, new: range
             piece = found.part(name, (slice(start, stop), columns))
             np.add.at(sums, places[of_piece], piece[ids[of_piece] - start])
     counts = np.array([len(some) for some in spelt])[:, None]
-    return (sums / counts).astype(np.float32)
+    means: Array = (sums / counts).astype(np.float32)
+    return means

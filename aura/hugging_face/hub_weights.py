@@ -5,6 +5,7 @@ for an address in params.yaml, and takes the weights and the JSON files beside t
 Hub's own cache keeps what was fetched, which serves where there is no network.
 """
 
+import logging
 import re
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def download(where: str, *, only_config: bool = False) -> Path:
 
     wanted = ["config.json"] if only_config else [*WANTED]
     name, revision = address["name"], address["revision"]
-    huggingface_hub.logging.set_verbosity_error()
+    huggingface_hub.logging.set_verbosity(logging.ERROR)
     try:
         return Path(
             huggingface_hub.snapshot_download(

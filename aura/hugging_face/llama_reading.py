@@ -1,4 +1,4 @@
-"""The weights of a LlamaForCausalLM folder under the names of `LanguageModel`: of models/chat, models/hf, and of others.
+"""The weights of a LlamaForCausalLM folder under the names of `LanguageModel`: models/chat, models/hf, and others.
 
 The inverse of the export. Where ours multiplies embeddings by sqrt(width), they lose the factor that Llama has inside
 them, and a tied final norm gets it back; then weights return within one rounding of float32. The weights lie in one
@@ -98,7 +98,7 @@ class LlamaWeights:
         return stacked
 
     def _matrix(self, ours: str, theirs: str, index: Index) -> Array:
-        """A layer's weight at `index` of ours; matrices lie outputs first there, with heads and features as one axis."""
+        """A layer's weight at `index` of ours; there, outputs come first, and heads and features are one axis."""
         if ours in SCALES:
             return self._read(theirs, index)
         inputs, shape = INPUT_AXES[ours], self._shape(ours)

@@ -1,8 +1,8 @@
 """config.json of a LlamaForCausalLM, as both generations of transformers write it, and as a `ModelConfig`.
 
-transformers 5 has the rotary positions in `rope_parameters`, transformers 4 in `rope_theta` and `rope_scaling`; both are
-read, and both are written. Anything that `LanguageModel` does not compute is refused by its key, because a model that
-computes something else would run and be wrong.
+transformers 5 has the rotary positions in `rope_parameters`, transformers 4 in `rope_theta` and `rope_scaling`. Both
+are read, and both are written. Anything that `LanguageModel` does not compute is refused by its key, because a model
+that computes something else would run and be wrong.
 
 A Llama does not multiply its embeddings; a model that began from nothing here does. Of the export of such a model the
 key `scaled_embeddings` says so. It changes no logit, but the steps of a training that goes on.
@@ -109,13 +109,16 @@ def _rope(path: Path, record: dict[str, Any]) -> dict[str, Any]:
     for name, value in stated.items():
         if not isinstance(value, dict):
             raise refusal(path, name, "keys with values", value)
-    plain = [{key: value for key, value in of.items() if key != "rope_theta"} for of in stated.values()]
+    plain: list[dict[str, Any]] = [
+        {key: value for key, value in of.items() if key != "rope_theta"} for of in stated.values()
+    ]
     if len(plain) == 2 and plain[0] != plain[1]:
         raise refusal(path, "rope_scaling", f"{plain[0]!r:.200}, as rope_parameters have it", plain[1])
     bases = [of["rope_theta"] for of in (record, *stated.values()) if of.get("rope_theta") is not None]
     if wrong := [base for base in bases if bounded.mismatch(base, float) or base != bases[0]]:
         raise refusal(path, "rope_theta", f"{bases[0]!r:.80} alone", wrong[0])
-    name, scaling = next(iter(stated.items()), ("rope_parameters", {}))
+    none: tuple[str, dict[str, Any]] = ("rope_parameters", {})
+    name, scaling = next(iter(stated.items()), none)
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind not in ("default", "llama3"):
         raise refusal(path, f"{name}.rope_type", "default or llama3", kind)

@@ -100,11 +100,7 @@ class ModelConfig:
     def record(self) -> dict[str, Any]:
         """The attributes as a file tells them, without those of `ADDED` that have their defaults."""
         defaults = {field.name: field.default for field in fields(self) if field.name in ADDED}
-        return {
-            name: value
-            for name, value in asdict(self).items()
-            if name not in defaults or value != defaults[name]
-        }
+        return {name: value for name, value in asdict(self).items() if name not in defaults or value != defaults[name]}
 
 
 @dataclass(frozen=True)
@@ -259,7 +255,8 @@ def rotate(x_BxSxHxE: jax.Array, positions: jax.Array, config: ModelConfig | Non
     they are the defaults.
     """
     E = x_BxSxHxE.shape[3]
-    frequency_P = (config.rope_base if config else ROPE_BASE) ** (-jnp.arange(0, E, 2, dtype=jnp.float32) / E)  # P pairs
+    base = config.rope_base if config else ROPE_BASE
+    frequency_P = base ** (-jnp.arange(0, E, 2, dtype=jnp.float32) / E)  # P pairs
     if config and config.rope_factor != 1:
         frequency_P = _stretched(frequency_P, config)
     if positions.ndim == 1:

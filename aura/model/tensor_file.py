@@ -120,7 +120,9 @@ def require_bounded(path: Path) -> None:
     with path.open("rb") as file:
         length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
     if length > min(size - 8, LONGEST_HEADER):
-        raise ValueError(f"its header would have {length:,} bytes, the file has {size:,}; at most {LONGEST_HEADER:,} are read")
+        raise ValueError(
+            f"its header would have {length:,} bytes, the file has {size:,}; at most {LONGEST_HEADER:,} are read"
+        )
 
 
 def row_size(shape: tuple[int, ...]) -> int:

@@ -99,7 +99,7 @@ def _fit(values: dict[str, Any]) -> bool:
     """Return whether heads can share the width, or have an even one of their own: rotary positions turn pairs."""
     own = values.get("own_head_width")
     shared = own % 2 == 0 if own else values["width"] % values["heads"] == 0
-    return shared and values["heads"] % values["kv_heads"] == 0
+    return bool(shared and values["heads"] % values["kv_heads"] == 0)
 
 
 def load(folder: Path) -> LanguageModel:

@@ -110,9 +110,7 @@ class Pretraining:
     activity = "pretraining"
     remedy = REMEDY
 
-    def __init__(
-        self, shards: TokenShards, tokenizer: Tokenizer, options: Pretrain, base: Base | None = None
-    ) -> None:
+    def __init__(self, shards: TokenShards, tokenizer: Tokenizer, options: Pretrain, base: Base | None = None) -> None:
         self.options, self._base = options, base
         self.config = base.config if base else ModelConfig.of(options, tokenizer.vocab_size)
         devices = jax.devices()

@@ -18,6 +18,8 @@ def main() -> None:
     profile = parser.parse_args().profile
     preamble.check()
     options = params.section("pretrain", Pretrain)
+    if options.base and not is_address(options.base):
+        preamble.tell_untracked("pretrain", "pretrain.from", options.base)
     if options.where == "tpu":
         if profile:
             raise UserError("--profile traces a run on this machine; this one is on a pod. Set pretrain.where: local")
@@ -26,8 +28,6 @@ def main() -> None:
 
         pretrain_on_pod(whole_params.load())
         return
-    if options.base and not is_address(options.base):
-        preamble.tell_untracked("pretrain", "pretrain.from", options.base)
     pretrain_here(options, profile)
 
 

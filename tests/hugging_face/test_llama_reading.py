@@ -198,7 +198,10 @@ def test_integers_and_quantised_numbers_are_refused(copy: Path):
         ({"a": "pytorch_model.bin"}, "expected names of .safetensors files"),
         ({"a": "other.safetensors"}, r"other\.safetensors is missing"),
         ({"no such tensor": "model-00001-of-00002.safetensors"}, "expected the tensor no such tensor"),
-        ({"model.norm.weight": "model-00001-of-00002.safetensors"}, "expected the tensor model.norm.weight|expected tensors"),
+        (
+            {"model.norm.weight": "model-00001-of-00002.safetensors"},
+            "expected the tensor model.norm.weight|expected tensors",
+        ),
         ({}, "expected tensors of 2 layers, got 0"),
         ({"a": 3}, "weight_map.a: expected a text"),
         ([], "weight_map: expected keys with values"),

@@ -63,6 +63,8 @@ def test_parts_of_a_weight_are_those_of_the_whole(tmp_path: Path):
     cuts = {"blocks.query": (1, 1), "blocks.output": (1, 3), "blocks.gate": (2, 1), "embedding": (0, 1)}
     for name, axes in cuts.items():
         axes = {*axes}
-        whole = opened.part(name, [slice(None)] * (2 if name == "embedding" else 3 + (name in ("blocks.query", "blocks.output"))))
+        whole = opened.part(
+            name, [slice(None)] * (2 if name == "embedding" else 3 + (name in ("blocks.query", "blocks.output")))
+        )
         index = [slice(1, 2) if axis in axes else slice(None) for axis in range(whole.ndim)]
         np.testing.assert_array_equal(opened.part(name, index), whole[tuple(index)])

@@ -114,11 +114,11 @@ def test_a_run_goes_on_to_the_same_bytes(made: MiniTokens, went_on: Path, tmp_pa
         assert (folder / "lm/model.safetensors").read_bytes() == (went_on / "lm/model.safetensors").read_bytes()
 
 
-def _killed_after(step: int, train) -> None:  # noqa: ANN001
+def _killed_after(step: int, train) -> None:
     """End a run as soon as the checkpoint of `step` is begun and complete."""
     save = Checkpoints.save
 
-    def then_end(self: Checkpoints, row, state) -> None:  # noqa: ANN001
+    def then_end(self: Checkpoints, row, state) -> None:
         save(self, row, state)
         if row.step == step:
             self.close()
@@ -180,7 +180,9 @@ def test_fifty_steps_after_an_export_are_those_without_it(made: MiniTokens, tmp_
     for name in ("lm", "hf"):
         run(made, tmp_path / f"from-{name}", tmp_path / name, steps=50, eval_every=50, schedule="cosine")
     direct, detour = (losses(tmp_path / f"from-{name}") for name in ("lm", "hf"))
-    print(f"greatest difference of losses {np.abs(direct - detour).max():.1e}; fell from {direct[0]:.3f} to {direct[-1]:.3f}")
+    print(
+        f"greatest difference of losses {np.abs(direct - detour).max():.1e}; from {direct[0]:.3f} to {direct[-1]:.3f}"
+    )
     np.testing.assert_allclose(detour, direct, rtol=1e-5)
     for leaf, other in zip(*(by_name(tmp_path / f"from-{name}").values() for name in ("lm", "hf")), strict=True):
         assert np.abs(leaf - other).max() < 2e-3
@@ -216,7 +218,9 @@ def test_a_base_of_another_tokenizer_or_size_is_refused(mini: MiniTokens, went_o
     checksums.write(lm)
     with pytest.raises(UserError, match="lm was trained on another tokenizer"):
         opened(lm)
-    with pytest.raises(UserError, match=r"params\.yaml: pretrain\.from: expected the folder .* found no folder nowhere"):
+    with pytest.raises(
+        UserError, match=r"params\.yaml: pretrain\.from: expected the folder .* found no folder nowhere"
+    ):
         opened(Path("nowhere"))
     extended(mini, 480)
     files.write_json(mini.spm / "extended.json", {"format": 1, "base_vocab_size": 480, "spelt": [[480]] * 20})
