@@ -42,7 +42,9 @@ from aura.core.terms import EMOTIONS
 from aura.model import lora, weights
 from aura.model.mesh import abstract, make_mesh, number_of_slices
 from aura.model.model import LanguageModel, ModelConfig
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import opening
+from aura.tokenizer.chat_encoding import end_id
+from aura.tokenizer.opening import AnyTokenizer
 from aura.tokens.conversation_shards import ConversationShards
 from aura.tokens.token_shards import TokenShards
 from aura.training import distributed, loop
@@ -197,7 +199,7 @@ class Adaptation:
     remedy = REMEDY
 
     def __init__(self, inputs: Inputs, options: Adapt, machine: Machine) -> None:
-        self.options, self._tokenizer = options, Tokenizer.load(inputs.tokenizer)
+        self.options, self._tokenizer = options, opening.load(inputs.tokenizer)
         self._record = _record_of(inputs.model, self._tokenizer)
         self.seq_len, self.config = self._record["seq_len"], ModelConfig(**self._record["model"])
         devices = jax.devices()
@@ -269,7 +271,7 @@ class Adaptation:
         reference = make_step(self.options).lower(state, shapes, self.base).compile()
         own = reference
         if self._own:
-            answers = Answers(self._own.room.answer, self._tokenizer.eos_id)
+            answers = Answers(self._own.room.answer, end_id(self._tokenizer))
             own = make_own_step(self.options, answers).lower(state, shapes, self.base).compile()
 
         def run_step(state: State, batch: dict[str, Any]) -> tuple[State, dict[str, jax.Array]]:
@@ -358,7 +360,7 @@ class Adaptation:
         holders = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
         rows = -(-len(numbers) // holders) * holders
         with jax.set_mesh(self.mesh) if self.mesh.size > 1 else nullcontext():
-            answers = answered(model, self._exchanges, numbers, rows, self._tokenizer.eos_id)
+            answers = answered(model, self._exchanges, numbers, rows, end_id(self._tokenizer))
         references = self._exchanges.answers(numbers)
         self.samples = samples.text(self._tokenizer, self._exchanges, numbers, answers)
         return exact_matches(answers, references)
@@ -418,7 +420,7 @@ def exchange_arrays(prompt_tokens: int, hinted_tokens: int) -> dict[str, tuple[t
     }
 
 
-def _record_of(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
+def _record_of(folder: Path, tokenizer: AnyTokenizer) -> dict[str, Any]:
     """The model's config.json, after a comparison of its tokenizer."""
     record = weights.config(folder, tokenizer=str, seq_len=int)
     if record["tokenizer"] != tokenizer.encoding_sha256:
@@ -429,7 +431,7 @@ def _record_of(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     return record
 
 
-def _held_out_text(folder: Path, tokenizer: Tokenizer, seq_len: int, tokens: int, rows: int) -> HeldOut:
+def _held_out_text(folder: Path, tokenizer: AnyTokenizer, seq_len: int, tokens: int, rows: int) -> HeldOut:
     shards = TokenShards(folder, tokenizer.encoding_sha256)
     streams = {source: shards.stream("held_out", source) for source in shards.sources("held_out")}
     windows, sources = evaluation_windows(streams, seq_len, tokens)

@@ -4,13 +4,13 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.adapt.exchanges import Exchanges
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 
 SHOWN = 8  # prompts
 
 
 def text(
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     exchanges: Exchanges,
     numbers: npt.NDArray[np.int64],
     answers: list[npt.NDArray[np.int32]],

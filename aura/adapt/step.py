@@ -20,8 +20,8 @@ from aura.adapt.weighted_losses import Losses, Terms
 from aura.model.attention import implementation_for
 from aura.model.lora import Adapter, LoraConfig, adapted
 from aura.model.model import Compute, LanguageModel
-from aura.tokenizer.chat import TOKENS
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import chat_encoding
+from aura.tokenizer.opening import AnyTokenizer
 from aura.training.batch_layout import Machine
 from aura.training.optimizer import make_optimizer
 from aura.training.steps import Outcome, State
@@ -162,6 +162,7 @@ def compute_of(machine: Machine, seq_len: int, platform: str) -> Compute:
     return Compute(machine.precision, machine.remat, attention)
 
 
-def role_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Ids of the special tokens of roles: no text encodes to them, so pretraining never saw them."""
-    return tuple(sorted({tokenizer.encode(token, allowed_special={token})[0] for token in TOKENS.values()}))
+def role_ids(tokenizer: AnyTokenizer) -> tuple[int, ...]:
+    """Ids of the special tokens of roles, where there are such: no text encodes to them."""
+    first = {int(ids[0]) for ids in chat_encoding.role_ids(tokenizer).values() if len(ids) == 1}
+    return tuple(sorted(token for token in first if tokenizer.is_special(token)))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from aura.core.errors import UserError
 from aura.tokenizer.chat_encoding import encode_prompt
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Dialogue:
         system: the system prompt, if there is one.
     """
 
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     context: int
     tokens: int
     system: str | None = None

@@ -27,7 +27,8 @@ GROUPS = {
         "parity": ("compare:parity", "Compare what each language costs in tokens."),
         "vocabulary": ("vocabulary:app", "Measure what each vocabulary size is worth."),
         "bits-per-byte": ("bits_per_byte:bits_per_byte", "Compare tokenizers by the models trained on them."),
-        "name-special": ("naming:name_special", "Give names to reserved slots, in order."),
+        "tokenizer": ("tokenizer:app", "Adopt a tokenizer, name reserved slots, write another format."),
+        "name-special": ("naming:name_special", "The same as aura tokenizer name-token."),
         "export-tokenizer": ("naming:export_tokenizer", "Write the files that other programs read."),
     },
     "Model": {

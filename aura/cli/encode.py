@@ -15,7 +15,7 @@ from aura.core.errors import UserError
 from aura.core.shown_text import escaped
 
 if TYPE_CHECKING:
-    from aura.tokenizer.tokenizer import Tokenizer
+    from aura.tokenizer.opening import AnyTokenizer
 
 _ID = r"-?[0-9]{1,18}"  # of a piece; the tokenizer knows how many there are
 PIPE = "-"  # an argument that stands for standard input
@@ -76,10 +76,10 @@ def decode(
         _write(content)
 
 
-def _loaded(model: Path) -> "Tokenizer":
-    from aura.tokenizer.tokenizer import Tokenizer  # NumPy and SentencePiece take a while to import
+def _loaded(model: Path) -> "AnyTokenizer":
+    from aura.tokenizer import opening  # NumPy and SentencePiece take a while to import
 
-    return Tokenizer.load(model / paths.TOKENIZER_MODEL.name if model.is_dir() else model)
+    return opening.load(model)
 
 
 def _write_line(text: str) -> None:

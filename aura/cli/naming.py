@@ -1,4 +1,7 @@
-"""`aura name-special` and `aura export-tokenizer`: changes of a finished tokenizer that need no training."""
+"""Changes of a finished tokenizer that need no training: `aura tokenizer name-token` and `aura export-tokenizer`.
+
+`aura name-special` is the older name of the first.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,14 +34,16 @@ def name_special(
     if (made_by_hand is None) != (output is None):
         raise UserError("expected --from FOLDER and --output FOLDER together; without both, models/spm gets the names")
     if made_by_hand is not None and output is not None:
-        ids, is_named = naming.in_folder(made_by_hand, output, names), True
+        named = naming.in_folder(made_by_hand, output, names)
     else:
-        ids, is_named = naming.in_pipeline(names)
-    for name, token in ids.items():
+        named = naming.in_pipeline(names)
+    for name, token in named.ids.items():
         console.out.print(f"{token:>7,}  {name}", markup=False)
+    for found in named.proof:
+        console.out.print(found, markup=False, highlight=False)
     if output is not None:
         console.out.print(f"written: {output}", markup=False)
-    elif is_named:
+    elif named.ids:
         console.out.print("params.yaml, models/spm and dvc.lock have the names. Next: dvc repro", markup=False)
     else:
         console.out.print("params.yaml has the names. Next, to make the tokenizer with them: dvc repro", markup=False)

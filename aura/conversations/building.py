@@ -31,8 +31,9 @@ from aura.core.files import make_folder, replaced_folder
 from aura.core.terms import SPLITS
 from aura.sources.documents.affect import read_lexicon
 from aura.storage.cache import Cache
-from aura.tokenizer.chat_encoding import EncodedConversation
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import opening
+from aura.tokenizer.chat import TOKENS
+from aura.tokenizer.chat_encoding import EncodedConversation, marked_by_text
 from aura.tokens.conversation_shards import ConversationSplitWriter, write_manifest
 
 SMALL = 1_000_000  # bytes to read; starting workers costs more than reading as much here
@@ -61,7 +62,14 @@ def build(
         UserError: a source has no conversation, or cannot be had; or all sources together have fewer than two.
     """
     model = (tokenizer_folder / "spiece.model").absolute()
-    tokenizer = Tokenizer(model)
+    tokenizer = opening.load(model)
+    if by_text := marked_by_text(tokenizer):
+        console.err.print(
+            f"warning: this tokenizer has no special tokens for the roles {', '.join(by_text)}: texts such as "
+            f"{TOKENS[by_text[0]]} mark their messages, which any message can write, too. Name tokens for them in "
+            "train_tokenizer.roles (params.yaml)",
+            markup=False,
+        )
     recipe = Recipe(model, settings.max_record_bytes, read_lexicon(Path(lexicon)))
     if recipe.lexicon.notice:
         console.err.print(recipe.lexicon.notice, markup=False)

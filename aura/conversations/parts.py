@@ -21,8 +21,9 @@ from aura.core import arrow
 from aura.core.terms import EMOTIONS
 from aura.sources.documents.affect import Lexicon, affect_vectors
 from aura.sources.input_files import InputFile
+from aura.tokenizer import opening
 from aura.tokenizer.chat_encoding import encode_conversations
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 
 arrow.use_system_memory()
 
@@ -137,6 +138,6 @@ def _table(found: Sequence[Conversation], recipe: Recipe) -> pa.Table:
 
 
 @lru_cache(maxsize=1)
-def _tokenizer(model: Path) -> Tokenizer:
+def _tokenizer(model: Path) -> AnyTokenizer:
     """The tokenizer, once per process."""
-    return Tokenizer(model)
+    return opening.load(model)

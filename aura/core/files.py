@@ -222,7 +222,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything JSON can hold
     """Write `value` as JSON: indented, in the given key order, floats as Python prints them."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, as_json(value))
+
+
+def as_json(value: Any) -> bytes:  # noqa: ANN401 - as above
+    """The content that `write_json` writes."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_records(path: Path, head: dict[str, Any], key: str, records: Iterable[Any]) -> None:

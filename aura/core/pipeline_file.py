@@ -97,6 +97,12 @@ def stage_entry(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return entry, variables
 
 
+def dependencies(name: str) -> list[str]:
+    """The paths that a stage lists under `deps`."""
+    entry, variables = stage_entry(name)
+    return [resolved(str(dep), variables) for dep in entry.get("deps", [])]
+
+
 def _entry(text: str, stage: str) -> Any:  # noqa: ANN401 - anything YAML holds
     """A stage's entry in the text of dvc.yaml; its lines alone are parsed, for a fifth of the time, if they can be."""
     from aura.core.bounded import bounded_yaml

@@ -39,8 +39,8 @@ def _shards(folder: Path) -> dict[str, ShardFile]:
     return {f"{split}/{shard.path.name}": shard for split, shard in found if shard.path.name.endswith(".parquet")}
 
 
-def require_passed(passed: Path, tokenizer: str) -> None:
-    """Refuse a tokenizer (by its SHA-256) that is not the one whose gates held."""
+def require_passed(passed: Path, tokenizer: str) -> list[str]:
+    """Refuse a tokenizer (by its SHA-256) that is not the one whose gates held; returns the gates that were waived."""
     verdict = files.read_object(passed, made_by="dvc repro validate", tokenizer=str)
     got, missed = verdict["tokenizer"], verdict.get("missed")
     if missed:
@@ -54,6 +54,9 @@ def require_passed(passed: Path, tokenizer: str) -> None:
             f"{passed} is for the tokenizer {got[:16]}…, but the one at hand is {tokenizer[:16]}…. "
             "Run: dvc repro validate"
         )
+    if "waived" in verdict:
+        files.require_shape(passed, verdict, made_by="dvc repro validate", waived=[str])
+    return list(verdict.get("waived", []))
 
 
 def tokenizer_is_frozen(pipeline: Path) -> bool:

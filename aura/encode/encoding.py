@@ -8,7 +8,7 @@ The action cache keeps shards, so that with one tokenizer only corpus files that
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -30,12 +30,12 @@ from aura.encode.shard_encoding import Task, encode_shard
 from aura.encode.shared_tokenizer import handed_over
 from aura.storage.cache import Cache
 from aura.storage.placement import THIS_DISK, Kept, ShardFile, ShardPlace, write_lists
-from aura.tokenizer import model_file, symbols, unit_table, units
+from aura.tokenizer import adopted, foreign, model_file, opening, symbols, unit_table, units
 from aura.tokenizer import tokenizer as tokenizer_module
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 from aura.tokens import shard_writer, token_shards
 
-LIBRARIES = ("numpy", "pyarrow", "sentencepiece")
+LIBRARIES = ("numpy", "pyarrow", "sentencepiece", "tiktoken", "tokenizers")
 SMALL = 4_000_000  # bytes of Parquet; encoding less takes no longer than starting workers
 LEARNT_ROWS = 256  # documents of a file that the table learns from before there are processes
 
@@ -60,25 +60,24 @@ def encode_corpus(
         passed: the file `validate` writes when every gate holds.
         place: whether shards go into `output` or a store.
         cluster: the address of a cluster; without it, this machine's cores do the work.
-        frozen: whether the tokenizer is kept on purpose while the corpus changes.
+        frozen: whether the tokenizer is kept on purpose while the corpus changes, as an adopted one always is.
 
     Raises:
         UserError: a corpus file is missing, extra or altered; the tokenizer did not pass its gates or, unless it is
-            frozen, learnt from another corpus.
+            frozen or adopted, learnt from another corpus.
     """
     manifest, shards = corpus_checks.read_corpus(corpus_folder)
     model = tokenizer_folder / "spiece.model"
-    if not model.is_file():
-        raise UserError(f"expected the tokenizer {model}, found no such file. Run: dvc repro train_tokenizer")
-    tokenizer = Tokenizer.load(model)
-    corpus_checks.require_passed(passed, tokenizer.sha256)
-    if not frozen:
+    opening.require(model)
+    tokenizer = opening.load(model)
+    waived = corpus_checks.require_passed(passed, tokenizer.sha256)
+    if not frozen and not adopted.is_adopted(tokenizer_folder):
         corpus_checks.require_same_corpus(tokenizer_folder / "spiece_config.json", manifest["hash"]["train"])
-    return _encode(tokenizer, manifest["files"], shards, output, layout, cache, place, cluster)
+    return _encode(tokenizer, manifest["files"], shards, output, layout, cache, place, cluster, waived)
 
 
 def encode_with(
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     corpus_folder: Path,
     output: Path,
     layout: Encode,
@@ -92,7 +91,7 @@ def encode_with(
 
 
 def _encode(
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     listed: list[dict[str, Any]],
     shards: dict[str, ShardFile],
     output: Path,
@@ -100,8 +99,10 @@ def _encode(
     cache: Cache,
     place: ShardPlace,
     cluster: str | None,
+    waived_gates: Sequence[str] = (),
 ) -> list[token_shards.ShardEntry]:
     """Write the token shards of the files that a manifest lists; `shards` has them by their paths."""
+    _require_marks(tokenizer, layout)
     namespace = action_key("tokens", tokenizer.encoding_sha256, layout.model_dump(), code_key(TRANSFORMS, LIBRARIES))
     with files.replaced_folder(output) as folder:
         digests = [_required(shards[file["path"]], file["sha256"]) for file in listed]
@@ -118,14 +119,27 @@ def _encode(
         write_lists(kept)
         entries = [token_shards.ShardEntry(**known.record) for known in kept]
         token_shards.write_manifest(
-            folder, tokenizer.encoding_sha256, tokenizer.vocab_size, layout.model_dump(), entries
+            folder, tokenizer.encoding_sha256, tokenizer.vocab_size, layout.model_dump(), entries, waived_gates
         )
     return entries
 
 
+def _require_marks(tokenizer: AnyTokenizer, layout: Encode) -> None:
+    """Refuse to put marks around documents that the tokenizer does not have."""
+    for option, role, token in (
+        ("add_bos", "bos", tokenizer.bos_id if layout.add_bos else 0),
+        ("add_eos", "eos", tokenizer.eos_id if layout.add_eos else 0),
+    ):
+        if token is None:
+            raise UserError(
+                f"encode.{option}: true: expected a tokenizer with the role {role}, got one without. Set "
+                f"encode.{option}: false, or name its token in train_tokenizer.roles: {{{role}: TOKEN}}"
+            )
+
+
 def _encode_missing(
     missing: list[Task],
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     folder: Path,
     cache: Cache,
     cluster: str | None,
@@ -135,11 +149,11 @@ def _encode_missing(
     size = sum(task.file.size for task in missing)
     if tokenizer.table is None:
         console.err.print(
-            "note: this tokenizer's scores are not rounded; SentencePiece encodes whole documents, slower"
+            "note: this tokenizer has no exact table of units; its own library encodes whole documents, slower"
         )
     kept_units.restore(tokenizer, cache)
     with parallel.executors(SMALL, cluster) as executor_for, ExitStack() as stack:
-        load: Callable[[], Tokenizer] = partial(_itself, tokenizer)
+        load: Callable[[], AnyTokenizer] = partial(_itself, tokenizer)
         if size >= SMALL and len(missing) > 1:
             _learn(missing, tokenizer)
             load = stack.enter_context(handed_over(tokenizer, folder))
@@ -150,7 +164,7 @@ def _encode_missing(
         return list(console.track(done, "encoding", len(tasks)))
 
 
-def _itself(tokenizer: Tokenizer) -> Tokenizer:
+def _itself(tokenizer: AnyTokenizer) -> AnyTokenizer:
     return tokenizer
 
 
@@ -161,7 +175,7 @@ def _threads(pool: Executor, share: float) -> int:
     return max(1, round(parallel.cores() * share)) if isinstance(pool, Processes) else 1
 
 
-def _learn(tasks: list[Task], tokenizer: Tokenizer) -> None:
+def _learn(tasks: list[Task], tokenizer: AnyTokenizer) -> None:
     """Let a table that has seen little text learn the common units, so that not each process learns them."""
     table, seen = tokenizer.table, 0
     if table is None or len(table) >= unit_table.FEW_UNITS:
@@ -191,6 +205,6 @@ def _targets(output: Path, path: str) -> dict[str, Path]:
 
 # Every module with a say in the bytes of a token shard: a change in one is a miss. A test compares with dvc.yaml.
 TRANSFORMS = (
-    *(corpus, encoding_check, kept_units, model_file, shard_encoding, shard_writer, shared_tokenizer, symbols),
-    *(sys.modules[__name__], token_shards, tokenizer_module, unit_table, units),
+    *(adopted, corpus, encoding_check, foreign, kept_units, model_file, opening, shard_encoding, shard_writer),
+    *(shared_tokenizer, symbols, sys.modules[__name__], token_shards, tokenizer_module, unit_table, units),
 )

@@ -23,7 +23,7 @@ from aura.encode.options import Encode
 from aura.storage.cache import Cache
 from aura.storage.placement import Kept, ShardFile, ShardPlace
 from aura.tokenizer import unit_table
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 from aura.tokens import token_shards
 from aura.tokens.mapped_ids import Ids
 from aura.tokens.shard_writer import TokenShardWriter
@@ -55,7 +55,7 @@ class _Threads(ThreadPoolExecutor):
 def encode_shard(
     task: Task,
     *,
-    load: Callable[[], Tokenizer],
+    load: Callable[[], AnyTokenizer],
     layout: Encode,
     output: Path,
     cache: Cache,
@@ -102,7 +102,7 @@ def texts_of(documents: pa.Table) -> pa.LargeStringArray:
 
 
 def _encoded(
-    documents: pa.Table, path: str, tokenizer: Tokenizer, layout: Encode, check: EncodingCheck
+    documents: pa.Table, path: str, tokenizer: AnyTokenizer, layout: Encode, check: EncodingCheck
 ) -> tuple[Ids, pa.Table]:
     """The ids of a block's documents, with <bos> and <eos>, and a row of the shard's index for each."""
     texts = texts_of(documents)
@@ -123,7 +123,7 @@ def _encoded(
         (ends - tokens, tokenizer.bos_id, layout.add_bos),
         (ends - 1, tokenizer.eos_id, layout.add_eos),
     ):
-        if wanted:
+        if wanted and token is not None:
             ids[places], is_text[places] = token, False
     ids[is_text] = flat
     columns = {"tokens": tokens, "bytes": pc.cast(pc.binary_length(texts), pa.int64())}

@@ -1,4 +1,4 @@
-"""A tokenizer for the processes that encode: two files beside the output, which each process reads once.
+"""A tokenizer for the processes that encode: files beside the output, which each process reads once.
 
 A task names the files and holds neither model nor table, which have up to 100 MB. The table of units is a snapshot. A
 process that was forked has it already, and each goes on to learn in its own memory; no process changes the files.
@@ -9,36 +9,44 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.core import files
+from aura.tokenizer import opening
+from aura.tokenizer.adopted import AdoptedTokenizer
+from aura.tokenizer.opening import AnyTokenizer
 
-MODEL, UNITS = ".model", ".units"
-_OWN: dict[Path, Tokenizer] = {}  # of the process that wrote the files, and of those it forks
+FOLDER, UNITS = ".tokenizer", "units"
+_OWN: dict[Path, AnyTokenizer] = {}  # of the process that wrote the files, and of those it forks
 
 
 @contextmanager
-def handed_over(tokenizer: Tokenizer, folder: Path) -> Iterator[Callable[[], Tokenizer]]:
+def handed_over(tokenizer: AnyTokenizer, folder: Path) -> Iterator[Callable[[], AnyTokenizer]]:
     """Yield a function that gives the tokenizer in any process that sees `folder`; the files are there meanwhile."""
-    contents = {folder / MODEL: tokenizer.proc.serialized_model_proto()}
-    if tokenizer.table is not None:
-        contents[folder / UNITS] = tokenizer.table.content()
-    for path, content in contents.items():
-        path.write_bytes(content)
-    _OWN[folder] = tokenizer
+    place = folder / FOLDER
+    place.mkdir()
+    for name, content in _contents(tokenizer).items():
+        (place / name).write_bytes(content)
+    _OWN[place] = tokenizer
     try:
-        yield partial(_loaded, folder)
+        yield partial(_loaded, place)
     finally:
-        del _OWN[folder]
-        for path in contents:
-            path.unlink()
+        del _OWN[place]
+        files.remove(place)
 
 
-def _loaded(folder: Path) -> Tokenizer:
-    return _OWN[folder] if folder in _OWN else _read(folder)
+def _contents(tokenizer: AnyTokenizer) -> dict[str, bytes]:
+    if isinstance(tokenizer, AdoptedTokenizer):
+        return {path.name: path.read_bytes() for path in opening.files_of(tokenizer.file).values()}
+    units = {} if tokenizer.table is None else {UNITS: tokenizer.table.content()}
+    return {opening.MODEL: tokenizer.proc.serialized_model_proto()} | units
+
+
+def _loaded(place: Path) -> AnyTokenizer:
+    return _OWN[place] if place in _OWN else _read(place)
 
 
 @lru_cache(maxsize=1)
-def _read(folder: Path) -> Tokenizer:
-    tokenizer = Tokenizer.from_bytes((folder / MODEL).read_bytes())
+def _read(place: Path) -> AnyTokenizer:
+    tokenizer = opening.load(place)
     if tokenizer.table is not None:
-        tokenizer.table.restore((folder / UNITS).read_bytes())
+        tokenizer.table.restore((place / UNITS).read_bytes())
     return tokenizer

@@ -1,12 +1,14 @@
 """The trained model as a Hugging Face folder that `AutoModelForCausalLM` loads as a LlamaForCausalLM."""
 
 from pathlib import Path
+from typing import Any
 
 from aura.core import files
 from aura.export.model_card import model_card
 from aura.hugging_face import folder
 from aura.hugging_face.llama import Tensors, llama_tensors
-from aura.tokenizer import hf_export
+from aura.tokenizer import adopted, adopted_export, hf_export
+from aura.tokenizer.adopted import AdoptedTokenizer
 
 
 def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos: bool) -> Tensors:
@@ -24,8 +26,25 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
     """
     trained = folder.Trained.of(model_folder, tokenizer_folder)
     tensors = llama_tensors(trained.config, trained.weights)
-    made_from = files.read_object(tokenizer_folder / "spiece_config.json", "dvc repro train_tokenizer")
-    notice = hf_export.gguf_notice((tokenizer_folder / "spiece.model").read_bytes())
-    card = model_card(trained.record, trained.config, made_from, trained.tokenizer.encoding_sha256, notice)
+    card = model_card(trained.record, trained.config, *_of_tokenizer(trained))
     folder.write(output, trained, tensors, card, add_bos=add_bos)
     return tensors
+
+
+def _of_tokenizer(trained: folder.Trained) -> tuple[dict[str, Any], str, list[str]]:
+    """The record of a tokenizer, its hash, and sentences on what it does not do, for the card."""
+    place, tokenizer = trained.tokenizer_folder, trained.tokenizer
+    if isinstance(tokenizer, AdoptedTokenizer):
+        record = adopted.read_record(place)
+        notices = [f"Its tokenizer was adopted as it is from `{record['from']}`: aura did not train it."]
+        _, lacking = adopted_export.export(tokenizer)
+        return record, tokenizer.encoding_sha256, notices + ([f"{lacking}."] if lacking else [])
+    config = place / "spiece_config.json"
+    record = files.read_object(config, "dvc repro train_tokenizer") if config.exists() else {}
+    lacking = hf_export.gguf_notice((place / "spiece.model").read_bytes())
+    lossless = (
+        "The tokenizer loses nothing: it decodes to the text that it encoded, for any Unicode text. By default, "
+        "transformers makes special tokens out of text that spells their names. For text from elsewhere, pass "
+        "`split_special_tokens=True`."
+    )
+    return record, tokenizer.encoding_sha256, [lossless, *([lacking] if lacking else [])]

@@ -1,21 +1,25 @@
 """The README.md of an exported model, made from what its folders say of themselves."""
 
+from collections.abc import Sequence
+from textwrap import TextWrapper
 from typing import Any
 
 from aura.model.model import ModelConfig
 
+fill = TextWrapper(120, break_long_words=False, break_on_hyphens=False).fill
+
 
 def model_card(
-    record: dict[str, Any], config: ModelConfig, tokenizer: dict[str, Any], sha256: str, notice: str | None = None
+    record: dict[str, Any], config: ModelConfig, tokenizer: dict[str, Any], sha256: str, notices: Sequence[str]
 ) -> str:
     """The card in Hugging Face's form.
 
     Arguments:
         record: config.json of the trained model.
         config: the shape of it.
-        tokenizer: spiece_config.json; parts that an older one lacks are left out.
+        tokenizer: spiece_config.json, or adopted.json; parts that an older one lacks are left out.
         sha256: of the tokenizer, as the model was trained on it.
-        notice: what other programs cannot do with the tokenizer (`hf_export.gguf_notice`).
+        notices: paragraphs on the tokenizer: what holds of it, and what other programs cannot do with it.
     """
     corpus = tokenizer.get("corpus")
     learnt = corpus if isinstance(corpus, dict) else {}
@@ -33,18 +37,20 @@ def model_card(
     rows = [f"| {name} | {value:,} |" for name, value in numbers.items() if isinstance(value, int)]
     hashes = [f"| SHA-256 of the tokenizer | `{sha256}` |"]
     hashes += [f"| hash of the corpus | `{learnt['hash']}` |"] if isinstance(learnt.get("hash"), str) else []
-    return _CARD.format(rows="\n".join(rows + hashes), notice=f"{notice}\n\n" if notice else "")
+    if waived := record.get("waived_gates"):
+        hashes.append(f"| gates that the tokenizer misses, waived | {', '.join(map(str, waived))} |")
+    return _CARD.format(rows="\n".join(rows + hashes), notices="".join(f"{fill(notice)}\n\n" for notice in notices))
 
 
 _CARD = """---
 library_name: transformers
 pipeline_tag: text-generation
-tags: [llama, sentencepiece, aura]
+tags: [llama, aura]
 ---
 
 # A language model made by aura
 
-A Llama-style model and its SentencePiece tokenizer, trained from nothing on one corpus. It continues text. It was not
+A Llama-style model, trained on one corpus. It continues text. It was not
 taught to follow instructions, and what it says may be wrong or harmful.
 
 | | |
@@ -59,10 +65,7 @@ ids = tokenizer("The function returns", return_tensors="pt")
 print(tokenizer.decode(model.generate(**ids, max_new_tokens=64)[0]))
 ```
 
-The tokenizer loses nothing: it decodes to the text that it encoded, for any Unicode text. By default, transformers
-makes special tokens out of text that spells their names. For text from elsewhere, pass `split_special_tokens=True`.
-
-{notice}The licences of the texts decide what the model may be used for. This folder does not know them; the project's
+{notices}The licences of the texts decide what the model may be used for. This folder does not know them; the project's
 sources do. The commit that holds these files in dvc.lock has every param, source and version, so that it can be made
 again.
 """

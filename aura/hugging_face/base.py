@@ -27,7 +27,8 @@ from aura.hugging_face.llama_reading import PADDING, LlamaWeights
 from aura.hugging_face.llama_settings import read_config, require_small
 from aura.model import tensor_file, weights
 from aura.model.model import LanguageModel, ModelConfig, leaf_name
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import opening
+from aura.tokenizer.opening import AnyTokenizer
 
 OPTION = "pretrain.from"
 MADE_BY = "the program that saved it"
@@ -136,7 +137,7 @@ def config_of(where: str, vocab_size: int, *, affect: bool) -> ModelConfig:
     return replace(_config_in(folder)[0], vocab_size=vocab_size, affect=affect)
 
 
-def open_base(where: str, tokenizer: Tokenizer, tokenizer_folder: Path, *, affect: bool) -> Base:
+def open_base(where: str, tokenizer: AnyTokenizer, tokenizer_folder: Path, *, affect: bool) -> Base:
     """Open the base that `pretrain.from` names, and hash its files.
 
     Arguments:
@@ -221,7 +222,7 @@ def _tokenizers_in(folder: Path) -> list[Path]:
 
 
 def _same_tokenizer(
-    folder: Path, recorded: str | None, tokenizer: Tokenizer, tokenizer_folder: Path, extension: Extension | None
+    folder: Path, recorded: str | None, tokenizer: AnyTokenizer, tokenizer_folder: Path, extension: Extension | None
 ) -> bool | None:
     """Return whether the base's tokenizer is the run's, or the one that it extends; None where nothing says so.
 
@@ -246,8 +247,9 @@ def _same_tokenizer(
 
 def _encoding(folder: Path) -> str | None:
     """The hash of the encoding of a spiece.model of ours, whose bytes may differ by names of slots."""
+    file = folder / "spiece.model"
     try:
-        return Tokenizer.load(folder / "spiece.model").encoding_sha256 if (folder / "spiece.model").exists() else None
+        return opening.load(file).encoding_sha256 if opening.is_there(file) else None
     except UserError:  # it is none of ours
         return None
 

@@ -12,8 +12,10 @@ from aura.hugging_face.cards import Facts
 from aura.hugging_face.llama import Tensors, llama_config
 from aura.model import tensor_file, weights
 from aura.model.model import ModelConfig
-from aura.tokenizer import hf_export
-from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
+from aura.tokenizer import hf_export, opening
+from aura.tokenizer.adopted import AdoptedTokenizer
+from aura.tokenizer.opening import AnyTokenizer
+from aura.tokenizer.tokenizer import EXPORTED
 
 CARD, GENERATION = "README.md", "generation_config.json"
 # What lies beside a tokenizer whose folder is that of a model.
@@ -38,7 +40,7 @@ class Trained:
     sha256: str
     record: dict[str, Any]
     config: ModelConfig
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     tokenizer_folder: Path
 
     @classmethod
@@ -50,7 +52,7 @@ class Trained:
         """
         checksums.verify(tokenizer_folder, "dvc repro train_tokenizer", required=False)
         weights_file, record = weights.checked(model_folder), weights.config(model_folder, tokenizer=str, seq_len=int)
-        tokenizer = Tokenizer.load(tokenizer_folder / "spiece.model")
+        tokenizer = opening.load(tokenizer_folder / "spiece.model")
         if record["tokenizer"] != tokenizer.encoding_sha256:
             raise UserError(
                 f"{model_folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_folder} "
@@ -74,11 +76,10 @@ def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bo
         for file in sorted(trained.tokenizer_folder.iterdir()):
             if file.is_file() and file.name not in NOT_OF_THE_TOKENIZER:
                 shutil.copyfile(file, unfinished / file.name)
-        context = weights.context_of(trained.record)
-        for name, content in _of_model(trained.tokenizer_folder, add_bos, context).items():
+        for name, content in _of_model(trained, add_bos).items():
             files.write_bytes(unfinished / name, content)
         tensor_file.write(unfinished / "model.safetensors", tensors, {"format": "pt"})
-        config = llama_config(trained.config, trained.tokenizer, context)
+        config = llama_config(trained.config, trained.tokenizer, weights.context_of(trained.record))
         files.write_json(unfinished / "config.json", config)
         files.write_json(unfinished / GENERATION, generation_config(trained.tokenizer))
         files.write_bytes(unfinished / CARD, card.encode())
@@ -87,6 +88,7 @@ def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bo
 
 def base_facts(base: Trained) -> Facts:
     """The base of an adapted model, for a card."""
+    waived, began = base.record.get("waived_gates", []), base.record.get("base")
     return {
         "The base": {
             "parameters": base.record["parameters"],
@@ -96,21 +98,29 @@ def base_facts(base: Trained) -> Facts:
             "pieces of the tokenizer": base.config.vocab_size,
             "SHA-256 of the weights": base.sha256,
             "SHA-256 of the tokenizer": base.tokenizer.encoding_sha256,
+            **({"SHA-256 of the weights that it began from": str(began["sha256"])} if began else {}),
+            **({"gates that the tokenizer misses, waived": ", ".join(map(str, waived))} if waived else {}),
         }
     }
 
 
-def generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
+def generation_config(tokenizer: AnyTokenizer) -> dict[str, Any]:
     """Say how transformers' `generate` begins, ends and draws."""
     ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
     return {**ids, "do_sample": True, "temperature": TEMPERATURE, "top_k": 0}
 
 
-def _of_model(tokenizer_folder: Path, add_bos: bool, seq_len: int) -> dict[str, bytes]:
-    """Return the tokenizer's files for Hugging Face's libraries, with what is true only beside this model."""
-    made_by = f"aura export-tokenizer {shlex.quote(str(tokenizer_folder))}"
-    tokenizer, config = (
-        files.read_object(tokenizer_folder / name, made_by, **shape)
-        for name, shape in ((EXPORTED, {"added_tokens": [{"id": int, "content": str}]}), (hf_export.CONFIG, {}))
-    )
-    return hf_export.for_model(tokenizer, config, add_bos=add_bos, max_tokens=seq_len)
+def _of_model(trained: Trained, add_bos: bool) -> dict[str, bytes]:
+    """Return the tokenizer's files for Hugging Face's libraries, with what is true only beside this model.
+
+    An adopted tokenizer.json stays as it is, and so does its own rule for what begins a text.
+    """
+    folder, tokenizer, context = trained.tokenizer_folder, trained.tokenizer, weights.context_of(trained.record)
+    own_file = tokenizer.file.name if isinstance(tokenizer, AdoptedTokenizer) else None
+    made_by = "dvc repro train_tokenizer" if own_file else f"aura export-tokenizer {shlex.quote(str(folder))}"
+    config = files.read_object(folder / hf_export.CONFIG, made_by)
+    if own_file and (own_file == EXPORTED or not (folder / EXPORTED).exists()):
+        return {hf_export.CONFIG: files.as_json(config | {"model_max_length": context})}
+    exported = files.read_object(folder / EXPORTED, made_by, added_tokens=[{"id": int, "content": str}])
+    bos = tokenizer.piece(tokenizer.bos_id) if add_bos and tokenizer.bos_id is not None else None
+    return hf_export.for_model(exported, config, bos=bos, max_tokens=context)

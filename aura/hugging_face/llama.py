@@ -19,7 +19,7 @@ from aura.model import tensor_file
 from aura.model.lora import INPUT_AXES
 from aura.model.model import ModelConfig
 from aura.model.tensor_file import Piece, Tensor
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 
 Array = npt.NDArray[np.float32]
 Tensors = dict[str, Tensor]
@@ -74,7 +74,7 @@ def _of_layer(weights_file: Path, name: str, number: int, inputs: int) -> Tensor
     return Tensor((int(np.prod(shape, dtype=np.int64)) // rows, rows) if inputs else shape, pieces)
 
 
-def llama_config(config: ModelConfig, tokenizer: Tokenizer, context: int) -> dict[str, Any]:
+def llama_config(config: ModelConfig, tokenizer: AnyTokenizer, context: int) -> dict[str, Any]:
     """config.json as transformers 5 reads it, and 4 too (which looks for `rope_theta` and `torch_dtype`).
 
     `context` is in tokens: those of a sequence in training, or of the base that the model began from.

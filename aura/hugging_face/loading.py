@@ -17,7 +17,10 @@ from aura.hugging_face import llama_reading, peft_adapter
 from aura.hugging_face.llama_settings import require_small
 from aura.model import lora, weights
 from aura.model.model import LanguageModel
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import opening
+from aura.tokenizer.adopted import AdoptedTokenizer
+from aura.tokenizer.foreign import INSIDE
+from aura.tokenizer.opening import AnyTokenizer
 
 MADE_BY = peft_adapter.MADE_BY
 
@@ -34,7 +37,7 @@ class Loaded:
     """
 
     model: LanguageModel
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     context: int
     adapted: bool = True
 
@@ -60,10 +63,7 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
         raise UserError(f"expected a model in {folder}, but it has no config.json. Name another folder with --model")
     require_small(folder / "config.json")
     if "architectures" in files.read_object(folder / "config.json", MADE_BY):
-        file = folder / "spiece.model"
-        if not file.exists():  # a vocabulary of equal size would not be noticed
-            raise UserError(f"{file} is missing: expected the model's own tokenizer. Copy it there, as spiece.model")
-        tokenizer = Tokenizer.load(file)
+        file, tokenizer = tokenizer_beside(folder)
         model, context = llama_reading.read(folder, MADE_BY, tokenizer.vocab_size)
         if tokenizer.vocab_size != model.config.vocab_size:
             raise UserError(
@@ -72,6 +72,21 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
             )
         return Loaded(model, tokenizer, context)
     return _ours(folder, tokenizer_file)
+
+
+def tokenizer_beside(folder: Path) -> tuple[Path, AnyTokenizer]:
+    """The tokenizer in a model's own folder, and its file: one of ours, an adopted one, or other people's as it is.
+
+    Raises:
+        UserError: there is none; another one with a vocabulary of equal size would not be noticed.
+    """
+    file = folder / "spiece.model"
+    if opening.is_there(file):
+        return file, opening.load(file)
+    there = next((folder / name for name in INSIDE if (folder / name).is_file()), None)
+    if there is None:
+        raise UserError(f"{file} is missing: expected the model's own tokenizer. Copy it there, as spiece.model")
+    return there, AdoptedTokenizer(there)
 
 
 def _adapted(folder: Path, tokenizer_file: Path) -> Loaded:
@@ -84,7 +99,7 @@ def _adapted(folder: Path, tokenizer_file: Path) -> Loaded:
 
 
 def _ours(folder: Path, tokenizer_file: Path) -> Loaded:
-    tokenizer, record = Tokenizer.load(tokenizer_file), weights.config(folder, tokenizer=str, seq_len=int)
+    tokenizer, record = opening.load(tokenizer_file), weights.config(folder, tokenizer=str, seq_len=int)
     if tokenizer.encoding_sha256 != record["tokenizer"]:
         raise UserError(
             f"{folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_file} is "

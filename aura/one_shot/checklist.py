@@ -15,7 +15,8 @@ from aura.core import bounded, console, files, libraries
 from aura.core.errors import UserError
 from aura.project import frozen, lock_merge, recorded_inputs, tracking
 from aura.sources.options import Source
-from aura.tokenizer.tokenizer import GOLDEN, Tokenizer
+from aura.tokenizer import adopted, opening
+from aura.tokenizer.tokenizer import GOLDEN
 from aura.train_tokenizer import train
 from aura.train_tokenizer.options import TrainTokenizer
 
@@ -59,7 +60,8 @@ def before(extracted: Iterable[Path], output: Path, options: TrainTokenizer) -> 
 
 def after(folder: Path, passed: bool | None) -> list[Check]:
     """Make the guide's checks after training into `folder`; `passed`: whether the gates held, None if not measured."""
-    checks = [_present(folder / name) for name in NAMES]
+    names = [*opening.files_of(folder), GOLDEN] if adopted.is_adopted(folder) else NAMES
+    checks = [_present(folder / name) for name in names]
     if checks[0].holds:
         checks.append(_checked("model", lambda: _load(folder), "loads, and encodes the golden texts as it should"))
     gates = {
@@ -72,13 +74,12 @@ def after(folder: Path, passed: bool | None) -> list[Check]:
 
 def passed_gates(folder: Path, passed: Path) -> bool | None:
     """Return whether the tokenizer in `folder` passed, by the pipeline's `passed` file; None if it does not say."""
-    model = folder / "spiece.model"
-    if not (model.exists() and passed.exists()):
+    if not (opening.is_there(folder) and passed.exists()):
         return None
     verdict = files.read_object(passed, made_by="dvc repro validate", tokenizer=str)
     if verdict.get("missed"):
         return False
-    return True if verdict["tokenizer"] == files.sha256_file(model) else None
+    return True if verdict["tokenizer"] == opening.sha256(folder) else None
 
 
 def versioned(folder: Path) -> list[Check]:
@@ -163,7 +164,7 @@ def _present(path: Path) -> Check:
 
 
 def _load(folder: Path) -> None:
-    Tokenizer.load(folder / "spiece.model")
+    opening.load(folder)
 
 
 def _checked(what: str, look: Callable[[], object], fine: str) -> Check:

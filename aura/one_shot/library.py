@@ -18,6 +18,8 @@ from aura.project import whole_params
 from aura.sources.input_files import SUFFIXES, chosen_by, files_at, has_suffix
 from aura.sources.options import TEXT_KEYS, JsonSource, ParquetSource, Source, TxtSource
 from aura.sources.other_suffixes import found_instead
+from aura.tokenizer import opening
+from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
 from aura.train_tokenizer.artifact import Artifact
@@ -85,7 +87,7 @@ def train_tokenizer(
     return Tokenizer.from_bytes(made.model)
 
 
-def load_tokenizer(name: str | Path, repo: str = ".") -> Tokenizer:
+def load_tokenizer(name: str | Path, repo: str = ".") -> AnyTokenizer:
     """Load a tokenizer: of a folder or a file, or a released version.
 
     Args:
@@ -98,13 +100,13 @@ def load_tokenizer(name: str | Path, repo: str = ".") -> Tokenizer:
             do.
     """
     if not _VERSION.fullmatch(str(name)):
-        path = Path(name, "spiece.model") if Path(name).is_dir() else Path(name)
-        if not path.exists():
+        path = Path(name)
+        if not opening.is_there(path):
             raise UserError(
                 f"expected a folder with spiece.model, such a file, or a version such as v1.2.0; there is none at "
                 f"{path}. aura.train_tokenizer makes one, and Tokenizer.save writes it"
             )
-        return Tokenizer(path)
+        return opening.load(path)
     from aura.sharing import versions  # DVC takes a second to import
 
     return versions.load_tokenizer(str(name), repo)

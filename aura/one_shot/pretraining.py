@@ -30,7 +30,8 @@ from aura.sources.hub import DatasetPin
 from aura.sources.materialise import is_complete, write_shards
 from aura.sources.options import TEXT_KEYS, JsonSource, Source
 from aura.storage import cache
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import opening
+from aura.tokenizer.opening import AnyTokenizer
 
 SOURCE = "dataset"  # what the only source of such a run is called
 WORK = Path(".aura/pretrain_hf")
@@ -108,9 +109,9 @@ def _settings(
     return settings, _with_changes(settings, {name: value for name, value in asked.items() if value is not None})
 
 
-def _begun(spm_model: Path, output: Path) -> Tokenizer:
+def _begun(spm_model: Path, output: Path) -> AnyTokenizer:
     """The tokenizer, once the folder of the model is found to be free."""
-    tokenizer = Tokenizer.load(spm_model)
+    tokenizer = opening.load(spm_model)
     if output.exists() and not (output / "lm").exists() and any(output.iterdir()):
         raise UserError(f"expected a new folder as --output, or an earlier model; {output} holds other files.")
     return tokenizer
@@ -153,7 +154,7 @@ def _fetched(pin: DatasetPin, text_keys: list[str], work: Path) -> Source:
     return JsonSource(kind="json", path=str(rows), text_keys=["text"])
 
 
-def _tokens(sources: Mapping[str, Source], tokenizer: Tokenizer, settings: Params, work: Path) -> Path:
+def _tokens(sources: Mapping[str, Source], tokenizer: AnyTokenizer, settings: Params, work: Path) -> Path:
     """Clean, split and encode sources; what an earlier run has done is not done again."""
     store = cache.project_cache()
     for name, source in sources.items():

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -22,7 +23,8 @@ from aura.pretrain.options import Pretrain
 from aura.pretrain.samples import sample_text
 from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import REMEDY, batch_layout, initial_state, make_step
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import opening
+from aura.tokenizer.opening import AnyTokenizer
 from aura.tokens.token_shards import TokenShards
 from aura.training import distributed, loop
 from aura.training.batch_layout import require_devices
@@ -61,7 +63,7 @@ def pretrain(
     """
     watch = Stopwatch()
     keep_compiled()
-    tokenizer = Tokenizer.load(tokenizer_file)
+    tokenizer = opening.load(tokenizer_file)
     shards = TokenShards(tokens, tokenizer.encoding_sha256)
     shards.verify()
     base = opened_base(options, tokenizer, tokenizer_file.parent)
@@ -72,7 +74,12 @@ def pretrain(
     model = weights.plain(task.config, trained.state["model"])
     with jax.set_mesh(task.mesh) if task.mesh.size > 1 else nullcontext():
         samples = sample_text(model, shards, tokenizer, options)
-    origin = {"seq_len": options.seq_len, "tokenizer": tokenizer.encoding_sha256, "tokens": shards.sha256}
+    origin: dict[str, Any] = {
+        "seq_len": options.seq_len,
+        "tokenizer": tokenizer.encoding_sha256,
+        "tokens": shards.sha256,
+    }
+    origin |= {"waived_gates": shards.waived_gates} if shards.waived_gates else {}
     origin |= {"base": base.record} if base else {}
     weights.save(output, model, origin, writes=distributed.is_first())
     if distributed.is_first():
@@ -84,7 +91,7 @@ def pretrain(
     return metrics
 
 
-def opened_base(options: Pretrain, tokenizer: Tokenizer, tokenizer_folder: Path) -> Base | None:
+def opened_base(options: Pretrain, tokenizer: AnyTokenizer, tokenizer_folder: Path) -> Base | None:
     """Open the weights that the run begins from, and tell what they decide; None for a run that begins from nothing."""
     if options.base is None:
         return None
@@ -110,7 +117,9 @@ class Pretraining:
     activity = "pretraining"
     remedy = REMEDY
 
-    def __init__(self, shards: TokenShards, tokenizer: Tokenizer, options: Pretrain, base: Base | None = None) -> None:
+    def __init__(
+        self, shards: TokenShards, tokenizer: AnyTokenizer, options: Pretrain, base: Base | None = None
+    ) -> None:
         self.options, self._base = options, base
         self.config = base.config if base else ModelConfig.of(options, tokenizer.vocab_size)
         devices = jax.devices()

@@ -5,7 +5,7 @@ import numpy as np
 
 from aura.model.model import LanguageModel
 from aura.pretrain.options import Pretrain
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 from aura.tokens.mapped_ids import Ids
 from aura.tokens.token_shards import TokenShards
 from aura.training.sampling import drawn, until_end
@@ -16,7 +16,7 @@ SAMPLE_TOKENS = 64  # of a continuation, at most, like PROMPT_TOKENS
 TEMPERATURE = 0.8
 
 
-def sample_text(model: LanguageModel, shards: TokenShards, tokenizer: Tokenizer, options: Pretrain) -> str:
+def sample_text(model: LanguageModel, shards: TokenShards, tokenizer: AnyTokenizer, options: Pretrain) -> str:
     """Prompts and their continuations, as text to read; prompts begin the first held-out documents long enough."""
     length, tokens = lengths(options)
     prompts: list[tuple[str, Ids]] = []

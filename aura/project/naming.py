@@ -8,6 +8,7 @@ tokenizer is not trained again, also where it is frozen. Beside the pipeline, th
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
@@ -16,7 +17,7 @@ from aura.core import checksums, files, params, paths
 from aura.core.errors import UserError
 from aura.project import recorded_inputs, whole_params, yaml_edits
 from aura.sharing.remote import open_repo
-from aura.tokenizer import hf_export, slots
+from aura.tokenizer import adopted, hf_export, naming_proof, slots
 from aura.tokenizer.tokenizer import COPY, Tokenizer
 from aura.train_tokenizer import artifact, train
 from aura.train_tokenizer.artifact import Artifact
@@ -24,42 +25,56 @@ from aura.train_tokenizer.artifact import Artifact
 STAGE, KEY = "train_tokenizer", "extra_special_tokens"
 
 
-def in_folder(folder: Path, output: Path, names: Sequence[str]) -> dict[str, int]:
-    """Write the tokenizer of `folder` with `names` in its first free slots to `output`; returns all names with ids.
+class Named(NamedTuple):
+    """All names of slots with their ids, and what was found equal before and after the new ones.
+
+    Both are empty without a tokenizer, which then gets the names from params.yaml when it is made.
+    """
+
+    ids: dict[str, int]
+    proof: list[str]
+
+
+def in_folder(folder: Path, output: Path, names: Sequence[str]) -> Named:
+    """Write the tokenizer of `folder` with `names` in its first free slots to `output`.
 
     Raises:
         UserError: `output` is there already, `folder` holds no whole tokenizer, or a name cannot be given.
     """
     if output.exists():
         raise UserError(f"{output} is there already. Name another folder: --output FOLDER")
-    made = _renamed(folder, names)
+    made, proof = _renamed(folder, names)
     with files.replaced_folder(output) as partial:
         made.write_output(partial)
-    return _named_slots(made)
+    return Named(_named_slots(made), proof)
 
 
-def in_pipeline(names: Sequence[str]) -> tuple[dict[str, int], bool]:
+def in_pipeline(names: Sequence[str]) -> Named:
     """Name slots in params.yaml, and in models/spm and dvc.lock if the tokenizer is there as dvc.lock has it.
 
-    Returns all names with their ids (empty without a tokenizer), and whether models/spm has them now; otherwise
-    `dvc repro` puts them there.
+    Otherwise nothing is returned, and `dvc repro` puts the names there.
 
     Raises:
         UserError: a name cannot be given; nothing is changed then.
     """
     options = whole_params.load().train_tokenizer
+    if options.base is not None:
+        raise UserError(
+            f"train_tokenizer.from: {options.base}: an adopted tokenizer stays as it is. Name slots of one that aura "
+            "made in a folder of its own (--from FOLDER --output FOLDER), and adopt that"
+        )
     wanted = [*options.extra_special_tokens, *names]
     train.symbols_of(artifact.with_changes(options, extra_special_tokens=wanted))  # refuses what training would refuse
-    made = _renamed(paths.TOKENIZER, names) if _is_as_locked() else None
+    made, proof = _renamed(paths.TOKENIZER, names) if _is_as_locked() else (None, [])
     if made is not None and [*_named_slots(made)] != wanted:
         made = None  # params.yaml was edited since
     _write_params(len(options.extra_special_tokens), names)
     if made is None:
-        return {}, False
+        return Named({}, [])
     with files.replaced_folder(paths.TOKENIZER) as partial:
         made.write_output(partial)
     _record(wanted)
-    return _named_slots(made), True
+    return Named(_named_slots(made), proof)
 
 
 def export_again(folder: Path = paths.TOKENIZER) -> tuple[list[str], bool]:
@@ -85,17 +100,26 @@ def export_again(folder: Path = paths.TOKENIZER) -> tuple[list[str], bool]:
     return [*made], is_recorded
 
 
-def _renamed(folder: Path, names: Sequence[str]) -> Artifact:
-    """The tokenizer of a folder with more names, as training with them would have made it."""
+def _require_trained(folder: Path) -> None:
+    if adopted.is_adopted(folder) and not (folder / "spiece_config.json").exists():
+        raise UserError(
+            f"{folder} holds an adopted tokenizer: its file stays as it is. Name its tokens in train_tokenizer.roles"
+        )
+
+
+def _renamed(folder: Path, names: Sequence[str]) -> tuple[Artifact, list[str]]:
+    """The tokenizer of a folder with more names, as training with them would have made it, and what stayed equal."""
+    _require_trained(folder)
     tokenizer = Tokenizer.load(folder / "spiece.model")  # checks it, and its golden encodings
     content = slots.named((folder / "spiece.model").read_bytes(), names)
     checksums.verify(folder, f"dvc repro {STAGE}", required=False)
     config = files.read_object(folder / "spiece_config.json", f"dvc repro {STAGE}", options=dict)
     named = Tokenizer.from_bytes(content)
+    proof = naming_proof.prove(tokenizer, named, names)
     special = {named.piece(token): token for token in range(tokenizer.vocab_size) if named.is_special(token)}
     config["options"][KEY] = slots.own_names([*special])
     config |= {"special_tokens": special, "model_sha256": hashlib.sha256(content).hexdigest()}
-    return Artifact(content, config)
+    return Artifact(content, config), proof
 
 
 def _named_slots(made: Artifact) -> dict[str, int]:

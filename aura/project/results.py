@@ -68,7 +68,7 @@ def pages() -> list[str]:
 def to_try() -> list[tuple[str, str]]:
     """Commands to run next, and what each shows: those that have what they need."""
     there = {
-        "aura encode": paths.TOKENIZER_MODEL.is_file(),
+        "aura encode": paths.TOKENIZER_MODEL.is_file() or (paths.TOKENIZER / "adopted.json").is_file(),
         "aura sample": paths.LANGUAGE_MODEL.is_dir(),
         "aura chat": paths.CHAT_MODEL.is_dir(),
     }

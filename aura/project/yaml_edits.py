@@ -69,6 +69,19 @@ def without_entry(text: str, path: Sequence[str], key: str) -> str:
     return _checked(text, _removed(text, path, mapping, spans, place), path, change)
 
 
+def with_value(text: str, path: Sequence[str], value: str | None) -> str:
+    """The text with another string, or null, as the scalar at `path`."""
+    *within, key = path
+
+    def change(values: Any) -> None:  # noqa: ANN401
+        values[key] = value
+
+    node = next(child for name, child in _node(text, within).value if name.value == key)
+    written = "null" if value is None else scalar(value)
+    after = text[: node.start_mark.index] + written + text[node.end_mark.index :]
+    return _checked(text, after, within, change)
+
+
 def with_item(text: str, path: Sequence[str], value: str, place: int) -> str:
     """The text with a string as number `place` of the list at `path`."""
     sequence = _node(text, path)

@@ -12,7 +12,7 @@ from aura.report import corpus, earlier, heads, model, provenance
 from aura.report import tokenizer as tokenizers
 from aura.report.earlier import Earlier
 from aura.report.figures import cards
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 
 Values = dict[str, Any]
 
@@ -63,7 +63,7 @@ def render(since: str | None = None) -> str:
     return environment.get_template("page.html").render(style=style, scripts=scripts, **gathered(since, tokenizer))
 
 
-def gathered(since: str | None, tokenizer: Tokenizer | None) -> Values:
+def gathered(since: str | None, tokenizer: AnyTokenizer | None) -> Values:
     """All that the templates show."""
     before = earlier.at(since)
     lock, options = earlier.lock_now(), _params()

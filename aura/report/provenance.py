@@ -13,6 +13,7 @@ from aura.core.shown_text import without_secrets
 from aura.project.lock_merge import Stages
 from aura.report import earlier, heads
 from aura.sharing.git import GitFailed, git
+from aura.tokenizer import adopted, opening
 
 UNKNOWN = "not recorded"
 _PIN_LISTS = ("files", "objects")  # of a pin, which are not read
@@ -112,9 +113,10 @@ def _hashes() -> Iterator[tuple[str, str]]:
     selected = heads.of_manifest(paths.CORPUS / "manifest.json", "dvc repro select", "files", hash={str: str}) or {}
     for split, digest in selected.get("hash", {}).items():
         yield f"text, {split.replace('_', ' ')}", str(digest)
-    model = paths.TOKENIZER / "spiece_config.json"
-    if model.exists():
-        yield "tokenizer", str(files.read_object(model, "dvc repro train_tokenizer").get("model_sha256", ""))
+    if opening.is_there(paths.TOKENIZER):
+        yield "tokenizer", opening.sha256(paths.TOKENIZER)
+    if adopted.is_adopted(paths.TOKENIZER):
+        yield "tokenizer adopted from", str(adopted.read_record(paths.TOKENIZER)["from"])
     config = paths.LANGUAGE_MODEL / "config.json"
     if config.exists():
         yield "tokens that the model saw", str(files.read_object(config, "dvc repro pretrain").get("tokens", ""))

@@ -12,9 +12,11 @@ from aura.core import checksums, files, paths
 from aura.project.results import VALIDATED
 from aura.report import charts
 from aura.report.figures import Headline
+from aura.tokenizer import opening
+from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.model_file import Kind
+from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.symbols import SPACE
-from aura.tokenizer.tokenizer import Tokenizer
 
 MADE_BY = "dvc repro validate"
 MAX_PLAYGROUND = 1_400_000  # bytes of pieces in the page; a larger vocabulary goes without a playground
@@ -64,12 +66,12 @@ def details() -> dict[str, Any] | None:
     return found
 
 
-def load() -> Tokenizer | None:
+def load() -> AnyTokenizer | None:
     """The tokenizer; None where there is none yet."""
-    return Tokenizer.load(paths.TOKENIZER_MODEL) if paths.TOKENIZER_MODEL.exists() else None
+    return opening.load(paths.TOKENIZER_MODEL) if opening.is_there(paths.TOKENIZER_MODEL) else None
 
 
-def section(tokenizer: Tokenizer | None) -> dict[str, Any]:
+def section(tokenizer: AnyTokenizer | None) -> dict[str, Any]:
     """The values of the section's template, beside metrics and details."""
     drawn = PLOTS.exists()
     return {
@@ -103,7 +105,7 @@ def _charts() -> dict[str, Any]:
     return drawn
 
 
-def pieces(tokenizer: Tokenizer, text: str) -> Iterable[tuple[int, str, bool]]:
+def pieces(tokenizer: AnyTokenizer, text: str) -> Iterable[tuple[int, str, bool]]:
     """Yield the id, the text to show and whether it is a byte, of each token of `text`."""
     for token in tokenizer.encode(text):
         is_byte = tokenizer.kinds[token] is Kind.BYTE
@@ -112,8 +114,10 @@ def pieces(tokenizer: Tokenizer, text: str) -> Iterable[tuple[int, str, bool]]:
         yield token, shown, is_byte
 
 
-def playground(tokenizer: Tokenizer) -> str | None:
+def playground(tokenizer: AnyTokenizer) -> str | None:
     """Return the data of playground.js, as JSON that can stand inside a script element; `None` if it is too large."""
+    if isinstance(tokenizer, AdoptedTokenizer):
+        return None  # playground.js knows the algorithms of ours alone
     sizes = range(tokenizer.vocab_size)
     model = {
         "type": model_type(tokenizer),
@@ -125,7 +129,9 @@ def playground(tokenizer: Tokenizer) -> str | None:
     return written if len(written.encode()) <= MAX_PLAYGROUND else None
 
 
-def model_type(tokenizer: Tokenizer) -> str:
-    """The algorithm of a tokenizer: "unigram" or "bpe"."""
+def model_type(tokenizer: AnyTokenizer) -> str:
+    """The algorithm of a tokenizer: "unigram" or "bpe"; of an adopted one, whatever its library does: "adopted"."""
+    if isinstance(tokenizer, AdoptedTokenizer):
+        return "adopted"
     spec = model_pb2.ModelProto.FromString(tokenizer.proc.serialized_model_proto()).trainer_spec
     return "unigram" if spec.model_type == model_pb2.TrainerSpec.UNIGRAM else "bpe"

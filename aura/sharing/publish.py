@@ -25,6 +25,7 @@ from aura.sharing.current_outputs import require_current
 from aura.sharing.git import git, has_remote
 from aura.sharing.released_models import MODELS, model_of_pipeline
 from aura.sharing.remote import DvcRemote, open_repo
+from aura.tokenizer import adopted, opening
 from aura.validate import validation
 from aura.validate.options import Validate
 
@@ -113,26 +114,36 @@ def _from_pipeline() -> Candidate:
     if not paths.PASSED.exists():
         raise UserError(f"{paths.PASSED} is missing: the tokenizer was not validated. Run: dvc repro")
     require_current(paths.TOKENIZER, "validate")
-    corpus_checks.require_passed(paths.PASSED, files.sha256_file(paths.TOKENIZER / FILES[0]))
+    names = _names(paths.TOKENIZER)
+    waived = corpus_checks.require_passed(paths.PASSED, opening.sha256(paths.TOKENIZER))
     metrics = files.read_json(paths.PASSED.with_name("metrics.json"), made_by="dvc repro")
-    return Candidate(paths.TOKENIZER, FILES, _card(paths.TOKENIZER, metrics))
+    card = _card(paths.TOKENIZER, metrics) | ({"waived_gates": waived} if waived else {})
+    return Candidate(paths.TOKENIZER, names, card)
 
 
 def _from_folder(folder: Path) -> Candidate:
     """A tokenizer of the one-shot program, measured here on the project's held-out documents."""
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    names = _names(folder)
+    missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise UserError(f"expected {', '.join(FILES)} in {folder}; {', '.join(missing)} is not there")
+        raise UserError(f"expected {', '.join(names)} in {folder}; {', '.join(missing)} is not there")
     files.require_folder(paths.HELD_OUT, made_by="dvc repro select (or: aura pull data/corpus/held_out)")
     limits = params.section("validate", Validate)
     with tempfile.TemporaryDirectory() as reports:
         training = paths.TRAIN if paths.TRAIN.exists() else None
-        gates = validation.validate(folder / FILES[0], paths.HELD_OUT, limits, Path(reports), training=training)
+        gates = validation.validate(folder / opening.MODEL, paths.HELD_OUT, limits, Path(reports), training=training)
         metrics = files.read_json(Path(reports, "metrics.json"), made_by="aura publish")
     missed = [gate.told for gate in gates if not gate.holds]
     if missed:
         raise UserError("\n".join([f"the tokenizer in {folder} misses on held-out documents:", *missed]))
-    return Candidate(folder, FILES, _card(folder, metrics))
+    return Candidate(folder, names, _card(folder, metrics))
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    """The files that make up a tokenizer, whose hashes the card has."""
+    if not adopted.is_adopted(folder):
+        return FILES
+    return tuple(opening.files_of(folder))
 
 
 def _exists(tag: str, candidate: Candidate) -> bool:
@@ -203,6 +214,9 @@ def _commit_of(tag: str, entry: dict[str, Any]) -> str:
 
 def _card(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """A tokenizer's model card without hashes and licence."""
+    if adopted.is_adopted(folder) and not (folder / FILES[2]).exists():
+        record = adopted.read_record(folder)
+        return {"adopted": {"from": record["from"], "roles": record["roles"]}, "metrics": dict(metrics)}
     config = files.read_object(folder / FILES[2], "dvc repro train_tokenizer", corpus=dict, options=dict, versions=dict)
     options = json.dumps(config["options"], sort_keys=True, ensure_ascii=False)
     return {

@@ -12,6 +12,7 @@ from aura.core import checksums, files, paths
 from aura.core.errors import UserError
 from aura.sharing import versions
 from aura.sharing.current_outputs import require_current
+from aura.tokenizer import opening
 
 UNRELEASED = "not published"
 BASE, BASE_WEIGHTS = "language_model", "model.safetensors"
@@ -60,8 +61,9 @@ def model_of_pipeline(name: str) -> tuple[Path, tuple[str, ...], dict[str, Any]]
 
 def _base(name: str) -> dict[str, dict[str, str]]:
     """The tokenizer that a model was made on, and for all but the base itself the language model."""
-    tokenizer = files.sha256_file(paths.TOKENIZER_MODEL)
-    found = {"tokenizer": _version(versions.NAME, paths.TOKENIZER_MODEL.name, tokenizer)}
+    *_, name_of_file = opening.files_of(paths.TOKENIZER)
+    tokenizer = opening.sha256(paths.TOKENIZER)
+    found = {"tokenizer": _version(versions.NAME, name_of_file, tokenizer)}
     if name != BASE:
         weights = checksums.read(paths.LANGUAGE_MODEL, "dvc repro pretrain")[BASE_WEIGHTS]
         found[BASE] = _version(BASE, BASE_WEIGHTS, weights)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
@@ -31,6 +31,8 @@ from aura.sharing.foreign_store import ForeignStore
 from aura.sharing.git import GitFailed, git
 from aura.sharing.remote import AccessRefused, DvcRemote, open_repo
 from aura.sharing.transfer import expand
+from aura.tokenizer import adopted, opening
+from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.tokenizer import MADE_BY, Tokenizer
 
 NAME = "tokenizer"  # of the artifact in dvc.yaml
@@ -68,7 +70,7 @@ def tag_of(text: str) -> str:
     return tag
 
 
-def load_tokenizer(version: str, repo: str = ".") -> Tokenizer:
+def load_tokenizer(version: str, repo: str = ".") -> AnyTokenizer:
     """The released tokenizer `version` (`v1.2.0`), verified; from the network only the first time.
 
     Args:
@@ -80,6 +82,8 @@ def load_tokenizer(version: str, repo: str = ".") -> Tokenizer:
     """
     tag = tag_of(version)
     found = fetched(tag, repo)
+    if adopted.RECORD in found:
+        return opening.load(_as_folder(tag, repo, found))
     if "spiece.model" not in found:
         raise UserError(f"{tag} holds no spiece.model, so it is no tokenizer. It holds: {', '.join(found)[:500]}")
     try:
@@ -87,6 +91,16 @@ def load_tokenizer(version: str, repo: str = ".") -> Tokenizer:
     except UserError as error:
         why = str(error).removesuffix(f" {checksums.remedy(MADE_BY)}")
         raise UserError(f"{tag} of {without_secrets(repo)}: {why} Ask who published it") from None
+
+
+def _as_folder(tag: str, repo: str, found: Mapping[str, Path]) -> Path:
+    """Copies of fetched files under their names, in the cache."""
+    place = cache_folder() / "folders" / hashlib.sha256(f"{_source(repo)}\0{tag}".encode()).hexdigest()[:32]
+    if not (place.is_dir() and {path.name for path in place.iterdir()} == set(found)):
+        with files.replaced_folder(place) as partial:
+            for name, path in found.items():
+                shutil.copyfile(path, partial / Path(name).name)
+    return place
 
 
 def fetch(version: str, repo: str, output: Path | None, most: int = LARGEST) -> Path:

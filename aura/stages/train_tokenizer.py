@@ -1,11 +1,15 @@
 """train_tokenizer: data/corpus/train → models/spm. With arguments: the one-shot program (see --help)."""
 
 import sys
+from pathlib import Path
 
-from aura.core import console, params, paths, stage_inputs
+from aura.core import console, params, paths, pipeline_file, stage_inputs
 from aura.stages import preamble
-from aura.train_tokenizer import artifact
+from aura.train_tokenizer import adoption, artifact
+from aura.train_tokenizer.adoption import Base
 from aura.train_tokenizer.options import TrainTokenizer
+
+ADOPT = "aura tokenizer adopt"
 
 
 def main() -> None:
@@ -19,9 +23,12 @@ def main() -> None:
 
 
 def train_tokenizer() -> None:
-    """Train the tokenizer that params.yaml describes."""
+    """Train the tokenizer that params.yaml describes, or adopt the one that it names."""
     preamble.check()
     options, cluster = params.section("train_tokenizer", TrainTokenizer), params.shared().cluster
+    if options.base is not None:
+        adopt(options.base, options)
+        return
     with preamble.storage() as (_, cache):
         made = artifact.build_from_corpus(paths.TRAIN, paths.TOKENIZER, options, cache, cluster)
     learnt_from = made.config["corpus"]
@@ -36,6 +43,39 @@ def train_tokenizer() -> None:
         },
         see=f"{paths.TOKENIZER}/spiece.vocab, {paths.TOKENIZER}/spiece_config.json",
     )
+
+
+def adopt(base: str, options: TrainTokenizer) -> None:
+    """Take the tokenizer that train_tokenizer.from names, and say which roles it has."""
+    adopted = adoption.adopt(Base(_path_of(base), base, options.roles), paths.TOKENIZER)
+    roles = ("pad", "bos", "eos", "unk")
+    ids = {role: getattr(adopted, f"{role}_id") for role in roles}
+    console.summary(
+        "train_tokenizer",
+        {
+            "adopted": base,
+            "pieces": f"{adopted.vocab_size:,}",
+            "roles": ", ".join(f"{role} {token}" for role, token in ids.items() if token is not None) or "none",
+            "SHA-256": adopted.sha256,
+        },
+        see=f"{paths.TOKENIZER}/adopted.json",
+    )
+
+
+def _path_of(base: str) -> Path:
+    """The file or folder of a tokenizer; a version or one of the Hub is fetched, the first time from the network."""
+    path = Path(base)
+    from aura.project import adopting  # with DVC and the Hub's library, which the stage needs for this alone
+
+    if adopting.is_elsewhere(base):
+        return adopting.fetched(base)
+    if base not in pipeline_file.dependencies("train_tokenizer"):
+        console.err.print(
+            f"note: DVC does not watch {base}, as dvc.yaml does not list it: a change of it reruns nothing. "
+            f"To enter it: {ADOPT} {base}",
+            markup=False,
+        )
+    return path
 
 
 def _left_out(learnt_from: dict[str, dict[str, int]]) -> str:

@@ -16,7 +16,9 @@ def main() -> None:
     gates = validation.validate(*source, training=paths.TRAIN)
     missed = [gate for gate in gates if not gate.holds]
     for gate in gates:
-        if not gate.judged:
+        if gate.waived:
+            console.err.print(f"waived: {gate.told}", markup=False)
+        elif not gate.judged:
             console.err.print(f"warning: {gate.told}. It has {gate.look}.", markup=False)
     if missed:
         _explain(missed)

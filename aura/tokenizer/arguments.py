@@ -4,7 +4,8 @@ A wrong type would otherwise be lost without a word: a text in the place of seve
 keys of a dictionary are its texts, 300.7 is cut to 300, and an iterator that was counted has nothing left to encode.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 if TYPE_CHECKING:
@@ -30,6 +31,18 @@ def checked_texts(texts: object) -> list[str]:
         place, text = next((place, text) for place, text in enumerate(found) if not isinstance(text, str))
         raise TypeError(f"expected texts (str), got {_kind(text)} at place {place}. Leave it out, or convert it.")
     return found
+
+
+def refuse_surrogates(texts: Sequence[str]) -> None:
+    """Refuse text that UTF-8 cannot hold, with a `ValueError`."""
+    for text in filterfalse(str.isascii, texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"expected text that UTF-8 can hold, got the lone surrogate {text[error.start]!r} at character "
+                f'{error.start}. Read files with errors="replace", or drop such a document.'
+            ) from None
 
 
 def checked_sequences(sequences: object) -> list[Any]:

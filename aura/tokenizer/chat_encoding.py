@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.core.errors import UserError
+from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.chat import NAMES, TOKENS
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 
 Ids = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
@@ -49,7 +50,7 @@ class EncodedConversation:
     learnt: Flags
 
 
-def encode_conversation(tokenizer: Tokenizer, messages: Sequence[Spoken]) -> EncodedConversation:
+def encode_conversation(tokenizer: AnyTokenizer, messages: Sequence[Spoken]) -> EncodedConversation:
     """The ids of a conversation and the ones among them that a model learns.
 
     Raises `UserError` where the tokenizer has no special tokens for roles, and `ValueError` for a role that the chat
@@ -60,28 +61,34 @@ def encode_conversation(tokenizer: Tokenizer, messages: Sequence[Spoken]) -> Enc
 
 
 def encode_conversations(
-    tokenizer: Tokenizer, conversations: Iterable[Sequence[Spoken]], threads: int = 1
+    tokenizer: AnyTokenizer, conversations: Iterable[Sequence[Spoken]], threads: int = 1
 ) -> list[EncodedConversation]:
     """`encode_conversation` of each conversation; `threads` changes the speed and nothing else."""
-    roles = _role_ids(tokenizer)
+    roles = role_ids(tokenizer)
     conversations = [*conversations]
     for messages in conversations:
         _refuse_roles(messages, roles)
     contents = [message.content for messages in conversations for message in messages]
     encoded = iter(tokenizer.encode_batch(contents, threads))
-    ends = _one(tokenizer.bos_id), _one(tokenizer.eos_id)
+    ends = _bos(tokenizer), _one(end_id(tokenizer))
     return [_joined(messages, roles, ends, [next(encoded) for _ in messages]) for messages in conversations]
 
 
-def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Spoken]) -> Ids:
+def encode_prompt(tokenizer: AnyTokenizer, messages: Sequence[Spoken]) -> Ids:
     """The ids after which a model writes the assistant's next message: the conversation, and <ASSISTANT> at its end.
 
     They are what `apply_chat_template` gives with `add_generation_prompt`. Errors are those of `encode_conversation`.
     """
-    return np.concatenate([encode_conversation(tokenizer, messages).ids, _role_ids(tokenizer)[LEARNT]])
+    return np.concatenate([encode_conversation(tokenizer, messages).ids, role_ids(tokenizer)[LEARNT]])
 
 
-def _role_ids(tokenizer: Tokenizer) -> dict[str, Ids]:
+def role_ids(tokenizer: AnyTokenizer) -> dict[str, Ids]:
+    """The ids that stand before a message of each role: of an adopted tokenizer without such a token, a text's.
+
+    Raises `UserError` where a tokenizer of ours has no special tokens for roles.
+    """
+    if isinstance(tokenizer, AdoptedTokenizer):
+        return {role: _of_role(tokenizer, role) for role in TOKENS}
     try:
         return {role: _one(tokenizer.encode(token, allowed_special={token})[0]) for role, token in TOKENS.items()}
     except ValueError:
@@ -89,6 +96,30 @@ def _role_ids(tokenizer: Tokenizer) -> dict[str, Ids]:
             "expected a tokenizer with the special tokens of chats, such as <USER>; this one has none. Set "
             "special_tokens: true in the train_tokenizer section of params.yaml, and run: dvc repro"
         ) from None
+
+
+def marked_by_text(tokenizer: AnyTokenizer) -> list[str]:
+    """The roles that only a text marks, which any message can write, too."""
+    return [role for role in TOKENS if role not in tokenizer.roles] if isinstance(tokenizer, AdoptedTokenizer) else []
+
+
+def _of_role(tokenizer: AdoptedTokenizer, role: str) -> Ids:
+    token = tokenizer.roles.get(role)
+    return np.array(tokenizer.encode(TOKENS[role]), np.int32) if token is None else _one(token)
+
+
+def _bos(tokenizer: AnyTokenizer) -> Ids:
+    return np.empty(0, np.int32) if tokenizer.bos_id is None else _one(tokenizer.bos_id)
+
+
+def end_id(tokenizer: AnyTokenizer) -> int:
+    """The id that ends an answer; a `UserError` where there is none."""
+    if tokenizer.eos_id is None:
+        raise UserError(
+            "expected a tokenizer with the role eos, which ends an answer; this one has none. Name its token in the "
+            "train_tokenizer section of params.yaml, roles: {eos: TOKEN}, and run: dvc repro"
+        )
+    return tokenizer.eos_id
 
 
 def _refuse_roles(messages: Sequence[Spoken], roles: dict[str, Ids]) -> None:

@@ -6,7 +6,7 @@ U+FFFD each, as in SentencePiece, and no character reaches across a special toke
 """
 
 import codecs
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.symbols import SPACE
@@ -38,11 +38,11 @@ class Decoder:
         }  # fmt: skip
 
     @classmethod
-    def of_bytes(cls, pieces: Sequence[bytes], kinds: Sequence[Kind]) -> "Decoder":
-        """A decoder for pieces that are bytes; special tokens have no names."""
+    def of_bytes(cls, pieces: Sequence[bytes], kinds: Sequence[Kind], names: Mapping[int, bytes]) -> "Decoder":
+        """A decoder for pieces that are bytes, and special tokens some of which have names."""
         decoder = cls((), ())
         decoder._bytes = [*pieces]
-        decoder._names = {token: b"" for token, kind in enumerate(kinds) if kind is Kind.SPECIAL}
+        decoder._names = {token: names.get(token, b"") for token, kind in enumerate(kinds) if kind is Kind.SPECIAL}
         return decoder
 
     def to_bytes(self, ids: Sequence[int], *, keep_special: bool) -> bytes:

@@ -99,9 +99,9 @@ def file_of(path: Path, name: str) -> Path:
 
 
 def usual_name(file: Path) -> str:
-    """The name under which libraries look for a file of this kind."""
+    """The name of a file of this kind in a tokenizer's folder: the one that its library looks for."""
     if file.suffix != ".json":
-        return "tokenizer.model"
+        return "spiece.model"
     return "tekken.json" if _is_tekken(read_json(file.read_bytes())) else "tokenizer.json"
 
 
@@ -128,7 +128,7 @@ def _loaded(path: Path, name: str) -> Foreign:
 
 def from_model(content: bytes, name: str) -> Foreign:
     """A SentencePiece model, whoever trained it: one of ours as `from_ours`; bytes that are none are a `UserError`."""
-    if _is_ours(content):
+    if is_ours(content):
         return from_ours(Tokenizer.from_bytes(content), name)
     processor = sentencepiece.SentencePieceProcessor()
     try:
@@ -182,7 +182,8 @@ def from_ours(tokenizer: Tokenizer, name: str) -> Foreign:
     )
 
 
-def _is_ours(content: bytes) -> bool:
+def is_ours(content: bytes) -> bool:
+    """Return whether a file's content is a model that aura trained."""
     try:
         checked_pieces(content, "")
     except UserError:
@@ -204,7 +205,7 @@ def _tekken(content: dict[str, Any], name: str) -> Foreign:
         raise UserError(f"{name}: expected from 0 to {MOST_IDS:,} ids, of them {special} special; got {size}")
     ranks = content["vocab"][: size - special]
     found = _byte_pairs([base64.b64decode(entry["token_bytes"]) for entry in ranks], config["pattern"], special, name)
-    listed = content.get("special_tokens") or TEKKEN_SPECIAL
+    listed: Iterable[Mapping[str, Any]] = content.get("special_tokens") or TEKKEN_SPECIAL
     names = {str(entry["token_str"]): int(entry["rank"]) for entry in listed if 0 <= int(entry["rank"]) < special}
     return replace(found, special=names)
 

@@ -6,9 +6,10 @@ The JSON is ASCII, so that no transport spoils it. `Tokenizer.verify_golden` che
 """
 
 import json
+from collections.abc import Sequence
 
 from aura.tokenizer.symbols import BASIC, ROLES, SPACE
-from aura.tokenizer.tokenizer import GOLDEN_FORMAT, Tokenizer
+from aura.tokenizer.tokenizer import GOLDEN_FORMAT, Encodes
 
 _CODE = 'def add(first: int, second: int) -> int:\n    """Sum."""\n\treturn first+second  # 42\n\n\n'
 _SPECIAL = "".join((*BASIC, *ROLES))
@@ -36,12 +37,12 @@ TEXTS = (
 WITH_SPECIAL = (_SPECIAL, "<USER>Hi<ASSISTANT> Hello <eos>\n<bos><bos", f"{SPACE}<eos>{SPACE}")
 
 
-def golden(tokenizer: Tokenizer) -> bytes:
-    """The content of golden.json; ids by SentencePiece."""
+def golden(tokenizer: Encodes, with_special: Sequence[str] = WITH_SPECIAL) -> bytes:
+    """The content of golden.json; `with_special` are texts whose special tokens stand for themselves."""
     cases: list[dict[str, object]] = [{"text": text, "ids": tokenizer.encode(text)} for text in TEXTS]
     cases += [
         {"text": text, "allowed_special": "all", "ids": tokenizer.encode(text, allowed_special="all")}
-        for text in WITH_SPECIAL
+        for text in with_special
     ]
     lines = ",\n".join(json.dumps(case) for case in cases)
     head = json.dumps({"format": GOLDEN_FORMAT, "tokenizer": tokenizer.sha256}, indent=1).removesuffix("\n}")

@@ -46,19 +46,21 @@ def export(content: bytes) -> dict[str, bytes]:
     return exported | ({COPY: content} if _is_bpe(model) else {})
 
 
-def for_model(tokenizer: dict[str, Any], config: dict[str, Any], *, add_bos: bool, max_tokens: int) -> dict[str, bytes]:
+def for_model(
+    tokenizer: dict[str, Any], config: dict[str, Any], *, bos: str | None, max_tokens: int
+) -> dict[str, bytes]:
     """tokenizer.json and tokenizer_config.json of `export` as they belong beside a trained model.
 
     Arguments:
         tokenizer: the JSON of the first; it gets the changes.
         config: that of the second, as well.
-        add_bos: <bos> begins each text, as it began each document that the model was trained on.
+        bos: the token that begins each text, as it began each document that the model was trained on; None without.
         max_tokens: the model's context, in tokens; `truncation=True` cuts there.
     """
-    if add_bos:
-        [bos] = [token["id"] for token in tokenizer["added_tokens"] if token["content"] == BOS]
-        tokenizer["post_processor"] = _bos_first(bos)
-    config |= {"add_bos_token": add_bos, "model_max_length": max_tokens}
+    if bos is not None:
+        [token] = [token["id"] for token in tokenizer["added_tokens"] if token["content"] == bos]
+        tokenizer["post_processor"] = _bos_first(bos, token)
+    config |= {"add_bos_token": bos is not None, "model_max_length": max_tokens}
     return {EXPORTED: _json(tokenizer), CONFIG: _json(config)}
 
 
@@ -145,13 +147,13 @@ def _split(pattern: str) -> dict[str, Any]:
     return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
 
 
-def _bos_first(bos: int) -> dict[str, Any]:
-    """The post-processor that puts <bos> before each text, and before each of a pair."""
+def _bos_first(bos: str, token: int) -> dict[str, Any]:
+    """The post-processor that puts a token before each text, and before each of a pair."""
 
     def begun(sequence: str) -> list[dict[str, Any]]:
-        return [{"SpecialToken": {"id": BOS, "type_id": 0}}, {"Sequence": {"id": sequence, "type_id": 0}}]
+        return [{"SpecialToken": {"id": bos, "type_id": 0}}, {"Sequence": {"id": sequence, "type_id": 0}}]
 
-    special = {BOS: {"id": BOS, "ids": [bos], "tokens": [BOS]}}
+    special = {bos: {"id": bos, "ids": [token], "tokens": [bos]}}
     single, second = begun("A"), begun("B")
     return {"type": "TemplateProcessing", "single": single, "pair": single + second, "special_tokens": special}
 

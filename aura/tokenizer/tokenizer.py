@@ -16,17 +16,17 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain, filterfalse, repeat
+from itertools import chain, repeat
 from operator import contains
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import sentencepiece
 
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.tokenizer import model_file, slots
-from aura.tokenizer.arguments import checked_ids, checked_sequences, checked_text, checked_texts
+from aura.tokenizer.arguments import checked_ids, checked_sequences, checked_text, checked_texts, refuse_surrogates
 from aura.tokenizer.decoding import Decoder, IncrementalDecoder, piece_bytes
 from aura.tokenizer.model_file import SCORE_STEPS, Kind
 from aura.tokenizer.symbols import BOS, EOS, PAD, SPACE, UNK
@@ -146,7 +146,7 @@ class Tokenizer:
                 default every one, is text like any other. A name that is no special token is a `ValueError`.
         """
         allowed = self._allowed(allowed_special)
-        _refuse_surrogates([checked_text(text)])
+        refuse_surrogates([checked_text(text)])
         return self._encode_with_special(text, allowed) if allowed else self._encode_text(text)
 
     def encode_batch(
@@ -166,7 +166,7 @@ class Tokenizer:
         texts = checked_texts(texts)
         if threads < 1:
             raise ValueError(f"threads: expected 1 or more, got {threads}")
-        _refuse_surrogates(texts)
+        refuse_surrogates(texts)
         if allowed:
             return [np.array(self._encode_with_special(text, allowed), np.int32) for text in texts]
         if sum(map(len, texts)) >= SMALL and self.table is not None:
@@ -237,19 +237,7 @@ class Tokenizer:
 
     def verify_golden(self, path: Path) -> None:
         """Encode the texts of a golden.json; a difference, or a file of another model, is a `UserError`. Takes 2 ms."""
-        checksums.verify(path.parent, MADE_BY, path.name, required=False)
-        golden = files.read_json(path, MADE_BY)
-        expected = {"format": GOLDEN_FORMAT, "tokenizer": self.sha256}
-        got = {name: golden.get(name) for name in expected} if isinstance(golden, dict) else golden
-        if got != expected:
-            raise UserError(f"{path} is not of this model: expected {expected}, got {got}. {checksums.remedy(MADE_BY)}")
-        for text, allowed, expected_ids in _cases(golden.get("cases"), path):
-            ids = self.encode(text, allowed_special=allowed)
-            if ids != expected_ids:
-                raise UserError(
-                    f"{path}: expected {text!r} to have the ids {expected_ids}, got {ids}. Some library reads the "
-                    f"model otherwise than the one that made it: run make setup. {checksums.remedy(MADE_BY)}"
-                )
+        verify_golden(self, path)
 
     def piece(self, token: int) -> str:
         """The piece of an id as SentencePiece spells it: U+2581 for a space, `<0x0A>` for a byte."""
@@ -314,6 +302,34 @@ class Tokenizer:
         return len(begins) > FEW_BEGINS or any(any(map(contains, texts, repeat(begin))) for begin in begins)
 
 
+class Encodes(Protocol):
+    """The part of a tokenizer that golden encodings are compared with."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+
+    def encode(self, text: str, *, allowed_special: AllowedSpecial = ()) -> list[int]:
+        """The ids of a text."""
+
+
+def verify_golden(tokenizer: Encodes, path: Path) -> None:
+    """Encode the texts of a golden.json; a difference, or a file of another model, is a `UserError`."""
+    checksums.verify(path.parent, MADE_BY, path.name, required=False)
+    golden = files.read_json(path, MADE_BY)
+    expected = {"format": GOLDEN_FORMAT, "tokenizer": tokenizer.sha256}
+    got = {name: golden.get(name) for name in expected} if isinstance(golden, dict) else golden
+    if got != expected:
+        raise UserError(f"{path} is not of this model: expected {expected}, got {got}. {checksums.remedy(MADE_BY)}")
+    for text, allowed, expected_ids in _cases(golden.get("cases"), path):
+        ids = tokenizer.encode(text, allowed_special=allowed)
+        if ids != expected_ids:
+            raise UserError(
+                f"{path}: expected {text!r} to have the ids {expected_ids}, got {ids}. Some library reads the "
+                f"model otherwise than the one that made it: run make setup. {checksums.remedy(MADE_BY)}"
+            )
+
+
 def _cases(cases: Any, path: Path) -> Iterator[tuple[str, AllowedSpecial, Any]]:  # noqa: ANN401 - of JSON
     """Text, allowed special tokens and ids of each golden case; anything else is a `UserError`."""
     for case in cases if isinstance(cases, list) else [cases]:
@@ -348,14 +364,3 @@ def _alternatives(strings: Iterable[str], shared: int) -> str:
 def _in_order(parts: Sequence[str], fixed: Mapping[str, T], encoded: Iterator[T]) -> Iterator[T]:
     """Yield the ids of the parts of a text: of every even one the next of `encoded`, of every odd one from `fixed`."""
     return (fixed[part] if place % 2 else next(encoded) for place, part in enumerate(parts))
-
-
-def _refuse_surrogates(texts: Sequence[str]) -> None:
-    for text in filterfalse(str.isascii, texts):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"expected text that UTF-8 can hold, got the lone surrogate {text[error.start]!r} at character "
-                f'{error.start}. Read files with errors="replace", or drop such a document.'
-            ) from None

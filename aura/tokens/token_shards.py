@@ -13,7 +13,7 @@ it, in a few milliseconds. Altered bytes of the right length are found when a fi
 """
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,11 +90,17 @@ def source_of(name: str) -> str:
 
 
 def write_manifest(
-    folder: Path, tokenizer: str, vocab_size: int, layout: dict[str, Any], entries: list[ShardEntry]
+    folder: Path,
+    tokenizer: str,
+    vocab_size: int,
+    layout: dict[str, Any],
+    entries: list[ShardEntry],
+    waived_gates: Sequence[str] = (),
 ) -> None:
     """Write the files that make a set of shards whole, the manifest and _SHA256SUMS; they come last.
 
-    `tokenizer` is `Tokenizer.encoding_sha256`, `layout` the options of section `encode`.
+    `tokenizer` is `Tokenizer.encoding_sha256`, `layout` the options of section `encode`. `waived_gates` are those that
+    the tokenizer missed and that params.yaml waives.
     """
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -104,6 +110,7 @@ def write_manifest(
         "layout": layout,
         "counts": _counts(entries),
     }
+    manifest |= {"waived_gates": [*waived_gates]} if waived_gates else {}
     files.write_records(folder / "manifest.json", manifest, "shards", map(asdict, entries))
     known = {f"{entry.path}.npy": entry.ids_sha256 for entry in entries}
     checksums.write(folder, known | {f"{entry.path}.parquet": entry.documents_sha256 for entry in entries})
@@ -118,6 +125,9 @@ class TokenShards:
 
     Raises:
         UserError: the set is incomplete, of another size than its manifest says, or another tokenizer's.
+
+    Attributes:
+        waived_gates: gates of `validate` that the tokenizer missed and that params.yaml waives.
     """
 
     def __init__(self, folder: Path, tokenizer: str) -> None:
@@ -130,6 +140,7 @@ class TokenShards:
             )
         self.folder = folder
         self.vocab_size: int = manifest["vocab_size"]
+        self.waived_gates: list[str] = manifest.get("waived_gates", [])
         self.dtype = id_dtype(self.vocab_size)
         if manifest["dtype"] != self.dtype.name:
             raise UserError(

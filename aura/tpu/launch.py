@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aura.core import console, files, paths
+from aura.core import console, files
 from aura.core.errors import UserError
 from aura.core.section import Section
 from aura.tpu import pod_inputs, setup
@@ -156,7 +156,7 @@ def launch(pod: Pod, job: Job, settings: Settings) -> None:
     Raises:
         UserError: a worker has another tokenizer, or the pod is busy with another run.
     """
-    setup.verify(pod, {paths.TOKENIZER_MODEL: settings.tokenizer})
+    setup.verify(pod, settings.tokenizer_files)
     setup.send_what_is_read(pod, settings)
     start(pod, job)
 

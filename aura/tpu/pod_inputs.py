@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aura.core import checksums, files, paths
+from aura.tokenizer import opening
 from aura.tokens import token_shards
 from aura.tokens.token_shards import TokenShards
 from aura.tpu.pod_stages import PRETRAIN
@@ -24,7 +25,8 @@ def identifying(settings: Settings) -> list[Path]:
     Raises:
         UserError: one of them is missing; the message names the command that makes it.
     """
-    wanted = {settings.tokens / LAST: "dvc repro encode", settings.tokenizer: "dvc repro train_tokenizer"}
+    wanted = {settings.tokens / LAST: "dvc repro encode"}
+    wanted |= dict.fromkeys(settings.tokenizer_files.values(), "dvc repro train_tokenizer")
     wanted |= {folder / checksums.NAME: made_by for folder, made_by in settings.stage.reads.items()}
     wanted |= {file: "the program that saved the model" for file in base_files(settings).values()}
     for path, made_by in wanted.items():
@@ -76,9 +78,8 @@ def held_out(tokens: Path, tokenizer_file: Path, folder: Path) -> None:
     Raises:
         UserError: the tokens are incomplete, altered or another tokenizer's.
     """
-    from aura.tokenizer.tokenizer import Tokenizer  # slow to import, and not for every `aura`
 
-    encoding = Tokenizer.load(tokenizer_file).encoding_sha256
+    encoding = opening.load(tokenizer_file).encoding_sha256
     shards = TokenShards(tokens, encoding)
     part = folder / "held_out"
     part.mkdir()

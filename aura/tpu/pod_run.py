@@ -23,7 +23,7 @@ from aura.pretrain.identity import run_identity
 from aura.pretrain.options import Pretrain
 from aura.pretrain.pretrain import opened_base
 from aura.pretrain.stage import pretrain_here
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer import opening
 from aura.tokens.conversation_shards import ConversationShards
 from aura.tokens.token_shards import TokenShards
 from aura.tpu.pod_stages import ADAPT, PRETRAIN, STAGES, PodStage
@@ -47,7 +47,7 @@ def main(stage: PodStage) -> None:
 def pretrain(options: Pretrain) -> RunIdentity:
     """Run the stage `pretrain`; return the identity of the run."""
     pretrain_here(options)
-    tokenizer = Tokenizer.load(paths.TOKENIZER_MODEL)
+    tokenizer = opening.load(paths.TOKENIZER_MODEL)
     base = opened_base(options, tokenizer, paths.TOKENIZER)
     decides = base.decides if base else None
     return run_identity(options, TokenShards(paths.TOKENS, tokenizer.encoding_sha256).sha256, decides)
@@ -68,7 +68,7 @@ RUNS = {PRETRAIN.name: pretrain, ADAPT.name: adapt}
 
 
 def _encoding() -> str:
-    return Tokenizer.load(paths.TOKENIZER_MODEL).encoding_sha256
+    return opening.load(paths.TOKENIZER_MODEL).encoding_sha256
 
 
 def describe(folder: str) -> dict[str, Any]:

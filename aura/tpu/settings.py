@@ -23,6 +23,7 @@ from aura.core.bounded import bounded_yaml
 from aura.core.errors import UserError
 from aura.core.section import Section, checked
 from aura.project import whole_params
+from aura.tokenizer import opening
 from aura.tpu import old_variables
 from aura.tpu.access import Access
 from aura.tpu.pod_stages import ADAPT, PRETRAIN, PodStage
@@ -137,7 +138,7 @@ class Settings:
         Raises:
             UserError: there is none, and params.yaml leaves the number to its training (`auto`).
         """
-        if not self.tokenizer.exists():
+        if not opening.is_there(self.tokenizer):
             asked = self.values.train_tokenizer.vocab_size
             if isinstance(asked, int):
                 return asked
@@ -147,9 +148,13 @@ class Settings:
                 f"the size of the vocabulary is not known: there is no {self.tokenizer}, and "
                 f"train_tokenizer.vocab_size is {asked}. Run: dvc repro train_tokenizer; or put a number there"
             )
-        from aura.tokenizer.tokenizer import Tokenizer  # slow to import, and not for every `aura`
 
-        return Tokenizer.load(self.tokenizer).vocab_size
+        return opening.load(self.tokenizer).vocab_size
+
+    @property
+    def tokenizer_files(self) -> dict[Path, Path]:
+        """The tokenizer's files: place in the project's copy, and file here."""
+        return {paths.TOKENIZER / name: file for name, file in opening.files_of(self.tokenizer).items()}
 
 
 def place(

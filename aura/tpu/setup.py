@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from aura.core import console, files, paths
+from aura.core import console, files
 from aura.core.errors import UserError
 from aura.hugging_face.hub_weights import is_address
 from aura.project import whole_params
@@ -30,7 +30,8 @@ PATIENCE = 450  # pauses of gcloud's for which a worker's package manager may be
 
 def setup(pod: Pod, settings: Settings) -> None:
     """Bring project, environment and tokenizer to every worker; again and again costs little."""
-    require_file(settings.tokenizer, made_by="dvc repro train_tokenizer")
+    for file in settings.tokenizer_files.values():
+        require_file(file, made_by="dvc repro train_tokenizer")
     if absent := [name for name in (*CODE, *REQUIREMENTS) if not Path(name).exists()]:
         raise UserError(
             f"a pod gets code and lock of a clone of aura, and {absent[0]} is not here. Run this in a clone, or train "
@@ -43,7 +44,7 @@ def setup(pod: Pod, settings: Settings) -> None:
         send_archive(pod, archive, replace=CODE)
     console.err.print(f"installing the locked packages on {pod.accelerator.hosts} workers", markup=False)
     install(pod)
-    send_inputs(pod, {paths.TOKENIZER_MODEL: settings.tokenizer})
+    send_inputs(pod, settings.tokenizer_files)
 
 
 def install(pod: Pod) -> None:

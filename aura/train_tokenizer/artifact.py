@@ -27,6 +27,7 @@ from aura.train_tokenizer.counts import Counts, texts_hash
 from aura.train_tokenizer.options import TrainTokenizer
 from aura.train_tokenizer.vocabulary_size import Choice
 
+OF_ADOPTION = {"base", "roles"}  # options with no say in what training makes
 LIBRARIES = ("sentencepiece", "protobuf")  # they write the model's bytes
 
 
@@ -85,7 +86,7 @@ def build(counts: Counts, corpus_hash: str, options: TrainTokenizer) -> Artifact
     account = counts.account
     without = counts.cap.record() if counts.cap else None
     config = {
-        "options": options.model_dump(exclude=None if without else {"max_segments"}),
+        "options": options.model_dump(exclude=OF_ADOPTION | (set() if without else {"max_segments"})),
         "vocabulary": choice.record(),
         "sentencepiece": train.FIXED | {"required_chars": f"U+{ord(SPACE):04X}"},
         "special_tokens": {token: place for place, token in enumerate(symbols.special)},
@@ -166,4 +167,4 @@ def build_from_corpus(
 
 def with_changes(options: TrainTokenizer, **changes: object) -> TrainTokenizer:
     """`options` with some values replaced and checked; a value that does not fit is a `UserError`."""
-    return checked(TrainTokenizer, options.model_dump() | changes, "options")
+    return checked(TrainTokenizer, options.model_dump(by_alias=True) | changes, "options")

@@ -18,9 +18,14 @@ def _vocabulary_size(value: object) -> int | str:
     raise PydanticCustomError("vocabulary_size", f"264 to 1000000 or one of {', '.join(SIZE_NAMES)}")
 
 
+Role = Literal["pad", "bos", "eos", "unk", "system", "user", "assistant", "thought", "action", "observation", "tool"]
+
+
 class TrainTokenizer(Section):
     """The tokenizer."""
 
+    base: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(alias="from")
+    roles: dict[Role, str | int | None]
     model_type: Literal["unigram", "bpe"]
     vocab_size: Annotated[int | str, PlainValidator(_vocabulary_size)]
     model_parameters: Annotated[int, Field(ge=1, le=10**13)] | None

@@ -7,7 +7,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from aura.model.mesh import BATCH
 from aura.model.model import LanguageModel
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 from aura.training.generation import continuations
 
 
@@ -27,7 +27,7 @@ def drawn(
 
 
 def continue_text(
-    model: LanguageModel, tokenizer: Tokenizer, text: str, *, tokens: int, temperature: float, seed: int
+    model: LanguageModel, tokenizer: AnyTokenizer, text: str, *, tokens: int, temperature: float, seed: int
 ) -> str:
     """Return the model's continuation of `text`: at most `tokens`, fewer if the document ends; <bos> goes before.
 
@@ -38,7 +38,7 @@ def continue_text(
     return tokenizer.incremental_decoder().decode(until_end(made_1xT[0], tokenizer))
 
 
-def until_end(ids: npt.NDArray[np.int32], tokenizer: Tokenizer) -> npt.NDArray[np.int32]:
+def until_end(ids: npt.NDArray[np.int32], tokenizer: AnyTokenizer) -> npt.NDArray[np.int32]:
     """The ids before the first <eos>."""
     ends = np.flatnonzero(ids == tokenizer.eos_id)
     return ids[: ends[0]] if len(ends) else ids

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aura.tokenizer import adopted
 from aura.validate import exported, integrity
 from aura.validate.integrity import Fault
 from aura.validate.measures import Measures
@@ -12,6 +13,7 @@ from aura.validate.usage import ENOUGH, Usage
 
 DIGITS = 6  # decimals in reports: more than anyone reads, fewer than machines differ in
 AGAIN = "Make the tokenizer again: these files are not as training left them"
+ADOPTED = "The adopted tokenizer is so. To take it as it is, add {} to validate.waive in params.yaml"
 GROUP_SHARE = 0.01  # of the held-out bytes: a smaller source or script is too little text to judge by
 
 
@@ -26,6 +28,7 @@ class Gate:
     look: str  # the report that tells more, or the example
     remedy: str  # what to do about a miss
     judged: bool = True  # whether there is text enough to judge by; without, a miss is a warning and the gate holds
+    waived: bool = False  # missed, which params.yaml allows by name; the gate holds
 
     @property
     def told(self) -> str:
@@ -49,7 +52,13 @@ class Results:
 
 def check(results: Results, limits: Validate, folder: Path) -> list[Gate]:
     """Each gate, held or missed; `folder` is the tokenizer's."""
-    return [*_measured(results, limits), *_by_group(results, limits), *_files(results, folder)]
+    found = [*_measured(results, limits), *_by_group(results, limits), *_files(results, folder)]
+    if adopted.is_adopted(folder):
+        found = [replace(gate, remedy=ADOPTED.format(gate.measure)) for gate in found]
+    return [
+        replace(gate, holds=True, waived=True) if not gate.holds and gate.measure in limits.waive else gate
+        for gate in found
+    ]
 
 
 def _measured(results: Results, limits: Validate) -> Iterator[Gate]:

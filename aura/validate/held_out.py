@@ -22,8 +22,9 @@ from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS
 from aura.corpus import corpus
 from aura.storage.placement import ShardFile, at_once
+from aura.tokenizer import opening
 from aura.tokenizer.id_arrays import Ids
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 from aura.validate import measures
 from aura.validate.measures import Measurable, Tally
 from aura.validate.scripts import dominant_script
@@ -132,7 +133,7 @@ class Counted:
 
 
 def count_held_out(
-    model: Path, tokenizer: Tokenizer, folder: Path, max_bytes: float, cluster: str | None = None
+    model: Path, tokenizer: AnyTokenizer, folder: Path, max_bytes: float, cluster: str | None = None
 ) -> Counted:
     """Count over the documents of a corpus split, on this machine's cores or those of a cluster.
 
@@ -220,9 +221,9 @@ def _text_bytes(shard: ShardFile) -> int:
 
 
 @lru_cache(maxsize=1)
-def loaded(model: Path, sha256: str) -> Tokenizer:
+def loaded(model: Path, sha256: str) -> AnyTokenizer:
     """Loaded once per process; another content under the same path is another key."""
-    tokenizer = Tokenizer.load(model)
+    tokenizer = opening.load(model)
     if tokenizer.sha256 != sha256:
         raise ValueError(f"{model} changed while it was measured")
     return tokenizer

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from aura.core import files
+from aura.tokenizer import adopted
+from aura.tokenizer.adopted import AdoptedTokenizer
+from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.symbols import BASIC, symbols
 from aura.tokenizer.tokenizer import COPY, EXPORTED, MADE_BY, Tokenizer
 from aura.validate import exported
@@ -27,13 +30,18 @@ class Fault:
     found: str
 
 
-def faults(tokenizer: Tokenizer, folder: Path) -> list[Fault]:
+def faults(tokenizer: AnyTokenizer, folder: Path) -> list[Fault]:
     """Compare the model with what lies beside it in `folder`; a file that is not there is not compared.
 
     The files: spiece.vocab (the pieces to read), spiece_config.json (the record of training), tokenizer.model (a copy)
     and tokenizer.json (the export, which is asked for the ids of texts). The golden encodings were compared when the
     tokenizer was loaded.
     """
+    if isinstance(tokenizer, AdoptedTokenizer):
+        return [
+            Fault("forgeable_special_tokens", f"the text {name!r} becomes the special token of id {token}")
+            for name, token in tokenizer.forgeable.items()
+        ]
     return [
         *_forgeable(tokenizer, folder),
         *_moved_ids(tokenizer, folder),
@@ -51,6 +59,8 @@ def checks(folder: Path) -> dict[str, str]:
         "other_copy": COPY,
         "other_export": EXPORTED,
     }
+    if adopted.is_adopted(folder) and not (folder / where["other_model"]).exists():
+        return {"forgeable_special_tokens": adopted.RECORD}
     beside = {check: name for check, name in where.items() if (folder / name).exists()}
     return {"forgeable_special_tokens": "spiece.model"} | beside
 

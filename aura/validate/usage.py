@@ -21,7 +21,7 @@ from aura.core import console, parallel
 from aura.corpus import corpus
 from aura.storage.placement import ShardFile
 from aura.tokenizer.model_file import Kind
-from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokenizer.opening import AnyTokenizer
 from aura.validate.held_out import BATCH, loaded
 
 ENOUGH = 100  # tokens of text per learnt piece: with fewer, pieces that are unused in a part of a corpus may be rare
@@ -74,7 +74,7 @@ class Usage:
 
 def usage(
     model: Path,
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     held_out: Counts,
     share: float,
     training: Path | None,

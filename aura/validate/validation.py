@@ -1,9 +1,9 @@
 """Validation: measures on held-out documents, the gates they must pass, and the files that say so.
 
-`passed.json` holds the tokenizer's hash and nothing else, or, of a tokenizer that misses a gate, no hash and what it
-misses. Later stages depend on it and on no other report, so a missed gate stops them, and an edited limit that still
-passes reruns none of them. The stage itself succeeds either way: DVC keeps nothing of an experiment whose stage fails,
-and the measures of a missed gate are what a sweep is for.
+`passed.json` holds the tokenizer's hash, and the gates that it misses and that are waived. Of a tokenizer that misses
+another gate, it holds no hash and what it misses. Later stages depend on it and on no other report, so a missed gate
+stops them, and an edited limit that still passes reruns none of them. The stage itself succeeds either way: DVC keeps
+nothing of an experiment whose stage fails, and the measures of a missed gate are what a sweep is for.
 """
 
 import csv
@@ -18,9 +18,12 @@ import numpy as np
 
 from aura.core import checksums, files, parallel
 from aura.core.terms import EMOTIONS
+from aura.tokenizer import opening
+from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.model_file import Kind
+from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.symbols import SPACE
-from aura.tokenizer.tokenizer import MADE_BY, Tokenizer
+from aura.tokenizer.tokenizer import MADE_BY
 from aura.validate import gates, held_out, integrity, measures
 from aura.validate.gates import DIGITS, Gate, Results
 from aura.validate.held_out import Counted
@@ -39,7 +42,7 @@ PASSED, METRICS, DETAILS = "passed.json", "metrics.json", "details.json"
 class Validation:
     """Everything that was found out about a tokenizer."""
 
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     counted: Counted
     total: Tally
     results: Results
@@ -68,11 +71,11 @@ def validate(
             pieces are judged only where there is much held-out text.
 
     Raises:
-        UserError: the file is no tokenizer of ours.
+        UserError: there is no tokenizer, or it is damaged.
     """
     (folder / PASSED).unlink(missing_ok=True)
     checksums.verify(model.parent, MADE_BY, required=False)
-    tokenizer = Tokenizer.load(model)
+    tokenizer = opening.load(model)
     found = examine(model, tokenizer, documents, cluster, training)
     judged = gates.check(found.results, limits, model.parent)
     missed = [gate.told for gate in judged if not gate.holds]
@@ -82,18 +85,20 @@ def validate(
         files.write_bytes(folder / name, content)
     shown = {name: files.sha256_file(folder / name) for name in (METRICS, *drawn)}  # by the report
     files.write_json(folder / DETAILS, checksums.sealed(details(found, judged) | {"files": shown}))
+    waived = [gate.measure for gate in judged if gate.waived]
     verdict = {"tokenizer": "", "missed": missed} if missed else {"tokenizer": tokenizer.sha256}
-    files.write_json(folder / PASSED, verdict)
+    files.write_json(folder / PASSED, verdict | ({"waived": waived} if waived else {}))
     return judged
 
 
 def examine(
-    model: Path, tokenizer: Tokenizer, documents: Path, cluster: str | None = None, training: Path | None = None
+    model: Path, tokenizer: AnyTokenizer, documents: Path, cluster: str | None = None, training: Path | None = None
 ) -> Validation:
     """Count over the documents and take all measures; the arguments are those of `validate`."""
     counted = held_out.count_held_out(model, tokenizer, documents, MAX_BYTES, cluster)
     total = Tally.total(counted.tallies.values(), tokenizer.vocab_size)
-    lengths = Lengths(tokenizer, total, threads=parallel.cores())
+    prefix = tokenizer.word_prefix if isinstance(tokenizer, AdoptedTokenizer) else " "
+    lengths = Lengths(tokenizer, total, prefix, threads=parallel.cores())
 
     def by(place: int) -> dict[str, Measures]:
         names = sorted({group[place] for group in counted.tallies})
@@ -107,7 +112,7 @@ def examine(
     if failing is not None:
         failing = measures.smallest_failing(failing, lambda part: tokenizer.decode(tokenizer.encode(part)) != part)
     learnt = learnt_texts(tokenizer)
-    unreachable = [tokenizer.piece(token) for token in measures.unreachable(tokenizer, learnt)]
+    unreachable = [tokenizer.piece(token) for token in _unreachable(tokenizer, learnt)]
     results = Results(
         overall=measures.measure(tokenizer, total, lengths),
         sources=by(0),
@@ -121,10 +126,22 @@ def examine(
     return Validation(tokenizer, counted, total, results)
 
 
-def learnt_texts(tokenizer: Tokenizer) -> dict[int, str]:
+def learnt_texts(tokenizer: AnyTokenizer) -> dict[int, str]:
     """The text of each learnt piece, by its id."""
+    if isinstance(tokenizer, AdoptedTokenizer):
+        return tokenizer.learnt_texts()
     learnt = [token for token, kind in enumerate(tokenizer.kinds) if kind is Kind.LEARNT]
     return {token: tokenizer.piece(token).replace(SPACE, " ") for token in learnt}
+
+
+def _unreachable(tokenizer: AnyTokenizer, learnt: dict[int, str]) -> list[int]:
+    """Learnt pieces that no text is known to give; a tokenizer that adds a space to a text is asked inside one, too."""
+    left = measures.unreachable(tokenizer, learnt)
+    if isinstance(tokenizer, AdoptedTokenizer) and not tokenizer.word_prefix:
+        left = measures.unreachable(tokenizer, {token: learnt[token].removeprefix(" ") for token in left})
+        inside = tokenizer.encode_batch([f"\n{learnt[token]}" for token in left])
+        left = [token for token, ids in zip(left, inside, strict=True) if ids[-1] != token]
+    return left
 
 
 def metrics(found: Validation) -> dict[str, int | float]:
@@ -175,7 +192,7 @@ def _rounded(values: Measures) -> dict[str, int | float]:
     return {field.name: round(value, DIGITS) for field, value in zip(fields(values), astuple(values), strict=True)}
 
 
-def _piece_lengths(tokenizer: Tokenizer) -> str:
+def _piece_lengths(tokenizer: AnyTokenizer) -> str:
     """Count the learnt pieces that stand for 1, 2, 3… bytes of text."""
     learnt = [kind is Kind.LEARNT for kind in tokenizer.kinds]
     return _csv(["bytes", "pieces"], enumerate(np.bincount(tokenizer.byte_lengths[learnt]).tolist()))

@@ -24,11 +24,11 @@ def mistake(old: str, new: str) -> str:
         ("min_chars:", "min_char:", "the key extract.min_chars is missing"),
         ("encode:", "encoder:", "did you mean encode?"),
         (
-            "vocab_size: 8000",
+            "vocab_size: 8800",
             "vocab_size: many",
             "train_tokenizer.vocab_size: expected 264 to 1000000 or one of tiny, ",
         ),
-        ("vocab_size: 8000", "vocab_size: 8000.5", "got 8000.5 (float)"),
+        ("vocab_size: 8800", "vocab_size: 8000.5", "got 8000.5 (float)"),
         ("held_out: 0.05", "held_out: 0.9", "select.held_out: expected less than or equal to 0.5; got 0.9"),
         (
             "kind: sample",
@@ -64,7 +64,7 @@ def test_a_mistake_names_the_key_what_was_expected_and_what_came(old: str, new: 
 
 
 def test_every_mistake_is_told_at_once():
-    text = TEXT.replace("vocab_size: 8000", "vocab_size: 1").replace("held_out: 0.05", "held_out: 7", 1)
+    text = TEXT.replace("vocab_size: 8800", "vocab_size: 1").replace("held_out: 0.05", "held_out: 7", 1)
     with pytest.raises(UserError) as error:
         whole_params.parse(text, Path("params.yaml"))
     assert len(str(error.value).splitlines()) == 2
@@ -76,9 +76,9 @@ def test_a_file_that_is_no_mapping_is_refused(text: str, words: str):
         whole_params.parse(text, Path("params.yaml"))
 
 
-def test_there_are_at_most_eighty_knobs_each_with_its_range_beside_it():
+def test_there_are_at_most_eighty_eight_knobs_each_with_its_range_beside_it():
     lines = [line for line in TEXT.splitlines() if re.match(r" {0,2}[a-z_]+: *[^ #]", line)]
-    assert len(lines) <= 80
+    assert len(lines) <= 88
     assert all("#" in line for line in lines if "lexicon:" not in line)
 
 

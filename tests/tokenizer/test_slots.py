@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tokenizers as hf
+from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.core import checksums
 from aura.core.errors import UserError
 from aura.project import naming, whole_params
-from aura.tokenizer import slots
+from aura.tokenizer import naming_proof, slots
+from aura.tokenizer.golden import TEXTS, WITH_SPECIAL
 from aura.tokenizer.symbols import BASIC, ROLES, symbols
 from aura.tokenizer.tokenizer import EXPORTED, Tokenizer
 from aura.tokens import token_shards
@@ -53,6 +55,20 @@ def test_naming_later_gives_the_bytes_of_naming_at_training(made):
     assert slots.named(made[True].model, []) == made[True].model
 
 
+def test_a_name_that_would_change_ids_is_not_proven(made):
+    named, plain = (Tokenizer.from_bytes(made[has].model) for has in (True, False))
+    assert naming_proof.prove(plain, named, NAMES)
+    model = model_pb2.ModelProto.FromString(made[True].model)
+    place = next(place for place, entry in enumerate(model.pieces) if entry.piece == "a")
+    for change in ("piece", "score"):
+        model = model_pb2.ModelProto.FromString(made[True].model)
+        setattr(model.pieces[place], change, "\u0e00" if change == "piece" else model.pieces[place].score - 1)
+        with pytest.raises(UserError, match=r"a name changed ids: expected 'a'|another encoding_sha256"):
+            naming_proof.prove(plain, Tokenizer.from_bytes(model.SerializeToString()), NAMES)
+    with pytest.raises(UserError, match=r"expected 2 ids to get a name, got other pieces for the ids \[14, 15, 16"):
+        naming_proof.prove(plain, named, NAMES[:2])
+
+
 def test_the_identity_in_tokens_and_models_is_that_of_the_tokenizer_without_names(made, tmp_path):
     named, plain = (Tokenizer.from_bytes(made[has].model) for has in (True, False))
     assert named.sha256 != plain.sha256
@@ -93,7 +109,9 @@ def test_a_folder_becomes_another_with_the_names(made, tmp_path):
         for name, content in made[has].files().items():
             (tmp_path / str(has) / name).write_bytes(content)
         checksums.write(tmp_path / str(has))
-    ids = naming.in_folder(tmp_path / "False", tmp_path / "new", NAMES)
+    ids, proof = naming.in_folder(tmp_path / "False", tmp_path / "new", NAMES)
+    assert proof[0].startswith(f"ids of {len(TEXTS) + len(WITH_SPECIAL)} golden texts equal")
+    assert proof[1] == f"595 of 600 pieces equal, and {len(NAMES)} named"
     assert ids == {name: 14 + number for number, name in enumerate(NAMES)}
     written, expected = (
         {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tmp_path / "new", tmp_path / "True")
@@ -172,7 +190,7 @@ def test_names_change_one_line_of_params(tmp_path, monkeypatch, end, listed):
     before = text.replace("KEY", "extra_special_tokens").replace("\n", end) + f"# {end}"
     (tmp_path / "params.yaml").write_bytes(before.encode())
     monkeypatch.chdir(tmp_path)
-    assert naming.in_pipeline(NAMES[:2]) == ({}, False), "no tokenizer is there"
+    assert naming.in_pipeline(NAMES[:2]) == ({}, []), "no tokenizer is there"
     after = (tmp_path / "params.yaml").read_bytes().decode()
     changed = [
         line[1]

@@ -164,7 +164,9 @@ def test_a_worker_gets_the_weights_that_a_run_begins_from(adapting: Settings, tm
     (tmp_path / "a base/pytorch_model.bin").write_bytes(b"not read")
     values = whole_params.changed(adapting.values, {"pretrain.from": str(tmp_path / "a base")})
     begun = replace(adapting, stage=PRETRAIN, values=values)
-    names = {"config.json", "model.safetensors.index.json"} | {f"model-0000{part}-of-00002.safetensors" for part in "12"}
+    names = {"config.json", "model.safetensors.index.json"} | {
+        f"model-0000{part}-of-00002.safetensors" for part in "12"
+    }
     assert pod_inputs.base_files(begun) == {Path("models/base", name): tmp_path / "a base" / name for name in names}
     there = dict(setup.project_files(values))["params.yaml"].decode()
     assert "from: models/base" in there
