@@ -28,12 +28,12 @@ from aura.hugging_face.llama_settings import read_config, require_small
 from aura.model import tensor_file, weights
 from aura.model.model import LanguageModel, ModelConfig, leaf_name
 from aura.tokenizer import opening
+from aura.tokenizer.foreign import INSIDE
 from aura.tokenizer.opening import AnyTokenizer
 
 OPTION = "pretrain.from"
 MADE_BY = "the program that saved it"
 EXTENDED, FORMAT = "extended.json", 1
-TOKENIZERS = ("tokenizer.model", "spiece.model", "tokenizer.json", "tekken.json")  # files that hold one
 TABLES = ("embedding", "head")
 
 Index = Sequence[slice]
@@ -218,7 +218,7 @@ def _files_in(folder: Path) -> Files:
 
 
 def _tokenizers_in(folder: Path) -> list[Path]:
-    return [folder / name for name in TOKENIZERS if (folder / name).is_file()]
+    return [folder / name for name in INSIDE if (folder / name).is_file()]
 
 
 def _same_tokenizer(
@@ -237,7 +237,7 @@ def _same_tokenizer(
         return True
     base_known = extension is None or extension.base_sha256 is not None
     if (recorded or theirs.keys() & ours.keys()) and base_known:
-        told = recorded or next(theirs[name] for name in TOKENIZERS if name in theirs.keys() & ours.keys())
+        told = recorded or next(theirs[name] for name in INSIDE if name in theirs.keys() & ours.keys())
         raise UserError(
             f"{OPTION}: {folder} was trained on another tokenizer (SHA-256 {told[:16]}…) than {tokenizer_folder} "
             f"holds ({tokenizer.encoding_sha256[:16]}…). Adopt the base's own: train_tokenizer.from"

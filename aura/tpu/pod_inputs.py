@@ -28,7 +28,7 @@ def identifying(settings: Settings) -> list[Path]:
     wanted = {settings.tokens / LAST: "dvc repro encode"}
     wanted |= dict.fromkeys(settings.tokenizer_files.values(), "dvc repro train_tokenizer")
     wanted |= {folder / checksums.NAME: made_by for folder, made_by in settings.stage.reads.items()}
-    wanted |= {file: "the program that saved the model" for file in base_files(settings).values()}
+    wanted |= dict.fromkeys(base_files(settings).values(), "the program that saved the model")
     for path, made_by in wanted.items():
         require_file(path, made_by)
     return list(wanted)

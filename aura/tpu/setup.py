@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from aura.core import console, files
+from aura.core import console, files, paths
 from aura.core.errors import UserError
 from aura.hugging_face.hub_weights import is_address
 from aura.project import whole_params

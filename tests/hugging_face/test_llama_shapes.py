@@ -1,16 +1,20 @@
 """Llamas of other people: read with any of their shapes, and computed as the published formulas say."""
 
+import shutil
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from aura.hugging_face import llama_reading
+from aura.hugging_face import llama_reading, loading
 from aura.hugging_face.llama_settings import rope_settings
 from aura.model.model import LanguageModel
+from aura.tokenizer.adopted import AdoptedTokenizer
+from aura.training import sampling
 from tests.hugging_face.llamas import LLAMA3, write_llama
 from tests.llama import NumpyLlama
+from tests.mini_tokens import MiniTokens
 
 IDS = np.random.default_rng(1).integers(0, 40, 96)  # past the original context of LLAMA3
 
@@ -48,6 +52,17 @@ def test_both_forms_of_the_scaling_are_one_shape_and_are_written_for_both(tmp_pa
         "rope_scaling": LLAMA3,
         "rope_parameters": {**LLAMA3, "rope_theta": 5e5},
     }
+
+
+def test_other_peoples_files_are_sampled_from_as_they_are(made: MiniTokens, tmp_path: Path):
+    """The tokenizer's file has its own name, and up to 1,024 rows more than it has ids."""
+    write_llama(tmp_path, vocab_size=520, dtype="bfloat16", shards=2)
+    shutil.copyfile(made.spm / "spiece.model", tmp_path / "tokenizer.model")
+    loaded = loading.load(tmp_path, tmp_path / "no such file")
+    assert isinstance(loaded.tokenizer, AdoptedTokenizer)
+    assert (loaded.model.config.vocab_size, loaded.context) == (500, 128)
+    said = sampling.continue_text(loaded.model, loaded.tokenizer, "def ", tokens=8, temperature=0.8, seed=0)
+    assert said == sampling.continue_text(loaded.model, loaded.tokenizer, "def ", tokens=8, temperature=0.8, seed=0)
 
 
 def test_rows_that_fill_up_a_vocabulary_are_left_out(tmp_path: Path):

@@ -77,7 +77,8 @@ from aura.model.model import Compute, LanguageModel, leaf_name
 folder, said = Path(sys.argv[1]), {}
 class Tokenizer:
     vocab_size, encoding_sha256 = 48, "f" * 64
-files.write_json(folder / "extended.json", {"format": 1, "base_vocab_size": 36, "spelt": [[n, 3, n] for n in range(12)]})
+spelt = [[number, 3, number] for number in range(12)]
+files.write_json(folder / "extended.json", {"format": 1, "base_vocab_size": 36, "spelt": spelt})
 opened = base.open_base(str(folder), Tokenizer, folder, affect=True)
 expected = None
 for fsdp, tensor, devices in ((1, 1, 1), (2, 2, 8), (4, 2, 8)):
