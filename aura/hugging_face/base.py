@@ -75,7 +75,7 @@ class Extension:
 
 @dataclass(frozen=True)
 class Files:
-    """What lies in the folder of a base, in either form.
+    """The content of a base's folder, in either form.
 
     Attributes:
         config: the shape, with the base's own vocabulary.
@@ -265,7 +265,7 @@ def _require_rows(folder: Path, rows: int, wanted: int, *, same: bool) -> None:
 
 
 def _notes(folder: Path, found: Files, config: ModelConfig, grown: Extension | None, same: bool | None) -> list[str]:
-    """What a user should know of the first weights."""
+    """Notes for the user about the first weights."""
     kept, notes = grown.base_size if grown else config.vocab_size, []
     if same is None:
         notes.append(f"no file in {folder} says which tokenizer it was trained on; only its size was compared")

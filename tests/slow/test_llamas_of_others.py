@@ -60,7 +60,7 @@ with torch.no_grad():
 def logits_there(
     folder: Path, ids: np.ndarray, config: dict | None = None, dtype: str = "", **asked: bool
 ) -> np.ndarray:
-    """What transformers computes of the Llama in a folder; with `config` it makes it before."""
+    """The logits in transformers of the Llama in a folder; with `config` it makes it before."""
     told = json.dumps({"config": config, "dtype": dtype, "ids": ids.tolist(), "shards": False, **asked})
     done = subprocess.run([PYTHON, "-c", PROGRAM, folder, told], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
