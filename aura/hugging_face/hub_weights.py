@@ -11,18 +11,13 @@ from pathlib import Path
 
 from aura.core.errors import UserError
 
-_ADDRESS = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
+_ADDRESS = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})", re.ASCII)
 WANTED = ("*.safetensors", "*.json")
 
 
 def is_address(where: str) -> bool:
     """Return whether this is an address of the Hub and no folder."""
     return where.startswith("hf://")
-
-
-def is_complete(where: str) -> bool:
-    """Return whether an address names a repository and a full commit."""
-    return _ADDRESS.fullmatch(where) is not None
 
 
 def download(where: str, *, only_config: bool = False) -> Path:

@@ -17,7 +17,7 @@ def _base(value: object) -> str | None:
     """A folder, an address on the Hub at a full commit, or none."""
     if value is None or (isinstance(value, str) and value and not value.startswith("hf://")):
         return value
-    if isinstance(value, str) and re.fullmatch(HUB, value):
+    if isinstance(value, str) and re.fullmatch(HUB, value, re.ASCII):
         return value
     wanted = "null, a folder, or hf://ORG/NAME@REVISION with a full commit of 40 hexadecimal digits"
     raise PydanticCustomError("base_weights", wanted)
