@@ -94,7 +94,7 @@ def _check_together(name: str, params: Params) -> None:
     """Rules that bind several keys."""
     run, sources = params.pretrain, params.extract.sources
     width, heads, kv_heads, hidden = run.shape.width, run.shape.heads, run.shape.kv_heads, run.shape.hidden
-    rules = [
+    of_size = [  # which weights to begin from would decide
         (
             width % heads == 0,
             f"pretrain.size.width ({width}) must be divisible by pretrain.size.heads ({heads})",
@@ -116,6 +116,9 @@ def _check_together(name: str, params: Params) -> None:
             width % run.fsdp == 0,
             f"pretrain.fsdp ({run.fsdp}) must divide pretrain.size.width ({width})",
         ),
+    ]
+    rules = [
+        *(of_size if run.base is None else []),
         (
             run.batch_size % run.accumulation == 0,
             f"pretrain.accumulation ({run.accumulation}) must divide pretrain.batch_size ({run.batch_size})",
@@ -142,6 +145,7 @@ def _check_together(name: str, params: Params) -> None:
         ),
     ]
     places = {"cluster": params.cluster or "", "pretrain.checkpoint_folder": run.checkpoint_folder}
+    places |= {"pretrain.from": run.base or ""}
     places |= {f"extract.sources.{source}.path": entry.path for source, entry in sources.items()}
     places |= {f"conversations.sources.{name}.path": entry.path for name, entry in params.conversations.sources.items()}
     rules += [
