@@ -7,7 +7,7 @@ from aura.core import files
 from aura.export.model_card import model_card
 from aura.hugging_face import folder
 from aura.hugging_face.llama import Tensors, llama_tensors
-from aura.tokenizer import adopted, adopted_export, hf_export
+from aura.tokenizer import adopted, hf_export
 from aura.tokenizer.adopted import AdoptedTokenizer
 
 
@@ -37,8 +37,9 @@ def _of_tokenizer(trained: folder.Trained) -> tuple[dict[str, Any], str, list[st
     if isinstance(tokenizer, AdoptedTokenizer):
         record = adopted.read_record(place)
         notices = [f"Its tokenizer was adopted as it is from `{record['from']}`: aura did not train it."]
-        _, lacking = adopted_export.export(tokenizer)
-        return record, tokenizer.encoding_sha256, notices + ([f"{lacking}."] if lacking else [])
+        lacking = record.get("no_tokenizer_json")
+        told = [f"There is no tokenizer.json for Hugging Face's libraries: {lacking}."] if lacking else []
+        return record, tokenizer.encoding_sha256, notices + told
     config = place / "spiece_config.json"
     record = files.read_object(config, "dvc repro train_tokenizer") if config.exists() else {}
     lacking = hf_export.gguf_notice((place / "spiece.model").read_bytes())
