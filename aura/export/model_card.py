@@ -1,5 +1,6 @@
 """The README.md of an exported model, made from what its folders say of themselves."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from aura.model.model import ModelConfig
@@ -15,7 +16,7 @@ def model_card(
         config: the shape of it.
         tokenizer: spiece_config.json; parts that an older one lacks are left out.
         sha256: of the tokenizer, as the model was trained on it.
-        notice: what other programs cannot do with the tokenizer (`hf_export.gguf_notice`).
+        notice: what other programs do with the folder (`gguf_notice`) or cannot do (`hf_export.gguf_notice`).
     """
     corpus = tokenizer.get("corpus")
     learnt = corpus if isinstance(corpus, dict) else {}
@@ -34,6 +35,11 @@ def model_card(
     hashes = [f"| SHA-256 of the tokenizer | `{sha256}` |"]
     hashes += [f"| hash of the corpus | `{learnt['hash']}` |"] if isinstance(learnt.get("hash"), str) else []
     return _CARD.format(rows="\n".join(rows + hashes), notice=f"{notice}\n\n" if notice else "")
+
+
+def gguf_notice(differences: Iterable[str]) -> str:
+    """The paragraph on model.gguf; `differences` are those of `gguf_vocabulary.Vocabulary`."""
+    return " ".join(("`model.gguf` is the same model for llama.cpp, in float32.", *differences))
 
 
 _CARD = """---
