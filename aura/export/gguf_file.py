@@ -81,8 +81,8 @@ def _config(path: Path) -> dict[str, Any]:
     files.require_shape(path, config, MADE_BY, rms_norm_eps=float, **dict.fromkeys(_COUNTS, int))
     if config.get("eos_token_id") is None:
         raise UserError(
-            f"{path}: eos_token_id: expected the id that ends a text, got none: llama.cpp would take id 2. Write the id "
-            "into config.json"
+            f"{path}: eos_token_id: expected the id that ends a text, got none: llama.cpp would take id 2. "
+            "Write the id into config.json"
         )
     files.require_shape(path, config, MADE_BY, eos_token_id=int)
     sizes, heads = [config[name] for name in _COUNTS], config["num_attention_heads"]
@@ -138,7 +138,7 @@ def _interleaved(tensor: Tensor, heads: int) -> Iterator[Piece]:
     """The matrix whose heads have pair p in rows 2 p and 2 p + 1, of one that has it in rows p and p + width / 2."""
     matrix = tensor.read()
     rows, columns = matrix.shape
-    halves_HxTxPxD = matrix.reshape(heads, 2, rows // heads // 2, columns)  # noqa: N806 - T: the two halves
+    halves_HxTxPxD = matrix.reshape(heads, 2, rows // heads // 2, columns)  # T: the two halves
     yield 0, np.ascontiguousarray(halves_HxTxPxD.swapaxes(1, 2)).reshape(rows, columns)
 
 
@@ -166,8 +166,8 @@ def _frequency_factors(config: Mapping[str, Any]) -> Array | None:
         )
     theta, factor, low, high, context = (float(rope[key]) for key in keys)
     pairs = config["head_dim"] // 2
-    turns_P = context * theta ** (-np.arange(pairs) / pairs) / (2 * math.pi)  # noqa: N806 - over the first context
-    share_P = np.clip((turns_P - low) / (high - low), 0, 1)  # noqa: N806 - of the frequency as it is
+    turns_P = context * theta ** (-np.arange(pairs) / pairs) / (2 * math.pi)  # over the first context
+    share_P = np.clip((turns_P - low) / (high - low), 0, 1)  # of the frequency as it is
     return np.asarray(1 / (share_P + (1 - share_P) / factor), np.float32)
 
 

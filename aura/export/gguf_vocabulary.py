@@ -11,6 +11,7 @@ the lowest score, so that every merge of learnt pieces comes first. Texts that d
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -117,16 +118,16 @@ def _differences(model: Any) -> Iterator[str]:  # noqa: ANN401 - a ModelProto
     """Yield a sentence on each kind of text whose ids are others in llama.cpp."""
     yield "A literal U+2581 in text becomes a space in llama.cpp."
     symbols = [_text(entry) for entry in model.pieces if entry.type == _TYPES.USER_DEFINED]
-    if overlapping := [pair for pair in _overlapping(symbols)]:
-        told = ", ".join(f"{one!r} and {other!r}" for one, other in overlapping[:SHOWN])
-        yield f"Where user symbols overlap in text, llama.cpp takes the longest and not the first: {told}."
+    if overlapping := list(islice(_overlapping(symbols), SHOWN)):
+        told = ", ".join(f"{one!r} and {other!r}" for one, other in overlapping)
+        yield f"Where user symbols overlap in text, llama.cpp takes the longest and not the first, such as of {told}."
     if symbols and model.normalizer_spec.add_dummy_prefix:
         yield "llama.cpp puts a space not only before a text but also before what follows a user symbol in it."
     learnt = {entry.piece for entry in model.pieces if entry.type == _TYPES.NORMAL}
     others = [entry.piece for entry in model.pieces if entry.type not in (_TYPES.NORMAL, _TYPES.USER_DEFINED)]
     if merged := [name for name in others if _is_merge(name, learnt)]:
         told = ", ".join(map(repr, merged[:SHOWN]))
-        yield f"Text that spells the name of a special token or byte may become that token in llama.cpp: {told}."
+        yield f"Text that is the name of a special token or byte may become that token in llama.cpp, such as {told}."
 
 
 def _overlapping(symbols: Iterable[str]) -> Iterator[tuple[str, str]]:

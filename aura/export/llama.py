@@ -21,10 +21,10 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
         gguf: also write model.gguf, for llama.cpp.
 
     Raises:
-        UserError: llama.cpp was asked for and cannot read the tokenizer, the model was trained on another tokenizer than `tokenizer_folder` holds, or a file is missing or
-            altered.
+        UserError: the model was trained on another tokenizer than `tokenizer_folder` holds, a file is missing or
+            altered, or llama.cpp cannot read the tokenizer; this last is found out before any work.
     """
-    differences = gguf_vocabulary.vocabulary(tokenizer_folder).differences if gguf else ()  # refuses before any work
+    differences = gguf_vocabulary.vocabulary(tokenizer_folder).differences if gguf else ()
     trained = folder.Trained.of(model_folder, tokenizer_folder)
     tensors = llama_tensors(trained.config, trained.weights)
     made_from = files.read_object(tokenizer_folder / "spiece_config.json", "dvc repro train_tokenizer")
