@@ -18,7 +18,7 @@ import numpy as np
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.export.gguf_vocabulary import Vocabulary, vocabulary
-from aura.hugging_face.folder import GGUF as NAME
+from aura.hugging_face.folder import GGUF
 from aura.hugging_face.llama import MATRICES, SCALES, Array, Tensors
 from aura.model import tensor_file
 from aura.model.tensor_file import Piece, Tensor
@@ -50,7 +50,7 @@ def convert(folder: Path, output: Path) -> Vocabulary:
     if not folder.is_dir():
         raise UserError(f"{folder}: expected the folder of a model, such as models/hf or models/chat. Run: {MADE_BY}")
     if output.is_dir():
-        raise UserError(f"{output} is a folder: expected the name of a file to write, such as {output / NAME}")
+        raise UserError(f"{output} is a folder: expected the name of a file to write, such as {output / GGUF}")
     read = vocabulary(folder)
     checksums.verify(folder, MADE_BY, required=False)
     config = _config(folder / "config.json")
@@ -176,7 +176,7 @@ def _head(config: Mapping[str, Any], tokenizer: Mapping[str, Any], read: Vocabul
     import gguf
 
     with tempfile.TemporaryDirectory() as folder:
-        writer = gguf.GGUFWriter(Path(folder, NAME), "llama")
+        writer = gguf.GGUFWriter(Path(folder, GGUF), "llama")
         _add_shape(writer, config)
         _add_tokenizer(writer, config, tokenizer, read)
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
@@ -186,7 +186,7 @@ def _head(config: Mapping[str, Any], tokenizer: Mapping[str, Any], read: Vocabul
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         writer.close()
-        return Path(folder, NAME).read_bytes()
+        return Path(folder, GGUF).read_bytes()
 
 
 def _add_shape(writer: "GGUFWriter", config: Mapping[str, Any]) -> None:

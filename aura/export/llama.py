@@ -31,6 +31,6 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
     notice = hf_export.gguf_notice((tokenizer_folder / "spiece.model").read_bytes())
     notice = gguf_notice(differences) if gguf else notice
     card = model_card(trained.record, trained.config, made_from, trained.tokenizer.encoding_sha256, notice)
-    also = (lambda unfinished: gguf_file.convert(unfinished, unfinished / gguf_file.NAME)) if gguf else None
+    also = (lambda unfinished: gguf_file.convert(unfinished, unfinished / folder.GGUF)) if gguf else None
     folder.write(output, trained, tensors, card, add_bos=add_bos, also=also)
     return tensors

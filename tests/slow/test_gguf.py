@@ -1,18 +1,25 @@
 """model.gguf in llama.cpp, and the folder beside it in transformers 4: both have an environment beside the lock."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import jax
+import mistral_common
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from aura.core import files
 from aura.export import gguf_file
 from aura.export.llama import export
+from aura.hugging_face.folder import GGUF
+from aura.hugging_face.llama import MATRICES, SCALES
 from aura.model import weights
 from aura.model.model import LanguageModel, ModelConfig, initial_model
+from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.golden import TEXTS
 from aura.tokenizer.symbols import SPACE
 from aura.tokenizer.tokenizer import Tokenizer
@@ -64,7 +71,7 @@ def test_llama_cpp_gives_the_same_ids_and_the_same_continuations(spm: Path, tmp_
     export(tmp_path / "lm", spm, tmp_path / "hf", add_bos=True, gguf=True)
     texts = ["Hello", *(text for text in exported.texts_for(tokenizer) if SPACE not in text)]
     prompts = [[tokenizer.bos_id, *tokenizer.encode(text)[:100]] for text in (*TEXTS[13:20], "def main(")]
-    found = answers(tmp_path / "hf" / gguf_file.NAME, texts=texts, prompts=prompts)
+    found = answers(tmp_path / "hf" / GGUF, texts=texts, prompts=prompts)
     wrong = [text for text, ids in zip(texts, found["ids"], strict=True) if ids != tokenizer.encode(text)]
     assert wrong == []
     assert found["begun"] == [tokenizer.bos_id, *tokenizer.encode("Hello")]
@@ -82,5 +89,45 @@ def test_a_literal_space_of_sentencepiece_becomes_a_space_as_the_card_says(spm: 
     tokenizer = Tokenizer.load(spm / "spiece.model")
     weights.save(tmp_path / "lm", model_of(tokenizer), {"seq_len": CONTEXT, "tokenizer": tokenizer.sha256})
     export(tmp_path / "lm", spm, tmp_path / "hf", add_bos=True, gguf=True)
-    [ids] = answers(tmp_path / "hf" / gguf_file.NAME, texts=[f"a{SPACE}b"])["ids"]
+    [ids] = answers(tmp_path / "hf" / GGUF, texts=[f"a{SPACE}b"])["ids"]
     assert ids == tokenizer.encode("a b")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model.v1", "mistral_instruct_tokenizer_240323.model.v3"])
+def test_tokenizers_of_others_keep_their_ids_and_their_space_before_a_text(tmp_path: Path, name: str):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.copy(Path(mistral_common.__file__).parent / "data" / name, folder / "tokenizer.model")
+    tokenizer = AdoptedTokenizer(folder / "tokenizer.model")
+    write_zeros(folder, tokenizer)
+    gguf_file.convert(folder, folder / GGUF)
+    texts = [text for text in (*TEXTS, *stdlib_texts(60)) if SPACE not in text]
+    assert answers(folder / GGUF, texts=texts)["ids"] == [ids.tolist() for ids in tokenizer.encode_batch(texts)]
+
+
+def write_zeros(folder: Path, tokenizer: AdoptedTokenizer) -> None:
+    """A Llama of one layer of zeros, which llama.cpp needs to read a vocabulary, with a chat template."""
+    width, layer = 16, "model.layers.0"
+    shapes = {"model.embed_tokens": (tokenizer.vocab_size, width), "model.norm": (width,)}
+    shapes |= {f"{layer}.{name}": (width, width) for name in MATRICES.values()}
+    shapes |= {f"{layer}.{name}": (width,) for name in SCALES.values()}
+    save_file(
+        {f"{name}.weight": np.zeros(shape, np.float32) for name, shape in shapes.items()}, folder / "model.safetensors"
+    )
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": tokenizer.vocab_size,
+        "hidden_size": width,
+        "intermediate_size": width,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": True,
+        "bos_token_id": tokenizer.roles.bos,
+        "eos_token_id": tokenizer.roles.eos,
+    }
+    files.write_json(folder / "config.json", config)
+    template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    files.write_json(folder / "tokenizer_config.json", {"add_bos_token": True, "chat_template": template})
