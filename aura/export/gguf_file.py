@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from aura.core import checksums, files
 from aura.core.errors import UserError
@@ -96,7 +97,10 @@ def _tensors(weights_file: Path, config: Mapping[str, Any]) -> Tensors:
     """The weights under llama.cpp's names, in its layout; each is read from the file when it is written."""
     import gguf
 
-    shapes = tensor_file.shapes(weights_file)
+    try:
+        shapes = tensor_file.shapes(weights_file)
+    except SafetensorError as error:
+        raise UserError(f"{weights_file}: expected a safetensors file ({error}). Run: {MADE_BY}") from None
     layers = config["num_hidden_layers"]
     expected = set() if layers > len(shapes) else _names(layers, tied=config.get("tie_word_embeddings") is True)
     if expected != set(shapes):

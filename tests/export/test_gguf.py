@@ -275,6 +275,9 @@ def test_biases_and_folders_without_a_model_are_refused(hf: Path, tmp_path: Path
     save_file(load_file(file) | {"model.layers.0.self_attn.q_proj.bias": np.zeros(32, np.float32)}, file)
     with pytest.raises(UserError, match=r"without biases.* not expected: model.layers.0.self_attn.q_proj.bias"):
         gguf_file.convert(folder, tmp_path / "model.gguf")
+    file.write_bytes(b"\xff" * 100)
+    with pytest.raises(UserError, match="expected a safetensors file"):
+        gguf_file.convert(folder, tmp_path / "model.gguf")
     file.unlink()
     with pytest.raises(UserError, match=r"model.safetensors is missing"):
         gguf_file.convert(folder, tmp_path / "model.gguf")
