@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from sentencepiece import SentencePieceTrainer
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
+from aura.cli.gguf import gguf as command
 from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.export import gguf_file, gguf_vocabulary
@@ -302,3 +303,12 @@ def test_llama_3_stretches_its_long_waves(hf: Path, tmp_path: Path):
     share = (between - 1) / 3
     np.testing.assert_allclose(factors, [1, 1, 1 / (share + (1 - share) / 8), 8], rtol=1e-6)
     assert fields(tmp_path / "model.gguf")["llama.rope.freq_base"] == 1000
+
+
+def test_the_command_writes_the_file_and_says_what_differs(
+    hf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    command(tmp_path / "model.gguf", hf)
+    said = capsys.readouterr().out
+    assert said.startswith("note: A literal U+2581 in text becomes a space in llama.cpp.\nwritten: ")
+    assert files.sha256_file(tmp_path / "model.gguf") == files.sha256_file(hf / "model.gguf")
