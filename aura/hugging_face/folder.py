@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.tokenizer import EXPORTED
 
-CARD, GENERATION = "README.md", "generation_config.json"
+CARD, GENERATION, GGUF = "README.md", "generation_config.json", "model.gguf"
 # What lies beside a tokenizer whose folder is that of a model.
-NOT_OF_THE_TOKENIZER = {checksums.NAME, CARD, GENERATION, "config.json", "model.safetensors", "checkpoint.json"}
+NOT_OF_THE_TOKENIZER = {
+    *(checksums.NAME, CARD, GENERATION, GGUF),
+    *("config.json", "model.safetensors", "checkpoint.json"),
+}
 TEMPERATURE = 0.8  # of samples, as `aura sample` has it
 
 
@@ -62,7 +66,15 @@ class Trained:
         return cls(weights_file, sha256, record, ModelConfig(**record["model"]), tokenizer, tokenizer_folder)
 
 
-def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bos: bool) -> None:
+def write(
+    output: Path,
+    trained: Trained,
+    tensors: Tensors,
+    card: str,
+    *,
+    add_bos: bool,
+    also: Callable[[Path], object] | None = None,
+) -> None:
     """Make the folder `output` anew, whole or not at all.
 
     Arguments:
@@ -71,6 +83,7 @@ def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bo
         tensors: the weights under Llama's names.
         card: README.md.
         add_bos: <bos> began each training document, so it must begin each text that Hugging Face's libraries encode.
+        also: writes further files into the folder, which holds all others by then.
     """
     with files.replaced_folder(output) as unfinished:
         for file in sorted(trained.tokenizer_folder.iterdir()):
@@ -83,6 +96,8 @@ def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bo
         files.write_json(unfinished / "config.json", config)
         files.write_json(unfinished / GENERATION, generation_config(trained.tokenizer))
         files.write_bytes(unfinished / CARD, card.encode())
+        if also is not None:
+            also(unfinished)
         checksums.write(unfinished)
 
 

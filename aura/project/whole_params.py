@@ -18,6 +18,7 @@ from aura.core.section import checked, nearest
 from aura.core.shipped import LEXICON, PARAMS
 from aura.core.shown_text import holds_secret
 from aura.encode.options import Encode
+from aura.export.options import Export
 from aura.extract.options import Extract
 from aura.pretrain.options import Pretrain
 from aura.select.options import Select
@@ -36,6 +37,7 @@ class Params(Shared):
     conversations: Conversations
     pretrain: Pretrain
     adapt: Adapt
+    export: Export
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -130,6 +132,11 @@ def _check_together(name: str, params: Params) -> None:
         (
             run.warmup_steps <= run.steps,
             f"pretrain.warmup_steps ({run.warmup_steps}) must be at most pretrain.steps ({run.steps})",
+        ),
+        (
+            not params.export.gguf or params.train_tokenizer.model_type == "bpe",
+            "export.gguf: true: llama.cpp cannot read a unigram tokenizer with the same ids: it gives <unk> for a "
+            "character without a piece, not its bytes. Set train_tokenizer.model_type: bpe, or export.gguf: false",
         ),
         *(
             (name in sources, f"select.caps.{name}: no such source;{nearest(name, list(sources))}")
