@@ -7,13 +7,31 @@ import numpy as np
 from safetensors.numpy import load_file
 
 
+def _scaled(frequency: float, rope: dict) -> float:
+    """Llama 3.1's rule as it is published, by wavelengths: short ones stay, long ones grow, and those between blend."""
+    if rope.get("rope_type") != "llama3":
+        return frequency
+    old, low, high = (
+        rope[f"{name}"] for name in ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor")
+    )
+    wavelength = 2 * np.pi / frequency
+    if wavelength < old / high:
+        return frequency
+    if wavelength > old / low:
+        return frequency / rope["factor"]
+    smooth = (old / wavelength - low) / (high - low)
+    return (1 - smooth) * frequency / rope["factor"] + smooth * frequency
+
+
 class NumpyLlama:
     """What transformers' LlamaForCausalLM computes from the same files."""
 
     def __init__(self, folder: Path) -> None:
         self.config = json.loads((folder / "config.json").read_text())
         self.weights = {
-            name: array.astype(np.float64) for name, array in load_file(folder / "model.safetensors").items()
+            name: array.astype(np.float64)
+            for file in sorted(folder.glob("*.safetensors"))
+            for name, array in load_file(file).items()
         }
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
@@ -31,8 +49,9 @@ class NumpyLlama:
         return self._norm("model.norm", x) @ head.T
 
     def _attention(self, name: str, y: np.ndarray) -> np.ndarray:
-        heads, groups = self.config["num_attention_heads"], self.config["num_key_value_heads"]
-        width, length = self.config["head_dim"], len(y)
+        heads, groups = self.config["num_attention_heads"], self.config.get("num_key_value_heads")
+        groups = groups or heads
+        width, length = self.config.get("head_dim", self.config["hidden_size"] // heads), len(y)
         query, key, value = (
             self._linear(f"{name}{part}_proj", y).reshape(length, count, width).transpose(1, 0, 2)
             for part, count in (("q", heads), ("k", groups), ("v", groups))
@@ -47,8 +66,10 @@ class NumpyLlama:
     def _rotated(self, x: np.ndarray) -> np.ndarray:
         """x cos + rotate_half(x) sin, with the angles of the first half repeated in the second."""
         half = x.shape[-1] // 2
-        theta = self.config["rope_parameters"]["rope_theta"]
-        angles = np.outer(np.arange(x.shape[1]), 1 / theta ** (np.arange(half) / half))
+        rope = self.config.get("rope_parameters") or self.config.get("rope_scaling") or {}
+        theta = rope.get("rope_theta", self.config.get("rope_theta"))
+        frequencies = [_scaled(1 / theta ** (place / half), rope) for place in range(half)]
+        angles = np.outer(np.arange(x.shape[1]), frequencies)
         angles = np.concatenate([angles, angles], axis=-1)
         rotated_half = np.concatenate([-x[..., half:], x[..., :half]], axis=-1)
         return x * np.cos(angles) + rotated_half * np.sin(angles)

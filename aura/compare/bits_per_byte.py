@@ -227,6 +227,7 @@ def equal_bytes(values: Params, train_bytes: int, tokens: int) -> Params:
             f"{train_bytes:,} bytes, which are {steps}. Raise --mb, or lower pretrain.warmup_steps."
         )
     run = {"seq_len": seq_len, "steps": steps, "affect_conditioning": False, "source_weights": {}, "seed": 0}
+    run |= {"from": None, "train_embeddings_first": 0}
     one_device = {"fsdp": 1, "tensor": 1}
     return whole_params.changed(values, {f"pretrain.{name}": value for name, value in (run | one_device).items()})
 

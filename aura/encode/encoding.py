@@ -30,7 +30,7 @@ from aura.encode.shard_encoding import Task, encode_shard
 from aura.encode.shared_tokenizer import handed_over
 from aura.storage.cache import Cache
 from aura.storage.placement import THIS_DISK, Kept, ShardFile, ShardPlace, write_lists
-from aura.tokenizer import adopted, foreign, model_file, opening, symbols, unit_table, units
+from aura.tokenizer import adopted, byte_pairs, foreign, model_file, opening, symbols, unit_table, units
 from aura.tokenizer import tokenizer as tokenizer_module
 from aura.tokenizer.opening import AnyTokenizer
 from aura.tokens import shard_writer, token_shards
@@ -205,6 +205,17 @@ def _targets(output: Path, path: str) -> dict[str, Path]:
 
 # Every module with a say in the bytes of a token shard: a change in one is a miss. A test compares with dvc.yaml.
 TRANSFORMS = (
-    *(adopted, corpus, encoding_check, foreign, kept_units, model_file, opening, shard_encoding, shard_writer),
+    *(
+        adopted,
+        byte_pairs,
+        corpus,
+        encoding_check,
+        foreign,
+        kept_units,
+        model_file,
+        opening,
+        shard_encoding,
+        shard_writer,
+    ),
     *(shared_tokenizer, symbols, sys.modules[__name__], token_shards, tokenizer_module, unit_table, units),
 )

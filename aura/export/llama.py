@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from aura.core import files
-from aura.export.model_card import model_card
+from aura.export import gguf_file, gguf_vocabulary
+from aura.export.model_card import gguf_notice, model_card
 from aura.hugging_face import folder
 from aura.hugging_face.llama import Tensors, llama_tensors
-from aura.tokenizer import adopted, adopted_export, hf_export
+from aura.tokenizer import adopted, hf_export
 from aura.tokenizer.adopted import AdoptedTokenizer
 
 
-def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos: bool) -> Tensors:
+def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos: bool, gguf: bool = False) -> Tensors:
     """Write config.json, model.safetensors and the tokenizer's files into `output`; returns the tensors.
 
     Arguments:
@@ -19,32 +20,37 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
         tokenizer_folder: the tokenizer's files, models/spm.
         output: the folder to make, or to make anew.
         add_bos: <bos> began each training document, so it must begin each text that Hugging Face's libraries encode.
+        gguf: also write model.gguf, for llama.cpp.
 
     Raises:
-        UserError: the model was trained on another tokenizer than `tokenizer_folder` holds, or a file is missing or
-            altered.
+        UserError: the model was trained on another tokenizer than `tokenizer_folder` holds, a file is missing or
+            altered, or llama.cpp cannot read the tokenizer; this last is found out before any work.
     """
+    differences = gguf_vocabulary.vocabulary(tokenizer_folder).differences if gguf else ()
     trained = folder.Trained.of(model_folder, tokenizer_folder)
     tensors = llama_tensors(trained.config, trained.weights)
-    card = model_card(trained.record, trained.config, *_of_tokenizer(trained))
-    folder.write(output, trained, tensors, card, add_bos=add_bos)
+    record, sha256, notices = _of_tokenizer(trained, gguf_notice(differences) if gguf else None)
+    card = model_card(trained.record, trained.config, record, sha256, notices)
+    also = (lambda unfinished: gguf_file.convert(unfinished, unfinished / folder.GGUF)) if gguf else None
+    folder.write(output, trained, tensors, card, add_bos=add_bos, also=also)
     return tensors
 
 
-def _of_tokenizer(trained: folder.Trained) -> tuple[dict[str, Any], str, list[str]]:
-    """The record of a tokenizer, its hash, and sentences on what it does not do, for the card."""
+def _of_tokenizer(trained: folder.Trained, of_gguf: str | None) -> tuple[dict[str, Any], str, list[str]]:
+    """The record of a tokenizer, its hash, and paragraphs for the card: what it loses, and who cannot read it."""
     place, tokenizer = trained.tokenizer_folder, trained.tokenizer
     if isinstance(tokenizer, AdoptedTokenizer):
         record = adopted.read_record(place)
         notices = [f"Its tokenizer was adopted as it is from `{record['from']}`: aura did not train it."]
-        _, lacking = adopted_export.export(tokenizer)
-        return record, tokenizer.encoding_sha256, notices + ([f"{lacking}."] if lacking else [])
+        lacking = record.get("no_tokenizer_json")
+        told = [f"There is no tokenizer.json for Hugging Face's libraries: {lacking}."] if lacking else []
+        return record, tokenizer.encoding_sha256, notices + told + ([of_gguf] if of_gguf else [])
     config = place / "spiece_config.json"
     record = files.read_object(config, "dvc repro train_tokenizer") if config.exists() else {}
-    lacking = hf_export.gguf_notice((place / "spiece.model").read_bytes())
+    notice = of_gguf or hf_export.gguf_notice((place / "spiece.model").read_bytes())
     lossless = (
         "The tokenizer loses nothing: it decodes to the text that it encoded, for any Unicode text. By default, "
         "transformers makes special tokens out of text that spells their names. For text from elsewhere, pass "
         "`split_special_tokens=True`."
     )
-    return record, tokenizer.encoding_sha256, [lossless, *([lacking] if lacking else [])]
+    return record, tokenizer.encoding_sha256, [lossless, *([notice] if notice else [])]

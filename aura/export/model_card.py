@@ -1,6 +1,6 @@
 """The README.md of an exported model, made from what its folders say of themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from textwrap import TextWrapper
 from typing import Any
 
@@ -19,7 +19,7 @@ def model_card(
         config: the shape of it.
         tokenizer: spiece_config.json, or adopted.json; parts that an older one lacks are left out.
         sha256: of the tokenizer, as the model was trained on it.
-        notices: paragraphs on the tokenizer: what holds of it, and what other programs cannot do with it.
+        notices: paragraphs on the tokenizer: what holds of it, and what other programs can and cannot do with it.
     """
     corpus = tokenizer.get("corpus")
     learnt = corpus if isinstance(corpus, dict) else {}
@@ -40,6 +40,11 @@ def model_card(
     if waived := record.get("waived_gates"):
         hashes.append(f"| gates that the tokenizer misses, waived | {', '.join(map(str, waived))} |")
     return _CARD.format(rows="\n".join(rows + hashes), notices="".join(f"{fill(notice)}\n\n" for notice in notices))
+
+
+def gguf_notice(differences: Iterable[str]) -> str:
+    """The paragraph on model.gguf; `differences` are those of `gguf_vocabulary.Vocabulary`."""
+    return " ".join(("`model.gguf` is the same model for llama.cpp, in float32.", *differences))
 
 
 _CARD = """---

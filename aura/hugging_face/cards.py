@@ -7,9 +7,10 @@ LICENCES = """The licences of the texts decide what the model may be used for. T
 project's sources do. What the model says may be wrong or harmful."""
 
 
-def chat_card(facts: Facts) -> str:
-    """The card of a merged model."""
-    return _CHAT.format(facts=_tables(facts), licences=LICENCES)
+def chat_card(facts: Facts, *, from_nothing: bool = True) -> str:
+    """The card of a merged model; `from_nothing` says that its base did not begin from existing weights."""
+    origin = "from nothing on one corpus" if from_nothing else "on one corpus from existing weights on"
+    return _CHAT.format(facts=_tables(facts), origin=origin, licences=LICENCES)
 
 
 def adapter_card(base_folder: str, facts: Facts) -> str:
@@ -41,7 +42,7 @@ tags: [llama, sentencepiece, aura, chat]
 
 # A chat model made by aura
 
-A Llama-style model that was trained from nothing on one corpus, and then adapted to conversations.
+A Llama-style model that was trained {origin}, and then adapted to conversations.
 
 {facts}
 

@@ -32,7 +32,7 @@ def write_chat(output: Path, base: folder.Trained, trained: Adapter | Path, fact
     tensors = llama_tensors(base.config, trained if isinstance(trained, Path) else base.weights)
     if isinstance(trained, Adapter):
         tensors |= _adapted(tensors, trained, base.config)
-    card = chat_card({**folder.base_facts(base), **facts})
+    card = chat_card({**folder.base_facts(base), **facts}, from_nothing="base" not in base.record)
     folder.write(output, base, tensors, card, add_bos=add_bos)
     return tensors
 

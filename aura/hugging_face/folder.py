@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.tokenizer import EXPORTED
 
-CARD, GENERATION = "README.md", "generation_config.json"
+CARD, GENERATION, GGUF = "README.md", "generation_config.json", "model.gguf"
 # What lies beside a tokenizer whose folder is that of a model.
-NOT_OF_THE_TOKENIZER = {checksums.NAME, CARD, GENERATION, "config.json", "model.safetensors", "checkpoint.json"}
+NOT_OF_THE_TOKENIZER = {
+    *(checksums.NAME, CARD, GENERATION, GGUF),
+    *("config.json", "model.safetensors", "checkpoint.json"),
+}
 TEMPERATURE = 0.8  # of samples, as `aura sample` has it
 
 
@@ -62,7 +66,15 @@ class Trained:
         return cls(weights_file, sha256, record, ModelConfig(**record["model"]), tokenizer, tokenizer_folder)
 
 
-def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bos: bool) -> None:
+def write(
+    output: Path,
+    trained: Trained,
+    tensors: Tensors,
+    card: str,
+    *,
+    add_bos: bool,
+    also: Callable[[Path], object] | None = None,
+) -> None:
     """Make the folder `output` anew, whole or not at all.
 
     Arguments:
@@ -71,6 +83,7 @@ def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bo
         tensors: the weights under Llama's names.
         card: README.md.
         add_bos: <bos> began each training document, so it must begin each text that Hugging Face's libraries encode.
+        also: writes further files into the folder, which holds all others by then.
     """
     with files.replaced_folder(output) as unfinished:
         for file in sorted(trained.tokenizer_folder.iterdir()):
@@ -79,25 +92,28 @@ def write(output: Path, trained: Trained, tensors: Tensors, card: str, *, add_bo
         for name, content in _of_model(trained, add_bos).items():
             files.write_bytes(unfinished / name, content)
         tensor_file.write(unfinished / "model.safetensors", tensors, {"format": "pt"})
-        config = llama_config(trained.config, trained.tokenizer, trained.record["seq_len"])
+        config = llama_config(trained.config, trained.tokenizer, weights.context_of(trained.record))
         files.write_json(unfinished / "config.json", config)
         files.write_json(unfinished / GENERATION, generation_config(trained.tokenizer))
         files.write_bytes(unfinished / CARD, card.encode())
+        if also is not None:
+            also(unfinished)
         checksums.write(unfinished)
 
 
 def base_facts(base: Trained) -> Facts:
     """The base of an adapted model, for a card."""
-    waived = base.record.get("waived_gates", [])
+    waived, began = base.record.get("waived_gates", []), base.record.get("base")
     return {
         "The base": {
             "parameters": base.record["parameters"],
             "layers": base.config.layers,
             "width": base.config.width,
-            "context in tokens": base.record["seq_len"],
+            "context in tokens": weights.context_of(base.record),
             "pieces of the tokenizer": base.config.vocab_size,
             "SHA-256 of the weights": base.sha256,
             "SHA-256 of the tokenizer": base.tokenizer.encoding_sha256,
+            **({"SHA-256 of the weights that it began from": str(began["sha256"])} if began else {}),
             **({"gates that the tokenizer misses, waived": ", ".join(map(str, waived))} if waived else {}),
         }
     }
@@ -114,12 +130,12 @@ def _of_model(trained: Trained, add_bos: bool) -> dict[str, bytes]:
 
     An adopted tokenizer.json stays as it is, and so does its own rule for what begins a text.
     """
-    folder, tokenizer, seq_len = trained.tokenizer_folder, trained.tokenizer, trained.record["seq_len"]
+    folder, tokenizer, context = trained.tokenizer_folder, trained.tokenizer, weights.context_of(trained.record)
     own_file = tokenizer.file.name if isinstance(tokenizer, AdoptedTokenizer) else None
     made_by = "dvc repro train_tokenizer" if own_file else f"aura export-tokenizer {shlex.quote(str(folder))}"
     config = files.read_object(folder / hf_export.CONFIG, made_by)
     if own_file and (own_file == EXPORTED or not (folder / EXPORTED).exists()):
-        return {hf_export.CONFIG: files.as_json(config | {"model_max_length": seq_len})}
+        return {hf_export.CONFIG: files.as_json(config | {"model_max_length": context})}
     exported = files.read_object(folder / EXPORTED, made_by, added_tokens=[{"id": int, "content": str}])
     bos = tokenizer.piece(tokenizer.bos_id) if add_bos and tokenizer.bos_id is not None else None
-    return hf_export.for_model(exported, config, bos=bos, max_tokens=seq_len)
+    return hf_export.for_model(exported, config, bos=bos, max_tokens=context)

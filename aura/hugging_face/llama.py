@@ -1,7 +1,8 @@
 """aura's weights under the names and in the layout of Hugging Face's LlamaForCausalLM.
 
 Ours multiplies embeddings by sqrt(width) and Llama does not, so the exported embeddings carry the factor; with tied
-weights they are the output weights too, and the final norm's scale gives the factor back. A model that was told affect
+weights they are the output weights too, and the final norm's scale gives the factor back. A model that began from a
+Llama's weights has no factor. A model that was told affect
 vectors is exported as it is with the neutral one. Logits agree within float32 rounding (tests/slow/test_llama.py).
 """
 
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aura.hugging_face.llama_settings import LLAMA, SCALED, rope_settings
 from aura.model import tensor_file
 from aura.model.lora import INPUT_AXES
-from aura.model.model import EPSILON, ROPE_BASE, ModelConfig
+from aura.model.model import ModelConfig
 from aura.model.tensor_file import Piece, Tensor
 from aura.tokenizer.opening import AnyTokenizer
 
@@ -53,7 +55,7 @@ def llama_tensors(config: ModelConfig, weights_file: Path) -> Tensors:
 
 def embedding_factor(config: ModelConfig) -> np.float32:
     """The factor between our embeddings and Llama's."""
-    return np.float32(config.width**0.5)
+    return np.float32(config.embedding_factor)
 
 
 def _scaled(tensor: Tensor, factor: np.float32) -> Tensor:
@@ -72,10 +74,13 @@ def _of_layer(weights_file: Path, name: str, number: int, inputs: int) -> Tensor
     return Tensor((int(np.prod(shape, dtype=np.int64)) // rows, rows) if inputs else shape, pieces)
 
 
-def llama_config(config: ModelConfig, tokenizer: AnyTokenizer, seq_len: int) -> dict[str, Any]:
-    """config.json as transformers 5 reads it, and 4 too (which looks for `rope_theta` and `torch_dtype`)."""
+def llama_config(config: ModelConfig, tokenizer: AnyTokenizer, context: int) -> dict[str, Any]:
+    """config.json as transformers 5 reads it, and 4 too (which looks for `rope_theta` and `torch_dtype`).
+
+    `context` is in tokens: those of a sequence in training, or of the base that the model began from.
+    """
     return {
-        "architectures": ["LlamaForCausalLM"],
+        "architectures": [LLAMA],
         "model_type": "llama",
         "vocab_size": config.vocab_size,
         "hidden_size": config.width,
@@ -85,10 +90,10 @@ def llama_config(config: ModelConfig, tokenizer: AnyTokenizer, seq_len: int) -> 
         "num_key_value_heads": config.kv_heads,
         "head_dim": config.head_width,
         "hidden_act": "silu",
-        "max_position_embeddings": seq_len,
-        "rms_norm_eps": EPSILON,
-        "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_BASE},
-        "rope_theta": ROPE_BASE,
+        "max_position_embeddings": context,
+        "rms_norm_eps": config.epsilon,
+        **rope_settings(config),
+        **({SCALED: True} if config.scaled_embeddings else {}),
         "attention_bias": False,
         "mlp_bias": False,
         "tie_word_embeddings": config.tied_embeddings,

@@ -14,9 +14,12 @@ from aura.core import files, paths
 from aura.core.errors import UserError
 from aura.hugging_face import folder as model_folder
 from aura.hugging_face import llama_reading, peft_adapter
+from aura.hugging_face.llama_settings import require_small
 from aura.model import lora, weights
 from aura.model.model import LanguageModel
 from aura.tokenizer import opening
+from aura.tokenizer.adopted import AdoptedTokenizer
+from aura.tokenizer.foreign import INSIDE
 from aura.tokenizer.opening import AnyTokenizer
 
 MADE_BY = peft_adapter.MADE_BY
@@ -58,12 +61,10 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
         return _adapted(folder, tokenizer_file)
     if not (folder / "config.json").exists():
         raise UserError(f"expected a model in {folder}, but it has no config.json. Name another folder with --model")
+    require_small(folder / "config.json")
     if "architectures" in files.read_object(folder / "config.json", MADE_BY):
-        model, context = llama_reading.read(folder, MADE_BY)
-        file = folder / "spiece.model"
-        if not opening.is_there(file):  # a vocabulary of equal size would not be noticed
-            raise UserError(f"{file} is missing: expected the model's own tokenizer. Copy it there, as spiece.model")
-        tokenizer = opening.load(file)
+        file, tokenizer = tokenizer_beside(folder)
+        model, context = llama_reading.read(folder, MADE_BY, tokenizer.vocab_size)
         if tokenizer.vocab_size != model.config.vocab_size:
             raise UserError(
                 f"{folder} was trained on {model.config.vocab_size:,} pieces, but {file} has "
@@ -71,6 +72,21 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
             )
         return Loaded(model, tokenizer, context)
     return _ours(folder, tokenizer_file)
+
+
+def tokenizer_beside(folder: Path) -> tuple[Path, AnyTokenizer]:
+    """The tokenizer in a model's own folder, and its file: one of ours, an adopted one, or other people's as it is.
+
+    Raises:
+        UserError: there is none; another one with a vocabulary of equal size would not be noticed.
+    """
+    file = folder / "spiece.model"
+    if opening.is_there(file):
+        return file, opening.load(file)
+    there = next((folder / name for name in INSIDE if (folder / name).is_file()), None)
+    if there is None:
+        raise UserError(f"{file} is missing: expected the model's own tokenizer. Copy it there, as spiece.model")
+    return there, AdoptedTokenizer(there)
 
 
 def _adapted(folder: Path, tokenizer_file: Path) -> Loaded:
@@ -89,4 +105,4 @@ def _ours(folder: Path, tokenizer_file: Path) -> Loaded:
             f"{folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_file} is "
             f"{tokenizer.encoding_sha256[:16]}…. Name the right one with --tokenizer, or run: dvc repro"
         )
-    return Loaded(weights.load(folder), tokenizer, record["seq_len"], adapted=False)
+    return Loaded(weights.load(folder), tokenizer, weights.context_of(record), adapted=False)

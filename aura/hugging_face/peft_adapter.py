@@ -53,7 +53,7 @@ def write_adapter(
     tensors = dict(_tensors(adapter, base.config))
     record = {
         "format": FORMAT,
-        "model": asdict(base.config),
+        "model": base.config.record(),
         "lora": asdict(adapter.config) | {"alpha": float(adapter.config.alpha)},
         "base_sha256": base.sha256,
         "tokenizer": base.tokenizer.encoding_sha256,

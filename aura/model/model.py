@@ -14,7 +14,7 @@ Shapes are part of names, by these letters:
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,12 @@ from aura.model.mesh import BATCH, axes_of, gathered, placed
 if TYPE_CHECKING:
     from aura.pretrain.options import Pretrain
 
-EPSILON = 1e-5  # of RMSNorm
+EPSILON = 1e-5  # of RMSNorm, where a configuration says nothing else
 ROPE_BASE = 10_000.0
+ADDED = (  # attributes that a record leaves out where they have their defaults: records of older models lack them
+    *("own_head_width", "scaled_embeddings", "epsilon", "rope_base"),
+    *("rope_factor", "rope_low", "rope_high", "rope_context"),
+)
 EMBEDDING_STD = 0.02  # GPT-2's and Llama's
 UNROLL = 4  # on a CPU, where it saves 10 % of the default run's step
 
@@ -39,7 +43,22 @@ Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # query, key, v
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that decides the model's shape; see the letters above."""
+    """Everything that decides what the weights compute; see the letters above.
+
+    The defaults of the later attributes are those of the models that begin from nothing. Models that go on from a Llama
+    have its values.
+
+    Attributes:
+        affect: whether each position is told its document's affect vector.
+        own_head_width: features of a head (E); None for `width / heads`.
+        scaled_embeddings: whether embeddings are multiplied by sqrt(width), which Llama's are not.
+        epsilon: of RMSNorm.
+        rope_base: of the frequencies of rotary positions; Llama's `rope_theta`.
+        rope_factor: by which Llama 3.1 divides low frequencies (`rope_type: llama3`); 1 divides none.
+        rope_low: rotations in `rope_context` tokens, of which and below a frequency is divided.
+        rope_high: the same, of which and above it stays; between the two it changes evenly.
+        rope_context: tokens; Llama's `original_max_position_embeddings`.
+    """
 
     vocab_size: int
     layers: int
@@ -48,7 +67,15 @@ class ModelConfig:
     kv_heads: int
     hidden: int
     tied_embeddings: bool
-    affect: bool = False  # whether each position is told its document's affect vector
+    affect: bool = False
+    own_head_width: int | None = None
+    scaled_embeddings: bool = True
+    epsilon: float = EPSILON
+    rope_base: float = ROPE_BASE
+    rope_factor: float = 1.0
+    rope_low: float = 1.0
+    rope_high: float = 4.0
+    rope_context: int = 8192
 
     @classmethod
     def of(cls, options: "Pretrain", vocab_size: int) -> "ModelConfig":
@@ -63,7 +90,17 @@ class ModelConfig:
     @property
     def head_width(self) -> int:
         """Features of one head (E)."""
-        return self.width // self.heads
+        return self.own_head_width or self.width // self.heads
+
+    @property
+    def embedding_factor(self) -> float:
+        """The factor of an embedding on its way into the first layer."""
+        return self.width**0.5 if self.scaled_embeddings else 1.0
+
+    def record(self) -> dict[str, Any]:
+        """The attributes as a file tells them, without those of `ADDED` that have their defaults."""
+        defaults = {field.name: field.default for field in fields(self) if field.name in ADDED}
+        return {name: value for name, value in asdict(self).items() if name not in defaults or value != defaults[name]}
 
 
 @dataclass(frozen=True)
@@ -89,6 +126,7 @@ class Block(nnx.Module):  # type: ignore[misc]
         D, H, K, E, F = config.width, config.heads, config.kv_heads, config.head_width, config.hidden
         into_stream = (2 * config.layers) ** -0.5  # keeps the stream's variance at depth (GPT-2, section 2.3)
         matrix = partial(_matrix, rngs)
+        self.config = config
         self.attention_norm = nnx.Param(_ones(D))
         self.query = matrix((D, H, E), "fsdp", "tensor", None, fan_in=D)
         self.key = matrix((D, K, E), "fsdp", "tensor", None, fan_in=D)
@@ -101,8 +139,9 @@ class Block(nnx.Module):  # type: ignore[misc]
 
     def __call__(self, x_BxSxD: jax.Array, positions: jax.Array, attend: Attend) -> jax.Array:
         """The stream after this layer."""
-        x_BxSxD += self.attention(rms_norm(x_BxSxD, self.attention_norm[...]), positions, attend)
-        x_BxSxD += self.swiglu(rms_norm(x_BxSxD, self.hidden_norm[...]))
+        epsilon = self.config.epsilon
+        x_BxSxD += self.attention(rms_norm(x_BxSxD, self.attention_norm[...], epsilon), positions, attend)
+        x_BxSxD += self.swiglu(rms_norm(x_BxSxD, self.hidden_norm[...], epsilon))
         return x_BxSxD
 
     def attention(self, y_BxSxD: jax.Array, positions: jax.Array, attend: Attend) -> jax.Array:
@@ -110,8 +149,8 @@ class Block(nnx.Module):  # type: ignore[misc]
 
         heads = partial(_product, y_BxSxD)
 
-        query_BxSxHxE = rotate(heads(self.query), positions)
-        key_BxSxKxE = rotate(heads(self.key), positions)
+        query_BxSxHxE = rotate(heads(self.query), positions, self.config)
+        key_BxSxKxE = rotate(heads(self.key), positions, self.config)
         mixed_BxSxHxE = attend(query_BxSxHxE, key_BxSxKxE, heads(self.value))
         return _product(mixed_BxSxHxE, self.output)
 
@@ -169,14 +208,16 @@ class LanguageModel(nnx.Module):  # type: ignore[misc]
         x_BxSxD, _ = jax.lax.scan(
             body, self.embedded(tokens_BxS, affect_BxSxA), self.blocks, unroll=self.compute.unroll
         )
-        return rms_norm(x_BxSxD, self.final_norm[...])
+        return rms_norm(x_BxSxD, self.final_norm[...], self.config.epsilon)
 
     def embedded(self, tokens_BxS: jax.Array, affect_BxSxA: jax.Array | None = None) -> jax.Array:
         """The stream before the first layer: x_BxSxD."""
         # Times sqrt(D), as in section 3.4 of arXiv:1706.03762: without it the default run saves 24 % of the
         # context-free bits, with it 32 %. Exact in Llama's form: embedding * sqrt(D), final_norm / sqrt(D) if tied.
         table_VxD = gathered(self.embedding[...].astype(self.compute.dtype))
-        x_BxSxD: jax.Array = table_VxD.at[tokens_BxS].get(out_sharding=_stream()) * self.config.width**0.5
+        x_BxSxD: jax.Array = table_VxD.at[tokens_BxS].get(out_sharding=_stream())
+        if self.config.scaled_embeddings:
+            x_BxSxD *= self.config.embedding_factor
         if self.config.affect and affect_BxSxA is not None:
             weight_AxD = gathered(self.affect[...].astype(x_BxSxD.dtype))
             x_BxSxD += affect_BxSxA.astype(x_BxSxD.dtype) @ weight_AxD
@@ -192,11 +233,11 @@ class LanguageModel(nnx.Module):  # type: ignore[misc]
 initial_model = jax.jit(LanguageModel, static_argnums=(0, 1, 2))  # (config, seed, compute), compiled: half the time
 
 
-def rms_norm(x_BxSxD: jax.Array, scale_D: jax.Array) -> jax.Array:
+def rms_norm(x_BxSxD: jax.Array, scale_D: jax.Array, epsilon: float = EPSILON) -> jax.Array:
     """Divide by the root mean square over features, then scale; in float32, returned in the type that came."""
     wide_BxSxD = x_BxSxD.astype(jnp.float32)
     mean_square_BxSx1 = jnp.mean(jnp.square(wide_BxSxD), axis=-1, keepdims=True)
-    normed_BxSxD = wide_BxSxD * jax.lax.rsqrt(mean_square_BxSx1 + EPSILON) * scale_D[None, None, :]
+    normed_BxSxD = wide_BxSxD * jax.lax.rsqrt(mean_square_BxSx1 + epsilon) * scale_D[None, None, :]
     return normed_BxSxD.astype(x_BxSxD.dtype)
 
 
@@ -207,13 +248,17 @@ def positions_within(segments_BxS: jax.Array) -> jax.Array:
     return places_1xS - jax.lax.cummax(jnp.where(begins_BxS, places_1xS, 0), axis=1)
 
 
-def rotate(x_BxSxHxE: jax.Array, positions: jax.Array) -> jax.Array:
+def rotate(x_BxSxHxE: jax.Array, positions: jax.Array, config: ModelConfig | None = None) -> jax.Array:
     """Turn feature pairs (i, i + E/2) by position times base^(-2i/E), as Llama in Hugging Face does ("rotate half").
 
-    `positions` are those of every sequence (S), or of each (BxS).
+    `positions` are those of every sequence (S), or of each (BxS). `config` has the base and the scaling; without it,
+    they are the defaults.
     """
     E = x_BxSxHxE.shape[3]
-    frequency_P = ROPE_BASE ** (-jnp.arange(0, E, 2, dtype=jnp.float32) / E)  # P pairs
+    base = config.rope_base if config else ROPE_BASE
+    frequency_P = base ** (-jnp.arange(0, E, 2, dtype=jnp.float32) / E)  # P pairs
+    if config and config.rope_factor != 1:
+        frequency_P = _stretched(frequency_P, config)
     if positions.ndim == 1:
         angle_SxP = positions.astype(jnp.float32)[:, None] * frequency_P[None, :]
         cos, sin = jnp.cos(angle_SxP)[None, :, None, :], jnp.sin(angle_SxP)[None, :, None, :]
@@ -223,6 +268,16 @@ def rotate(x_BxSxHxE: jax.Array, positions: jax.Array) -> jax.Array:
     first, second = jnp.split(x_BxSxHxE.astype(jnp.float32), 2, axis=-1)
     turned = (first * cos - second * sin, second * cos + first * sin)
     return jnp.concatenate(turned, axis=-1).astype(x_BxSxHxE.dtype)
+
+
+def _stretched(frequency_P: jax.Array, config: ModelConfig) -> jax.Array:
+    """Frequencies for a longer context, as Llama 3.1 has them (arXiv:2407.21783, section 3.4.1; `rope_type: llama3`).
+
+    A frequency of many turns within the original context stays, one of few turns is divided by the factor.
+    """
+    turns_P = config.rope_context * frequency_P / (2 * math.pi)
+    kept_P = jnp.clip((turns_P - config.rope_low) / (config.rope_high - config.rope_low), 0, 1)
+    return frequency_P * (kept_P + (1 - kept_P) / config.rope_factor)
 
 
 class LowRank(nnx.Module):  # type: ignore[misc]

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from aura.core import files
 
 PIECE = 1 << 26  # bytes of a tensor in memory at once; more where one row along its first axis is longer
+LONGEST_HEADER = 8_000_000  # bytes; that of a file with 1,000 tensors has 0.1 MB
 Piece = tuple[
     int, npt.NDArray[np.float32]
 ]  # the place of its first number in the tensor, and what stands there in a row
@@ -102,6 +103,26 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors of a file."""
     with safe_open(path, framework="numpy") as opened:
         return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118 - no mapping
+
+
+def described(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type (such as F32 or BF16) and shape of the tensors of a file, by name."""
+    with safe_open(path, framework="numpy") as opened:
+        parts = ((name, opened.get_slice(name)) for name in opened.keys())  # noqa: SIM118 - no mapping
+        return {name: (str(part.get_dtype()), tuple(part.get_shape())) for name, part in parts}
+
+
+def require_bounded(path: Path) -> None:
+    """Raise `ValueError` for a file of somebody else whose header is larger than the file or than `LONGEST_HEADER`.
+
+    The library reads the header at once; it checks all that stands in it.
+    """
+    with path.open("rb") as file:
+        length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+    if length > min(size - 8, LONGEST_HEADER):
+        raise ValueError(
+            f"its header would have {length:,} bytes, the file has {size:,}; at most {LONGEST_HEADER:,} are read"
+        )
 
 
 def row_size(shape: tuple[int, ...]) -> int:

@@ -5,7 +5,6 @@ place in the model, and nothing records a time, a path or a host.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ from aura.model.tensor_file import PIECE, Piece, Tensor
 FORMAT = 2
 MADE_BY = "dvc repro pretrain"
 LARGEST = 2**31 - 1  # size that a file may state: indices on devices have 32 bits
+REALS = ("epsilon", "rope_base", "rope_factor", "rope_low", "rope_high")  # of ModelConfig; JSON may have integers
+HIGHEST = 1e15  # base or factor of rotary positions that a file may state
 
 
 def save(folder: Path, model: LanguageModel, origin: dict[str, Any], *, writes: bool = True) -> None:
@@ -39,7 +40,7 @@ def save(folder: Path, model: LanguageModel, origin: dict[str, Any], *, writes: 
                 pass
         return
     parameters = sum(tensor.size for tensor in tensors.values())
-    record = {"format": FORMAT, "model": asdict(model.config), "parameters": parameters, **origin}
+    record = {"format": FORMAT, "model": model.config.record(), "parameters": parameters, **origin}
     with files.replaced_folder(folder) as unfinished:
         tensor_file.write(unfinished / "model.safetensors", tensors)
         files.write_json(unfinished / "config.json", record)
@@ -57,6 +58,13 @@ def config(folder: Path, **origin: Any) -> dict[str, Any]:  # noqa: ANN401 - sha
     return read
 
 
+def context_of(record: dict[str, Any]) -> int:
+    """Tokens that a trained model reads at once, by its record: of a sequence, or what its base was trained to read."""
+    base = record.get("base")
+    context = base.get("context") if isinstance(base, dict) else None
+    return max(int(record["seq_len"]), context) if isinstance(context, int) else int(record["seq_len"])
+
+
 def shape_of(values: dict[str, Any], path: Path, made_by: str) -> ModelConfig:
     """The model's shape out of a file's `values`, which have the types of `ModelConfig`; an impossible one is an error.
 
@@ -65,14 +73,33 @@ def shape_of(values: dict[str, Any], path: Path, made_by: str) -> ModelConfig:
         path: the file, for the message.
         made_by: the command that makes such a file.
     """
-    sizes = [value for value in values.values() if not isinstance(value, bool)]
+    values = values | {name: float(values[name]) for name in REALS if name in values}
+    sizes = [value for value in values.values() if type(value) is int]
     possible = min(sizes) >= 1 and max(sizes) <= LARGEST
-    if not possible or values["width"] % values["heads"] or values["heads"] % values["kv_heads"]:
+    if not possible or not _fit(values):
         raise UserError(
             f"{path}: expected sizes of 1 to {LARGEST:,}, heads that divide width and kv_heads that divide heads, "
             f"got {values!s:.300}. Run: {made_by}"
         )
-    return ModelConfig(**values)
+    config = ModelConfig(**values)
+    if not (0 < config.epsilon < 1 and 1 < config.rope_base < HIGHEST and 1 <= config.rope_factor < HIGHEST):
+        raise UserError(
+            f"{path}: expected an epsilon between 0 and 1, and a base and a factor of rotary positions above 1, "
+            f"got {config.epsilon}, {config.rope_base} and {config.rope_factor}. Run: {made_by}"
+        )
+    if not 0 < config.rope_low < config.rope_high < HIGHEST:
+        raise UserError(
+            f"{path}: expected a low factor of rotary positions above 0 and below the high one, got {config.rope_low} "
+            f"and {config.rope_high}. Run: {made_by}"
+        )
+    return config
+
+
+def _fit(values: dict[str, Any]) -> bool:
+    """Return whether heads can share the width, or have an even one of their own: rotary positions turn pairs."""
+    own = values.get("own_head_width")
+    shared = own % 2 == 0 if own else values["width"] % values["heads"] == 0
+    return bool(shared and values["heads"] % values["kv_heads"] == 0)
 
 
 def load(folder: Path) -> LanguageModel:

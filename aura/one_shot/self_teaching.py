@@ -23,7 +23,7 @@ from aura.core.section import checked
 from aura.hugging_face import loading, peft_adapter
 from aura.hugging_face.adapted_models import Outputs, write_models
 from aura.hugging_face.folder import Trained
-from aura.hugging_face.llama_reading import LLAMA
+from aura.hugging_face.llama_settings import LLAMA
 from aura.hugging_face.loading import Loaded
 from aura.model import weights
 from aura.one_shot import other_options

@@ -1,8 +1,11 @@
 """Identity of a run of pretraining: the options, modules and data that decide its losses."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from aura.model import attention, mesh, model
+from aura.hugging_face import base as base_weights
+from aura.hugging_face import llama_reading, llama_settings
+from aura.model import attention, mesh, model, tensor_file
 from aura.pretrain.options import Pretrain
 from aura.pretrain.step import batches, training
 from aura.tokens import mapped_ids, streams, token_shards
@@ -13,6 +16,7 @@ CODE = (
     *(batches, permutation, batch_layout, streams, mapped_ids, token_shards),
     *(attention, cross_entropy, mesh, model, optimizer, training, steps),
 )
+BASE_CODE = (base_weights, llama_reading, llama_settings, tensor_file)  # of a run that begins from existing weights
 PLACEMENT = {"where", "fsdp", "tensor"}  # where the weights lie: losses are equal to about 1e-4
 ROUNDING = {"accumulation", "remat"}  # how the same arithmetic is cut
 AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_tokens"}  # decide what is kept and measured
@@ -20,12 +24,12 @@ AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_token
 COLUMNS = ("loss", "gradient_norm", "learning_rate", "bits_per_byte")  # of the history, and the names of the plots
 
 
-def run_identity(options: Pretrain, tokens: str) -> RunIdentity:
-    """Return the identity of a run; `tokens` is the token manifest's hash."""
+def run_identity(options: Pretrain, tokens: str, base: Mapping[str, Any] | None = None) -> RunIdentity:
+    """Return the identity of a run; `tokens` is the token manifest's hash, `base` what decides the first weights."""
     return RunIdentity(
         task="pretrain",
         steps=options.steps,
-        decisive=decisive(options, tokens),
+        decisive=decisive(options, tokens, base),
         shared_steps=lambda steps: optimizer.steps_before_decay(options.model_copy(update={"steps": steps})),
         checkpoint_folder=options.checkpoint_folder,
         checkpoint_every=options.checkpoint_every,
@@ -34,17 +38,20 @@ def run_identity(options: Pretrain, tokens: str) -> RunIdentity:
     )
 
 
-def decisive(options: Pretrain, tokens: str) -> dict[str, Any]:
+def decisive(options: Pretrain, tokens: str, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """All that decides the run's losses, by the names that a user knows; `tokens` is the token manifest's hash.
 
     Two ways to say the same (a size by its name or by its numbers) are one here. The steps of a wsd schedule are left
-    out: up to its decay a longer run is the same run.
+    out: up to its decay a longer run is the same run. `base` is what decides existing weights (`Base.decides`); they
+    decide the shape, and their bytes count, wherever they lie.
     """
-    kept = options.model_dump(exclude=PLACEMENT | ROUNDING | AFTERWARDS)
+    kept = options.model_dump(exclude=PLACEMENT | ROUNDING | AFTERWARDS | {"base"})
     kept["size"] = options.shape.model_dump()
+    if base:
+        del kept["size"], kept["tied_embeddings"]
     if options.source_weights:  # even weights of 1: each source is then drawn by itself
         kept["source_weights"] = sorted(item for item in options.source_weights.items() if item[1] != 1)
     if options.schedule == "wsd":
         del kept["steps"]
     named = {f"pretrain.{name}": value for name, value in kept.items()}
-    return {"the tokens": tokens} | named | code_and_libraries(CODE)
+    return {"the tokens": tokens, **(base or {})} | named | code_and_libraries(CODE + (BASE_CODE if base else ()))

@@ -1,16 +1,32 @@
 """The options of `pretrain` in params.yaml."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, PlainValidator
+from pydantic_core import PydanticCustomError
 
 from aura.core.params import SourceName
 from aura.core.section import Section
 from aura.model.options import MODEL_SIZES, Shape, Size
 
+HUB = r"hf://[\w.-]+/[\w.-]+@[0-9a-f]{40}"
+
+
+def _base(value: object) -> str | None:
+    """A folder, an address on the Hub at a full commit, or none."""
+    if value is None or (isinstance(value, str) and value and not value.startswith("hf://")):
+        return value
+    if isinstance(value, str) and re.fullmatch(HUB, value, re.ASCII):
+        return value
+    wanted = "null, a folder, or hf://ORG/NAME@REVISION with a full commit of 40 hexadecimal digits"
+    raise PydanticCustomError("base_weights", wanted)
+
 
 class Pretrain(Section):
     """The language model and its training run."""
+
+    model_config = ConfigDict(serialize_by_alias=True)  # `from` is a word of Python's own
 
     where: Literal["local", "tpu"]
     seed: int = Field(ge=0, le=2**32 - 1)
@@ -27,6 +43,8 @@ class Pretrain(Section):
     z_loss: float = Field(ge=0, le=1)
     size: Size
     tied_embeddings: bool
+    base: Annotated[str | None, PlainValidator(_base)] = Field(alias="from")  # which then decides the two before it
+    train_embeddings_first: int = Field(ge=0, le=100_000_000)
     affect_conditioning: bool
     precision: Literal["float32", "bfloat16"]
     remat: bool

@@ -13,7 +13,8 @@ from typing import Any
 
 import jax
 
-from aura.core import files
+from aura.core import console, files
+from aura.hugging_face.base import Base, open_base, require_mesh
 from aura.model import weights
 from aura.model.mesh import abstract, make_mesh, number_of_slices
 from aura.model.model import Compute, ModelConfig
@@ -65,7 +66,8 @@ def pretrain(
     tokenizer = opening.load(tokenizer_file)
     shards = TokenShards(tokens, tokenizer.encoding_sha256)
     shards.verify()
-    task = Pretraining(shards, tokenizer, options)
+    base = opened_base(options, tokenizer, tokenizer_file.parent)
+    task = Pretraining(shards, tokenizer, options, base)
     trained = loop.run(task, reports, watch, profile)
     metrics: Metrics = trained.results
     del trained.state["optimizer"]  # its memory is free for what samples and saving need
@@ -78,6 +80,7 @@ def pretrain(
         "tokens": shards.sha256,
     }
     origin |= {"waived_gates": shards.waived_gates} if shards.waived_gates else {}
+    origin |= {"base": base.record} if base else {}
     weights.save(output, model, origin, writes=distributed.is_first())
     if distributed.is_first():
         files.write_bytes(reports / "samples.txt", samples.encode())
@@ -88,6 +91,19 @@ def pretrain(
     return metrics
 
 
+def opened_base(options: Pretrain, tokenizer: AnyTokenizer, tokenizer_folder: Path) -> Base | None:
+    """Open the weights that the run begins from, and tell what they decide; None for a run that begins from nothing."""
+    if options.base is None:
+        return None
+    base = open_base(options.base, tokenizer, tokenizer_folder, affect=options.affect_conditioning)
+    require_mesh(base.config, options.fsdp, options.tensor)
+    if distributed.is_first():
+        decided = "the base decides the shape; pretrain.size and pretrain.tied_embeddings are not used"
+        for note in (decided, *base.notes):
+            console.err.print(f"note: {note}", markup=False)
+    return base
+
+
 class Pretraining:
     """A run's fixed parts, and what it measured last: a `loop.Task`.
 
@@ -95,14 +111,17 @@ class Pretraining:
         shards: the tokens.
         tokenizer: the one that made them.
         options: section pretrain of params.yaml.
+        base: the weights to begin from; None to begin from nothing.
     """
 
     activity = "pretraining"
     remedy = REMEDY
 
-    def __init__(self, shards: TokenShards, tokenizer: AnyTokenizer, options: Pretrain) -> None:
-        self.options = options
-        self.config = ModelConfig.of(options, tokenizer.vocab_size)
+    def __init__(
+        self, shards: TokenShards, tokenizer: AnyTokenizer, options: Pretrain, base: Base | None = None
+    ) -> None:
+        self.options, self._base = options, base
+        self.config = base.config if base else ModelConfig.of(options, tokenizer.vocab_size)
         devices = jax.devices()
         slices = number_of_slices(devices)
         require_devices(options, options.batch_size, tokenizer.vocab_size, (len(devices) // slices, slices))
@@ -112,7 +131,7 @@ class Pretraining:
         streams = {source: shards.stream("held_out", source) for source in shards.sources("held_out")}
         windows, sources = evaluation_windows(streams, options.seq_len, options.eval_tokens)
         self.held_out = HeldOut(windows, sources, tokenizer.byte_lengths, self.layout.rows)
-        self.identity = run_identity(options, shards.sha256)
+        self.identity = run_identity(options, shards.sha256, base.decides if base else None)
         self._rate = make_schedule(options)
         self._measured: tuple[float, dict[str, float]] | None = None  # bits per byte after the last evaluated step
         compute = Compute.of(options, self.mesh.devices.flat[0].platform)
@@ -124,10 +143,13 @@ class Pretraining:
         return state
 
     def first_state(self) -> State:
-        """A new model, and an optimiser that has seen nothing."""
+        """A new model or the base's, and an optimiser that has seen nothing."""
         with jax.set_mesh(self.mesh):
-            state: State = jax.jit(self._new_state)()
-            return state
+            if self._base is None:
+                state: State = jax.jit(self._new_state)()
+                return state
+            optimizer = jax.jit(lambda: self._new_state()["optimizer"])()
+        return {"model": self._base.model(self.abstract_state()["model"]), "optimizer": optimizer}
 
     def compiled_step(self, state: State) -> Step:
         """The step, compiled."""

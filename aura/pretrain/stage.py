@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from aura.core import console, paths
+from aura.model import weights
+from aura.model.options import Shape
 from aura.pretrain import pretrain
 from aura.pretrain.options import Pretrain
 from aura.training import distributed
@@ -20,11 +22,14 @@ def pretrain_here(options: Pretrain, profile: Path | None = None) -> None:
     )
     if not distributed.is_first():
         return
+    record = weights.config(paths.LANGUAGE_MODEL)
+    shape = {name: record["model"][name] for name in Shape.model_fields}
     console.summary(
         "pretrain",
         {
             "parameters": f"{metrics.parameters:,}",
-            "shape": ", ".join(f"{name} {value}" for name, value in options.shape),
+            "shape": ", ".join(f"{name} {value}" for name, value in shape.items()),
+            **({"began from": f"{options.base}, SHA-256 {record['base']['sha256'][:16]}…"} if options.base else {}),
             "steps": f"{options.steps:,}",
             "tokens": f"{metrics.tokens:,}",
             "held-out bits per byte": f"{metrics.bits_per_byte:.3f}, {abs(metrics.improvement):.1%} "

@@ -18,6 +18,7 @@ from aura.core.section import checked, nearest
 from aura.core.shipped import LEXICON, PARAMS
 from aura.core.shown_text import holds_secret
 from aura.encode.options import Encode
+from aura.export.options import Export
 from aura.extract.options import Extract
 from aura.pretrain.options import Pretrain
 from aura.select.options import Select
@@ -36,6 +37,7 @@ class Params(Shared):
     conversations: Conversations
     pretrain: Pretrain
     adapt: Adapt
+    export: Export
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -94,7 +96,7 @@ def _check_together(name: str, params: Params) -> None:
     """Rules that bind several keys."""
     run, sources = params.pretrain, params.extract.sources
     width, heads, kv_heads, hidden = run.shape.width, run.shape.heads, run.shape.kv_heads, run.shape.hidden
-    rules = [
+    of_size = [  # which weights to begin from would decide
         (
             width % heads == 0,
             f"pretrain.size.width ({width}) must be divisible by pretrain.size.heads ({heads})",
@@ -116,6 +118,9 @@ def _check_together(name: str, params: Params) -> None:
             width % run.fsdp == 0,
             f"pretrain.fsdp ({run.fsdp}) must divide pretrain.size.width ({width})",
         ),
+    ]
+    rules = [
+        *(of_size if run.base is None else []),
         (
             run.batch_size % run.accumulation == 0,
             f"pretrain.accumulation ({run.accumulation}) must divide pretrain.batch_size ({run.batch_size})",
@@ -127,6 +132,11 @@ def _check_together(name: str, params: Params) -> None:
         (
             run.warmup_steps <= run.steps,
             f"pretrain.warmup_steps ({run.warmup_steps}) must be at most pretrain.steps ({run.steps})",
+        ),
+        (
+            not params.export.gguf or params.train_tokenizer.model_type == "bpe",
+            "export.gguf: true: llama.cpp cannot read a unigram tokenizer with the same ids: it gives <unk> for a "
+            "character without a piece, not its bytes. Set train_tokenizer.model_type: bpe, or export.gguf: false",
         ),
         *(
             (name in sources, f"select.caps.{name}: no such source;{nearest(name, list(sources))}")
@@ -142,6 +152,7 @@ def _check_together(name: str, params: Params) -> None:
         ),
     ]
     places = {"cluster": params.cluster or "", "pretrain.checkpoint_folder": run.checkpoint_folder}
+    places |= {"pretrain.from": run.base or ""}
     places |= {f"extract.sources.{source}.path": entry.path for source, entry in sources.items()}
     places |= {f"conversations.sources.{name}.path": entry.path for name, entry in params.conversations.sources.items()}
     rules += [

@@ -3,6 +3,7 @@
 from aura.core import console, files, params, paths, stage_inputs
 from aura.encode.options import Encode
 from aura.export.llama import export
+from aura.export.options import Export
 from aura.stages import preamble
 
 
@@ -10,7 +11,8 @@ def main() -> None:
     """Write the trained model as a LlamaForCausalLM beside its tokenizer."""
     preamble.check()
     add_bos = params.section("encode", Encode).add_bos
-    tensors = export(paths.LANGUAGE_MODEL, paths.TOKENIZER, paths.HUGGING_FACE_MODEL, add_bos=add_bos)
+    gguf = params.section("export", Export).gguf
+    tensors = export(paths.LANGUAGE_MODEL, paths.TOKENIZER, paths.HUGGING_FACE_MODEL, add_bos=add_bos, gguf=gguf)
     console.summary(
         "export",
         {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aura.core import libraries, params
+from aura.core import console, libraries, params, pipeline_file
 from aura.core.errors import UserError
 from aura.project import whole_params
 
@@ -27,6 +27,26 @@ def check() -> None:
             put_back = f"What {stage} made before comes back with: dvc checkout {stage}; or, once corrected: dvc repro"
             raise UserError(f"{error}\n{put_back}") from None
         raise
+
+
+def tell_untracked(stage: str, key: str, path: str) -> None:
+    """Note that DVC will not notice a change of an input of params.yaml, unless dvc.yaml lists it.
+
+    dvc.yaml cannot name an input that may be null.
+
+    Arguments:
+        stage: the name of the stage.
+        key: of the input in params.yaml, such as pretrain.from.
+        path: the input: a file or a folder.
+    """
+    entry, variables = pipeline_file.stage_entry(stage)
+    deps = {os.path.normpath(pipeline_file.resolved(str(dep), variables)) for dep in entry.get("deps", [])}
+    if os.path.normpath(path) not in deps:
+        console.err.print(
+            f"note: {key} is {path}, which dvc.yaml does not list under deps of {stage}: a change of it alone reruns "
+            f"nothing. Add a line there: - {path}",
+            markup=False,
+        )
 
 
 @contextmanager

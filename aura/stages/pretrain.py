@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aura.core import params, stage_inputs
 from aura.core.errors import UserError
+from aura.hugging_face.hub_weights import is_address
 from aura.pretrain.options import Pretrain
 from aura.pretrain.stage import pretrain_here
 from aura.stages import preamble
@@ -17,6 +18,8 @@ def main() -> None:
     profile = parser.parse_args().profile
     preamble.check()
     options = params.section("pretrain", Pretrain)
+    if options.base and not is_address(options.base):
+        preamble.tell_untracked("pretrain", "pretrain.from", options.base)
     if options.where == "tpu":
         if profile:
             raise UserError("--profile traces a run on this machine; this one is on a pod. Set pretrain.where: local")

@@ -1,36 +1,39 @@
 """An adopted tokenizer for other programs: what lies beside its own file in models/spm and models/hf.
 
 Hugging Face's libraries need tokenizer.json and tokenizer_config.json, converters to GGUF tokenizer.model. A
-tokenizer.json is made of a SentencePiece model only where it gives the same ids (`from_sentencepiece`), and never of
-another format. Where there is none, the model's card says why.
+tokenizer.json is made only where it gives the same ids (`conversion`). Where there is none, adopted.json and the
+model's card say why.
 """
 
 import re
 from typing import Any
 
 from aura.core.errors import UserError
-from aura.tokenizer import foreign, from_sentencepiece, indented_json
+from aura.tokenizer import conversion, foreign, indented_json
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.chat import CHAT_TEMPLATE, TOKENS
 from aura.tokenizer.hf_export import CONFIG
 from aura.tokenizer.tokenizer import COPY, EXPORTED
 
+MODEL = "spiece.model"
+
 _CONFIG_ROLES = ("bos", "eos", "pad", "unk")
 
 
 def export(tokenizer: AdoptedTokenizer) -> tuple[dict[str, bytes], str | None]:
-    """The files by name, and a sentence on what they lack; the tokenizer's own file is not among them."""
+    """The files by name, and the reason if tokenizer.json cannot be; the tokenizer's own file is not among them.
+
+    What is made is proven: its ids are compared on texts of many kinds, which takes up to ten seconds.
+    """
     made = {CONFIG: (indented_json.dumps(_config(tokenizer)) + "\n").encode()}
-    if tokenizer.file.suffix == ".json":
-        is_read = foreign.usual_name(tokenizer.file) == EXPORTED
-        lacking = "Hugging Face's libraries cannot read this tokenizer's file; serve it with a program that can"
-        return made, None if is_read else lacking
-    content = tokenizer.file.read_bytes()
+    name = foreign.usual_name(tokenizer.file)
+    if name == EXPORTED:
+        return made, None
     try:
-        made[EXPORTED] = from_sentencepiece.tokenizer_json(content)
+        made[EXPORTED] = conversion.tokenizer_json(tokenizer.file)
     except UserError as error:  # and no copy under a name of which those libraries make a tokenizer with other ids
-        return made, f"There is no tokenizer.json for Hugging Face's libraries: {error}"
-    return made | {COPY: content}, None
+        return made, str(error)
+    return made | ({COPY: tokenizer.file.read_bytes()} if name == MODEL else {}), None
 
 
 def _config(tokenizer: AdoptedTokenizer) -> dict[str, Any]:

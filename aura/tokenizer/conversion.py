@@ -63,14 +63,28 @@ def convert(path: Path, output: Path, to: str) -> list[str]:
             raise UserError(f"{output.with_suffix(suffix)} is there already. Name another file")
     source = _read(path)
     try:
-        made = MAKERS[to](source)
-    except (UserError, *foreign.OF_ANOTHER_SHAPE) as error:
+        made, proven = _exact(source, to)
+    except UserError as error:
         raise UserError(f"{path} cannot be written as {to} with equal ids: {error}. Nothing was written") from None
-    proven = _prove(source, made, to)
     for suffix, content in made.files.items():
         files.write_bytes(output.with_suffix(suffix), content)
     written = ", ".join(str(output.with_suffix(suffix)) for suffix in made.files)
     return [proven, *made.notes, f"written: {written}"]
+
+
+def tokenizer_json(path: Path) -> bytes:
+    """The content of a tokenizer.json with the ids of the tokenizer at `path`, proven; a `UserError` has the reason."""
+    made, _ = _exact(_read(path), "tokenizer.json")
+    return made.files[SUFFIXES["tokenizer.json"]]
+
+
+def _exact(source: Source, to: str) -> tuple[Made, str]:
+    """The files of another format, and what was proven; a `UserError` has the reason why there are none."""
+    try:
+        made = MAKERS[to](source)
+    except foreign.OF_ANOTHER_SHAPE as error:
+        raise UserError(str(error)) from None
+    return made, _prove(source, made, to)
 
 
 def _read(path: Path) -> Source:
@@ -151,8 +165,7 @@ def _prove(source: Source, made: Made, to: str) -> str:
         for text, expected, got in pairs:
             if expected.tolist() != got.tolist():
                 raise UserError(
-                    f"{source.path} cannot be written as {to}: {text!r:.200} has the ids {_short(expected.tolist())}, "
-                    f"and {_short(got.tolist())} there. Nothing was written"
+                    f"{text!r:.200} has the ids {_short(expected.tolist())}, and {_short(got.tolist())} there"
                 )
             if original.unk_id is None or original.unk_id not in expected:
                 decoded += original.decode(expected) == other.decode(expected)

@@ -21,6 +21,7 @@ from aura.adapt import step as adapt_step
 from aura.adapt.adapt import adapt_flops_per_token, window_arrays
 from aura.adapt.options import Adapt
 from aura.core.errors import UserError
+from aura.hugging_face import base
 from aura.model.mesh import abstract, make_mesh
 from aura.model.model import Compute, LanguageModel, ModelConfig
 from aura.pretrain.options import Pretrain
@@ -136,7 +137,7 @@ def plan(
     devices = accelerator.chips_per_slice, accelerator.slices
     section = "adapt" if adapt else "pretrain"
     require_devices(options, options.batch_size, vocab_size, devices, section)
-    config = ModelConfig.of(options, vocab_size)
+    config = _config_of(options, vocab_size)
     mesh = make_mesh(options.fsdp, options.tensor, compiler.devices(accelerator))
     program = _adapt_program(options, config, mesh, adapt) if adapt else _pretrain_program(options, config, mesh)
     begun = time.process_time()
@@ -174,6 +175,15 @@ def plan(
         compile_seconds=compile_seconds,
         beside=beside,
     )
+
+
+def _config_of(options: Pretrain, vocab_size: int) -> ModelConfig:
+    """The shape of the run's model; of one that begins from existing weights, their configuration alone is read."""
+    if options.base is None:
+        return ModelConfig.of(options, vocab_size)
+    config = base.config_of(options.base, vocab_size, affect=options.affect_conditioning)
+    base.require_mesh(config, options.fsdp, options.tensor)
+    return config
 
 
 def adapting(options: Pretrain, adapt: Adapt) -> Pretrain:

@@ -13,6 +13,7 @@ from aura.core import checksums, files, paths
 from aura.tokenizer import opening
 from aura.tokens import token_shards
 from aura.tokens.token_shards import TokenShards
+from aura.tpu.pod_stages import PRETRAIN
 from aura.tpu.settings import Settings, require_file
 
 LAST = "manifest.json"  # it names the other files of its folder
@@ -27,9 +28,25 @@ def identifying(settings: Settings) -> list[Path]:
     wanted = {settings.tokens / LAST: "dvc repro encode"}
     wanted |= dict.fromkeys(settings.tokenizer_files.values(), "dvc repro train_tokenizer")
     wanted |= {folder / checksums.NAME: made_by for folder, made_by in settings.stage.reads.items()}
+    wanted |= dict.fromkeys(base_files(settings).values(), "the program that saved the model")
     for path, made_by in wanted.items():
         require_file(path, made_by)
     return list(wanted)
+
+
+def base_files(settings: Settings) -> dict[Path, Path]:
+    """Return the files that decide existing weights of a run (`pretrain.from`), by their places there.
+
+    Workers fetch a base on the Hub themselves.
+    """
+    where = settings.values.pretrain.base
+    if where is None or settings.stage is not PRETRAIN:
+        return {}
+    from aura.hugging_face.base import EXTENDED, local_files  # JAX, which no other part of a launch needs
+
+    found = {paths.BASE / file.name: file for file in local_files(where)}
+    spelling = settings.tokenizer.with_name(EXTENDED)
+    return found | ({paths.TOKENIZER / EXTENDED: spelling} if spelling.exists() else {})
 
 
 @contextmanager

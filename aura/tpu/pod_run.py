@@ -21,6 +21,7 @@ from aura.core import checksums, console, files, libraries, params, paths
 from aura.encode.options import Encode
 from aura.pretrain.identity import run_identity
 from aura.pretrain.options import Pretrain
+from aura.pretrain.pretrain import opened_base
 from aura.pretrain.stage import pretrain_here
 from aura.tokenizer import opening
 from aura.tokens.conversation_shards import ConversationShards
@@ -46,7 +47,10 @@ def main(stage: PodStage) -> None:
 def pretrain(options: Pretrain) -> RunIdentity:
     """Run the stage `pretrain`; return the identity of the run."""
     pretrain_here(options)
-    return run_identity(options, TokenShards(paths.TOKENS, _encoding()).sha256)
+    tokenizer = opening.load(paths.TOKENIZER_MODEL)
+    base = opened_base(options, tokenizer, paths.TOKENIZER)
+    decides = base.decides if base else None
+    return run_identity(options, TokenShards(paths.TOKENS, tokenizer.encoding_sha256).sha256, decides)
 
 
 def adapt(machine: Pretrain) -> RunIdentity:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from aura.core import console, files
+from aura.core import console, files, paths
 from aura.core.errors import UserError
+from aura.hugging_face.hub_weights import is_address
 from aura.project import whole_params
 from aura.tpu import pod_inputs
 from aura.tpu.pod import Pod
@@ -78,7 +79,9 @@ def send_what_is_read(pod: Pod, settings: Settings) -> None:
         found: dict[Path, Path] = {}
         for place, folder in folders.items():
             found |= pod_inputs.files_in(place, folder)
-        send_inputs(pod, found, replace=[str(place) for place in folders])
+        base = pod_inputs.base_files(settings)
+        replaced = [str(place) for place in folders] + ([str(paths.BASE)] if base else [])
+        send_inputs(pod, found | base, replace=replaced)
 
 
 def send_inputs(pod: Pod, inputs: dict[Path, Path], replace: Sequence[str] = ()) -> None:
@@ -115,7 +118,10 @@ def project_files(values: whole_params.Params) -> Iterable[tuple[str, bytes]]:
     locks = [Path(name) for name in (*REQUIREMENTS, "versions.json", "pyproject.toml")]
     for path in sorted([*(path for path in code if path.suffix != ".pyc"), *locks]):
         yield path.as_posix(), path.read_bytes()
-    here = {f"{name}.where": "local" for name in STAGES}  # to a worker, that is the pod
+    here: dict[str, str] = {f"{name}.where": "local" for name in STAGES}  # to a worker, that is the pod
+    base = values.pretrain.base
+    if base is not None and not is_address(base):
+        here["pretrain.from"] = str(paths.BASE)  # where `send_what_is_read` puts it
     there = whole_params.changed(values, here).model_dump(mode="json", by_alias=True)
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump(there, text)

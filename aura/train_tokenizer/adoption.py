@@ -77,17 +77,17 @@ def _of_ours(file: Path, content: bytes, base: Base) -> dict[str, bytes]:
 def _of_others(file: Path, content: bytes, base: Base) -> dict[str, bytes]:
     tokenizer = AdoptedTokenizer(file, adopted.roles_by_name(file, base.roles))
     name = foreign.usual_name(file)
-    exported, notice = adopted_export.export(tokenizer)
-    if notice:
-        console.err.print(f"note: {notice}", markup=False)
+    exported, lacking = adopted_export.export(tokenizer)
+    if lacking:
+        console.err.print(f"note: there is no tokenizer.json for Hugging Face's libraries: {lacking}", markup=False)
     return exported | {
         name: content,
         GOLDEN: golden(tokenizer, with_special=()),
-        RECORD: _record(name, content, base, tokenizer.roles),
+        RECORD: _record(name, content, base, tokenizer.roles, lacking),
     }
 
 
-def _record(name: str, content: bytes, base: Base, roles: Mapping[str, int]) -> bytes:
+def _record(name: str, content: bytes, base: Base, roles: Mapping[str, int], lacking: str | None = None) -> bytes:
     return files.as_json(
         {
             "format": FORMAT,
@@ -96,5 +96,6 @@ def _record(name: str, content: bytes, base: Base, roles: Mapping[str, int]) -> 
             "sha256": hashlib.sha256(content).hexdigest(),
             "ours": name == MODEL and foreign.is_ours(content),
             "roles": dict(roles),
+            **({"no_tokenizer_json": lacking} if lacking else {}),
         }
     )

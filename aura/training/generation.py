@@ -111,7 +111,7 @@ def next_logits(
         return x_BxSxD, grown[0]
 
     x_BxSxD, cache = jax.lax.scan(layer, model.embedded(tokens_BxS), (model.blocks, *cache))
-    last_BxD = rms_norm(x_BxSxD[:, -1:], model.final_norm[...])[:, 0]
+    last_BxD = rms_norm(x_BxSxD[:, -1:], model.final_norm[...], model.config.epsilon)[:, 0]
     if not has_mesh():
         return last_BxD @ model.output_table.T, cache
     table_VxD = gathered(model.output_table)

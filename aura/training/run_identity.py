@@ -18,7 +18,13 @@ from aura.core import keys
 
 LIBRARIES = ("flax", "jax", "jaxlib", "numpy", "optax")
 SHOWN = 60  # characters of a value in a message
-HASHED = {"the tokens", "the conversations", "the model"}  # entries whose values are hashes, which tell a user nothing
+HASHED = {
+    "the tokens",
+    "the conversations",
+    "the model",
+    "the base",
+    "the spelling of new pieces",
+}  # entries whose values are hashes, which tell a user nothing
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.sharding import NamedSharding, PartitionSpec
 
+from aura.core.errors import UserError
 from aura.model.mesh import BATCH
 from aura.model.model import LanguageModel
 from aura.tokenizer.opening import AnyTokenizer
@@ -31,14 +32,20 @@ def continue_text(
 ) -> str:
     """Return the model's continuation of `text`: at most `tokens`, fewer if the document ends; <bos> goes before.
 
-    The bytes of a last character that is not whole are left out.
+    The bytes of a last character that is not whole are left out. An adopted tokenizer may have no <bos>.
+
+    Raises:
+        UserError: there is not one token to continue.
     """
-    prompt_1xP = np.array([[tokenizer.bos_id, *tokenizer.encode(text)]], np.int32)
+    begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    prompt_1xP = np.array([[*begin, *tokenizer.encode(text)]], np.int32)
+    if not prompt_1xP.size:
+        raise UserError("expected a text to continue, got none: this tokenizer has no token that begins a document")
     made_1xT = np.asarray(continuations(model, prompt_1xP, jax.random.key(seed), temperature, tokens=tokens))
     return tokenizer.incremental_decoder().decode(until_end(made_1xT[0], tokenizer))
 
 
 def until_end(ids: npt.NDArray[np.int32], tokenizer: AnyTokenizer) -> npt.NDArray[np.int32]:
     """The ids before the first <eos>."""
-    ends = np.flatnonzero(ids == tokenizer.eos_id)
+    ends = np.flatnonzero(ids == (-1 if tokenizer.eos_id is None else tokenizer.eos_id))
     return ids[: ends[0]] if len(ends) else ids

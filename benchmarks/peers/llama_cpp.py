@@ -5,16 +5,14 @@
 Its server tokenizes only for a whole model, so the vocabulary gets a Llama of one layer of zeros.
 """
 
-import http.client
 import json
 import sys
 import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import gguf
 import numpy as np
-import xllamacpp
+from llama_server import Server
 
 WIDTH, CONTEXT = 32, 512
 MATRICES = {
@@ -64,32 +62,13 @@ def convert(folder: Path, path: Path) -> None:
     writer.close()
 
 
-def tokenize(path: Path, texts: list[str]) -> list[list[int]]:
-    """The ids that the server gives, without special tokens in or around a text."""
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.n_ctx, params.n_parallel, params.warmup = CONTEXT, 1, False
-    server = xllamacpp.Server(params)
-    address = urlsplit(server.listening_address)
-    ids = []
-    for text in texts:
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
-        asked = json.dumps({"content": text, "add_special": False, "parse_special": False})
-        connection.request("POST", "/tokenize", asked, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        assert answer.status == 200, answer.read()
-        ids.append(json.loads(answer.read())["tokens"])
-        connection.close()
-    return ids
-
-
 def main() -> None:
     """Convert, ask, and write the ids."""
     folder, texts, output = map(Path, sys.argv[1:])
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, "model.gguf")
         convert(folder, path)
-        output.write_text(json.dumps(tokenize(path, json.loads(texts.read_text()))))
+        output.write_text(json.dumps([*map(Server(path).ids, json.loads(texts.read_text()))]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,14 @@ STAGE = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]["encode"]
 IDLE = {"arguments", "chat", "decoding", "golden", "hf_export", "indented_json", "saving", "slots"}
 IDLE |= {"corpus_checks", "id_arrays", "mapped_ids", "options", "set_hash", "shards", "streams"}
 IDLE |= {"chat_encoding", "conversation_shards"}  # those of the stage conversations
-IDLE |= {"adopted_export", "conversion", "from_sentencepiece", "merges", "naming_proof"}  # other formats, and names
+IDLE |= {
+    "adopted_export",
+    "conversion",
+    "from_sentencepiece",
+    "merges",
+    "naming_proof",
+    "proof_texts",
+}  # other formats, and names
 
 
 def test_the_code_in_the_key_is_the_code_the_stage_depends_on():

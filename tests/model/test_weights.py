@@ -33,7 +33,7 @@ def test_the_config_says_what_the_model_is_and_was_made_from(tmp_path: Path):
     weights.save(tmp_path / "lm", model, {"tokenizer": "f" * 64})
     assert files.read_json(tmp_path / "lm/config.json", made_by="") == {
         "format": 2,
-        "model": vars(CONFIG),
+        "model": CONFIG.record(),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(model)),
         "tokenizer": "f" * 64,
     }

@@ -56,6 +56,7 @@ def mistake(old: str, new: str) -> str:
             "conversations.sources.docstrings.glop (got: 'a'); did you mean glob?",
         ),
         ("kind: docstrings, path", "kind: txt, path", "conversations.sources.docstrings.kind: expected one of 'json'"),
+        ("gguf: false", "gguf: true", "Set train_tokenizer.model_type: bpe, or export.gguf: false"),
         ("split_digits: true", "split_digits: 1", "train_tokenizer.split_digits: expected a valid boolean; got 1"),
     ],
 )

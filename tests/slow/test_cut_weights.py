@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.hugging_face.llamas import write_llama
 
 pytestmark = pytest.mark.slow
 
@@ -60,3 +61,42 @@ def test_a_model_that_is_cut_is_saved_and_sampled_as_a_whole_one_is_and_is_never
         assert of_mesh["same file"], mesh
         assert of_mesh["same samples"], mesh
         assert of_mesh["largest"] <= 4 * 32 * 64, mesh  # one layer's largest matrix
+
+
+# Prints, for each mesh, whether every weight of a base lies where the mesh wants it and has the numbers of one device.
+OF_A_BASE = """
+import json, sys
+from functools import partial
+from pathlib import Path
+import jax, numpy as np
+from aura.core import files
+from aura.hugging_face import base
+from aura.model.mesh import abstract, make_mesh
+from aura.model.model import Compute, LanguageModel, leaf_name
+
+folder, said = Path(sys.argv[1]), {}
+class Tokenizer:
+    vocab_size, encoding_sha256 = 48, "f" * 64
+spelt = [[number, 3, number] for number in range(12)]
+files.write_json(folder / "extended.json", {"format": 1, "base_vocab_size": 36, "spelt": spelt})
+opened = base.open_base(str(folder), Tokenizer, folder, affect=True)
+expected = None
+for fsdp, tensor, devices in ((1, 1, 1), (2, 2, 8), (4, 2, 8)):
+    mesh = make_mesh(fsdp, tensor, jax.devices()[:devices])
+    shapes = abstract(partial(LanguageModel, opened.config, 0, Compute()), mesh)
+    leaves = jax.tree_util.tree_leaves_with_path(opened.model(shapes))
+    found = {leaf_name(path): np.asarray(leaf) for path, leaf in leaves}
+    expected = expected or found
+    places = [leaf.sharding == wanted.sharding for (_, leaf), wanted in zip(leaves, jax.tree.leaves(shapes))]
+    said[f"{fsdp} {tensor}"] = all(places) and all((found[name] == expected[name]).all() for name in expected)
+print(json.dumps(said))
+"""
+
+
+def test_each_device_reads_its_own_part_of_weights_to_begin_from(tmp_path: Path):
+    write_llama(tmp_path, dtype="bfloat16", shards=3)
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", OF_A_BASE, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {"1 1": True, "2 2": True, "4 2": True}

@@ -74,7 +74,13 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("changes", [{}, {"tied_embeddings": False}, {"kv_heads": 1}], ids=str)
+# As of a model that began from a Llama 3.1.
+BEGUN = {"scaled_embeddings": False, "epsilon": 1e-6, "rope_base": 5e5, "rope_factor": 8.0, "rope_context": 64}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"tied_embeddings": False}, {"kv_heads": 1}, BEGUN | {"own_head_width": 12}], ids=str
+)
 def test_peft_loads_the_adapter_and_transformers_the_chat_model(made: MiniTokens, tmp_path: Path, changes: dict):
     own = Made(made, tmp_path, **changes)
     tokenizer = made.tokenizer

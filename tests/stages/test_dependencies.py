@@ -62,7 +62,7 @@ def test_stages_scripts_and_sections_share_their_names():
     modules = {path.stem for path in (REPOSITORY / "aura/stages").glob("*.py")} - {"__init__", "preamble"}
     scripts = {path.stem for path in (REPOSITORY / "stages").glob("*.py")} - {"__init__"}
     sections = set(YAML(typ="safe").load(REPOSITORY / "params.yaml")) - {"cache", "cluster", "store"}  # of no one stage
-    assert set(pipeline()) == modules == scripts == sections | {"export"} == set(STAGES)  # which has no options
+    assert set(pipeline()) == modules == scripts == sections == set(STAGES)
 
 
 def test_select_lists_every_source():

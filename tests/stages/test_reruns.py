@@ -195,7 +195,10 @@ def knob_changes(folder: Path) -> dict[str, dict[str, str]]:
     """For each section of params.yaml: one more field in its class, with a value, and a param in dvc.yaml."""
     pipeline, values = (folder / "dvc.yaml").read_text(), YAML(typ="safe").load(folder / "params.yaml")
     changes = {}
-    for stage in ("extract", "select", "train_tokenizer", "validate", "encode", "conversations", "pretrain", "adapt"):
+    for stage in (
+        *("extract", "select", "train_tokenizer", "validate"),
+        *("encode", "conversations", "pretrain", "adapt", "export"),
+    ):
         options = f"aura/{stage}/options.py"
         name = stage.title().replace("_", "")
         text = StringIO()

@@ -1,5 +1,7 @@
 """What a plan refuses before it asks a compiler, and how it words what a compiler refuses."""
 
+from pathlib import Path
+
 import jax
 import pytest
 from jax._src import core
@@ -8,6 +10,7 @@ from aura.core.errors import UserError
 from aura.tpu import plan
 from aura.tpu.topology import accelerator
 from aura.training.batch_layout import require_devices
+from tests.hugging_face.llamas import LLAMA3, write_llama
 from tests.mini_tokens import tiny
 
 REFUSED = [
@@ -53,3 +56,14 @@ def test_what_the_compiler_refuses_is_one_worded_line(error: Exception):
     assert str(error).splitlines()[0] in str(told.value)
     assert "\n" not in str(told.value)
     assert not isinstance(told.value, plan.DoesNotFit)
+
+
+def test_a_plan_of_a_run_that_begins_from_weights_has_their_shape(tmp_path: Path):
+    """It reads config.json alone."""
+    write_llama(tmp_path, rope_scaling=LLAMA3)
+    (tmp_path / "model.safetensors").unlink()
+    config = plan._config_of(tiny(**{"from": str(tmp_path)}), 50_000)
+    assert (config.vocab_size, config.width, config.rope_factor, config.scaled_embeddings) == (50_000, 16, 8.0, False)
+    options = tiny(batch_size=64, tensor=4, **{"from": str(tmp_path)})
+    with pytest.raises(UserError, match=r"pretrain\.tensor \(4\) to divide the base's kv_heads \(2\)"):
+        plan.plan(options, 50_000, accelerator("v5e-16"), fast=True)

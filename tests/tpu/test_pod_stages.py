@@ -18,6 +18,7 @@ from aura.tpu.pod import Pod
 from aura.tpu.pod_stages import ADAPT, PRETRAIN, STAGES
 from aura.tpu.settings import Settings
 from tests.conftest import REPOSITORY
+from tests.hugging_face.llamas import write_llama
 from tests.mini_tokens import MiniTokens
 from tests.tokens.test_stored_tokens import stored
 from tests.tpu.conftest import Cloud
@@ -155,3 +156,22 @@ def test_an_adaptation_of_another_model_or_on_other_data_is_refused(
     assert isinstance(done.exception, UserError)
     assert told in str(done.exception)
     assert not (cloud.folder / "calls.jsonl").exists()
+
+
+def test_a_worker_gets_the_weights_that_a_run_begins_from(adapting: Settings, tmp_path: Path):
+    """Under one path there, wherever they lie here; another base is another run."""
+    write_llama(tmp_path / "a base", shards=2)
+    (tmp_path / "a base/pytorch_model.bin").write_bytes(b"not read")
+    values = whole_params.changed(adapting.values, {"pretrain.from": str(tmp_path / "a base")})
+    begun = replace(adapting, stage=PRETRAIN, values=values)
+    names = {"config.json", "model.safetensors.index.json"} | {
+        f"model-0000{part}-of-00002.safetensors" for part in "12"
+    }
+    assert pod_inputs.base_files(begun) == {Path("models/base", name): tmp_path / "a base" / name for name in names}
+    there = dict(setup.project_files(values))["params.yaml"].decode()
+    assert "from: models/base" in there
+    before = Job.of(begun).key
+    file = tmp_path / "a base/model-00001-of-00002.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")
+    assert Job.of(begun).key != before
+    assert pod_inputs.base_files(adapting) == {}

@@ -13,7 +13,8 @@ import optax
 from jax.sharding import Mesh
 
 from aura.core.terms import EMOTIONS
-from aura.model.model import Compute, LanguageModel, ModelConfig
+from aura.model.lora import TABLES
+from aura.model.model import Compute, LanguageModel, ModelConfig, leaf_name
 from aura.pretrain.options import Pretrain
 from aura.training.batch_layout import BatchLayout
 from aura.training.cross_entropy import features_and_targets, mean_cross_entropy
@@ -27,7 +28,33 @@ REMEDY = "Lower pretrain.learning_rate or pretrain.grad_clip, or raise pretrain.
 def initial_state(options: Pretrain, config: ModelConfig, compute: Compute) -> State:
     """A new model, placed on the mesh in force, and an optimiser that has seen nothing; to be jitted or traced."""
     model = LanguageModel(config, options.seed, compute)
-    return {"model": model, "optimizer": make_optimizer(options).init(model)}
+    return {"model": model, "optimizer": optimizer_of(options).init(model)}
+
+
+def optimizer_of(options: Pretrain) -> optax.GradientTransformation:
+    """The optimiser of a run; for the first `train_embeddings_first` steps it changes rows of the tables alone."""
+    optimizer = make_optimizer(options)
+    steps = options.train_embeddings_first
+    return optax.chain(optimizer, tables_first(steps)) if steps else optimizer
+
+
+def tables_first(steps: int) -> optax.GradientTransformation:
+    """Updates of embeddings and output weights alone, for so many steps; then of all weights.
+
+    The optimiser before it sees every gradient, so its moments are those of the present weights when the others begin
+    to move. It counts its own steps, which a checkpoint keeps with the optimiser's state.
+    """
+
+    def init(_: Any) -> jax.Array:  # noqa: ANN401 - a pytree like the model
+        return jax.numpy.zeros((), jax.numpy.int32)
+
+    def update(updates: Any, count: jax.Array, _: Any = None) -> tuple[Any, jax.Array]:  # noqa: ANN401 - as above
+        def kept(path: Any, leaf: jax.Array) -> jax.Array:  # noqa: ANN401 - a key path of JAX
+            return leaf if leaf_name(path) in TABLES else jax.numpy.where(count < steps, 0, leaf)
+
+        return jax.tree_util.tree_map_with_path(kept, updates), count + 1
+
+    return optax.GradientTransformation(init, update)
 
 
 def make_step(options: Pretrain) -> Any:  # noqa: ANN401 - a Step that jax.jit made, which can also be lowered
@@ -35,7 +62,7 @@ def make_step(options: Pretrain) -> Any:  # noqa: ANN401 - a Step that jax.jit m
 
     The outcome holds `loss`, nats per token, and `gradient_norm`, both before the step.
     """
-    optimizer = make_optimizer(options)
+    optimizer = optimizer_of(options)
     of_part = jax.value_and_grad(mean_loss, has_aux=True)
 
     @partial(jax.jit, donate_argnums=0)
