@@ -157,7 +157,8 @@ def test_a_difference_is_named_and_nothing_is_written(tmp_path: Path, tekken: Pa
     pattern = {"pattern": r"^[\s\S]{4}|[\s\S]"}
     source = altered(tekken, lambda content: content["config"].update(pattern), tmp_path / "tekken.json")
     with pytest.raises(
-        UserError, match=r"cannot be written as tokenizer\.json: '.*' has the ids \[.*Nothing was written"
+        UserError,
+        match=r"(?s)cannot be written as tokenizer\.json with equal ids: '.*' has the ids \[.*Nothing was written",
     ):
         convert(source, tmp_path / "tokenizer.json", "tokenizer.json")
     assert [path.name for path in tmp_path.iterdir()] == ["tekken.json"]
