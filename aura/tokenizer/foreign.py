@@ -307,6 +307,7 @@ def _tokenizer_json(content: bytes, name: str, parsed: dict[str, Any]) -> Foreig
                 loaded = tokenizers.Tokenizer.from_buffer(content)
         except UserError as error:
             raise UserError(f"{error}. Expected {FORMATS}") from None
+        _require_visible(loaded, name)
         loaded.no_padding()
         loaded.no_truncation()  # ids of a text are those of the whole text
         encode = partial(_encode_by_tokenizers, loaded, name)
@@ -341,6 +342,16 @@ def _tokenizer_json(content: bytes, name: str, parsed: dict[str, Any]) -> Foreig
         special={texts[token]: token for token in sorted(added)},
         stated_roles={} if unk_id is None or kinds[unk_id] is not Kind.SPECIAL else {"unk": unk_id},
     )
+
+
+def _require_visible(loaded: Any, name: str) -> None:  # noqa: ANN401
+    """Refuse an added token of which normalisation leaves nothing: tokenizers finds it everywhere, and never ends."""
+    normalizer = loaded.normalizer
+    for entry in loaded.get_added_tokens_decoder().values() if normalizer else ():
+        with guarded(name):
+            is_left = not entry.normalized or normalizer.normalize_str(entry.content)
+        if not is_left:
+            raise UserError(f"{name}: its normalizer leaves nothing of the added token {entry.content!r:.80}")
 
 
 def _encode_by_tokenizers(loaded: Any, name: str, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401
