@@ -228,7 +228,7 @@ def _tiktoken_file(path: Path, name: str) -> Foreign:
 def _byte_pairs(ranks: list[bytes], pattern: str, special: int, name: str) -> Foreign:
     if len(set(ranks)) != len(ranks) or b"" in ranks or not isinstance(pattern, str):
         raise UserError(f"{name}: expected pieces that all differ, none of them empty, and a pattern that is text")
-    encoding = _tiktoken(name).Encoding(
+    encoding = tiktoken_library(name).Encoding(
         name, pat_str=pattern, mergeable_ranks={piece: rank for rank, piece in enumerate(ranks)}, special_tokens={}
     )
     kinds = (
@@ -254,7 +254,7 @@ def _decode_by_tiktoken(encoding: Any, special: int, ids: list[int]) -> str:  # 
     return str(encoding.decode([token - special for token in ids if token >= special]))
 
 
-def _tiktoken(name: str) -> Any:  # noqa: ANN401 - a module
+def tiktoken_library(name: str) -> Any:  # noqa: ANN401 - a module
     try:
         import tiktoken
     except ImportError:
@@ -311,7 +311,7 @@ def _encode_by_tokenizers(loaded: Any, texts: Sequence[str]) -> list[Ids]:  # no
 def _from_byte_level(text: str) -> bytes:
     """Undo GPT-2's spelling of bytes as printable characters; an added token is not spelt so."""
     try:
-        return bytes(_BYTE_LEVEL[character] for character in text)
+        return bytes(BYTE_LEVEL[character] for character in text)
     except KeyError:
         return text.encode()
 
@@ -323,7 +323,7 @@ def _byte_level() -> dict[str, int]:
     return {chr(byte): byte for byte in plain} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
 
 
-_BYTE_LEVEL = _byte_level()
+BYTE_LEVEL = _byte_level()
 
 
 def _is_utf8(piece: bytes) -> bool:

@@ -13,23 +13,24 @@ demands (`max_changed`). New pieces come from three rules:
 The old text is then encoded with both models. Pieces in words that changed beyond the budget go, and others are learnt.
 """
 
-import hashlib
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from aura.core.bounded import read_json
 from aura.core.errors import UserError
-from aura.tokenizer import foreign, foreign_export
-from aura.train_tokenizer import extension_scripts, segments
+from aura.tokenizer import foreign, foreign_export, golden
+from aura.train_tokenizer import extension_scripts
 from aura.train_tokenizer.counts import Counts, in_order
 from aura.train_tokenizer.extension_byte_level import TekkenBase, TokenizerJsonBase
 from aura.train_tokenizer.extension_merges import Learner
 from aura.train_tokenizer.extension_sentencepiece import SentencePieceBase
 
 RECORD, FORMAT = "extended.json", 1
+SAMPLES = 20_000  # segments of the new text on which the files are compared
 ROUNDS = 5  # of learning again without the pieces that changed too much
 
 
@@ -140,7 +141,7 @@ def extended(
         content = base.extended(learnt)
         changed = guard.changed(opened_content(base.file, content, str(base_file)))
         if changed is not None:
-            return _made(base, content, learnt, scripts, changed, guard)
+            return _made(base, content, learnt, scripts, changed, guard, counts)
     raise UserError(
         f"{base_file}: with {pieces:,} more pieces, old text changes more than max_changed allows "
         f"({rules.max_changed:g} of its documents), {ROUNDS} times in a row. Ask for fewer pieces, or raise max_changed."
@@ -176,13 +177,13 @@ class _Guard:
         self._held: Counter[str] = Counter()
         self._left = budget
 
-    def begin(self, allowed: Any) -> None:  # noqa: ANN401 - a function of a piece
+    def begin(self, allowed: Callable[[str], bool]) -> None:
         """Begin anew: count where in the old text each allowed piece would be made first."""
         self.refused, self._left = 0, self.budget
         self._held = Counter()
         for units, count in zip(self._words, self._counts, strict=True):
             for piece in _firsts(units, self._base.vocabulary):
-                if allowed(piece):
+                if piece not in self._base.vocabulary and allowed(piece):
                     self._held[piece] += count
 
     def accept(self, piece: str) -> bool:
@@ -198,15 +199,15 @@ class _Guard:
         """Changed occurrences in the old text; None if they are too many, and what changed them is forbidden."""
         if not self._texts:
             return 0
-        total, found = 0, Counter[str]()
+        new = now.vocabulary - self._base.vocabulary
+        total, found = 0, set[str]()
         for before, after, count in zip(self._words, now.units(self._texts), self._counts, strict=True):
-            if before != after:
+            if before != after or not new.isdisjoint(after):  # a character without a piece is a unit of the same name
                 total += count
-                for piece in {*after} - self._base.vocabulary:
-                    found[piece] += count
+                found |= new & {*after}
         if total <= self.budget:
             return total
-        self._forbidden.update(found)
+        self._forbidden |= found
         return None
 
 
@@ -232,7 +233,7 @@ def _scripts(
     """The scripts to teach; empty for any."""
     if rules.scripts:
         return rules.scripts
-    found = extension_scripts.tokens_per_letter([[base.text(unit) for unit in units] for units in words], counts, base.cost)
+    found = extension_scripts.tokens_per_letter(words, counts, base.text, base.cost)
     scripts = extension_scripts.taught(found)
     if not scripts and not has_old:
         listed = ", ".join(f"{script} {tokens:.2f}" for script, (_, tokens) in found.items())
@@ -247,4 +248,34 @@ def _is_allowed(text: str, scripts: tuple[str, ...], longest: int) -> bool:
     """Return whether a text may be a piece: one word, not too long, with a letter of a script to teach."""
     if len(text) > longest or " " in text[1:] or text == " ":
         return False
-    return not scripts or any(extension_scripts.script_of(character) in scripts for character in text)
+    # U+FFFD is a part of a character, which no ASCII text holds
+    return not scripts or any(each == "\ufffd" or extension_scripts.script_of(each) in scripts for each in text)
+
+
+def _too_many(base_file: Path, wanted: int, possible: int, scripts: tuple[str, ...], guard: _Guard) -> TooManyPieces:
+    forbidden = f", and {guard.refused:,} more would change old text" if guard.refused else ""
+    return TooManyPieces(
+        f"{base_file}: expected {wanted:,} more pieces, but the new text gives {possible:,} that save tokens"
+        f"{' and have a letter of ' + ', '.join(scripts) if scripts else ''}{forbidden}. Ask for at most {possible}, "
+        "add text, or change the rules.",
+        possible,
+    )
+
+
+def _made(
+    base: Base, content: bytes, learnt: list[str], scripts: tuple[str, ...], changed: int, guard: _Guard, new: Counts
+) -> Extension:
+    record = {"format": FORMAT, "base_vocab_size": base.vocab_size, "spelt": base.spelt(learnt)}
+    made, notes = {base.file: content, RECORD: (json.dumps(record) + "\n").encode()}, ()
+    if base.file == SentencePieceBase.file:
+        try:
+            made |= foreign_export.written(content, _samples(base, learnt, new))
+        except foreign_export.NoExactJson as reason:
+            notes = (str(reason),)
+    return Extension(made, record, tuple(learnt), scripts, changed, guard.refused, notes)
+
+
+def _samples(base: Base, learnt: list[str], new: Counts) -> list[str]:
+    """Texts on which two libraries are compared: hard ones, each new piece, and segments of the new text in lines."""
+    texts = [base.text(piece) for piece in learnt] + _texts(new)[:SAMPLES]
+    return [*golden.TEXTS, *golden.WITH_SPECIAL, *texts, *("".join(texts[at : at + 50]) for at in range(0, len(texts), 50))]

@@ -28,20 +28,21 @@ def scripts_of(text: str) -> set[str]:
 
 
 def tokens_per_letter(
-    words: Iterable[list[str]], counts: Iterable[int], cost: Callable[[str], int]
+    words: Iterable[list[str]], counts: Iterable[int], text: Callable[[str], str], cost: Callable[[str], int]
 ) -> dict[str, tuple[int, float]]:
     """Letters of each script in some words, and tokens that the base spends on one.
 
     Arguments:
-        words: words as texts of tokens.
+        words: words as units (`extension_merges`).
         counts: how often each occurs.
+        text: the text of a unit.
         cost: tokens that a unit is: 1, or more for a character that has no piece.
     """
     letters: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     for units, count in zip(words, counts, strict=True):
         for unit in units:
-            held = [script for character in unit if (script := script_of(character))]
+            held = [script for character in text(unit) if (script := script_of(character))]
             for script in held:
                 letters[script] += count
             for script in {*held}:
