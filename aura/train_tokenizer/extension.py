@@ -27,6 +27,7 @@ from aura.train_tokenizer import extension_scripts
 from aura.train_tokenizer.counts import Counts, in_order
 from aura.train_tokenizer.extension_byte_level import TekkenBase, TokenizerJsonBase
 from aura.train_tokenizer.extension_merges import Learner
+from aura.train_tokenizer.extension_scripts import Shape
 from aura.train_tokenizer.extension_sentencepiece import SentencePieceBase
 
 RECORD, FORMAT = "extended.json", 1
@@ -52,7 +53,7 @@ class Base(Protocol):
         """Tokens that a unit is."""
 
     def text(self, piece: str) -> str:
-        """The text of a piece; parts of characters are left out."""
+        """The text of a piece; parts of characters as `surrogateescape` decodes them."""
 
     def extended(self, pieces: Sequence[str]) -> bytes:
         """The file with these pieces."""
@@ -71,7 +72,7 @@ class Rules:
 
     longest: int = 16
     scripts: tuple[str, ...] = ()
-    max_changed: float = 0.0005
+    max_changed: float = 0.001
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,12 @@ def extended(
     base = opened(base_file)
     words, occurrences = _units(base, counts)
     guard = _Guard(base, rules, old, int(rules.max_changed * old.account.documents) if old else 0)
-    scripts = _scripts(base, rules, words, occurrences, has_old=old is not None)
+    tokens = [sum(map(base.cost, units)) for units in words]
+    scripts = _scripts(rules, _texts(counts), tokens, occurrences, has_old=old is not None)
+    shape = Shape(scripts, rules.longest, _texts(counts))
 
     def allowed(piece: str) -> bool:
-        return _is_allowed(base.text(piece), scripts, rules.longest)
+        return shape.allows(base.text(piece))
 
     for _ in range(ROUNDS):
         learner = Learner(
@@ -228,12 +231,12 @@ def _units(base: Base, counts: Counts) -> tuple[list[list[str]], list[int]]:
 
 
 def _scripts(
-    base: Base, rules: Rules, words: list[list[str]], counts: list[int], *, has_old: bool
+    rules: Rules, words: list[str], tokens: list[int], counts: list[int], *, has_old: bool
 ) -> tuple[str, ...]:
     """The scripts to teach; empty for any."""
     if rules.scripts:
         return rules.scripts
-    found = extension_scripts.tokens_per_letter(words, counts, base.text, base.cost)
+    found = extension_scripts.tokens_per_letter(words, tokens, counts)
     scripts = extension_scripts.taught(found)
     if not scripts and not has_old:
         listed = ", ".join(f"{script} {tokens:.2f}" for script, (_, tokens) in found.items())
@@ -242,14 +245,6 @@ def _scripts(
             f"({listed or 'no letters'}), so nothing tells old text from new. Give old text to compare with, or name scripts."
         )
     return scripts
-
-
-def _is_allowed(text: str, scripts: tuple[str, ...], longest: int) -> bool:
-    """Return whether a text may be a piece: one word, not too long, with a letter of a script to teach."""
-    if len(text) > longest or " " in text[1:] or text == " ":
-        return False
-    # U+FFFD is a part of a character, which no ASCII text holds
-    return not scripts or any(each == "\ufffd" or extension_scripts.script_of(each) in scripts for each in text)
 
 
 def _too_many(base_file: Path, wanted: int, possible: int, scripts: tuple[str, ...], guard: _Guard) -> TooManyPieces:

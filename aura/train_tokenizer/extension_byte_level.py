@@ -63,7 +63,7 @@ class TokenizerJsonBase:
         return 1
 
     def text(self, piece: str) -> str:
-        """The text of a piece; U+FFFD for a part of a character."""
+        """The text of a piece; parts of characters as `surrogateescape` decodes them."""
         return _text(piece)
 
     def extended(self, pieces: Sequence[str]) -> bytes:
@@ -125,7 +125,7 @@ class TekkenBase:
         return 1
 
     def text(self, piece: str) -> str:
-        """The text of a piece; U+FFFD for a part of a character."""
+        """The text of a piece; parts of characters as `surrogateescape` decodes them."""
         return _text(piece)
 
     def extended(self, pieces: Sequence[str]) -> bytes:
@@ -169,7 +169,7 @@ def _bytes(name: str) -> bytes:
 
 
 def _text(name: str) -> str:
-    return _bytes(name).decode(errors="replace") if BYTE_LEVEL.keys() >= {*name} else name
+    return _bytes(name).decode(errors="surrogateescape") if BYTE_LEVEL.keys() >= {*name} else name
 
 
 def _whole(name: str) -> str | None:
