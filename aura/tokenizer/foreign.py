@@ -255,6 +255,7 @@ def _decode_by_tiktoken(encoding: Any, special: int, ids: list[int]) -> str:  # 
 
 
 def tiktoken_library(name: str) -> Any:  # noqa: ANN401 - a module
+    """The library of that name, which is no dependency; a missing one is a `UserError` that calls the file `name`."""
     try:
         import tiktoken
     except ImportError:

@@ -51,6 +51,23 @@ def written(content: bytes, texts: Sequence[str]) -> dict[str, bytes]:
     return {"tokenizer.json": tokenizer, "tokenizer_config.json": config}
 
 
+def notices(content: bytes) -> list[str]:
+    """Sentences about what `written` cannot promise for all texts, beside those that it compares."""
+    model = model_pb2.ModelProto.FromString(content)
+    found = []
+    if model.normalizer_spec.precompiled_charsmap:
+        found.append(
+            "tokenizer.json: tokenizers normalises some rare sequences of characters in its own way, such as accents "
+            "on characters that bear none. Ids are equal on the texts that were compared."
+        )
+    if model.trainer_spec.model_type == model_pb2.TrainerSpec.UNIGRAM:
+        found.append(
+            "tokenizer.json: SentencePiece adds scores in 32 bits, tokenizers in 64. In a line of some 1,000 tokens or "
+            "more, two segmentations that are almost equally good may be told apart in two ways."
+        )
+    return found
+
+
 def _compare(content: bytes, written: bytes, texts: Sequence[str]) -> None:
     import tokenizers
 

@@ -17,6 +17,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -147,7 +148,7 @@ def extended(
             return _made(base, content, learnt, scripts, changed, guard, counts)
     raise UserError(
         f"{base_file}: with {pieces:,} more pieces, old text changes more than max_changed allows "
-        f"({rules.max_changed:g} of its documents), {ROUNDS} times in a row. Ask for fewer pieces, or raise max_changed."
+        f"({rules.max_changed:g} of its documents), {ROUNDS} times in a row. Ask for fewer pieces, or raise it."
     )
 
 
@@ -179,10 +180,11 @@ class _Guard:
         self._forbidden: set[str] = set()
         self._held: Counter[str] = Counter()
         self._left = budget
+        self._first: tuple[str, int] | None = None  # refused, with the places that it would change
 
     def begin(self, allowed: Callable[[str], bool]) -> None:
         """Begin anew: count where in the old text each allowed piece would be made first."""
-        self.refused, self._left = 0, self.budget
+        self.refused, self._left, self._first = 0, self.budget, None
         self._held = Counter()
         for units, count in zip(self._words, self._counts, strict=True):
             for piece in _firsts(units, self._base.vocabulary):
@@ -194,9 +196,19 @@ class _Guard:
         spent = self._held.get(piece, 0)
         if piece in self._forbidden or spent > self._left:
             self.refused += 1
+            self._first = self._first or (piece, spent)
             return False
         self._left -= spent
         return True
+
+    def notice(self) -> str:
+        """A sentence about the candidates that were refused."""
+        piece, places = self._first or ("", 0)
+        return (
+            f"{self.refused:,} pieces were left out, because old text would change in more than {self.budget:,} "
+            f"places. The one that saves most is {self._base.text(piece)!a}, in {places:,} places. To have them, raise "
+            "max_changed."
+        )
 
     def changed(self, now: Base) -> int | None:
         """Changed occurrences in the old text; None if they are too many, and what changed them is forbidden."""
@@ -217,7 +229,7 @@ class _Guard:
 def _firsts(units: list[str], vocabulary: set[str]) -> set[str]:
     """The new pieces that could be made of a word first: of two adjacent tokens, or a character that has none."""
     unknown = {unit for unit in units if unit not in vocabulary}
-    return unknown | {first + second for first, second in zip(units, units[1:], strict=False)}
+    return unknown | {first + second for first, second in pairwise(units)}
 
 
 def _texts(counts: Counts) -> list[str]:
@@ -230,9 +242,7 @@ def _units(base: Base, counts: Counts) -> tuple[list[list[str]], list[int]]:
     return base.units(table["text"].to_pylist()), table["count"].to_pylist()
 
 
-def _scripts(
-    rules: Rules, words: list[str], tokens: list[int], counts: list[int], *, has_old: bool
-) -> tuple[str, ...]:
+def _scripts(rules: Rules, words: list[str], tokens: list[int], counts: list[int], *, has_old: bool) -> tuple[str, ...]:
     """The scripts to teach; empty for any."""
     if rules.scripts:
         return rules.scripts
@@ -241,8 +251,9 @@ def _scripts(
     if not scripts and not has_old:
         listed = ", ".join(f"{script} {tokens:.2f}" for script, (_, tokens) in found.items())
         raise UserError(
-            f"the tokenizer spells every script of the new text with less than {extension_scripts.BADLY} tokens a letter "
-            f"({listed or 'no letters'}), so nothing tells old text from new. Give old text to compare with, or name scripts."
+            f"the tokenizer spells every script of the new text with less than {extension_scripts.BADLY} tokens a "
+            f"letter ({listed or 'no letters'}), so nothing tells old text from new. Give old text to compare with, or "
+            "name scripts."
         )
     return scripts
 
@@ -261,16 +272,26 @@ def _made(
     base: Base, content: bytes, learnt: list[str], scripts: tuple[str, ...], changed: int, guard: _Guard, new: Counts
 ) -> Extension:
     record = {"format": FORMAT, "base_vocab_size": base.vocab_size, "spelt": base.spelt(learnt)}
-    made, notes = {base.file: content, RECORD: (json.dumps(record) + "\n").encode()}, ()
+    notes: list[str] = []
+    made = {base.file: content, RECORD: (json.dumps(record) + "\n").encode()}
+    if guard.refused:
+        notes.append(guard.notice())
     if base.file == SentencePieceBase.file:
         try:
             made |= foreign_export.written(content, _samples(base, learnt, new))
         except foreign_export.NoExactJson as reason:
-            notes = (str(reason),)
-    return Extension(made, record, tuple(learnt), scripts, changed, guard.refused, notes)
+            notes.append(str(reason))
+        else:
+            notes += foreign_export.notices(content)
+    return Extension(made, record, tuple(learnt), scripts, changed, guard.refused, tuple(notes))
 
 
 def _samples(base: Base, learnt: list[str], new: Counts) -> list[str]:
     """Texts on which two libraries are compared: hard ones, each new piece, and segments of the new text in lines."""
     texts = [base.text(piece) for piece in learnt] + _texts(new)[:SAMPLES]
-    return [*golden.TEXTS, *golden.WITH_SPECIAL, *texts, *("".join(texts[at : at + 50]) for at in range(0, len(texts), 50))]
+    return [
+        *golden.TEXTS,
+        *golden.WITH_SPECIAL,
+        *texts,
+        *("".join(texts[at : at + 10]) for at in range(0, len(texts), 10)),
+    ]

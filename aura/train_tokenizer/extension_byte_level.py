@@ -8,6 +8,7 @@ Bytes are spelt as GPT-2 spells them, one printable character for each, in both:
 import base64
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from aura.core.errors import UserError
@@ -132,9 +133,9 @@ class TekkenBase:
         """The file with more ranks; those that the base lists beyond its size and does not use go."""
         kept = self._content["vocab"][: len(self._names)]
         added = [
-            {"rank": len(kept) + place, "token_bytes": base64.b64encode(_bytes(piece)).decode(), "token_str": _whole(piece)}
-            for place, piece in enumerate(pieces)
-        ]  # fmt: skip
+            {"rank": rank, "token_bytes": base64.b64encode(_bytes(piece)).decode(), "token_str": _whole(piece)}
+            for rank, piece in enumerate(pieces, len(kept))
+        ]
         size = self.vocab_size + len(pieces)
         config = self._content["config"] | {"default_vocab_size": size, "num_vocab_tokens": len(kept) + len(added)}
         return (indented_json.dumps(self._content | {"config": config, "vocab": [*kept, *added]}) + "\n").encode()
@@ -144,11 +145,7 @@ def _merged(piece: str, merges: dict[tuple[str, str], float]) -> list[str]:
     """The units of a piece by merges that are known by their parts, the lowest rank first and there the leftmost."""
     units = [*piece]
     while True:
-        found = [
-            (rank, place)
-            for place, pair in enumerate(zip(units, units[1:], strict=False))
-            if (rank := merges.get(pair)) is not None
-        ]
+        found = [(rank, place) for place, pair in enumerate(pairwise(units)) if (rank := merges.get(pair)) is not None]
         if not found:
             return units
         _, place = min(found)

@@ -12,6 +12,7 @@ Gains are kept up to date: a merge looks again at the words that hold it, and at
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 LEAST = 2  # tokens that a piece must save in the new text
 Units = list[str]  # a word as texts of tokens; a character without a piece is itself
@@ -23,7 +24,7 @@ def settled(units: Sequence[str], ranks: Mapping[str, float]) -> Units:
     while True:
         found = [
             (rank, place)
-            for place, pair in enumerate(zip(merged, merged[1:], strict=False))
+            for place, pair in enumerate(pairwise(merged))
             if (rank := ranks.get(pair[0] + pair[1])) is not None
         ]
         if not found:
