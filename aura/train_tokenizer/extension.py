@@ -3,7 +3,7 @@
 The ids of the base never move: new pieces have the ids from its size on. Old text keeps its ids as far as a bound
 demands (`max_changed`). New pieces come from three rules:
 
-- Each has a letter of a script that the base spells badly (`extension_scripts`). So text in all other scripts cannot
+- Each has letters of a script that the base spells badly (`extension_scripts`). So text in all other scripts cannot
   hold one.
 - With old text, a piece that would change it spends from a budget: a changed place is at most one changed document.
   Pieces beyond the budget are left out.
@@ -66,7 +66,7 @@ class Rules:
 
     Attributes:
         longest: characters of a piece, at most.
-        scripts: a piece has a letter of one of these, as the names of Unicode's letters begin (`GREEK`); empty for
+        scripts: a piece has letters of one of these, as the names of Unicode's letters begin (`GREEK`); empty for
             those that the base spells badly.
         max_changed: share of old documents that may get other ids, 0 to 1.
     """
@@ -262,7 +262,7 @@ def _too_many(base_file: Path, wanted: int, possible: int, scripts: tuple[str, .
     forbidden = f", and {guard.refused:,} more would change old text" if guard.refused else ""
     return TooManyPieces(
         f"{base_file}: expected {wanted:,} more pieces, but the new text gives {possible:,} that save tokens"
-        f"{' and have a letter of ' + ', '.join(scripts) if scripts else ''}{forbidden}. Ask for at most {possible}, "
+        f"{' and have letters of ' + ', '.join(scripts) if scripts else ''}{forbidden}. Ask for at most {possible}, "
         "add text, or change the rules.",
         possible,
     )

@@ -1,8 +1,11 @@
 """The scripts that an extension teaches: those that the base spells badly.
 
 A tokenizer that knows a script needs a token for two to five of its letters; one that does not, a token or more for
-each letter. So one limit, in tokens per letter, tells both apart. New pieces with a letter of such a script leave text
-in all others as it is, which is the guard where nobody gives old text to compare with.
+each letter. So one limit, in tokens per letter, tells both apart. New pieces with letters of such a script leave text in
+all others as it is, which is the guard where nobody gives old text to compare with.
+
+A new piece has two such letters, so that μ and λ in English text stay as they are; one alone is a new piece only if the
+base spells it with bytes.
 """
 
 from collections import Counter
@@ -58,7 +61,7 @@ def taught(found: dict[str, tuple[int, float]]) -> tuple[str, ...]:
 
 
 class Shape:
-    """Which texts may be pieces: within a word, not too long, with a letter of a script to teach.
+    """Tells whether a text may be a piece: within a word, not too long, with letters of a script to teach.
 
     Arguments:
         scripts: those to teach; none for any text.
@@ -80,6 +83,8 @@ class Shape:
         whole = text.rstrip(_PARTS)
         if any(character in _PARTS for character in whole):
             return False  # it begins inside a character
-        if len(whole) < len(text):
-            return text[len(whole) :].encode(errors="surrogateescape") in self._beginnings
-        return any(script_of(character) in self.scripts for character in text)
+        part = text[len(whole) :].encode(errors="surrogateescape")
+        if part and part not in self._beginnings:
+            return False
+        letters = sum(script_of(character) in self.scripts for character in whole) + bool(part)
+        return letters > 1 or (letters == 1 and (len(whole) == 1 or not whole))
