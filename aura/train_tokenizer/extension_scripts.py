@@ -1,8 +1,8 @@
 """The scripts that an extension teaches: those that the base spells badly.
 
 A tokenizer that knows a script needs a token for two to five of its letters; one that does not, a token or more for
-each letter. So one limit, in tokens per letter, tells both apart. New pieces with letters of such a script leave text in
-all others as it is, which is the guard where nobody gives old text to compare with.
+each letter. So one limit, in tokens per letter, tells both apart. New pieces with letters of such a script leave text
+in all others as it is, which is the guard where nobody gives old text to compare with.
 
 A new piece has two such letters, so that μ and λ in English text stay as they are; one alone is a new piece only if the
 base spells it with bytes.

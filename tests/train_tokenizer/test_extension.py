@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import mistral_common
@@ -13,12 +14,14 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from aura.core.errors import UserError
+from aura.storage.cache import Cache
 from aura.tokenizer import foreign, foreign_export, golden
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.train_tokenizer import extension, extension_report
 from aura.train_tokenizer.corpus_counts import count_texts
 from aura.train_tokenizer.counts import Counts
 from aura.train_tokenizer.extension import Rules, TooManyPieces, extended
+from aura.train_tokenizer.extension_corpus import extended_by_corpus
 from aura.train_tokenizer.extension_merges import Learner, settled
 from aura.train_tokenizer.segments import Splitting
 from tests.conftest import stdlib_texts
@@ -210,6 +213,21 @@ def test_a_published_model_is_extended(tmp_path: Path):
     assert report["old"] == {"documents": len(named), "changed": 0, "changed_share": 0.0, "changed_documents": []}
     assert report["pieces"] == 300
     assert report["unused_pieces"] < 200
+
+
+def test_a_corpus_has_sources_of_old_text(
+    bases: dict[str, Path], tmp_path: Path, old: list[str], write_corpus: Callable[[Path, list[str]], None]
+):
+    new = new_texts()[: len(old)]
+    write_corpus(tmp_path / "train", [text for pair in zip(old, new, strict=False) for text in pair])  # a is old, b new
+    extend = partial(extended_by_corpus, bases["bpe"], tmp_path / "train", 50, Cache(tmp_path), splitting=SPLITTING)
+    rules = Rules(scripts=("GREEK", "LATIN"), max_changed=0)
+    made = extend(rules=rules, old_sources=["a"])
+    assert made.changed_words == 0
+    assert made.refused > 0
+    assert extend(rules=rules).refused == 0
+    with pytest.raises(UserError, match="of the sources c, which hold old text"):
+        extend(old_sources=["c"])
 
 
 @pytest.mark.parametrize("score", [-1.0, -31740.0, -1e9, 3.0])
