@@ -33,6 +33,7 @@ from aura.train_tokenizer.extension_sentencepiece import SentencePieceBase
 
 RECORD, FORMAT = "extended.json", 1
 SAMPLES = 20_000  # segments of the new text on which the files are compared
+AT_ONCE = 100_000  # words that are encoded at a time
 ROUNDS = 5  # of learning again without the pieces that changed too much
 
 
@@ -130,6 +131,7 @@ def extended(
     tokens = [sum(map(base.cost, units)) for units in words]
     scripts = _scripts(rules, _texts(counts), tokens, occurrences, has_old=old is not None)
     shape = Shape(scripts, rules.longest, _texts(counts))
+    words, occurrences = _with_letters(words, occurrences, _texts(counts), scripts)
 
     def allowed(piece: str) -> bool:
         return shape.allows(base.text(piece))
@@ -238,8 +240,24 @@ def _texts(counts: Counts) -> list[str]:
 
 
 def _units(base: Base, counts: Counts) -> tuple[list[list[str]], list[int]]:
+    """Each word of some counts as units, and its count, in order; equal units are one string in memory."""
+    names: dict[str, str] = {}
+    words: list[list[str]] = []
     table = in_order(counts.table)
-    return base.units(table["text"].to_pylist()), table["count"].to_pylist()
+    for batch in table.to_batches(max_chunksize=AT_ONCE):
+        found = base.units(batch.column("text").to_pylist())
+        words += [[names.setdefault(unit, unit) for unit in units] for units in found]
+    return words, table["count"].to_pylist()
+
+
+def _with_letters(
+    words: list[list[str]], counts: list[int], texts: list[str], scripts: tuple[str, ...]
+) -> tuple[list[list[str]], list[int]]:
+    """The words that hold a letter of some scripts; all if there are none. No other word can hold a new piece."""
+    if not scripts:
+        return words, counts
+    kept = [place for place, text in enumerate(texts) if not extension_scripts.scripts_of(text).isdisjoint(scripts)]
+    return [words[place] for place in kept], [counts[place] for place in kept]
 
 
 def _scripts(rules: Rules, words: list[str], tokens: list[int], counts: list[int], *, has_old: bool) -> tuple[str, ...]:
