@@ -27,11 +27,11 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from aura.core.errors import UserError
 from aura.tokenizer import foreign
 from aura.tokenizer.adopted import AdoptedTokenizer, adopt
-from aura.train_tokenizer import extension_report
+from aura.tokenizer.letter_scripts import script_of
 from aura.train_tokenizer.corpus_counts import count_texts
 from aura.train_tokenizer.extension import Extension, Rules, extended
-from aura.train_tokenizer.extension_scripts import script_of
 from aura.train_tokenizer.segments import Splitting
+from aura.validate import extension as extension_report
 
 RESULT = Path(__file__).parent / "results/extend.md"
 DATA = Path(mistral_common.__file__).parent / "data"

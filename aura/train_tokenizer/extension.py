@@ -3,7 +3,7 @@
 The ids of the base never move: new pieces have the ids from its size on. Old text keeps its ids as far as a bound
 demands (`max_changed`). New pieces come from three rules:
 
-- Each has letters of a script that the base spells badly (`extension_scripts`). So text in all other scripts cannot
+- Each has letters of a script that the base spells badly (`letter_scripts`). So text in all other scripts cannot
   hold one.
 - With old text, a piece that would change it spends from a budget: a changed place is at most one changed document.
   Pieces beyond the budget are left out.
@@ -23,15 +23,15 @@ from typing import Any, Protocol
 
 from aura.core.bounded import read_json
 from aura.core.errors import UserError
-from aura.tokenizer import foreign, foreign_export, golden
-from aura.train_tokenizer import extension_scripts
+from aura.tokenizer import foreign, foreign_export, golden, letter_scripts
+from aura.tokenizer.adopted import EXTENDED
+from aura.tokenizer.letter_scripts import Shape
 from aura.train_tokenizer.counts import Counts, in_order
 from aura.train_tokenizer.extension_byte_level import TekkenBase, TokenizerJsonBase
 from aura.train_tokenizer.extension_merges import Learner
-from aura.train_tokenizer.extension_scripts import Shape
 from aura.train_tokenizer.extension_sentencepiece import SentencePieceBase
 
-RECORD, FORMAT = "extended.json", 1
+RECORD, FORMAT = EXTENDED, 1
 SAMPLES = 20_000  # segments of the new text on which the files are compared
 AT_ONCE = 100_000  # words that are encoded at a time
 ROUNDS = 5  # of learning again without the pieces that changed too much
@@ -256,7 +256,7 @@ def _with_letters(
     """The words that hold a letter of some scripts; all if there are none. No other word can hold a new piece."""
     if not scripts:
         return words, counts
-    kept = [place for place, text in enumerate(texts) if not extension_scripts.scripts_of(text).isdisjoint(scripts)]
+    kept = [place for place, text in enumerate(texts) if not letter_scripts.scripts_of(text).isdisjoint(scripts)]
     return [words[place] for place in kept], [counts[place] for place in kept]
 
 
@@ -264,12 +264,12 @@ def _scripts(rules: Rules, words: list[str], tokens: list[int], counts: list[int
     """The scripts to teach; empty for any."""
     if rules.scripts:
         return rules.scripts
-    found = extension_scripts.tokens_per_letter(words, tokens, counts)
-    scripts = extension_scripts.taught(found)
+    found = letter_scripts.tokens_per_letter(words, tokens, counts)
+    scripts = letter_scripts.taught(found)
     if not scripts and not has_old:
         listed = ", ".join(f"{script} {tokens:.2f}" for script, (_, tokens) in found.items())
         raise UserError(
-            f"the tokenizer spells every script of the new text with less than {extension_scripts.BADLY} tokens a "
+            f"the tokenizer spells every script of the new text with less than {letter_scripts.BADLY} tokens a "
             f"letter ({listed or 'no letters'}), so nothing tells old text from new. Give old text to compare with, or "
             "name scripts."
         )

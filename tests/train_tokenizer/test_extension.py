@@ -17,13 +17,14 @@ from aura.core.errors import UserError
 from aura.storage.cache import Cache
 from aura.tokenizer import foreign, foreign_export, golden
 from aura.tokenizer.adopted import AdoptedTokenizer
-from aura.train_tokenizer import extension, extension_report
+from aura.train_tokenizer import extension
 from aura.train_tokenizer.corpus_counts import count_texts
 from aura.train_tokenizer.counts import Counts
 from aura.train_tokenizer.extension import Rules, TooManyPieces, extended
 from aura.train_tokenizer.extension_corpus import extended_by_corpus
 from aura.train_tokenizer.extension_merges import Learner, settled
 from aura.train_tokenizer.segments import Splitting
+from aura.validate import extension as extension_report
 from tests.conftest import stdlib_texts
 
 MISTRAL = Path(mistral_common.__file__).parent / "data/tokenizer.model.v1"

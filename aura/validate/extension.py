@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from aura.tokenizer.id_arrays import Ids
-from aura.train_tokenizer.extension_scripts import scripts_of
+from aura.tokenizer.letter_scripts import scripts_of
 
 _AT_ONCE = 256  # documents
 LISTED = 100  # changed documents that are named, at most
