@@ -128,7 +128,7 @@ def _loaded(path: Path, name: str) -> Foreign:
 
 def from_model(content: bytes, name: str) -> Foreign:
     """A SentencePiece model, whoever trained it: one of ours as `from_ours`; bytes that are none are a `UserError`."""
-    if _is_ours(content):
+    if is_ours(content):
         return from_ours(Tokenizer.from_bytes(content), name)
     processor = sentencepiece.SentencePieceProcessor()
     try:
@@ -182,7 +182,8 @@ def from_ours(tokenizer: Tokenizer, name: str) -> Foreign:
     )
 
 
-def _is_ours(content: bytes) -> bool:
+def is_ours(content: bytes) -> bool:
+    """Return whether a SentencePiece model keeps the contract of those that aura trains."""
     try:
         checked_pieces(content, "")
     except UserError:
