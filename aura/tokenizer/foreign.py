@@ -257,7 +257,7 @@ def pattern_of(path: Path) -> str:
 
 def from_byte_pairs(pairs: BytePairs, name: str) -> Foreign:
     """Byte-level BPE of tekken.json or a .tiktoken file, by tiktoken."""
-    tiktoken = _tiktoken(name)
+    tiktoken = tiktoken_library(name)
     ranks = {piece: rank for rank, piece in enumerate(pairs.pieces)}
     with silent(), guarded(name):
         encoding = tiktoken.Encoding(name, pat_str=pairs.pattern, mergeable_ranks=ranks, special_tokens={})
@@ -288,7 +288,8 @@ def _decode_by_tiktoken(encoding: Any, special: int, ids: list[int]) -> str:  # 
         return str(encoding.decode([token - special for token in ids if token >= special]))
 
 
-def _tiktoken(name: str) -> Any:  # noqa: ANN401 - a module
+def tiktoken_library(name: str) -> Any:  # noqa: ANN401 - a module
+    """The library of that name, which is no dependency; a missing one is a `UserError` that calls the file `name`."""
     try:
         import tiktoken
     except ImportError:
