@@ -141,7 +141,7 @@ def _added_tokens(model: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a M
 
 
 def _normalizers(spec: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a NormalizerSpec
-    """What SentencePiece does to a text before it looks for pieces, in its order."""
+    """Yield the rules by which SentencePiece changes a text before it looks for pieces, in its order."""
 
     def replace(pattern: dict[str, str], content: str) -> dict[str, Any]:
         return {"type": "Replace", "pattern": pattern, "content": content}
