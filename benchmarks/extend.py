@@ -26,7 +26,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from aura.core.errors import UserError
 from aura.tokenizer import foreign
-from aura.tokenizer.adopted import AdoptedTokenizer, adopt
+from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.letter_scripts import script_of
 from aura.train_tokenizer.corpus_counts import count_texts
 from aura.train_tokenizer.extension import Extension, Rules, extended
@@ -157,8 +157,7 @@ def main() -> None:
                 seconds = time.monotonic() - began
                 where = folder / f"{name.split()[0]}-{guard is not None}"
                 model = written(made, where)
-                adopt(base_file, folder / "base")
-                base, extended_tokenizer = AdoptedTokenizer.load(folder / "base"), AdoptedTokenizer(model)
+                base, extended_tokenizer = AdoptedTokenizer(base_file), AdoptedTokenizer(model)
                 report = extension_report.measured(base, extended_tokenizer, test, held_out)
                 lines.append(row(name, guard is not None, seconds, report, base, extended_tokenizer, held_out))
                 more += notes(f"{name}, {'with' if guard else 'without'} old text", made, report)
