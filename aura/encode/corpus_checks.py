@@ -9,6 +9,7 @@ from aura.core.terms import SPLITS
 from aura.corpus import corpus
 from aura.storage import placement
 from aura.storage.placement import ShardFile
+from aura.tokenizer import adopted
 
 
 def read_corpus(folder: Path) -> tuple[dict[str, Any], dict[str, ShardFile]]:
@@ -65,6 +66,18 @@ def tokenizer_is_frozen(pipeline: Path) -> bool:
         return False
     shape = {"stages": {"train_tokenizer": dict}}
     return bool(files.read_pipeline(pipeline, **shape)["stages"]["train_tokenizer"].get("frozen", False))
+
+
+def require_extended_by(folder: Path, corpus_hash: str, *, frozen: bool) -> None:
+    """Refuse an extended tokenizer whose new pieces are from other text, unless it is frozen."""
+    extended = adopted.read_extended(folder)
+    learnt_from = extended["corpus"] if extended else corpus_hash
+    if learnt_from != corpus_hash and not frozen:
+        raise UserError(
+            f"{folder} says that its new pieces are from the corpus {learnt_from!s:.16}…, but the one at hand is "
+            f"{corpus_hash[:16]}…. Run: dvc repro train_tokenizer; or, to keep this tokenizer while the corpus "
+            "changes: dvc freeze train_tokenizer"
+        )
 
 
 def require_same_corpus(config: Path, corpus_hash: str) -> None:

@@ -71,7 +71,9 @@ def encode_corpus(
     opening.require(model)
     tokenizer = opening.load(model)
     waived = corpus_checks.require_passed(passed, tokenizer.sha256)
-    if not frozen and not adopted.is_adopted(tokenizer_folder):
+    if adopted.is_adopted(tokenizer_folder):
+        corpus_checks.require_extended_by(tokenizer_folder, manifest["hash"]["train"], frozen=frozen)
+    elif not frozen:
         corpus_checks.require_same_corpus(tokenizer_folder / "spiece_config.json", manifest["hash"]["train"])
     return _encode(tokenizer, manifest["files"], shards, output, layout, cache, place, cluster, waived)
 

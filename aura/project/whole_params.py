@@ -119,7 +119,16 @@ def _check_together(name: str, params: Params) -> None:
             f"pretrain.fsdp ({run.fsdp}) must divide pretrain.size.width ({width})",
         ),
     ]
+    adopted, text = params.train_tokenizer, params.extract.sources
     rules = [
+        (
+            not adopted.extend or adopted.base is not None,
+            "train_tokenizer.extend needs a tokenizer to extend: name it in train_tokenizer.from",
+        ),
+        (
+            {*adopted.keep} <= {*text},
+            f"train_tokenizer.keep: expected sources out of {', '.join(text)}, got {', '.join(adopted.keep)}",
+        ),
         *(of_size if run.base is None else []),
         (
             run.batch_size % run.accumulation == 0,

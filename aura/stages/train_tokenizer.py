@@ -1,12 +1,18 @@
 """train_tokenizer: data/corpus/train → models/spm. With arguments: the one-shot program (see --help)."""
 
 import sys
+import tempfile
 from pathlib import Path
 
 from aura.core import console, params, paths, pipeline_file, stage_inputs
+from aura.corpus import corpus
+from aura.corpus.set_hash import corpus_hash
 from aura.stages import preamble
-from aura.train_tokenizer import adoption, artifact
-from aura.train_tokenizer.adoption import Base
+from aura.storage.cache import Cache
+from aura.train_tokenizer import adoption, artifact, train
+from aura.train_tokenizer.adoption import Base, More
+from aura.train_tokenizer.extension import Extension, Rules
+from aura.train_tokenizer.extension_corpus import extended_by_corpus
 from aura.train_tokenizer.options import TrainTokenizer
 
 ADOPT = "aura tokenizer adopt"
@@ -27,7 +33,8 @@ def train_tokenizer() -> None:
     preamble.check()
     options, cluster = params.section("train_tokenizer", TrainTokenizer), params.shared().cluster
     if options.base is not None:
-        adopt(options.base, options)
+        with preamble.storage() as (_, cache):
+            adopt(options.base, options, _more(options, cache, cluster) if options.extend else None)
         return
     with preamble.storage() as (_, cache):
         made = artifact.build_from_corpus(paths.TRAIN, paths.TOKENIZER, options, cache, cluster)
@@ -45,21 +52,44 @@ def train_tokenizer() -> None:
     )
 
 
-def adopt(base: str, options: TrainTokenizer) -> None:
+def adopt(base: str, options: TrainTokenizer, more: More | None) -> None:
     """Take the tokenizer that train_tokenizer.from names, and say which roles it has."""
-    adopted = adoption.adopt(Base(_path_of(base), base, options.roles), paths.TOKENIZER)
+    adopted = adoption.adopt(Base(_path_of(base), base, options.roles), paths.TOKENIZER, more)
     roles = ("pad", "bos", "eos", "unk")
     ids = {role: getattr(adopted, f"{role}_id") for role in roles}
     console.summary(
         "train_tokenizer",
         {
             "adopted": base,
-            "pieces": f"{adopted.vocab_size:,}",
+            "pieces": f"{adopted.vocab_size:,}{f', {options.extend:,} of them new' if more else ''}",
             "roles": ", ".join(f"{role} {token}" for role, token in ids.items() if token is not None) or "none",
             "SHA-256": adopted.sha256,
         },
         see=f"{paths.TOKENIZER}/adopted.json",
     )
+
+
+def _more(options: TrainTokenizer, cache: Cache, cluster: str | None) -> More:
+    """The pieces that train_tokenizer.extend asks for."""
+    shards = corpus.shards(paths.TRAIN)
+
+    def learn(file: Path) -> Extension:
+        return extended_by_corpus(
+            file,
+            paths.TRAIN,
+            options.extend,
+            cache,
+            splitting=train.splitting_of(options),
+            rules=Rules(longest=options.max_piece_chars, max_changed=options.max_changed),
+            old_sources=options.keep,
+            most=options.max_segments,
+            cluster=cluster,
+            shards=shards,
+        )
+
+    with tempfile.TemporaryDirectory() as scratch:
+        text = corpus_hash(paths.TRAIN, Path(scratch), cluster, shards)
+    return More(learn, {"corpus": text, "keep": [*options.keep], "max_changed": options.max_changed})
 
 
 def _path_of(base: str) -> Path:

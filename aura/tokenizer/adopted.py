@@ -32,6 +32,8 @@ from aura.tokenizer.model_file import Kind
 from aura.tokenizer.tokenizer import GOLDEN, MADE_BY, AllowedSpecial, verify_golden
 
 RECORD, FORMAT = "adopted.json", 1
+BASE = "base"  # the file, whatever its suffix, that an extended one was made of
+EXTENDED = "extended.json"  # how the new pieces of an extended one are spelt by the old ones
 BASIC_ROLES = ("pad", "bos", "eos", "unk")
 ROLES = (*BASIC_ROLES, *TOKENS)
 NAMES = {  # of special tokens, as published tokenizers call them; of several in a file the first counts
@@ -50,6 +52,7 @@ class AdoptedTokenizer:
         file: spiece.model, tokenizer.model, tokenizer.json or tekken.json.
         roles: ids of some roles out of `ROLES`, None for a role that the tokenizer has not; the other roles have what
             the file states, or a special token by its usual name.
+        title: what errors call the file; by default its path.
 
     Attributes:
         sha256: hexadecimal hash of the file.
@@ -64,16 +67,17 @@ class AdoptedTokenizer:
 
     table = None
 
-    def __init__(self, file: Path, roles: Roles | None = None) -> None:
+    def __init__(self, file: Path, roles: Roles | None = None, title: str | None = None) -> None:
         self.file = file
-        self._foreign = foreign.load(file, str(file))
+        title = title or str(file)
+        self._foreign = foreign.load(file, title)
         self.sha256 = self.encoding_sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         wanted = {**_stated_roles(self._foreign), **(roles or {})}
         self.roles = {role: token for role, token in wanted.items() if token is not None}
         for role, token in self.roles.items():
             if not 0 <= token < self.vocab_size:
                 raise UserError(
-                    f"{file}: the role {role}: expected an id from 0 to {self.vocab_size - 1}, got {token}. "
+                    f"{title}: the role {role}: expected an id from 0 to {self.vocab_size - 1}, got {token}. "
                     "See train_tokenizer.roles in params.yaml"
                 )
         named = self.roles.values()
@@ -272,6 +276,25 @@ def read_record(folder: Path) -> dict[str, Any]:
     if wrong:
         raise UserError(f"{folder / RECORD}: roles: expected ids of {', '.join(ROLES)}, got {wrong!r:.80}")
     return record
+
+
+def read_extended(folder: Path) -> dict[str, Any] | None:
+    """How a folder's tokenizer was extended, as adopted.json says; None for one that was not."""
+    record = read_record(folder)
+    if "extended" not in record:
+        return None
+    shape = {"extended": {"corpus": str, "keep": [str], "max_changed": float}}
+    files.require_shape(folder / RECORD, record, MADE_BY, **shape)
+    extended: dict[str, Any] = record["extended"]
+    return extended
+
+
+def base_of(folder: Path) -> "AdoptedTokenizer | None":
+    """The tokenizer that an extended one was made of; None for one that was not extended."""
+    for suffix in (".model", ".json"):
+        if (folder / f"{BASE}{suffix}").exists():
+            return AdoptedTokenizer(folder / f"{BASE}{suffix}")
+    return None
 
 
 def roles_by_name(file: Path, wanted: Mapping[Any, str | int | None]) -> dict[str, int | None]:

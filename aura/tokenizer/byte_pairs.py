@@ -182,7 +182,7 @@ def tokenizer_json(pairs: BytePairs) -> bytes:
 def to_bytes(text: str) -> bytes:
     """Undo GPT-2's spelling of bytes as printable characters; an added token is not spelt so."""
     try:
-        return bytes(_BYTES[character] for character in text)
+        return bytes(BYTE_LEVEL[character] for character in text)
     except KeyError:
         return text.encode()
 
@@ -252,8 +252,8 @@ def _byte_level() -> dict[str, int]:
     return {chr(byte): byte for byte in plain} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
 
 
-_BYTES = _byte_level()
-_SPELT = {byte: character for character, byte in _BYTES.items()}
+BYTE_LEVEL = _byte_level()
+_SPELT = {byte: character for character, byte in BYTE_LEVEL.items()}
 
 
 def _spelt(piece: bytes) -> str:

@@ -242,7 +242,7 @@ def pattern_of(path: Path) -> str:
 
 def from_byte_pairs(pairs: BytePairs, name: str) -> Foreign:
     """Byte-level BPE of tekken.json or a .tiktoken file, by tiktoken."""
-    encoding = _tiktoken(name).Encoding(
+    encoding = tiktoken_library(name).Encoding(
         name,
         pat_str=pairs.pattern,
         mergeable_ranks={piece: rank for rank, piece in enumerate(pairs.pieces)},
@@ -272,7 +272,8 @@ def _decode_by_tiktoken(encoding: Any, special: int, ids: list[int]) -> str:  # 
     return str(encoding.decode([token - special for token in ids if token >= special]))
 
 
-def _tiktoken(name: str) -> Any:  # noqa: ANN401 - a module
+def tiktoken_library(name: str) -> Any:  # noqa: ANN401 - a module
+    """The library of that name, which is no dependency; a missing one is a `UserError` that calls the file `name`."""
     try:
         import tiktoken
     except ImportError:

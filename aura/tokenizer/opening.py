@@ -40,7 +40,8 @@ def files_of(path: Path) -> dict[str, Path]:
     """The files that `load` needs of a tokenizer, by their names in its folder."""
     folder = path if path.is_dir() else path.parent
     if adopted.is_adopted(folder):
-        return {name: folder / name for name in (adopted.RECORD, adopted.read_record(folder)["file"])}
+        spelt = [adopted.EXTENDED] if (folder / adopted.EXTENDED).exists() else []
+        return {name: folder / name for name in (adopted.RECORD, *spelt, adopted.read_record(folder)["file"])}
     return {MODEL: path / MODEL if path.is_dir() else path}
 
 

@@ -27,7 +27,7 @@ from aura.train_tokenizer.counts import Counts, texts_hash
 from aura.train_tokenizer.options import TrainTokenizer
 from aura.train_tokenizer.vocabulary_size import Choice
 
-OF_ADOPTION = {"base", "roles"}  # options with no say in what training makes
+OF_ADOPTION = {"base", "roles", "extend", "keep", "max_changed"}  # options with no say in what training makes
 LIBRARIES = ("sentencepiece", "protobuf")  # they write the model's bytes
 
 

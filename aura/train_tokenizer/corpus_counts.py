@@ -45,6 +45,11 @@ def count_texts(texts: Iterable[str], splitting: Splitting, most: int | None = N
     return Counts(cap.rows_within(counted.table, found), counted.account, found)
 
 
+def count_arrays(arrays: Iterable[pa.Array], splitting: Splitting) -> Counts:
+    """The segment counts of arrays of texts (large_string, without nulls), a few of which are held at a time."""
+    return _segmented(arrays, splitting)
+
+
 def count_corpus(
     folder: Path,
     splitting: Splitting,

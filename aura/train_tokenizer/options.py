@@ -26,6 +26,9 @@ class TrainTokenizer(Section):
 
     base: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(alias="from")
     roles: dict[Role, str | int | None]
+    extend: int = Field(ge=0, le=1_000_000)
+    keep: list[str]
+    max_changed: float = Field(ge=0, le=1)
     model_type: Literal["unigram", "bpe"]
     vocab_size: Annotated[int | str, PlainValidator(_vocabulary_size)]
     model_parameters: Annotated[int, Field(ge=1, le=10**13)] | None

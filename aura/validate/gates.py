@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from aura.tokenizer import adopted
 from aura.validate import exported, integrity
@@ -59,6 +60,27 @@ def check(results: Results, limits: Validate, folder: Path) -> list[Gate]:
         replace(gate, holds=True, waived=True) if not gate.holds and gate.measure in limits.waive else gate
         for gate in found
     ]
+
+
+def of_extension(measured: Mapping[str, Any], limits: Validate) -> Gate:
+    """The gate of an extended tokenizer: the share of documents of old text whose ids changed.
+
+    Of fewer documents than one of which may change, a miss is a warning.
+    """
+    old, limit = measured["old"], measured["max_changed"]
+    holds, judged = old["changed"] <= limit * old["documents"], limit * old["documents"] >= 1
+    listed = f"changed: {', '.join(old['changed_documents'][:3])}" if old["changed"] else "-"
+    gate = Gate(
+        "changed_share",
+        f"max_changed {limit}",
+        f"{old['changed_share']}",
+        holds or not judged,
+        listed if judged or holds else f"{old['documents']:,} documents of old text: too few to judge. It is {listed}",
+        "Name more text in train_tokenizer.keep, lower train_tokenizer.extend, or raise train_tokenizer.max_changed",
+        judged=judged or holds,
+    )
+    waived = not gate.holds and gate.measure in limits.waive
+    return replace(gate, holds=True, waived=True) if waived else gate
 
 
 def _measured(results: Results, limits: Validate) -> Iterator[Gate]:

@@ -7,7 +7,7 @@ it; and of a sample, only row groups that hold some of it are read.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -33,6 +33,7 @@ Group = tuple[str, str]  # source, script
 
 SMALL = 4_000_000  # bytes, below which starting processes costs more than it saves
 BATCH = 256  # documents encoded at once
+MAX_COMPARED = 32_000_000  # characters that are encoded with an extended tokenizer and with its base
 LENGTH_BYTES = 4  # that Parquet writes before each text
 WORST = 8  # texts kept as examples of the worst compression
 WORST_BYTES = 200  # a shorter text says little
@@ -175,6 +176,19 @@ def count_shard(model: Path, sha256: str, share: float, shard: ShardFile) -> Cou
             counted.affect.count(vectors.reshape(-1, len(EMOTIONS)))
     counted.shorten(tokenizer)
     return counted
+
+
+def documents(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield source, name and text of each document of a split, up to some MB of text; a batch is held at a time."""
+    left = MAX_COMPARED
+    for shard in corpus.shards(folder):
+        with shard.opened() as opened:
+            for batch in corpus.batches(pq.ParquetFile(opened), ["source", "doc", "text"], BATCH):
+                for row in batch.to_pylist():
+                    left -= len(row["text"])
+                    if left < 0:
+                        return
+                    yield row["source"], row["doc"], row["text"]
 
 
 def worst_passage(tokenizer: Measurable, passage: Passage) -> Passage:

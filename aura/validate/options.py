@@ -19,6 +19,7 @@ Waivable = Literal[
     "unreachable_share",
     "round_trip_failures",
     "forgeable_special_tokens",
+    "changed_share",
 ]
 
 

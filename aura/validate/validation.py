@@ -18,13 +18,13 @@ import numpy as np
 
 from aura.core import checksums, files, parallel
 from aura.core.terms import EMOTIONS
-from aura.tokenizer import opening
+from aura.tokenizer import adopted, opening
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.symbols import SPACE
 from aura.tokenizer.tokenizer import MADE_BY
-from aura.validate import gates, held_out, integrity, measures
+from aura.validate import extension, gates, held_out, integrity, measures
 from aura.validate.gates import DIGITS, Gate, Results
 from aura.validate.held_out import Counted
 from aura.validate.measures import Lengths, Measures, Tally
@@ -77,14 +77,19 @@ def validate(
     checksums.verify(model.parent, MADE_BY, required=False)
     tokenizer = opening.load(model)
     found = examine(model, tokenizer, documents, cluster, training)
+    measured = _extension(tokenizer, documents, model.parent)
     judged = gates.check(found.results, limits, model.parent)
+    if measured is not None:
+        judged.append(gates.of_extension(measured, limits))
     missed = [gate.told for gate in judged if not gate.holds]
-    files.write_json(folder / METRICS, metrics(found) | {"missed_gates": len(missed)})
+    changed = {} if measured is None else {"changed_share": measured["old"]["changed_share"]}
+    files.write_json(folder / METRICS, metrics(found) | changed | {"missed_gates": len(missed)})
     drawn = {f"plots/{name}": content.encode() for name, content in plots(found).items()}
     for name, content in drawn.items():
         files.write_bytes(folder / name, content)
+    told = details(found, judged) | ({} if measured is None else {"extension": measured})
     shown = {name: files.sha256_file(folder / name) for name in (METRICS, *drawn)}  # by the report
-    files.write_json(folder / DETAILS, checksums.sealed(details(found, judged) | {"files": shown}))
+    files.write_json(folder / DETAILS, checksums.sealed(told | {"files": shown}))
     waived = [gate.measure for gate in judged if gate.waived]
     verdict = {"tokenizer": "", "missed": missed} if missed else {"tokenizer": tokenizer.sha256}
     files.write_json(folder / PASSED, verdict | ({"waived": waived} if waived else {}))
@@ -124,6 +129,18 @@ def examine(
         faults=integrity.faults(tokenizer, model.parent),
     )
     return Validation(tokenizer, counted, total, results)
+
+
+def _extension(tokenizer: AnyTokenizer, documents: Path, folder: Path) -> dict[str, Any] | None:
+    """Measures of an extended tokenizer against what it was made of; None for one that was not extended."""
+    extended = adopted.read_extended(folder) if adopted.is_adopted(folder) else None
+    base = adopted.base_of(folder)
+    if extended is None or base is None:
+        return None
+    keep = {*extended["keep"]}
+    new = ((source, text) for source, _, text in held_out.documents(documents) if source not in keep)
+    old = ((doc, text) for source, doc, text in held_out.documents(documents) if source in keep)
+    return extension.measured(base, tokenizer, new, old) | {"max_changed": extended["max_changed"]}
 
 
 def learnt_texts(tokenizer: AnyTokenizer) -> dict[int, str]:

@@ -19,7 +19,10 @@ from aura.storage.cache import Cache
 from aura.tokenizer import opening
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.tokenizer import Tokenizer
-from aura.train_tokenizer.adoption import Base, adopt
+from aura.train_tokenizer.adoption import Base, More, adopt
+from aura.train_tokenizer.corpus_counts import count_texts
+from aura.train_tokenizer.extension import extended
+from aura.train_tokenizer.segments import Splitting
 from aura.validate.validation import validate
 from tests.conftest import stdlib_texts
 from tests.mini_tokens import PARAMS, MiniTokens, tiny
@@ -179,3 +182,33 @@ def test_what_is_no_tokenizer_is_refused_in_a_line(tmp_path: Path):
     ):
         with pytest.raises(UserError, match=words):
             adopted(tmp_path / name, tmp_path / "spm")
+
+
+def test_more_pieces_leave_old_ids_and_old_documents_as_they_were(made: MiniTokens, old_model: Path, tmp_path: Path):
+    greek = ["Ξεσκεπάζω την ψυχοφθόρα βδελυγμία και την αλήθεια της ημέρας"] * 20
+    new = count_texts(greek, Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=()))
+    manifest = files.read_json(made.corpus / "manifest.json", "")
+    record = {"corpus": manifest["hash"]["train"], "keep": ["a"], "max_changed": 0.001}
+    more = More(lambda file: extended(file, new, 12), record)
+    before = AdoptedTokenizer(old_model)
+    folder = tmp_path / "spm"
+    tokenizer = adopt(Base(old_model, "old.model", {"pad": "</s>"}), folder, more)
+    assert isinstance(tokenizer, AdoptedTokenizer)
+    assert tokenizer.vocab_size == before.vocab_size + 12
+    assert tokenizer.pad_id == before.eos_id
+    assert (folder / "base.model").read_bytes() == old_model.read_bytes()
+    assert tokenizer.pieces(range(before.vocab_size)) == before.pieces(range(before.vocab_size))
+    unread, read = (one.decode(one.encode(greek[0])) for one in (before, tokenizer))  # it has no pieces for bytes
+    assert ("η" in unread, "η" in read) == (False, True)
+    limits = PARAMS.validation.model_copy(update={"waive": [*WAIVED, "round_trip_failures", "unknown_share"]})
+    gates = validate(folder / "spiece.model", made.corpus / "held_out", limits, tmp_path / "validate")
+    [gate] = [gate for gate in gates if gate.measure == "changed_share"]
+    assert (gate.holds, gate.value) == (True, "0.0")
+    told = files.read_json(tmp_path / "validate/details.json", "")["extension"]
+    assert (told["pieces"], told["unused_pieces"], told["old"]["changed"]) == (12, 12, 0)
+    layout = Encode(add_bos=True, add_eos=True)
+    out, cache = tmp_path / "tokens", Cache(tmp_path / "cache")
+    encode_corpus(made.corpus, folder, tmp_path / "validate/passed.json", out, layout, cache)
+    adopt(Base(old_model, "old.model", {}), folder, More(more.learn, record | {"corpus": "0" * 32}))
+    with pytest.raises(UserError, match="its new pieces are from the corpus 0000"):
+        encode_corpus(made.corpus, folder, tmp_path / "validate/passed.json", out, layout, cache)
