@@ -14,9 +14,9 @@ from typing import Any
 
 from aura.core.errors import UserError
 from aura.tokenizer import indented_json
+from aura.tokenizer.crafted import MOST_HOLES, MOST_IDS
 from aura.tokenizer.merges import LONGEST, last_pair, merges
 
-MOST_IDS = 10_000_000
 LONGEST_PATTERN = 10_000  # characters; that of o200k has 500
 TEKKEN_SPECIAL = (  # of files that list none: mistral_common's own
     {"rank": 0, "token_str": "<unk>"},
@@ -49,8 +49,8 @@ class BytePairs:
             raise UserError("expected pieces that all differ, none of them empty")
         if missing := {bytes([byte]) for byte in range(256)}.difference(self.pieces):
             raise UserError(f"expected a piece for each of 256 bytes, got none for {min(missing)!r}")
-        if not 0 <= self.first <= self.first + len(self.pieces) <= MOST_IDS:
-            raise UserError(f"expected ids from 0 to {MOST_IDS:,}, got {len(self.pieces)} from {self.first}")
+        if not 0 <= self.first <= MOST_HOLES or len(self.pieces) > MOST_IDS:
+            raise UserError(f"expected at most {MOST_HOLES:,} ids before the others, got {self.first:.20g}")
         if not isinstance(self.pattern, str) or not 0 < len(self.pattern) <= LONGEST_PATTERN:
             raise UserError(f"expected a pattern of at most {LONGEST_PATTERN:,} characters, got {self.pattern!r:.80}")
 
@@ -80,7 +80,9 @@ def read_tiktoken(content: bytes, pattern: str) -> BytePairs:
     first = table[0][0] if table else 0
     for place, (rank, _) in enumerate(table, first):
         if rank != place:
-            raise UserError(f"expected ranks that follow one another, got {rank:.20g} in the place of {place:.20g}")
+            raise UserError(
+                f"expected ranks that follow one another, got {str(rank)[:20]} in the place of {str(place)[:20]}"
+            )
     return BytePairs(pieces=tuple(piece for _, piece in table), pattern=pattern, first=first)
 
 

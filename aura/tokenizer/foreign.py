@@ -21,15 +21,18 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.core.bounded import Unreadable, read_json
 from aura.core.errors import UserError
-from aura.tokenizer import byte_pairs
+from aura.tokenizer import byte_pairs, crafted
 from aura.tokenizer.arguments import checked_ids, checked_texts
-from aura.tokenizer.byte_pairs import MOST_IDS, BytePairs
+from aura.tokenizer.byte_pairs import BytePairs
+from aura.tokenizer.crafted import MOST_IDS
 from aura.tokenizer.decoding import piece_bytes
+from aura.tokenizer.golden import TEXTS
 from aura.tokenizer.id_arrays import Ids
 from aura.tokenizer.model_file import Kind, checked_pieces
+from aura.tokenizer.rust_libraries import guarded, silent
 from aura.tokenizer.tokenizer import Tokenizer
 
-LARGEST = 400_000_000  # bytes of a file; the largest tokenizer.json in use has 35 MB
+LARGEST = 64_000_000  # bytes of a file; the largest tokenizer.json in use has 35 MB
 OF_ANOTHER_SHAPE = (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError)  # what JSON can raise
 INSIDE = ("spiece.model", "tokenizer.model", "tokenizer.json", "tekken.json")  # names in a folder, the first counts
 FORMATS = "spiece.model, tokenizer.json, tekken.json, .tiktoken, or a folder with one of the first three"
@@ -76,7 +79,7 @@ def load(path: Path, name: str) -> Foreign:
     try:
         return _loaded(path, name)
     except UserError as error:
-        raise error if str(error).startswith(name) else UserError(f"{name}: {error}") from None
+        raise error if str(error).startswith((f"{name}:", f"{name} ")) else UserError(f"{name}: {error}") from None
     except OF_ANOTHER_SHAPE as error:
         raise UserError(
             f"{name}: a part of this file is missing or of another kind ({str(error)[:200]!r}). Expected {FORMATS}"
@@ -85,6 +88,13 @@ def load(path: Path, name: str) -> Foreign:
 
 def file_of(path: Path, name: str) -> Path:
     """The file of a tokenizer at a path, which may be a folder with one; none, or too large a one, is a `UserError`."""
+    try:
+        return _file_of(path, name)
+    except OSError as error:
+        raise UserError(f"{name} cannot be read ({error.strerror}). Expected {FORMATS}") from None
+
+
+def _file_of(path: Path, name: str) -> Path:
     if path.is_dir():
         found = next((path / file for file in INSIDE if (path / file).exists()), None)
         if found is None:
@@ -119,7 +129,7 @@ def _loaded(path: Path, name: str) -> Foreign:
     if _is_tekken(parsed):
         return from_byte_pairs(byte_pairs.read_tekken(parsed), name)
     if "model" in parsed:
-        return _tokenizer_json(content, name, parsed["model"])
+        return _tokenizer_json(content, name, parsed)
     raise UserError(f"{name}: expected the JSON of tokenizers (tokenizer.json) or tekken, got another. {FORMATS}")
 
 
@@ -150,12 +160,17 @@ def read_bytes(path: Path, name: str) -> bytes:
 
 def from_model(content: bytes, name: str) -> Foreign:
     """A SentencePiece model, whoever trained it: one of ours as `from_ours`; bytes that are none are a `UserError`."""
+    crafted.require_few_pieces(content)
     if is_ours(content):
         return from_ours(Tokenizer.from_bytes(content), name)
     processor = sentencepiece.SentencePieceProcessor()
     try:
+        model = model_pb2.ModelProto.FromString(content)
+        spec = model.normalizer_spec
+        crafted.require_bounded_charsmap(spec.precompiled_charsmap)
+        crafted.require_bounded_charsmap(model.denormalizer_spec.precompiled_charsmap)
+        crafted.require_finite(entry.score for entry in model.pieces)
         processor.LoadFromSerializedProto(content)
-        spec = model_pb2.ModelProto.FromString(content).normalizer_spec
     except (RuntimeError, ValueError, DecodeError) as error:
         raise UserError(f"{name} is no SentencePiece model ({error}). Expected {FORMATS}") from None
     return from_processor(processor, name, "" if spec.add_dummy_prefix else " ")
@@ -242,12 +257,11 @@ def pattern_of(path: Path) -> str:
 
 def from_byte_pairs(pairs: BytePairs, name: str) -> Foreign:
     """Byte-level BPE of tekken.json or a .tiktoken file, by tiktoken."""
-    encoding = tiktoken_library(name).Encoding(
-        name,
-        pat_str=pairs.pattern,
-        mergeable_ranks={piece: rank for rank, piece in enumerate(pairs.pieces)},
-        special_tokens={},
-    )
+    tiktoken = tiktoken_library(name)
+    ranks = {piece: rank for rank, piece in enumerate(pairs.pieces)}
+    with silent(), guarded(name):
+        encoding = tiktoken.Encoding(name, pat_str=pairs.pattern, mergeable_ranks=ranks, special_tokens={})
+        encoding.encode_ordinary_batch(list(TEXTS))  # a pattern that cannot be used fails here
     kinds = (
         *[Kind.SPECIAL] * pairs.first,
         *(Kind.BYTE if len(piece) == 1 and piece[0] > 127 else Kind.LEARNT for piece in pairs.pieces),
@@ -265,11 +279,13 @@ def from_byte_pairs(pairs: BytePairs, name: str) -> Foreign:
 
 
 def _encode_by_tiktoken(encoding: Any, special: int, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401
-    return [np.array(ids, np.int32) + special for ids in encoding.encode_ordinary_batch(list(texts))]
+    with guarded(encoding.name):
+        return [np.array(ids, np.int32) + special for ids in encoding.encode_ordinary_batch(list(texts))]
 
 
 def _decode_by_tiktoken(encoding: Any, special: int, ids: list[int]) -> str:  # noqa: ANN401
-    return str(encoding.decode([token - special for token in ids if token >= special]))
+    with guarded(encoding.name):
+        return str(encoding.decode([token - special for token in ids if token >= special]))
 
 
 def tiktoken_library(name: str) -> Any:  # noqa: ANN401 - a module
@@ -281,15 +297,22 @@ def tiktoken_library(name: str) -> Any:  # noqa: ANN401 - a module
     return tiktoken
 
 
-def _tokenizer_json(content: bytes, name: str, model: dict[str, Any]) -> Foreign:
+def _tokenizer_json(content: bytes, name: str, parsed: dict[str, Any]) -> Foreign:
     import tokenizers
 
-    try:
-        loaded = tokenizers.Tokenizer.from_buffer(content)
-    except Exception as error:  # noqa: BLE001 - the library raises the bare class
-        raise UserError(
-            f"{name} is no tokenizer.json that tokenizers can read: {str(error)[:300]!r}. Expected {FORMATS}"
-        ) from None
+    crafted.require_bounded(parsed)
+    model = parsed["model"]
+    with silent():
+        try:
+            with guarded(name):
+                loaded = tokenizers.Tokenizer.from_buffer(content)
+        except UserError as error:
+            raise UserError(f"{error}. Expected {FORMATS}") from None
+        loaded.no_padding()
+        loaded.no_truncation()  # ids of a text are those of the whole text
+        encode = partial(_encode_by_tokenizers, loaded, name)
+        decode = partial(_decode_by_tokenizers, loaded, name)
+        decode(np.concatenate(encode(TEXTS)).tolist())  # what cannot be read fails here, and not hours later
     added = {token for token, entry in loaded.get_added_tokens_decoder().items() if entry.special}
     size = max(loaded.get_vocab().values(), default=-1) + 1
     if not 0 < size <= MOST_IDS:
@@ -307,7 +330,6 @@ def _tokenizer_json(content: bytes, name: str, model: dict[str, Any]) -> Foreign
     unk_id = loaded.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
     if not isinstance(unk_id, int) or not 0 <= unk_id < size:
         unk_id = None
-    encode = partial(_encode_by_tokenizers, loaded)
     starts_with_space = bool(len(encode([" a"])[0]) > len(encode(["a"])[0]))
     return Foreign(
         name=name,
@@ -316,15 +338,21 @@ def _tokenizer_json(content: bytes, name: str, model: dict[str, Any]) -> Foreign
         unk_id=unk_id,
         word_prefix="" if starts_with_space else " ",
         encoder=encode,
-        decoder=partial(loaded.decode, skip_special_tokens=True),
+        decoder=decode,
         special={texts[token]: token for token in sorted(added)},
         stated_roles={} if unk_id is None or kinds[unk_id] is not Kind.SPECIAL else {"unk": unk_id},
     )
 
 
-def _encode_by_tokenizers(loaded: Any, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401
+def _encode_by_tokenizers(loaded: Any, name: str, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401
     loaded.encode_special_tokens = True  # as text, which nobody can forge; a copy in another process forgets it
-    return [np.array(found.ids, np.int32) for found in loaded.encode_batch(list(texts), add_special_tokens=False)]
+    with guarded(name):
+        return [np.array(found.ids, np.int32) for found in loaded.encode_batch(list(texts), add_special_tokens=False)]
+
+
+def _decode_by_tokenizers(loaded: Any, name: str, ids: list[int]) -> str:  # noqa: ANN401
+    with guarded(name):
+        return str(loaded.decode(ids, skip_special_tokens=True))
 
 
 def _is_utf8(piece: bytes) -> bool:

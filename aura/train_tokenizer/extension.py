@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from aura.core.bounded import read_json
 from aura.core.errors import UserError
-from aura.tokenizer import foreign, foreign_export, golden, letter_scripts
+from aura.tokenizer import foreign, foreign_export, golden, hf_export, letter_scripts
 from aura.tokenizer.adopted import EXTENDED
 from aura.tokenizer.letter_scripts import Shape
 from aura.train_tokenizer.counts import Counts, in_order
@@ -294,7 +294,9 @@ def _made(
     made = {base.file: content, RECORD: (json.dumps(record) + "\n").encode()}
     if guard.refused:
         notes.append(guard.notice())
-    if base.file == SentencePieceBase.file:
+    if base.file == SentencePieceBase.file and foreign.is_ours(content):
+        made |= hf_export.export(content)
+    elif base.file == SentencePieceBase.file:
         try:
             made |= foreign_export.written(content, _samples(base, learnt, new))
         except foreign_export.NoExactJson as reason:

@@ -15,6 +15,8 @@ from aura.train_tokenizer import corpus_counts
 from aura.train_tokenizer.extension import Extension, Rules, extended
 from aura.train_tokenizer.segments import Splitting
 
+MOST = 1_000_000  # distinct parts of words to learn from
+
 
 def extended_by_corpus(
     base_file: Path,
@@ -25,7 +27,7 @@ def extended_by_corpus(
     splitting: Splitting,
     rules: Rules | None = None,
     old_sources: Sequence[str] = (),
-    most: int | None = None,
+    most: int | None = MOST,
     cluster: str | None = None,
     shards: Sequence[ShardFile] | None = None,
 ) -> Extension:
@@ -39,7 +41,7 @@ def extended_by_corpus(
         splitting: where words are cut; no piece lies across a cut.
         rules: which pieces may be new.
         old_sources: names of sources; one that the split does not have is a `UserError`.
-        most: distinct segments to learn from, the rarest left out; some 300 bytes of memory each.
+        most: distinct segments to learn from, the rarest left out; some 1.8 kB of memory each (measured).
         cluster: address of a cluster that counts.
         shards: those of the folder, if they were listed before.
     """

@@ -5,8 +5,8 @@ The words of the new text, as the base encodes them, are where byte-pair encodin
 tiktoken know merges. A character that the base has no piece of is a candidate, too: it saves all its bytes but one.
 So each new piece is spelt by pieces that were there before it.
 
-Gains are kept up to date: a merge looks again at the words that hold it, and at no others. The price is memory, some
-60 bytes for each place in a distinct word where a candidate stands.
+Gains are kept up to date: a merge looks again at the words that hold it, and at no others. The price is memory: some
+1.8 kB for each distinct part of a word that has a letter to teach, measured with 40,000 of Greek, Korean and Hindi.
 """
 
 from collections import Counter

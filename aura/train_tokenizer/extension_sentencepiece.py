@@ -20,8 +20,10 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.core.errors import UserError
+from aura.tokenizer.model_file import SCORE_STEPS
 from aura.tokenizer.symbols import SPACE
 
+LARGEST = 1e30  # of scores; 32 bits hold some above
 ABOVE = 1 / 8  # of a score, which is a natural logarithm
 _TYPES = model_pb2.ModelProto.SentencePiece
 _KINDS = {model_pb2.TrainerSpec.BPE: "BPE", model_pb2.TrainerSpec.UNIGRAM: "unigram"}
@@ -35,7 +37,7 @@ class SentencePieceBase:
         name: what errors call it.
 
     Raises:
-        UserError: a model that is neither BPE nor unigram, or puts spaces behind words.
+        UserError: a model that is neither BPE nor unigram, puts spaces behind words, or has scores that are no numbers.
     """
 
     file = "tokenizer.model"
@@ -50,6 +52,10 @@ class SentencePieceBase:
         self._scores = {
             entry.piece: entry.score for entry in self._model.pieces if entry.type in (_TYPES.NORMAL, _TYPES.UNUSED)
         }
+        if not all(abs(score) < LARGEST for score in self._scores.values()):
+            raise UserError(
+                f"{name}: expected scores of pieces between ±{LARGEST:g}, got others. Nothing fits below them"
+            )
         self.vocabulary = {entry.piece for entry in self._model.pieces}
         self.vocab_size = len(self._model.pieces)
         self.ranks = {piece: -score for piece, score in self._scores.items()} if self._is_bpe else {}
@@ -110,11 +116,13 @@ class SentencePieceBase:
     def _unigram_scores(self, pieces: Sequence[str]) -> list[float]:
         """The score of each piece: a little more than that of its best spelling by the pieces before it."""
         known = dict(self._scores)
+        exact = all((score * SCORE_STEPS).is_integer() for score in known.values())  # sums of ours are, and stay so
         lowest = min(known.values(), default=0.0)
         longest = max(map(len, chain(known, pieces)), default=1)
         scores = []
         for place, piece in enumerate(pieces):
             above = ABOVE * (2 - math.log(place + 1) / math.log(len(pieces) + 1))
+            above = round(above * SCORE_STEPS) / SCORE_STEPS if exact else above
             best = lowest if len(piece) == 1 else _best(piece, known, longest, lowest) + above
             known[piece] = float(np.float32(best))
             scores.append(known[piece])

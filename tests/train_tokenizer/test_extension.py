@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import sentencepiece
 import tokenizers
+from sentencepiece import sentencepiece_model_pb2 as model_pb2
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from aura.core.errors import UserError
 from aura.storage.cache import Cache
 from aura.tokenizer import foreign, foreign_export, golden
 from aura.tokenizer.adopted import AdoptedTokenizer
+from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import extension
 from aura.train_tokenizer.corpus_counts import count_texts
 from aura.train_tokenizer.counts import Counts
@@ -216,6 +218,25 @@ def test_a_published_model_is_extended(tmp_path: Path):
     assert report["unused_pieces"] < 200
 
 
+def test_one_of_ours_stays_one_of_ours(tokenizer: Tokenizer, tmp_path: Path, documents: list[str]):
+    tokenizer.save(tmp_path / "base")
+    made = extended(tmp_path / "base", counted(new_texts()), 150, Rules(scripts=("GREEK", "HANGUL")))
+    for name, content in made.files.items():
+        (tmp_path / name).write_bytes(content)
+    more = Tokenizer.load(tmp_path / "tokenizer.model")
+    theirs = foreign.load(tmp_path / "tokenizer.json", "exported")
+    plain = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    for text in filter(str.isascii, documents[1:60]):
+        assert more.encode(text) == tokenizer.encode(text)
+    for text in new_texts():
+        assert more.encode(text) == plain.Encode(text)
+        assert more.decode(more.encode(text)) == text
+        assert len(more.encode(text)) < len(tokenizer.encode(text))
+    texts = [*new_texts(), *golden.TEXTS]
+    for ids, exported in zip(more.encode_batch(texts), theirs.encode_batch(texts), strict=True):
+        assert ids.tolist() == exported.tolist()
+
+
 def test_a_corpus_has_sources_of_old_text(
     bases: dict[str, Path], tmp_path: Path, old: list[str], write_corpus: Callable[[Path, list[str]], None]
 ):
@@ -233,8 +254,6 @@ def test_a_corpus_has_sources_of_old_text(
 
 @pytest.mark.parametrize("score", [-1.0, -31740.0, -1e9, 3.0])
 def test_scores_below_those_of_the_base_differ_in_32_bits(score: float, bases: dict[str, Path]):
-    from sentencepiece import sentencepiece_model_pb2 as model_pb2
-
     model = model_pb2.ModelProto.FromString(bases["bpe"].read_bytes())
     learnt = [entry for entry in model.pieces if entry.type == entry.NORMAL]
     for place, entry in enumerate(learnt):
@@ -244,6 +263,15 @@ def test_scores_below_those_of_the_base_differ_in_32_bits(score: float, bases: d
     scores = np.array([entry.score for entry in written.pieces[-3000:]], np.float32)
     assert (np.diff(scores) < 0).all()
     assert scores[0] < min(np.float32(entry.score) for entry in learnt)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("-inf"), -3e38])
+def test_scores_that_leave_no_room_are_refused(score: float, bases: dict[str, Path], tmp_path: Path):
+    model = model_pb2.ModelProto.FromString(bases["bpe"].read_bytes())
+    model.pieces[-1].score = score
+    (tmp_path / "tokenizer.model").write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match="expected scores"):
+        extended(tmp_path / "tokenizer.model", counted(new_texts()), 10, TAUGHT)
 
 
 def test_runs_of_spaces_merge_as_in_sentencepiece():
