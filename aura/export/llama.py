@@ -31,8 +31,11 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
     tensors = llama_tensors(trained.config, trained.weights)
     record, sha256, notices = _of_tokenizer(trained, gguf_notice(differences) if gguf else None)
     card = model_card(trained.record, trained.config, record, sha256, notices)
-    also = (lambda unfinished: gguf_file.convert(unfinished, unfinished / folder.GGUF)) if gguf else None
-    folder.write(output, trained, tensors, card, add_bos=add_bos, also=also)
+
+    def write_gguf(unfinished: Path) -> None:
+        gguf_file.convert(unfinished, unfinished / folder.GGUF, add_bos=add_bos)
+
+    folder.write(output, trained, tensors, card, add_bos=add_bos, also=write_gguf if gguf else None)
     return tensors
 
 
