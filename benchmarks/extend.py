@@ -25,7 +25,7 @@ from measure import machine
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from aura.core.errors import UserError
-from aura.tokenizer import foreign
+from aura.tokenizer import adopted_record
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.letter_scripts import script_of
 from aura.train_tokenizer.corpus_counts import count_texts
@@ -75,7 +75,7 @@ def written(made: Extension, folder: Path) -> Path:
     folder.mkdir()
     for name, content in made.files.items():
         (folder / name).write_bytes(content)
-    return next(folder / name for name in foreign.INSIDE if name in made.files)
+    return next(folder / name for name in adopted_record.INSIDE if name in made.files)
 
 
 def unequal(model: Path, texts: Sequence[str]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from aura.export import gguf_file, gguf_vocabulary
 from aura.export.model_card import gguf_notice, model_card
 from aura.hugging_face import folder
 from aura.hugging_face.llama import Tensors, llama_tensors
-from aura.tokenizer import adopted, hf_export
+from aura.tokenizer import adopted_record, hf_export
 from aura.tokenizer.adopted import AdoptedTokenizer
 
 
@@ -43,7 +43,7 @@ def _of_tokenizer(trained: folder.Trained, of_gguf: str | None) -> tuple[dict[st
     """The record of a tokenizer, its hash, and paragraphs for the card: what it loses, and who cannot read it."""
     place, tokenizer = trained.tokenizer_folder, trained.tokenizer
     if isinstance(tokenizer, AdoptedTokenizer):
-        record = adopted.read_record(place)
+        record = adopted_record.read_record(place)
         notices = [f"Its tokenizer was adopted as it is from `{record['from']}`: aura did not train it."]
         lacking = record.get("no_tokenizer_json")
         told = [f"There is no tokenizer.json for Hugging Face's libraries: {lacking}."] if lacking else []

@@ -27,8 +27,8 @@ from aura.hugging_face.llama_reading import PADDING, LlamaWeights
 from aura.hugging_face.llama_settings import read_config, require_small
 from aura.model import tensor_file, weights
 from aura.model.model import LanguageModel, ModelConfig, leaf_name
-from aura.tokenizer import adopted, opening
-from aura.tokenizer.foreign import INSIDE
+from aura.tokenizer import adopted_record, opening
+from aura.tokenizer.adopted_record import INSIDE
 from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.tokenizer import Tokenizer
 
@@ -58,7 +58,7 @@ class Extension:
     @classmethod
     def of(cls, tokenizer_folder: Path, vocab_size: int) -> "Extension | None":
         """Read the folder's extended.json; None without one."""
-        path, made_by = tokenizer_folder / adopted.EXTENDED, "dvc repro train_tokenizer"
+        path, made_by = tokenizer_folder / adopted_record.EXTENDED, "dvc repro train_tokenizer"
         if not path.exists():
             return None
         checksums.verify(tokenizer_folder, made_by, path.name, required=False)
@@ -247,9 +247,9 @@ def _same_tokenizer(
 def _original(tokenizer_folder: Path, *, extended: bool) -> Path | None:
     """The file that a tokenizer was adopted from, or that it extends; the others of its folder are made of it."""
     if extended:
-        names = [f"{adopted.BASE}.model", f"{adopted.BASE}.json"]
-    elif adopted.is_adopted(tokenizer_folder):
-        names = [adopted.read_record(tokenizer_folder)["file"]]
+        names = [f"{adopted_record.BASE}.model", f"{adopted_record.BASE}.json"]
+    elif adopted_record.is_adopted(tokenizer_folder):
+        names = [adopted_record.read_record(tokenizer_folder)["file"]]
     else:
         names = [opening.MODEL]
     return next((tokenizer_folder / name for name in names if (tokenizer_folder / name).is_file()), None)

@@ -22,6 +22,7 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 from aura.core.bounded import Unreadable, read_json
 from aura.core.errors import UserError
 from aura.tokenizer import byte_pairs, crafted
+from aura.tokenizer.adopted_record import INSIDE
 from aura.tokenizer.arguments import checked_ids, checked_texts
 from aura.tokenizer.byte_pairs import BytePairs
 from aura.tokenizer.crafted import MOST_IDS
@@ -34,7 +35,6 @@ from aura.tokenizer.tokenizer import Tokenizer
 
 LARGEST = 64_000_000  # bytes of a file; the largest tokenizer.json in use has 35 MB
 OF_ANOTHER_SHAPE = (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError)  # what JSON can raise
-INSIDE = ("spiece.model", "tokenizer.model", "tokenizer.json", "tekken.json")  # names in a folder, the first counts
 FORMATS = "spiece.model, tokenizer.json, tekken.json, .tiktoken, or a folder with one of the first three"
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 

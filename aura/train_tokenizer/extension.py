@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from aura.core.bounded import read_json
 from aura.core.errors import UserError
 from aura.tokenizer import foreign, foreign_export, golden, hf_export, letter_scripts
-from aura.tokenizer.adopted import EXTENDED
+from aura.tokenizer.adopted_record import EXTENDED
 from aura.tokenizer.letter_scripts import Shape
 from aura.train_tokenizer.counts import Counts, in_order
 from aura.train_tokenizer.extension_byte_level import TekkenBase, TokenizerJsonBase
