@@ -25,7 +25,7 @@ from measure import machine
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from aura.core.errors import UserError
-from aura.tokenizer import adopted_record
+from aura.tokenizer import adopted_record, conversion
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.letter_scripts import script_of
 from aura.train_tokenizer.corpus_counts import count_texts
@@ -76,6 +76,15 @@ def written(made: Extension, folder: Path) -> Path:
     for name, content in made.files.items():
         (folder / name).write_bytes(content)
     return next(folder / name for name in adopted_record.INSIDE if name in made.files)
+
+
+def tokenizer_json(model: Path, more: list[str]) -> bytes | None:
+    """The same tokenizer for Hugging Face's libraries, or None, and a line in `more` with the reason."""
+    try:
+        return conversion.tokenizer_json(model)
+    except UserError as error:
+        more.append(f"- {model.parent.name}: no tokenizer.json: {error}")
+        return None
 
 
 def unequal(model: Path, texts: Sequence[str]) -> tuple[int, int]:
@@ -162,7 +171,8 @@ def main() -> None:
                 report = extension_report.measured(base, extended_tokenizer, test, held_out)
                 lines.append(row(name, guard is not None, seconds, report, base, extended_tokenizer, held_out))
                 more += notes(f"{name}, {'with' if guard else 'without'} old text", made, report)
-                if guard and "tokenizer.json" in made.files and model.suffix == ".model":
+                if guard and model.suffix == ".model" and (exported := tokenizer_json(model, more)):
+                    (where / "tokenizer.json").write_bytes(exported)
                     for what, texts in (
                         ("documents", everything),
                         ("lines of documents", [line for text in everything[::20] for line in text.splitlines()]),

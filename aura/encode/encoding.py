@@ -209,6 +209,7 @@ def _targets(output: Path, path: str) -> dict[str, Path]:
 TRANSFORMS = (
     *(
         adopted,
+        adopted_record,
         byte_pairs,
         corpus,
         encoding_check,

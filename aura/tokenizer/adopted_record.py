@@ -38,7 +38,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def read_extended(folder: Path) -> dict[str, Any] | None:
-    """How a folder's tokenizer was extended, as adopted.json says; None for one that was not."""
+    """The record of how a folder's tokenizer was extended; None for one that was not."""
     record = read_record(folder)
     if "extended" not in record:
         return None

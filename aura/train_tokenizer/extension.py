@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from aura.core.bounded import read_json
 from aura.core.errors import UserError
-from aura.tokenizer import foreign, foreign_export, golden, hf_export, letter_scripts
+from aura.tokenizer import foreign, letter_scripts
 from aura.tokenizer.adopted_record import EXTENDED
 from aura.tokenizer.letter_scripts import Shape
 from aura.train_tokenizer.counts import Counts, in_order
@@ -32,7 +32,6 @@ from aura.train_tokenizer.extension_merges import Learner
 from aura.train_tokenizer.extension_sentencepiece import SentencePieceBase
 
 RECORD, FORMAT = EXTENDED, 1
-SAMPLES = 20_000  # segments of the new text on which the files are compared
 AT_ONCE = 100_000  # words that are encoded at a time
 ROUNDS = 5  # of learning again without the pieces that changed too much
 
@@ -63,7 +62,7 @@ class Base(Protocol):
 
 @dataclass(frozen=True)
 class Rules:
-    """Which pieces may be new.
+    """The rules for pieces that may be new.
 
     Attributes:
         longest: characters of a piece, at most.
@@ -82,13 +81,13 @@ class Extension:
     """An extended tokenizer.
 
     Attributes:
-        files: the content of each file by its name: the model, tokenizer.json with equal ids, extended.json.
+        files: the content of each file by its name: the tokenizer, and extended.json.
         record: extended.json: the size of the base, and the ids of the base that spell each new piece.
         pieces: the new pieces in the order of their ids.
         scripts: those that were taught; empty if any.
         changed_words: occurrences in the old text of words that got other ids; 0 without old text.
         refused: candidates that the old text forbade.
-        notes: sentences for the user: what could not be written, and why.
+        notes: sentences for the user: what old text forbade.
     """
 
     files: dict[str, bytes]
@@ -147,7 +146,7 @@ def extended(
         content = base.extended(learnt)
         changed = guard.changed(opened_content(base.file, content, str(base_file)))
         if changed is not None:
-            return _made(base, content, learnt, scripts, changed, guard, counts)
+            return _made(base, content, learnt, scripts, changed, guard)
     raise UserError(
         f"{base_file}: with {pieces:,} more pieces, old text changes more than max_changed allows "
         f"({rules.max_changed:g} of its documents), {ROUNDS} times in a row. Ask for fewer pieces, or raise it."
@@ -287,31 +286,11 @@ def _too_many(base_file: Path, wanted: int, possible: int, scripts: tuple[str, .
 
 
 def _made(
-    base: Base, content: bytes, learnt: list[str], scripts: tuple[str, ...], changed: int, guard: _Guard, new: Counts
+    base: Base, content: bytes, learnt: list[str], scripts: tuple[str, ...], changed: int, guard: _Guard
 ) -> Extension:
     record = {"format": FORMAT, "base_vocab_size": base.vocab_size, "spelt": base.spelt(learnt)}
     notes: list[str] = []
     made = {base.file: content, RECORD: (json.dumps(record) + "\n").encode()}
     if guard.refused:
         notes.append(guard.notice())
-    if base.file == SentencePieceBase.file and foreign.is_ours(content):
-        made |= hf_export.export(content)
-    elif base.file == SentencePieceBase.file:
-        try:
-            made |= foreign_export.written(content, _samples(base, learnt, new))
-        except foreign_export.NoExactJson as reason:
-            notes.append(str(reason))
-        else:
-            notes += foreign_export.notices(content)
     return Extension(made, record, tuple(learnt), scripts, changed, guard.refused, tuple(notes))
-
-
-def _samples(base: Base, learnt: list[str], new: Counts) -> list[str]:
-    """Texts on which two libraries are compared: hard ones, each new piece, and segments of the new text in lines."""
-    texts = [base.text(piece) for piece in learnt] + _texts(new)[:SAMPLES]
-    return [
-        *golden.TEXTS,
-        *golden.WITH_SPECIAL,
-        *texts,
-        *("".join(texts[at : at + 10]) for at in range(0, len(texts), 10)),
-    ]
