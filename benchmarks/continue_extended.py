@@ -161,7 +161,10 @@ def extended_vocabulary(corpus: Path, cache: Cache) -> Vocabulary:
     options = params.train_tokenizer
 
     def learn(file: Path) -> Extension:
-        rules, splitting = Rules(longest=options.max_piece_chars, max_changed=options.max_changed), train.splitting_of(options)
+        rules, splitting = (
+            Rules(longest=options.max_piece_chars, max_changed=options.max_changed),
+            train.splitting_of(options),
+        )
         return extended_by_corpus(
             file, corpus / "train", PIECES, cache, splitting=splitting, rules=rules, old_sources=english
         )

@@ -48,7 +48,7 @@ class Extension:
         base_size: ids of the base's tokenizer, which come first.
         spelt: of each further id, the ids of the base that spell it.
         sha256: of the file.
-        base_sha256: of the base's tokenizer; None where the file does not say.
+        base_sha256: of the base's tokenizer, as a model of it records it; None where the file does not say.
     """
 
     base_size: int
@@ -233,7 +233,7 @@ def _same_tokenizer(
     ours = {path.name: files.sha256_file(path) for path in _tokenizers_in(tokenizer_folder)}
     known = {tokenizer.encoding_sha256, *ours.values()}
     known |= {extension.base_sha256} if extension and extension.base_sha256 else set()
-    if recorded in known or not known.isdisjoint(theirs.values()) or _encoding(folder) == tokenizer.encoding_sha256:
+    if recorded in known or not known.isdisjoint(theirs.values()) or _encoding(folder) in known:
         return True
     base_known = extension is None or extension.base_sha256 is not None
     if (recorded or theirs.keys() & ours.keys()) and base_known:

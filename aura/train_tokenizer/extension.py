@@ -13,6 +13,7 @@ demands (`max_changed`). New pieces come from three rules:
 The old text is then encoded with both models. Pieces in words that changed beyond the budget go, and others are learnt.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from typing import Any, Protocol
 
 from aura.core.bounded import read_json
 from aura.core.errors import UserError
-from aura.tokenizer import foreign, foreign_export, golden, hf_export, letter_scripts
+from aura.tokenizer import foreign, foreign_export, golden, hf_export, letter_scripts, slots
 from aura.tokenizer.adopted import EXTENDED
 from aura.tokenizer.letter_scripts import Shape
 from aura.train_tokenizer.counts import Counts, in_order
@@ -83,7 +84,8 @@ class Extension:
 
     Attributes:
         files: the content of each file by its name: the model, tokenizer.json with equal ids, extended.json.
-        record: extended.json: the size of the base, and the ids of the base that spell each new piece.
+        record: extended.json: the size of the base, what its ids mean (the hash that a model of it records), and the
+            ids of the base that spell each new piece.
         pieces: the new pieces in the order of their ids.
         scripts: those that were taught; empty if any.
         changed_words: occurrences in the old text of words that got other ids; 0 without old text.
@@ -147,7 +149,13 @@ def extended(
         content = base.extended(learnt)
         changed = guard.changed(opened_content(base.file, content, str(base_file)))
         if changed is not None:
-            return _made(base, content, learnt, scripts, changed, guard, counts)
+            record = {
+                "format": FORMAT,
+                "base_vocab_size": base.vocab_size,
+                "base_sha256": encoding_hash(foreign.file_of(base_file, str(base_file)).read_bytes()),
+                "spelt": base.spelt(learnt),
+            }
+            return _made(base, content, record, learnt, scripts, changed, guard, counts)
     raise UserError(
         f"{base_file}: with {pieces:,} more pieces, old text changes more than max_changed allows "
         f"({rules.max_changed:g} of its documents), {ROUNDS} times in a row. Ask for fewer pieces, or raise it."
@@ -169,6 +177,11 @@ def opened_content(kind: str, content: bytes, name: str) -> Base:
     if kind == SentencePieceBase.file:
         return SentencePieceBase(content, name)
     return (TekkenBase if kind == TekkenBase.file else TokenizerJsonBase)(read_json(content), name)
+
+
+def encoding_hash(content: bytes) -> str:
+    """The identity of what the ids of a tokenizer's file mean: `encoding_sha256` of the tokenizer that reads it."""
+    return slots.encoding_hash(content) if foreign.is_ours(content) else hashlib.sha256(content).hexdigest()
 
 
 class _Guard:
@@ -287,9 +300,15 @@ def _too_many(base_file: Path, wanted: int, possible: int, scripts: tuple[str, .
 
 
 def _made(
-    base: Base, content: bytes, learnt: list[str], scripts: tuple[str, ...], changed: int, guard: _Guard, new: Counts
+    base: Base,
+    content: bytes,
+    record: dict[str, Any],
+    learnt: list[str],
+    scripts: tuple[str, ...],
+    changed: int,
+    guard: _Guard,
+    new: Counts,
 ) -> Extension:
-    record = {"format": FORMAT, "base_vocab_size": base.vocab_size, "spelt": base.spelt(learnt)}
     notes: list[str] = []
     made = {base.file: content, RECORD: (json.dumps(record) + "\n").encode()}
     if guard.refused:
