@@ -22,6 +22,11 @@ from aura.pretrain.identity import run_identity
 from aura.pretrain.pretrain import Metrics, pretrain, training_sources
 from aura.pretrain.step.batches import Batches
 from aura.tokens.token_shards import TokenShards
+from aura.train_tokenizer.adoption import Base, More, adopt
+from aura.train_tokenizer.corpus_counts import count_texts
+from aura.train_tokenizer.extension import Rules
+from aura.train_tokenizer.extension import extended as with_more_pieces
+from aura.train_tokenizer.segments import Splitting
 from aura.training.checkpoints import Checkpoints
 from tests.hugging_face.llamas import LLAMA3, write_llama
 from tests.llama import NumpyLlama
@@ -207,6 +212,29 @@ def test_the_tokenizer_that_was_extended_is_compared_with_the_bases(mini: MiniTo
     (tmp_path / "base/tokenizer.model").write_bytes(b"another")
     with pytest.raises(UserError, match=r"was trained on another tokenizer .* than .*base\.model"):
         compared_by_size_alone()
+
+
+def test_an_extended_tokenizer_goes_on_from_models_of_its_base_alone(made: MiniTokens, went_on: Path, tmp_path: Path):
+    """Their folders are told by the tokenizer that models/lm records, and by the file that an export holds."""
+    greek = ["Ξεσκεπάζω την ψυχοφθόρα βδελυγμία και την αλήθεια της ημέρας"] * 20
+    splitting = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=())
+    counts, rules = count_texts(greek, splitting), Rules(scripts=("GREEK",))
+    more = More(
+        lambda file: with_more_pieces(file, counts, 12, rules), {"corpus": "", "keep": [], "max_changed": 0.001}
+    )
+    tokenizer = adopt(Base(made.spm, "spm", {}), tmp_path / "spm", more)
+    lm, exported = went_on / "lm", tmp_path / "hf"
+    export(lm, made.spm, exported, add_bos=True)
+    for folder in (lm, exported):
+        opened = open_base(str(folder), tokenizer, tmp_path / "spm", affect=False)
+        assert (opened.config.vocab_size, len(opened.notes)) == (512, 1)
+        assert "12 new rows begin as the mean" in opened.notes[0]
+    other = tmp_path / "lm"
+    shutil.copytree(lm, other)
+    files.write_json(other / "config.json", files.read_json(other / "config.json", "") | {"tokenizer": "f" * 64})
+    checksums.write(other)
+    with pytest.raises(UserError, match="lm was trained on another tokenizer"):
+        open_base(str(other), tokenizer, tmp_path / "spm", affect=False)
 
 
 def test_affect_begins_at_nothing_beside_a_base_without_it(made: MiniTokens, went_on: Path):
