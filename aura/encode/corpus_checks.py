@@ -9,7 +9,7 @@ from aura.core.terms import SPLITS
 from aura.corpus import corpus
 from aura.storage import placement
 from aura.storage.placement import ShardFile
-from aura.tokenizer import adopted
+from aura.tokenizer import adopted_record
 
 
 def read_corpus(folder: Path) -> tuple[dict[str, Any], dict[str, ShardFile]]:
@@ -70,7 +70,7 @@ def tokenizer_is_frozen(pipeline: Path) -> bool:
 
 def require_extended_by(folder: Path, corpus_hash: str, *, frozen: bool) -> None:
     """Refuse an extended tokenizer whose new pieces are from other text, unless it is frozen."""
-    extended = adopted.read_extended(folder)
+    extended = adopted_record.read_extended(folder)
     learnt_from = extended["corpus"] if extended else corpus_hash
     if learnt_from != corpus_hash and not frozen:
         raise UserError(

@@ -30,7 +30,7 @@ from aura.encode.shard_encoding import Task, encode_shard
 from aura.encode.shared_tokenizer import handed_over
 from aura.storage.cache import Cache
 from aura.storage.placement import THIS_DISK, Kept, ShardFile, ShardPlace, write_lists
-from aura.tokenizer import adopted, byte_pairs, foreign, model_file, opening, symbols, unit_table, units
+from aura.tokenizer import adopted, adopted_record, byte_pairs, foreign, model_file, opening, symbols, unit_table, units
 from aura.tokenizer import tokenizer as tokenizer_module
 from aura.tokenizer.opening import AnyTokenizer
 from aura.tokens import shard_writer, token_shards
@@ -71,7 +71,7 @@ def encode_corpus(
     opening.require(model)
     tokenizer = opening.load(model)
     waived = corpus_checks.require_passed(passed, tokenizer.sha256)
-    if adopted.is_adopted(tokenizer_folder):
+    if adopted_record.is_adopted(tokenizer_folder):
         corpus_checks.require_extended_by(tokenizer_folder, manifest["hash"]["train"], frozen=frozen)
     elif not frozen:
         corpus_checks.require_same_corpus(tokenizer_folder / "spiece_config.json", manifest["hash"]["train"])
@@ -209,6 +209,7 @@ def _targets(output: Path, path: str) -> dict[str, Path]:
 TRANSFORMS = (
     *(
         adopted,
+        adopted_record,
         byte_pairs,
         corpus,
         encoding_check,

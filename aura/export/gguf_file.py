@@ -37,13 +37,14 @@ _COUNTS = (
 )
 
 
-def convert(folder: Path, output: Path) -> Vocabulary:
+def convert(folder: Path, output: Path, *, add_bos: bool | None = None) -> Vocabulary:
     """Write the GGUF file of the model in `folder`, whole or not at all; returns its vocabulary.
 
     Arguments:
         folder: with config.json, model.safetensors, tokenizer_config.json and a SentencePiece BPE model. If it has a
             record of hashes, they are compared with it.
         output: the file to make, or to make anew.
+        add_bos: whether <bos> begins each text; None takes what tokenizer_config.json says.
 
     Raises:
         UserError: a file is missing or altered, the model is no Llama, or llama.cpp cannot read its tokenizer.
@@ -65,6 +66,7 @@ def convert(folder: Path, output: Path) -> Vocabulary:
             f"{len(read.texts):,}. Run: {MADE_BY}"
         )
     tokenizer = files.read_object(folder / hf_export.CONFIG, MADE_BY)
+    tokenizer |= {} if add_bos is None else {"add_bos_token": add_bos}
     _write(output, _head(config, tokenizer, read, tensors), tensors)
     return read
 

@@ -30,7 +30,7 @@ _BYTES = {f"<0x{byte:02X}>" for byte in range(256)}
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a GGUF file says of a tokenizer.
+    """A tokenizer as a GGUF file states it.
 
     Attributes:
         texts: UTF-8 text of each id, with U+2581 for a space in learnt pieces and the space itself in user symbols.

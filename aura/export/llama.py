@@ -8,7 +8,7 @@ from aura.export import gguf_file, gguf_vocabulary
 from aura.export.model_card import gguf_notice, model_card
 from aura.hugging_face import folder
 from aura.hugging_face.llama import Tensors, llama_tensors
-from aura.tokenizer import adopted, hf_export
+from aura.tokenizer import adopted_record, hf_export
 from aura.tokenizer.adopted import AdoptedTokenizer
 
 
@@ -31,8 +31,11 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
     tensors = llama_tensors(trained.config, trained.weights)
     record, sha256, notices = _of_tokenizer(trained, gguf_notice(differences) if gguf else None)
     card = model_card(trained.record, trained.config, record, sha256, notices)
-    also = (lambda unfinished: gguf_file.convert(unfinished, unfinished / folder.GGUF)) if gguf else None
-    folder.write(output, trained, tensors, card, add_bos=add_bos, also=also)
+
+    def write_gguf(unfinished: Path) -> None:
+        gguf_file.convert(unfinished, unfinished / folder.GGUF, add_bos=add_bos)
+
+    folder.write(output, trained, tensors, card, add_bos=add_bos, also=write_gguf if gguf else None)
     return tensors
 
 
@@ -40,7 +43,7 @@ def _of_tokenizer(trained: folder.Trained, of_gguf: str | None) -> tuple[dict[st
     """The record of a tokenizer, its hash, and paragraphs for the card: what it loses, and who cannot read it."""
     place, tokenizer = trained.tokenizer_folder, trained.tokenizer
     if isinstance(tokenizer, AdoptedTokenizer):
-        record = adopted.read_record(place)
+        record = adopted_record.read_record(place)
         notices = [f"Its tokenizer was adopted as it is from `{record['from']}`: aura did not train it."]
         lacking = record.get("no_tokenizer_json")
         told = [f"There is no tokenizer.json for Hugging Face's libraries: {lacking}."] if lacking else []

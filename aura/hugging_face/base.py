@@ -27,13 +27,14 @@ from aura.hugging_face.llama_reading import PADDING, LlamaWeights
 from aura.hugging_face.llama_settings import read_config, require_small
 from aura.model import tensor_file, weights
 from aura.model.model import LanguageModel, ModelConfig, leaf_name
-from aura.tokenizer import opening
-from aura.tokenizer.foreign import INSIDE
+from aura.tokenizer import adopted_record, opening
+from aura.tokenizer.adopted_record import INSIDE
 from aura.tokenizer.opening import AnyTokenizer
+from aura.tokenizer.tokenizer import Tokenizer
 
 OPTION = "pretrain.from"
 MADE_BY = "the program that saved it"
-EXTENDED, FORMAT = "extended.json", 1
+FORMAT = 1  # of extended.json
 TABLES = ("embedding", "head")
 
 Index = Sequence[slice]
@@ -48,29 +49,28 @@ class Extension:
         base_size: ids of the base's tokenizer, which come first.
         spelt: of each further id, the ids of the base that spell it.
         sha256: of the file.
-        base_sha256: of the base's tokenizer, as a model of it records it; None where the file does not say.
     """
 
     base_size: int
     spelt: list[list[int]]
     sha256: str
-    base_sha256: str | None
 
     @classmethod
     def of(cls, tokenizer_folder: Path, vocab_size: int) -> "Extension | None":
         """Read the folder's extended.json; None without one."""
-        path, made_by = tokenizer_folder / EXTENDED, "dvc repro train_tokenizer"
+        path, made_by = tokenizer_folder / adopted_record.EXTENDED, "dvc repro train_tokenizer"
         if not path.exists():
             return None
+        checksums.verify(tokenizer_folder, made_by, path.name, required=False)
         read = files.read_format(path, made_by, FORMAT, base_vocab_size=int, spelt=[[int]])
-        base_size, spelt, said = read["base_vocab_size"], read["spelt"], read.get("base_sha256")
+        base_size, spelt = read["base_vocab_size"], read["spelt"]
         right = base_size >= 1 and base_size + len(spelt) == vocab_size
         if not right or not all(ids and min(ids) >= 0 and max(ids) < base_size for ids in spelt):
             raise UserError(
                 f"{path}: expected for each of {vocab_size - base_size:,} new ids some ids below {base_size:,}, got "
                 f"{len(spelt):,} lists. {checksums.remedy(made_by)}"
             )
-        return cls(base_size, spelt, files.sha256_file(path), said if isinstance(said, str) else None)
+        return cls(base_size, spelt, files.sha256_file(path))
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def open_base(where: str, tokenizer: AnyTokenizer, tokenizer_folder: Path, *, af
     folder = _folder(where)
     found, vocab_size = _files_in(folder), tokenizer.vocab_size
     extension = Extension.of(tokenizer_folder, vocab_size)
-    same = _same_tokenizer(folder, found.tokenizer, tokenizer, tokenizer_folder, extension)
+    same = _same_tokenizer(folder, found.tokenizer, tokenizer, tokenizer_folder, extended=extension is not None)
     grown = extension if extension and found.config.vocab_size != vocab_size else None
     _require_rows(folder, found.config.vocab_size, grown.base_size if grown else vocab_size, same=same is True)
     config = replace(found.config, vocab_size=vocab_size, affect=affect)
@@ -222,36 +222,52 @@ def _tokenizers_in(folder: Path) -> list[Path]:
 
 
 def _same_tokenizer(
-    folder: Path, recorded: str | None, tokenizer: AnyTokenizer, tokenizer_folder: Path, extension: Extension | None
+    folder: Path, recorded: str | None, tokenizer: AnyTokenizer, tokenizer_folder: Path, *, extended: bool
 ) -> bool | None:
     """Return whether the base's tokenizer is the run's, or the one that it extends; None where nothing says so.
 
     Raises:
-        UserError: it is another one.
+        UserError: it is another one: models/lm has its hash, or a file of the same kind lies beside the base.
     """
-    theirs = {path.name: files.sha256_file(path) for path in _tokenizers_in(folder)}
-    ours = {path.name: files.sha256_file(path) for path in _tokenizers_in(tokenizer_folder)}
-    known = {tokenizer.encoding_sha256, *ours.values()}
-    known |= {extension.base_sha256} if extension and extension.base_sha256 else set()
-    if recorded in known or not known.isdisjoint(theirs.values()) or _encoding(folder) in known:
+    theirs = {path: files.sha256_file(path) for path in _tokenizers_in(folder)}
+    original = _original(tokenizer_folder, extended=extended)
+    known = {files.sha256_file(path) for path in _tokenizers_in(tokenizer_folder)}
+    known |= {tokenizer.encoding_sha256, *(_hashes(original) if original else ())}
+    if recorded in known or not known.isdisjoint(theirs.values()) or not known.isdisjoint(_hashes_in(folder)):
         return True
-    base_known = extension is None or extension.base_sha256 is not None
-    if (recorded or theirs.keys() & ours.keys()) and base_known:
-        told = recorded or next(theirs[name] for name in INSIDE if name in theirs.keys() & ours.keys())
+    rivals = [digest for path, digest in theirs.items() if original and path.suffix == original.suffix]
+    if original and (recorded or rivals):
         raise UserError(
-            f"{OPTION}: {folder} was trained on another tokenizer (SHA-256 {told[:16]}…) than {tokenizer_folder} "
-            f"holds ({tokenizer.encoding_sha256[:16]}…). Adopt the base's own: train_tokenizer.from"
+            f"{OPTION}: {folder} was trained on another tokenizer (SHA-256 {(recorded or rivals[0])[:16]}…) than "
+            f"{original} ({files.sha256_file(original)[:16]}…). Adopt the base's own: train_tokenizer.from"
         )
     return None
 
 
-def _encoding(folder: Path) -> str | None:
-    """The hash of the encoding of a spiece.model of ours, whose bytes may differ by names of slots."""
-    file = folder / "spiece.model"
+def _original(tokenizer_folder: Path, *, extended: bool) -> Path | None:
+    """The file that a tokenizer was adopted from, or that it extends; the others of its folder are made of it."""
+    if extended:
+        names = [f"{adopted_record.BASE}.model", f"{adopted_record.BASE}.json"]
+    elif adopted_record.is_adopted(tokenizer_folder):
+        names = [adopted_record.read_record(tokenizer_folder)["file"]]
+    else:
+        names = [opening.MODEL]
+    return next((tokenizer_folder / name for name in names if (tokenizer_folder / name).is_file()), None)
+
+
+def _hashes_in(folder: Path) -> set[str]:
+    """The hashes of the spiece.model of a folder; none without one."""
+    file = folder / opening.MODEL
+    return _hashes(file) if file.is_file() else set()
+
+
+def _hashes(file: Path) -> set[str]:
+    """The hash of a tokenizer's file; of one of ours also that of its encoding, which names of slots leave alone."""
     try:
-        return opening.load(file).encoding_sha256 if opening.is_there(file) else None
+        own = {Tokenizer(file).encoding_sha256}
     except UserError:  # it is none of ours
-        return None
+        own = set()
+    return own | {files.sha256_file(file)}
 
 
 def _require_rows(folder: Path, rows: int, wanted: int, *, same: bool) -> None:

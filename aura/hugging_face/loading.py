@@ -19,7 +19,7 @@ from aura.model import lora, weights
 from aura.model.model import LanguageModel
 from aura.tokenizer import opening
 from aura.tokenizer.adopted import AdoptedTokenizer
-from aura.tokenizer.foreign import INSIDE
+from aura.tokenizer.adopted_record import INSIDE
 from aura.tokenizer.opening import AnyTokenizer
 
 MADE_BY = peft_adapter.MADE_BY

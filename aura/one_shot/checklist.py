@@ -15,7 +15,7 @@ from aura.core import bounded, console, files, libraries
 from aura.core.errors import UserError
 from aura.project import frozen, lock_merge, recorded_inputs, tracking
 from aura.sources.options import Source
-from aura.tokenizer import adopted, opening
+from aura.tokenizer import adopted_record, opening
 from aura.tokenizer.tokenizer import GOLDEN
 from aura.train_tokenizer import train
 from aura.train_tokenizer.options import TrainTokenizer
@@ -60,7 +60,7 @@ def before(extracted: Iterable[Path], output: Path, options: TrainTokenizer) -> 
 
 def after(folder: Path, passed: bool | None) -> list[Check]:
     """Make the guide's checks after training into `folder`; `passed`: whether the gates held, None if not measured."""
-    names = [*opening.files_of(folder), GOLDEN] if adopted.is_adopted(folder) else NAMES
+    names = [*opening.files_of(folder), GOLDEN] if adopted_record.is_adopted(folder) else NAMES
     checks = [_present(folder / name) for name in names]
     if checks[0].holds:
         checks.append(_checked("model", lambda: _load(folder), "loads, and encodes the golden texts as it should"))

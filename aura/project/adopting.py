@@ -12,7 +12,7 @@ from aura.core.errors import UserError
 from aura.project import source_entries, whole_params, yaml_edits
 from aura.sharing import versions
 from aura.sources import hub
-from aura.tokenizer import foreign
+from aura.tokenizer import adopted_record, foreign
 
 STAGE = "train_tokenizer"
 KEY, DEPS = (STAGE, "from"), ("stages", STAGE, "deps")
@@ -79,14 +79,14 @@ def _from_hub(base: str) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     repository, revision = found["name"], found["revision"]
-    for name in foreign.INSIDE:
+    for name in adopted_record.INSIDE:
         try:
             return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision, local_files_only=True))
         except LocalEntryNotFoundError:
             continue
     with hub.explained(f"{params.PARAMS_FILE}: train_tokenizer.from: {base}"):
         names = set(huggingface_hub.HfApi().list_repo_files(repository, revision=revision))
-        there = [name for name in foreign.INSIDE if name in names]
+        there = [name for name in adopted_record.INSIDE if name in names]
         if not there:
-            raise UserError(f"{base}: expected one of {', '.join(foreign.INSIDE)} in it, found none")
+            raise UserError(f"{base}: expected one of {', '.join(adopted_record.INSIDE)} in it, found none")
         return Path(huggingface_hub.hf_hub_download(repository, there[0], revision=revision))

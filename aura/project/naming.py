@@ -17,7 +17,7 @@ from aura.core import checksums, files, params, paths
 from aura.core.errors import UserError
 from aura.project import recorded_inputs, whole_params, yaml_edits
 from aura.sharing.remote import open_repo
-from aura.tokenizer import adopted, hf_export, naming_proof, slots
+from aura.tokenizer import adopted_record, hf_export, naming_proof, slots
 from aura.tokenizer.tokenizer import COPY, Tokenizer
 from aura.train_tokenizer import artifact, train
 from aura.train_tokenizer.artifact import Artifact
@@ -101,7 +101,7 @@ def export_again(folder: Path = paths.TOKENIZER) -> tuple[list[str], bool]:
 
 
 def _require_trained(folder: Path) -> None:
-    if adopted.is_adopted(folder) and not (folder / "spiece_config.json").exists():
+    if adopted_record.is_adopted(folder) and not (folder / "spiece_config.json").exists():
         raise UserError(
             f"{folder} holds an adopted tokenizer: its file stays as it is. Name its tokens in train_tokenizer.roles"
         )

@@ -143,7 +143,9 @@ def _check_together(name: str, params: Params) -> None:
             f"pretrain.warmup_steps ({run.warmup_steps}) must be at most pretrain.steps ({run.steps})",
         ),
         (
-            not params.export.gguf or params.train_tokenizer.model_type == "bpe",
+            not params.export.gguf
+            or params.train_tokenizer.base is not None  # the stage export looks at the file itself
+            or params.train_tokenizer.model_type == "bpe",
             "export.gguf: true: llama.cpp cannot read a unigram tokenizer with the same ids: it gives <unk> for a "
             "character without a piece, not its bytes. Set train_tokenizer.model_type: bpe, or export.gguf: false",
         ),

@@ -13,7 +13,7 @@ from aura.core.shown_text import without_secrets
 from aura.project.lock_merge import Stages
 from aura.report import earlier, heads
 from aura.sharing.git import GitFailed, git
-from aura.tokenizer import adopted, opening
+from aura.tokenizer import adopted_record, opening
 
 UNKNOWN = "not recorded"
 _PIN_LISTS = ("files", "objects")  # of a pin, which are not read
@@ -115,8 +115,8 @@ def _hashes() -> Iterator[tuple[str, str]]:
         yield f"text, {split.replace('_', ' ')}", str(digest)
     if opening.is_there(paths.TOKENIZER):
         yield "tokenizer", opening.sha256(paths.TOKENIZER)
-    if adopted.is_adopted(paths.TOKENIZER):
-        yield "tokenizer adopted from", str(adopted.read_record(paths.TOKENIZER)["from"])
+    if adopted_record.is_adopted(paths.TOKENIZER):
+        yield "tokenizer adopted from", str(adopted_record.read_record(paths.TOKENIZER)["from"])
     config = paths.LANGUAGE_MODEL / "config.json"
     if config.exists():
         yield "tokens that the model saw", str(files.read_object(config, "dvc repro pretrain").get("tokens", ""))

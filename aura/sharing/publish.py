@@ -25,7 +25,7 @@ from aura.sharing.current_outputs import require_current
 from aura.sharing.git import git, has_remote
 from aura.sharing.released_models import MODELS, model_of_pipeline
 from aura.sharing.remote import DvcRemote, open_repo
-from aura.tokenizer import adopted, opening
+from aura.tokenizer import adopted_record, opening
 from aura.validate import validation
 from aura.validate.options import Validate
 
@@ -141,7 +141,7 @@ def _from_folder(folder: Path) -> Candidate:
 
 def _names(folder: Path) -> tuple[str, ...]:
     """The files that make up a tokenizer, whose hashes the card has."""
-    if not adopted.is_adopted(folder):
+    if not adopted_record.is_adopted(folder):
         return FILES
     return tuple(opening.files_of(folder))
 
@@ -214,8 +214,8 @@ def _commit_of(tag: str, entry: dict[str, Any]) -> str:
 
 def _card(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """A tokenizer's model card without hashes and licence."""
-    if adopted.is_adopted(folder) and not (folder / FILES[2]).exists():
-        record = adopted.read_record(folder)
+    if adopted_record.is_adopted(folder) and not (folder / FILES[2]).exists():
+        record = adopted_record.read_record(folder)
         return {"adopted": {"from": record["from"], "roles": record["roles"]}, "metrics": dict(metrics)}
     config = files.read_object(folder / FILES[2], "dvc repro train_tokenizer", corpus=dict, options=dict, versions=dict)
     options = json.dumps(config["options"], sort_keys=True, ensure_ascii=False)

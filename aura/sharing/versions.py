@@ -31,7 +31,7 @@ from aura.sharing.foreign_store import ForeignStore
 from aura.sharing.git import GitFailed, git
 from aura.sharing.remote import AccessRefused, DvcRemote, open_repo
 from aura.sharing.transfer import expand
-from aura.tokenizer import adopted, opening
+from aura.tokenizer import adopted_record, opening
 from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.tokenizer import MADE_BY, Tokenizer
 
@@ -82,7 +82,7 @@ def load_tokenizer(version: str, repo: str = ".") -> AnyTokenizer:
     """
     tag = tag_of(version)
     found = fetched(tag, repo)
-    if adopted.RECORD in found:
+    if adopted_record.RECORD in found:
         return opening.load(_as_folder(tag, repo, found))
     if "spiece.model" not in found:
         raise UserError(f"{tag} holds no spiece.model, so it is no tokenizer. It holds: {', '.join(found)[:500]}")

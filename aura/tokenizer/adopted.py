@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from aura.core import checksums, files
+from aura.core import checksums
 from aura.core.errors import UserError
 from aura.core.section import nearest
 from aura.tokenizer import foreign
+from aura.tokenizer.adopted_record import BASE, ROLES, read_record
 from aura.tokenizer.arguments import checked_ids, checked_sequences, checked_text, checked_texts, refuse_surrogates
 from aura.tokenizer.chat import TOKENS
 from aura.tokenizer.decoding import Decoder, IncrementalDecoder
@@ -31,11 +32,6 @@ from aura.tokenizer.id_arrays import Ids
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.tokenizer import GOLDEN, MADE_BY, AllowedSpecial, verify_golden
 
-RECORD, FORMAT = "adopted.json", 1
-BASE = "base"  # the file, whatever its suffix, that an extended one was made of
-EXTENDED = "extended.json"  # how the new pieces of an extended one are spelt by the old ones
-BASIC_ROLES = ("pad", "bos", "eos", "unk")
-ROLES = (*BASIC_ROLES, *TOKENS)
 NAMES = {  # of special tokens, as published tokenizers call them; of several in a file the first counts
     "pad": ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>"),
     "bos": ("<bos>", "<s>", "<|begin_of_text|>", "[CLS]", "<|startoftext|>", "<|bos|>"),
@@ -258,35 +254,6 @@ class AdoptedTokenizer:
         if outside := [token for token in checked if not 0 <= token < self.vocab_size]:
             raise ValueError(f"expected ids from 0 to {self.vocab_size - 1}, got {outside[0]}")
         return checked
-
-
-def is_adopted(folder: Path) -> bool:
-    """Return whether a tokenizer's folder holds an adopted one."""
-    return (folder / RECORD).exists()
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """adopted.json of a folder, whose files are compared with their hashes; a wrong one is a `UserError`."""
-    checksums.verify(folder, MADE_BY, required=False)
-    shape: dict[str, Any] = {"file": str, "sha256": str, "from": str, "ours": bool, "roles": {}}
-    record = files.read_format(folder / RECORD, MADE_BY, FORMAT, **shape)
-    if record["file"] not in foreign.INSIDE:
-        raise UserError(f"{folder / RECORD}: file: expected one of {', '.join(foreign.INSIDE)}, got another")
-    wrong = {role: token for role, token in record["roles"].items() if role not in ROLES or type(token) is not int}
-    if wrong:
-        raise UserError(f"{folder / RECORD}: roles: expected ids of {', '.join(ROLES)}, got {wrong!r:.80}")
-    return record
-
-
-def read_extended(folder: Path) -> dict[str, Any] | None:
-    """How a folder's tokenizer was extended, as adopted.json says; None for one that was not."""
-    record = read_record(folder)
-    if "extended" not in record:
-        return None
-    shape = {"extended": {"corpus": str, "keep": [str], "max_changed": float}}
-    files.require_shape(folder / RECORD, record, MADE_BY, **shape)
-    extended: dict[str, Any] = record["extended"]
-    return extended
 
 
 def base_of(folder: Path) -> "AdoptedTokenizer | None":

@@ -22,6 +22,7 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 from aura.core.bounded import Unreadable, read_json
 from aura.core.errors import UserError
 from aura.tokenizer import byte_pairs, crafted
+from aura.tokenizer.adopted_record import INSIDE
 from aura.tokenizer.arguments import checked_ids, checked_texts
 from aura.tokenizer.byte_pairs import BytePairs
 from aura.tokenizer.crafted import MOST_IDS
@@ -34,7 +35,6 @@ from aura.tokenizer.tokenizer import Tokenizer
 
 LARGEST = 64_000_000  # bytes of a file; the largest tokenizer.json in use has 35 MB
 OF_ANOTHER_SHAPE = (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError)  # what JSON can raise
-INSIDE = ("spiece.model", "tokenizer.model", "tokenizer.json", "tekken.json")  # names in a folder, the first counts
 FORMATS = "spiece.model, tokenizer.json, tekken.json, .tiktoken, or a folder with one of the first three"
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -308,6 +308,7 @@ def _tokenizer_json(content: bytes, name: str, parsed: dict[str, Any]) -> Foreig
                 loaded = tokenizers.Tokenizer.from_buffer(content)
         except UserError as error:
             raise UserError(f"{error}. Expected {FORMATS}") from None
+        _require_visible(loaded, name)
         loaded.no_padding()
         loaded.no_truncation()  # ids of a text are those of the whole text
         encode = partial(_encode_by_tokenizers, loaded, name)
@@ -342,6 +343,16 @@ def _tokenizer_json(content: bytes, name: str, parsed: dict[str, Any]) -> Foreig
         special={texts[token]: token for token in sorted(added)},
         stated_roles={} if unk_id is None or kinds[unk_id] is not Kind.SPECIAL else {"unk": unk_id},
     )
+
+
+def _require_visible(loaded: Any, name: str) -> None:  # noqa: ANN401
+    """Refuse an added token of which normalisation leaves nothing: tokenizers finds it everywhere, and never ends."""
+    normalizer = loaded.normalizer
+    for entry in loaded.get_added_tokens_decoder().values() if normalizer else ():
+        with guarded(name):
+            is_left = not entry.normalized or normalizer.normalize_str(entry.content)
+        if not is_left:
+            raise UserError(f"{name}: its normalizer leaves nothing of the added token {entry.content!r:.80}")
 
 
 def _encode_by_tokenizers(loaded: Any, name: str, texts: Sequence[str]) -> list[Ids]:  # noqa: ANN401

@@ -90,8 +90,8 @@ def _reasons_in_pieces(model: Any) -> Iterator[str]:  # noqa: ANN401 - a ModelPr
                     f"{name} is a user-defined symbol, and a space is put before each text: tokenizers does not put "
                     "one before a text that begins with such a symbol"
                 )
-            if model.normalizer_spec.remove_extra_whitespaces:
-                yield f"{name} is a user-defined symbol, and spaces are removed: tokenizers fails on such texts"
+            if model.normalizer_spec.remove_extra_whitespaces and SPACE in entry.piece:
+                yield f"{name} is a user-defined symbol with a space, and spaces are removed, also from the symbol"
             if " " in entry.piece:
                 yield f"{name} is a user-defined symbol with a space, which SentencePiece never finds"
         elif entry.type in _SPECIAL and len(entry.piece) == 1:
@@ -141,7 +141,7 @@ def _added_tokens(model: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a M
 
 
 def _normalizers(spec: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a NormalizerSpec
-    """What SentencePiece does to a text before it looks for pieces, in its order."""
+    """Yield the rules by which SentencePiece changes a text before it looks for pieces, in its order."""
 
     def replace(pattern: dict[str, str], content: str) -> dict[str, Any]:
         return {"type": "Replace", "pattern": pattern, "content": content}

@@ -1,15 +1,18 @@
 """Any tokenizer of a project by its path: one that aura trained, or an adopted one."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
 from aura.core import files
 from aura.core.errors import UserError
-from aura.tokenizer import adopted
-from aura.tokenizer.adopted import AdoptedTokenizer
-from aura.tokenizer.foreign import INSIDE
+from aura.tokenizer import adopted_record
+from aura.tokenizer.adopted_record import INSIDE
 from aura.tokenizer.tokenizer import MADE_BY, Tokenizer
 
-AnyTokenizer = Tokenizer | AdoptedTokenizer
+if TYPE_CHECKING:  # NumPy takes 0.1 s to import, and a line is encoded by one of ours without it
+    from aura.tokenizer.adopted import AdoptedTokenizer
+
+AnyTokenizer = Union[Tokenizer, "AdoptedTokenizer"]
 MODEL = "spiece.model"
 
 
@@ -24,24 +27,30 @@ def load(path: Path) -> AnyTokenizer:
         UserError: there is no tokenizer, or it is damaged.
     """
     folder = path if path.is_dir() else path.parent
-    if (path.is_dir() or path.name in INSIDE) and adopted.is_adopted(folder):
-        record = adopted.read_record(folder)
-        return Tokenizer(folder / MODEL) if record["ours"] else AdoptedTokenizer.load(folder)
+    if (path.is_dir() or path.name in INSIDE) and adopted_record.is_adopted(folder):
+        record = adopted_record.read_record(folder)
+        if record["ours"]:
+            return Tokenizer(folder / MODEL)
+        from aura.tokenizer.adopted import AdoptedTokenizer
+
+        return AdoptedTokenizer.load(folder)
     return Tokenizer(path / MODEL if path.is_dir() else path)
 
 
 def is_there(path: Path) -> bool:
     """Return whether a tokenizer lies at a path as `load` takes it."""
     folder = path if path.is_dir() else path.parent
-    return (folder / MODEL if path.is_dir() else path).is_file() or adopted.is_adopted(folder)
+    return (folder / MODEL if path.is_dir() else path).is_file() or adopted_record.is_adopted(folder)
 
 
 def files_of(path: Path) -> dict[str, Path]:
     """The files that `load` needs of a tokenizer, by their names in its folder."""
     folder = path if path.is_dir() else path.parent
-    if adopted.is_adopted(folder):
-        spelt = [adopted.EXTENDED] if (folder / adopted.EXTENDED).exists() else []
-        return {name: folder / name for name in (adopted.RECORD, *spelt, adopted.read_record(folder)["file"])}
+    if adopted_record.is_adopted(folder):
+        spelt = [adopted_record.EXTENDED] if (folder / adopted_record.EXTENDED).exists() else []
+        return {
+            name: folder / name for name in (adopted_record.RECORD, *spelt, adopted_record.read_record(folder)["file"])
+        }
     return {MODEL: path / MODEL if path.is_dir() else path}
 
 

@@ -26,7 +26,11 @@ def guarded(name: str) -> Iterator[None]:
 @contextmanager
 def silent() -> Iterator[None]:
     """Write nothing to the standard error of this process for a moment; other threads' lines are lost, too."""
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # a program without a standard error
+        yield
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

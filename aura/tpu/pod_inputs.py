@@ -42,11 +42,9 @@ def base_files(settings: Settings) -> dict[Path, Path]:
     where = settings.values.pretrain.base
     if where is None or settings.stage is not PRETRAIN:
         return {}
-    from aura.hugging_face.base import EXTENDED, local_files  # JAX, which no other part of a launch needs
+    from aura.hugging_face.base import local_files  # JAX, which no other part of a launch needs
 
-    found = {paths.BASE / file.name: file for file in local_files(where)}
-    spelling = settings.tokenizer.with_name(EXTENDED)
-    return found | ({paths.TOKENIZER / EXTENDED: spelling} if spelling.exists() else {})
+    return {paths.BASE / file.name: file for file in local_files(where)}
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from typing import Any
 from aura.core import checksums, console, files
 from aura.core.errors import UserError
 from aura.tokenizer import adopted, adopted_export, foreign, opening, saving
-from aura.tokenizer.adopted import BASE, FORMAT, RECORD, AdoptedTokenizer
+from aura.tokenizer.adopted import AdoptedTokenizer
+from aura.tokenizer.adopted_record import BASE, FORMAT, RECORD
 from aura.tokenizer.golden import golden
 from aura.tokenizer.opening import MODEL, AnyTokenizer
 from aura.tokenizer.tokenizer import GOLDEN

@@ -13,7 +13,6 @@ demands (`max_changed`). New pieces come from three rules:
 The old text is then encoded with both models. Pieces in words that changed beyond the budget go, and others are learnt.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,8 +23,8 @@ from typing import Any, Protocol
 
 from aura.core.bounded import read_json
 from aura.core.errors import UserError
-from aura.tokenizer import foreign, foreign_export, golden, hf_export, letter_scripts, slots
-from aura.tokenizer.adopted import EXTENDED
+from aura.tokenizer import foreign, letter_scripts
+from aura.tokenizer.adopted_record import EXTENDED
 from aura.tokenizer.letter_scripts import Shape
 from aura.train_tokenizer.counts import Counts, in_order
 from aura.train_tokenizer.extension_byte_level import TekkenBase, TokenizerJsonBase
@@ -33,7 +32,6 @@ from aura.train_tokenizer.extension_merges import Learner
 from aura.train_tokenizer.extension_sentencepiece import SentencePieceBase
 
 RECORD, FORMAT = EXTENDED, 1
-SAMPLES = 20_000  # segments of the new text on which the files are compared
 AT_ONCE = 100_000  # words that are encoded at a time
 ROUNDS = 5  # of learning again without the pieces that changed too much
 
@@ -64,7 +62,7 @@ class Base(Protocol):
 
 @dataclass(frozen=True)
 class Rules:
-    """Which pieces may be new.
+    """The rules for pieces that may be new.
 
     Attributes:
         longest: characters of a piece, at most.
@@ -83,14 +81,13 @@ class Extension:
     """An extended tokenizer.
 
     Attributes:
-        files: the content of each file by its name: the model, tokenizer.json with equal ids, extended.json.
-        record: extended.json: the size of the base, what its ids mean (the hash that a model of it records), and the
-            ids of the base that spell each new piece.
+        files: the content of each file by its name: the tokenizer, and extended.json.
+        record: extended.json: the size of the base, and the ids of the base that spell each new piece.
         pieces: the new pieces in the order of their ids.
         scripts: those that were taught; empty if any.
         changed_words: occurrences in the old text of words that got other ids; 0 without old text.
         refused: candidates that the old text forbade.
-        notes: sentences for the user: what could not be written, and why.
+        notes: sentences for the user: what old text forbade.
     """
 
     files: dict[str, bytes]
@@ -149,13 +146,7 @@ def extended(
         content = base.extended(learnt)
         changed = guard.changed(opened_content(base.file, content, str(base_file)))
         if changed is not None:
-            record = {
-                "format": FORMAT,
-                "base_vocab_size": base.vocab_size,
-                "base_sha256": encoding_hash(foreign.file_of(base_file, str(base_file)).read_bytes()),
-                "spelt": base.spelt(learnt),
-            }
-            return _made(base, content, record, learnt, scripts, changed, guard, counts)
+            return _made(base, content, learnt, scripts, changed, guard)
     raise UserError(
         f"{base_file}: with {pieces:,} more pieces, old text changes more than max_changed allows "
         f"({rules.max_changed:g} of its documents), {ROUNDS} times in a row. Ask for fewer pieces, or raise it."
@@ -177,11 +168,6 @@ def opened_content(kind: str, content: bytes, name: str) -> Base:
     if kind == SentencePieceBase.file:
         return SentencePieceBase(content, name)
     return (TekkenBase if kind == TekkenBase.file else TokenizerJsonBase)(read_json(content), name)
-
-
-def encoding_hash(content: bytes) -> str:
-    """The identity of what the ids of a tokenizer's file mean: `encoding_sha256` of the tokenizer that reads it."""
-    return slots.encoding_hash(content) if foreign.is_ours(content) else hashlib.sha256(content).hexdigest()
 
 
 class _Guard:
@@ -300,37 +286,11 @@ def _too_many(base_file: Path, wanted: int, possible: int, scripts: tuple[str, .
 
 
 def _made(
-    base: Base,
-    content: bytes,
-    record: dict[str, Any],
-    learnt: list[str],
-    scripts: tuple[str, ...],
-    changed: int,
-    guard: _Guard,
-    new: Counts,
+    base: Base, content: bytes, learnt: list[str], scripts: tuple[str, ...], changed: int, guard: _Guard
 ) -> Extension:
+    record = {"format": FORMAT, "base_vocab_size": base.vocab_size, "spelt": base.spelt(learnt)}
     notes: list[str] = []
     made = {base.file: content, RECORD: (json.dumps(record) + "\n").encode()}
     if guard.refused:
         notes.append(guard.notice())
-    if base.file == SentencePieceBase.file and foreign.is_ours(content):
-        made |= hf_export.export(content)
-    elif base.file == SentencePieceBase.file:
-        try:
-            made |= foreign_export.written(content, _samples(base, learnt, new))
-        except foreign_export.NoExactJson as reason:
-            notes.append(str(reason))
-        else:
-            notes += foreign_export.notices(content)
     return Extension(made, record, tuple(learnt), scripts, changed, guard.refused, tuple(notes))
-
-
-def _samples(base: Base, learnt: list[str], new: Counts) -> list[str]:
-    """Texts on which two libraries are compared: hard ones, each new piece, and segments of the new text in lines."""
-    texts = [base.text(piece) for piece in learnt] + _texts(new)[:SAMPLES]
-    return [
-        *golden.TEXTS,
-        *golden.WITH_SPECIAL,
-        *texts,
-        *("".join(texts[at : at + 10]) for at in range(0, len(texts), 10)),
-    ]

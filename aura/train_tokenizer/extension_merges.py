@@ -111,7 +111,7 @@ class Learner:
             heappush(self._heap, (-self._gains[candidate], candidate))
 
     def _candidates(self, units: Units) -> dict[str, int]:
-        """What could be merged in a word, with the tokens that each saves there."""
+        """The pieces that could be merged in a word, with the tokens that each saves there."""
         found: dict[str, int] = {}
         before = None
         for unit in units:

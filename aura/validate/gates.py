@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aura.tokenizer import adopted
+from aura.tokenizer import adopted_record
 from aura.validate import exported, integrity
 from aura.validate.integrity import Fault
 from aura.validate.measures import Measures
@@ -54,7 +54,7 @@ class Results:
 def check(results: Results, limits: Validate, folder: Path) -> list[Gate]:
     """Each gate, held or missed; `folder` is the tokenizer's."""
     found = [*_measured(results, limits), *_by_group(results, limits), *_files(results, folder)]
-    if adopted.is_adopted(folder):
+    if adopted_record.is_adopted(folder):
         found = [replace(gate, remedy=ADOPTED.format(gate.measure)) for gate in found]
     return [
         replace(gate, holds=True, waived=True) if not gate.holds and gate.measure in limits.waive else gate

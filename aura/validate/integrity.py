@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aura.core import files
-from aura.tokenizer import adopted
+from aura.tokenizer import adopted_record
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.symbols import BASIC, symbols
@@ -59,8 +59,8 @@ def checks(folder: Path) -> dict[str, str]:
         "other_copy": COPY,
         "other_export": EXPORTED,
     }
-    if adopted.is_adopted(folder) and not (folder / where["other_model"]).exists():
-        return {"forgeable_special_tokens": adopted.RECORD}
+    if adopted_record.is_adopted(folder) and not (folder / where["other_model"]).exists():
+        return {"forgeable_special_tokens": adopted_record.RECORD}
     beside = {check: name for check, name in where.items() if (folder / name).exists()}
     return {"forgeable_special_tokens": "spiece.model"} | beside
 

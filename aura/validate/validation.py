@@ -18,7 +18,7 @@ import numpy as np
 
 from aura.core import checksums, files, parallel
 from aura.core.terms import EMOTIONS
-from aura.tokenizer import adopted, opening
+from aura.tokenizer import adopted, adopted_record, opening
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.model_file import Kind
 from aura.tokenizer.opening import AnyTokenizer
@@ -133,7 +133,7 @@ def examine(
 
 def _extension(tokenizer: AnyTokenizer, documents: Path, folder: Path) -> dict[str, Any] | None:
     """Measures of an extended tokenizer against what it was made of; None for one that was not extended."""
-    extended = adopted.read_extended(folder) if adopted.is_adopted(folder) else None
+    extended = adopted_record.read_extended(folder) if adopted_record.is_adopted(folder) else None
     base = adopted.base_of(folder)
     if extended is None or base is None:
         return None

@@ -216,6 +216,27 @@ def test_an_extended_tokenizer_goes_on_from_models_of_its_base_alone(made: MiniT
         open_base(str(other), tokenizer, tmp_path / "spm", affect=False)
 
 
+def test_the_tokenizer_that_was_extended_is_compared_with_the_bases(mini: MiniTokens, tmp_path: Path):
+    """A tokenizer.json beside the base says nothing of a SentencePiece model: both may be of one tokenizer."""
+    extended(mini, 480)
+    (mini.spm / "base.model").write_bytes(b"what was extended")
+    checksums.write(mini.spm)
+    llama(tmp_path / "base", 480)
+
+    def compared_by_size_alone() -> bool:
+        opened = open_base(str(tmp_path / "base"), mini.tokenizer, mini.spm, affect=False)
+        return any("only its size" in note for note in opened.notes)
+
+    assert compared_by_size_alone()
+    (tmp_path / "base/tokenizer.json").write_bytes(b"{}")
+    assert compared_by_size_alone()
+    (tmp_path / "base/tokenizer.model").write_bytes(b"what was extended")
+    assert not compared_by_size_alone()
+    (tmp_path / "base/tokenizer.model").write_bytes(b"another")
+    with pytest.raises(UserError, match=r"was trained on another tokenizer .* than .*base\.model"):
+        compared_by_size_alone()
+
+
 def test_affect_begins_at_nothing_beside_a_base_without_it(made: MiniTokens, went_on: Path):
     opened = open_base(str(went_on / "base"), made.tokenizer, made.spm, affect=True)
     assert not opened.part("affect", (slice(None), slice(4, 8))).any()
@@ -252,5 +273,6 @@ def test_a_base_of_another_tokenizer_or_size_is_refused(mini: MiniTokens, went_o
         opened(Path("nowhere"))
     extended(mini, 480)
     files.write_json(mini.spm / "extended.json", {"format": 1, "base_vocab_size": 480, "spelt": [[480]] * 20})
+    checksums.write(mini.spm)
     with pytest.raises(UserError, match=r"extended\.json: expected for each of 20 new ids some ids below 480"):
         opened(went_on / "base")

@@ -64,6 +64,11 @@ def test_a_mistake_names_the_key_what_was_expected_and_what_came(old: str, new: 
     assert words in mistake(old, new)
 
 
+def test_a_file_for_llama_cpp_is_no_mistake_beside_an_adopted_tokenizer():
+    text = TEXT.replace("  from: null ", "  from: tokenizer.model ").replace("gguf: false", "gguf: true")
+    assert whole_params.parse(text, Path("params.yaml")).export.gguf
+
+
 def test_every_mistake_is_told_at_once():
     text = TEXT.replace("vocab_size: 8000", "vocab_size: 1").replace("held_out: 0.05", "held_out: 7", 1)
     with pytest.raises(UserError) as error:

@@ -68,6 +68,7 @@ def test_a_real_model_gives_its_ids_and_texts():
     [
         {"add_dummy_prefix": False, "user_defined_symbols": ["<tool>", "\n", "▁▁"], **KEEP_SPACES, **BYTES},
         BYTES,
+        {"add_dummy_prefix": False, "user_defined_symbols": ["<tool>", "</s", "te"], **BYTES},
         {"byte_fallback": False, "character_coverage": 0.98},
         {"split_by_whitespace": False, **KEEP_SPACES, **BYTES},
     ],

@@ -78,6 +78,13 @@ JSON: dict[str, tuple[dict[str, Any], str]] = {
         of_json(decoder={"type": "Strip", "content": "x", "start": 2**63, "stop": 2**63}),
         "index out of bounds",
     ),
+    "vanishing": (
+        of_json(
+            added_tokens=[added((256, "\n"))["added_tokens"][0] | {"normalized": True, "special": False}],
+            normalizer={"type": "Strip", "strip_left": True, "strip_right": True},
+        ),
+        r"leaves nothing of the added token '\\n'",
+    ),
     "chance": (of_json({"dropout": 0.5}), "drawn by chance"),
     "merge": (of_json({"merges": [["q", "zz"]]}), "out of vocabulary"),
     "no_unknown": (of_json({"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": None}), "`unk_id` is missing"),
