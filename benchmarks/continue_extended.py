@@ -6,7 +6,7 @@ CORPUS is a folder of folders of .txt documents: libreoffice-help-el, -ko and -h
 manpages are English. The functions of the stages extract, select, adopt Mistral's tokenizer.model v1, extend it,
 validate and encode. A base learns English alone with v1. From its weights each run goes on for 200 steps on a mix. New
 rows begin as the mean of those that spell them, as the product has it, or as random numbers, which this program puts in
-their place. Two runs go on without new pieces, one of them on English alone. Bits per byte are of the same held-out
+their place. One run goes on without new pieces. Bits per byte are of the same held-out
 texts in every row: all windows of a language. Writes benchmarks/results/continue_extended.md.
 """
 
@@ -91,8 +91,6 @@ RECIPES = (
     Recipe("mean", 0.001, 0.5),
     Recipe("random", 0.001, 0.5),
     Recipe(None, 0.001, 0.5),
-    Recipe(None, 0.001, 1),
-    Recipe("mean", 0.001, 0.5, 100),
 )
 
 
