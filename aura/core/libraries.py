@@ -17,7 +17,7 @@ CODE = "aura"  # its key for the code of the stages; no library of this name is 
 UPDATE = "aura init --update"
 DECISIVE = (
     *("numpy", "pyarrow", "xxhash"),
-    *("gguf", "protobuf", "sentencepiece", "tokenizers"),
+    *("gguf", "protobuf", "sentencepiece", "tiktoken", "tokenizers"),
     *("dvclive", "flax", "jax", "jaxlib", "optax", "safetensors"),
 )
 

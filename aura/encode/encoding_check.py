@@ -37,7 +37,9 @@ class EncodingCheck:
             of_text = {tokenizer.unk_id, *tokenizer.forgeable.values()}
             special = [token for token in special if token not in of_text]
         self._special = special
-        self._special_come_first = self._special == list(range(len(self._special)))  # then one comparison finds them
+        self._special_come_first = bool(special) and special == list(
+            range(len(special))
+        )  # then one comparison finds them
 
     def block(self, path: str, documents: pa.Table, ids: Ids, counts: AnyIds) -> None:
         """Check the ids of some documents, without <bos> and <eos>.

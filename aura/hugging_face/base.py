@@ -28,6 +28,7 @@ from aura.hugging_face.llama_settings import read_config, require_small
 from aura.model import tensor_file, weights
 from aura.model.model import LanguageModel, ModelConfig, leaf_name
 from aura.tokenizer import adopted_record, opening
+from aura.tokenizer.adopted import AdoptedTokenizer, encoding_hash
 from aura.tokenizer.adopted_record import INSIDE
 from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.tokenizer import Tokenizer
@@ -233,6 +234,8 @@ def _same_tokenizer(
     original = _original(tokenizer_folder, extended=extended)
     known = {files.sha256_file(path) for path in _tokenizers_in(tokenizer_folder)}
     known |= {tokenizer.encoding_sha256, *(_hashes(original) if original else ())}
+    if original and isinstance(tokenizer, AdoptedTokenizer):
+        known.add(encoding_hash(files.sha256_file(original), tokenizer.roles))
     if recorded in known or not known.isdisjoint(theirs.values()) or not known.isdisjoint(_hashes_in(folder)):
         return True
     rivals = [digest for path, digest in theirs.items() if original and path.suffix == original.suffix]

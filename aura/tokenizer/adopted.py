@@ -9,6 +9,7 @@ file is from, its SHA-256, and the ids of its roles. No control token comes out 
 default is.
 """
 
+import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -21,7 +22,6 @@ import numpy as np
 
 from aura.core import checksums
 from aura.core.errors import UserError
-from aura.core.section import nearest
 from aura.tokenizer import foreign
 from aura.tokenizer.adopted_record import BASE, ROLES, read_record
 from aura.tokenizer.arguments import checked_ids, checked_sequences, checked_text, checked_texts, refuse_surrogates
@@ -39,6 +39,8 @@ NAMES = {  # of special tokens, as published tokenizers call them; of several in
     "unk": ("<unk>", "[UNK]", "<|unk|>"),
 }
 Roles = Mapping[str, int | None]
+ALGORITHMS = ("BPE", "Unigram")
+NEAREST = 5  # names in a message
 
 
 class AdoptedTokenizer:
@@ -52,7 +54,7 @@ class AdoptedTokenizer:
 
     Attributes:
         sha256: hexadecimal hash of the file.
-        encoding_sha256: the same; no slot of it can be named.
+        encoding_sha256: hash of the file and of the ids of roles, which decide the ids around documents and messages.
         roles: the id of each role that there is.
         special: ids of special tokens by their names, those of roles among them.
         table: None; the library of the file encodes whole documents.
@@ -67,9 +69,15 @@ class AdoptedTokenizer:
         self.file = file
         title = title or str(file)
         self._foreign = foreign.load(file, title)
-        self.sha256 = self.encoding_sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        if self._foreign.algorithm not in ALGORITHMS:
+            raise UserError(
+                f"{title}: expected BPE or unigram, whose pieces spell the text; got {self._foreign.algorithm}, whose "
+                "pieces do not. aura compare measures it; the pipeline takes another tokenizer"
+            )
+        self.sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         wanted = {**_stated_roles(self._foreign), **(roles or {})}
         self.roles = {role: token for role, token in wanted.items() if token is not None}
+        self.encoding_sha256 = encoding_hash(self.sha256, self.roles)
         for role, token in self.roles.items():
             if not 0 <= token < self.vocab_size:
                 raise UserError(
@@ -280,13 +288,23 @@ def _named(found: Foreign, file: Path, role: str, name: str | int | None) -> int
         return name
     if name in found.special:
         return found.special[name]
-    try:
-        return found.pieces.index(name.encode())
-    except ValueError:
-        hint = nearest(name, [*found.special]) if found.special else " it names no special tokens"
-        raise UserError(
-            f"train_tokenizer.roles.{role}: expected the name of a token of {file}, got {name!r};{hint}"
-        ) from None
+    learnt = zip(found.pieces, found.kinds, strict=True)
+    tokens = [token for token, (piece, kind) in enumerate(learnt) if kind is Kind.LEARNT and piece == name.encode()]
+    if name and len(tokens) == 1:
+        return tokens[0]
+    if tokens:
+        told = f"{name!r}, which {len(tokens)} tokens spell ({', '.join(map(str, tokens[:5]))}). Give the id"
+    else:
+        close = difflib.get_close_matches(name, [*found.special], NEAREST, cutoff=0.0)
+        told = f"{name!r}; its special tokens are {', '.join(close) or 'without names'}"
+        told += ", …" if len(found.special) > len(close) else ""
+    raise UserError(f"train_tokenizer.roles.{role}: expected the name of a token of {file}, got {told}")
+
+
+def encoding_hash(sha256: str, roles: Mapping[str, int]) -> str:
+    """The identity of a file with roles, which stand for it in token shards and models."""
+    told = "".join(f"\n{role} {token}" for role, token in sorted(roles.items()))
+    return hashlib.sha256(f"{sha256}{told}".encode()).hexdigest()
 
 
 def _stated_roles(tokenizer: Foreign) -> dict[str, int]:

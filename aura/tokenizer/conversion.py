@@ -1,7 +1,7 @@
 """A tokenizer in another format, with every id equal, or a refusal with the reason.
 
 Formats differ in what they can say. Where one cannot say what another does, the conversion is refused before anything
-is made. What is made is read again by the library of its format. It must give the ids of the original on some 20,000
+is made. What is made is read again by the library of its format. It must give the ids of the original on some 18,000
 texts (`aura.tokenizer.proof_texts`) before it is written.
 """
 

@@ -1,10 +1,11 @@
 """Other people's tokenizers, measured as ours are: SentencePiece models, Hugging Face's tokenizer.json, tiktoken files.
 
 Each becomes a `Foreign`: texts to ids and back, and the bytes that each id stands for. Special tokens never come out
-of text, as in ours. `tiktoken` is needed for its formats only, and is no dependency of aura.
+of text, as in ours.
 Files are read as data: nothing in them is executed, and nothing is fetched.
 """
 
+import json
 import os
 import re
 import stat
@@ -52,6 +53,7 @@ class Foreign:
     decoder: Callable[[list[int]], str]
     special: Mapping[str, int] = field(default_factory=dict)  # ids of special tokens by their names
     stated_roles: Mapping[str, int] = field(default_factory=dict)  # pad, bos, eos, unk, where the file says so
+    algorithm: str = "BPE"  # or Unigram, WordPiece, WordLevel
 
     @property
     def vocab_size(self) -> int:
@@ -289,7 +291,7 @@ def _decode_by_tiktoken(encoding: Any, special: int, ids: list[int]) -> str:  # 
 
 
 def tiktoken_library(name: str) -> Any:  # noqa: ANN401 - a module
-    """The library of that name, which is no dependency; a missing one is a `UserError` that calls the file `name`."""
+    """The library of that name, which few runs need; a missing one is a `UserError` that calls the file `name`."""
     try:
         import tiktoken
     except ImportError:
@@ -314,19 +316,24 @@ def _tokenizer_json(content: bytes, name: str, parsed: dict[str, Any]) -> Foreig
         encode = partial(_encode_by_tokenizers, loaded, name)
         decode = partial(_decode_by_tokenizers, loaded, name)
         decode(np.concatenate(encode(TEXTS)).tolist())  # what cannot be read fails here, and not hours later
-    added = {token for token, entry in loaded.get_added_tokens_decoder().items() if entry.special}
+    entries = loaded.get_added_tokens_decoder()
+    added = {token for token, entry in entries.items() if entry.special}
     size = max(loaded.get_vocab().values(), default=-1) + 1
     if not 0 < size <= MOST_IDS:
         raise UserError(f"{name}: expected ids below {MOST_IDS:,}, got {size - 1 if size else 'none'}")
     texts = [loaded.id_to_token(token) or "" for token in range(size)]
-    byte_level = b'"ByteLevel"' in content
+    byte_level = '"ByteLevel"' in json.dumps([parsed.get("pre_tokenizer"), parsed.get("decoder")])
     kinds = tuple(
         Kind.SPECIAL if token in added else Kind.BYTE if _BYTE.fullmatch(text) else Kind.LEARNT
         for token, text in enumerate(texts)
     )
     pieces = tuple(
-        byte_pairs.to_bytes(text) if byte_level and kind is Kind.LEARNT else piece_bytes(text, kind)
-        for text, kind in zip(texts, kinds, strict=True)
+        text.encode()  # an added token is spelt as it is
+        if token in entries and kind is Kind.LEARNT
+        else byte_pairs.to_bytes(text)
+        if byte_level and kind is Kind.LEARNT
+        else piece_bytes(text, kind)
+        for token, (text, kind) in enumerate(zip(texts, kinds, strict=True))
     )
     unk_id = loaded.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
     if not isinstance(unk_id, int) or not 0 <= unk_id < size:
@@ -342,6 +349,7 @@ def _tokenizer_json(content: bytes, name: str, parsed: dict[str, Any]) -> Foreig
         decoder=decode,
         special={texts[token]: token for token in sorted(added)},
         stated_roles={} if unk_id is None or kinds[unk_id] is not Kind.SPECIAL else {"unk": unk_id},
+        algorithm=type(loaded.model).__name__,
     )
 
 

@@ -5,6 +5,7 @@ error. Here it becomes one `UserError`, and is silent while a file is loaded.
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,9 +24,20 @@ def guarded(name: str) -> Iterator[None]:
         raise UserError(f"{name}: the library that reads this file failed ({told}). Use a file that is whole") from None
 
 
+_SILENCE = threading.Lock()
+
+
 @contextmanager
 def silent() -> Iterator[None]:
-    """Write nothing to the standard error of this process for a moment; other threads' lines are lost, too."""
+    """Write nothing to the standard error of this process for a moment; other threads' lines are lost, too.
+
+    One thread at a time does so, as the second would keep what the first has put there.
+    """
+    with _SILENCE:
+        yield from _silenced()
+
+
+def _silenced() -> Iterator[None]:
     try:
         kept = os.dup(2)
     except OSError:  # a program without a standard error

@@ -68,16 +68,20 @@ def of_extension(measured: Mapping[str, Any], limits: Validate) -> Gate:
     Of fewer documents than one of which may change, a miss is a warning.
     """
     old, limit = measured["old"], measured["max_changed"]
-    holds, judged = old["changed"] <= limit * old["documents"], limit * old["documents"] >= 1
+    enough = limit * old["documents"] >= 1
+    holds = old["changed"] <= limit * old["documents"]
+    judged = old["documents"] > 0 and (holds or enough)
     listed = f"changed: {', '.join(old['changed_documents'][:3])}" if old["changed"] else "-"
     gate = Gate(
         "changed_share",
         f"max_changed {limit}",
         f"{old['changed_share']}",
         holds or not judged,
-        listed if judged or holds else f"{old['documents']:,} documents of old text: too few to judge. It is {listed}",
+        listed
+        if judged
+        else f"{old['documents']:,} held-out documents of {', '.join(measured['keep'])}: too few to judge",
         "Name more text in train_tokenizer.keep, lower train_tokenizer.extend, or raise train_tokenizer.max_changed",
-        judged=judged or holds,
+        judged=judged,
     )
     waived = not gate.holds and gate.measure in limits.waive
     return replace(gate, holds=True, waived=True) if waived else gate

@@ -33,7 +33,7 @@ Group = tuple[str, str]  # source, script
 
 SMALL = 4_000_000  # bytes, below which starting processes costs more than it saves
 BATCH = 256  # documents encoded at once
-MAX_COMPARED = 32_000_000  # characters that are encoded with an extended tokenizer and with its base
+MAX_COMPARED = 32_000_000  # bytes of text that are encoded with an extended tokenizer and with its base
 LENGTH_BYTES = 4  # that Parquet writes before each text
 WORST = 8  # texts kept as examples of the worst compression
 WORST_BYTES = 200  # a shorter text says little
@@ -179,15 +179,17 @@ def count_shard(model: Path, sha256: str, share: float, shard: ShardFile) -> Cou
 
 
 def documents(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield source, name and text of each document of a split, up to some MB of text; a batch is held at a time."""
-    left = MAX_COMPARED
-    for shard in corpus.shards(folder):
+    """Yield source, name and text of each document of a split, or of a sample of a large one; a batch is held at a time.
+
+    The sample is that of `count_held_out`: the documents with the smallest hashes, of every source.
+    """
+    shards = corpus.shards(folder)
+    share = min(1.0, MAX_COMPARED / max(1, sum(at_once(_text_bytes, shards))))
+    for shard in shards:
         with shard.opened() as opened:
-            for batch in corpus.batches(pq.ParquetFile(opened), ["source", "doc", "text"], BATCH):
-                for row in batch.to_pylist():
-                    left -= len(row["text"])
-                    if left < 0:
-                        return
+            for batch in corpus.batches(pq.ParquetFile(opened), ["source", "doc", "text", "text_hash"], BATCH):
+                chosen = batch if share == 1 else batch.filter(pa.array(_is_sampled(batch.column("text_hash"), share)))
+                for row in chosen.to_pylist():
                     yield row["source"], row["doc"], row["text"]
 
 
@@ -196,7 +198,7 @@ def worst_passage(tokenizer: Measurable, passage: Passage) -> Passage:
     parts = [passage.text[start : start + EXCERPT] for start in range(0, len(passage.text), EXCERPT)]
     parts = [part for part in parts if len(part) >= min(EXCERPT // 2, len(passage.text))]
     encoded = tokenizer.encode_batch(parts)
-    worst = min(zip(parts, encoded, strict=True), key=lambda pair: len(pair[0].encode()) / len(pair[1]))
+    worst = min(zip(parts, encoded, strict=True), key=lambda pair: len(pair[0].encode()) / max(len(pair[1]), 1))
     return replace(passage, text=worst[0])
 
 

@@ -79,10 +79,10 @@ def validate(
     found = examine(model, tokenizer, documents, cluster, training)
     measured = _extension(tokenizer, documents, model.parent)
     judged = gates.check(found.results, limits, model.parent)
-    if measured is not None:
+    if measured is not None and measured["keep"]:
         judged.append(gates.of_extension(measured, limits))
     missed = [gate.told for gate in judged if not gate.holds]
-    changed = {} if measured is None else {"changed_share": measured["old"]["changed_share"]}
+    changed = {"changed_share": measured["old"]["changed_share"]} if measured and measured["keep"] else {}
     files.write_json(folder / METRICS, metrics(found) | changed | {"missed_gates": len(missed)})
     drawn = {f"plots/{name}": content.encode() for name, content in plots(found).items()}
     for name, content in drawn.items():
@@ -140,7 +140,10 @@ def _extension(tokenizer: AnyTokenizer, documents: Path, folder: Path) -> dict[s
     keep = {*extended["keep"]}
     new = ((source, text) for source, _, text in held_out.documents(documents) if source not in keep)
     old = ((doc, text) for source, doc, text in held_out.documents(documents) if source in keep)
-    return extension.measured(base, tokenizer, new, old) | {"max_changed": extended["max_changed"]}
+    return extension.measured(base, tokenizer, new, old) | {
+        "keep": sorted(keep),
+        "max_changed": extended["max_changed"],
+    }
 
 
 def learnt_texts(tokenizer: AnyTokenizer) -> dict[int, str]:

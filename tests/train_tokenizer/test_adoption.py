@@ -7,6 +7,11 @@ from pathlib import Path
 import mistral_common
 import pytest
 import sentencepiece
+import tokenizers
+import tokenizers.decoders
+import tokenizers.models
+import tokenizers.pre_tokenizers
+import tokenizers.trainers
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from aura.core import files
@@ -19,10 +24,12 @@ from aura.storage.cache import Cache
 from aura.tokenizer import opening
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.tokenizer import Tokenizer
+from aura.tokens.token_shards import TokenShards
 from aura.train_tokenizer.adoption import Base, More, adopt
 from aura.train_tokenizer.corpus_counts import count_texts
 from aura.train_tokenizer.extension import extended
 from aura.train_tokenizer.segments import Splitting
+from aura.validate import gates as gates_module
 from aura.validate.validation import validate
 from tests.conftest import stdlib_texts
 from tests.mini_tokens import PARAMS, MiniTokens, tiny
@@ -137,6 +144,9 @@ def test_roles_are_named_by_tokens_or_ids(tmp_path: Path):
     assert opening.load(tmp_path / "spm").roles == tokenizer.roles
     with pytest.raises(UserError, match=r"train_tokenizer\.roles\.eos: expected the name of a token of .*got '</S>'"):
         adopted(file, tmp_path / "other", eos="</S>")
+    with pytest.raises(UserError, match=r"train_tokenizer\.roles\.bos: expected the name of a token"):
+        adopted(file, tmp_path / "other", bos="")
+    assert adopted(file, tmp_path / "letter", bos="A").bos_id == 29509  # which its byte spells, too
     with pytest.raises(UserError, match="the role eos: expected an id from 0 to 32767, got 99999"):
         adopted(file, tmp_path / "other", eos=99999)
     assert not (tmp_path / "other").exists()
@@ -154,9 +164,55 @@ def test_a_role_that_text_can_write_is_a_gate_of_its_own(made: MiniTokens, old_m
 def test_documents_get_no_marks_that_the_tokenizer_lacks(made: MiniTokens, tmp_path: Path):
     tokenizer = adopted(DATA / MISTRAL[0], tmp_path / "spm", bos=None)
     files.write_json(tmp_path / "passed.json", {"tokenizer": tokenizer.sha256})
-    for layout, expected in ((Encode(add_bos=True, add_eos=True), "encode.add_bos: true: expected a tokenizer with"),):
-        with pytest.raises(UserError, match=expected):
-            encode_corpus(made.corpus, tmp_path / "spm", tmp_path / "passed.json", tmp_path / "tokens", layout, None)
+    layout = Encode(add_bos=True, add_eos=True)
+    with pytest.raises(UserError, match=r"encode\.add_bos: true: expected a tokenizer with the role bos"):
+        encode_corpus(made.corpus, tmp_path / "spm", tmp_path / "passed.json", tmp_path / "tokens", layout, None)
+    tokenizer = adopted(DATA / MISTRAL[0], tmp_path / "spm", eos=None)
+    files.write_json(tmp_path / "passed.json", {"tokenizer": tokenizer.sha256})
+    with pytest.raises(UserError, match=r"encode\.add_eos: true: expected a tokenizer with the role eos"):
+        encode_corpus(made.corpus, tmp_path / "spm", tmp_path / "passed.json", tmp_path / "tokens", layout, None)
+
+
+def test_other_roles_make_other_token_shards_from_one_cache(made: MiniTokens, old_model: Path, tmp_path: Path):
+    cache, layout, firsts, hashes = Cache(tmp_path / "cache"), Encode(add_bos=True, add_eos=True), [], []
+    for name, roles in (("one", {}), ("other", {"bos": "</s>"})):
+        tokenizer = adopted(old_model, tmp_path / "spm", **roles)
+        files.write_json(tmp_path / "passed.json", {"tokenizer": tokenizer.sha256})
+        encode_corpus(made.corpus, tmp_path / "spm", tmp_path / "passed.json", tmp_path / name, layout, cache)
+        shards = TokenShards(tmp_path / name, tokenizer.encoding_sha256)
+        firsts.append(next(shards.documents("train"))[0][0])
+        hashes.append(shards.sha256)
+    assert firsts == [1, 2]
+    assert hashes[0] != hashes[1]
+    with pytest.raises(UserError, match="made by the tokenizer"):
+        TokenShards(tmp_path / "one", tokenizer.encoding_sha256)
+
+
+def test_a_tokenizer_without_special_tokens_encodes_a_corpus(made: MiniTokens, tmp_path: Path):
+    plain = tokenizers.Tokenizer(tokenizers.models.BPE())
+    plain.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400, show_progress=False, initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    )
+    plain.train_from_iterator(stdlib_texts(20), trainer)
+    plain.add_tokens(["naïve"])
+    plain.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = adopted(tmp_path / "tokenizer.json", tmp_path / "spm")
+    assert tokenizer.byte_lengths[tokenizer.encode("naïve é")].sum() == len("naïve é".encode())
+    files.write_json(tmp_path / "passed.json", {"tokenizer": tokenizer.sha256})
+    layout = Encode(add_bos=False, add_eos=False)
+    shards = encode_corpus(
+        made.corpus, tmp_path / "spm", tmp_path / "passed.json", tmp_path / "tokens", layout, Cache(tmp_path / "cache")
+    )
+    assert sum(entry.tokens for entry in shards) > 1000
+
+
+def test_tokenizers_whose_pieces_do_not_spell_the_text_are_refused(tmp_path: Path):
+    words = tokenizers.Tokenizer(tokenizers.models.WordPiece({"[UNK]": 0, "play": 1, "##ing": 2}, unk_token="[UNK]"))  # noqa: S106
+    words.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(UserError, match="expected BPE or unigram, whose pieces spell the text; got WordPiece"):
+        adopted(tmp_path / "tokenizer.json", tmp_path / "spm")
 
 
 def test_a_tokenizer_of_ours_keeps_all_its_files(made: MiniTokens, tmp_path: Path):
@@ -209,6 +265,11 @@ def test_more_pieces_leave_old_ids_and_old_documents_as_they_were(made: MiniToke
     layout = Encode(add_bos=True, add_eos=True)
     out, cache = tmp_path / "tokens", Cache(tmp_path / "cache")
     encode_corpus(made.corpus, folder, tmp_path / "validate/passed.json", out, layout, cache)
+    measured = told | {"old": told["old"] | {"changed": 9, "changed_share": 0.009, "documents": 1000}}
+    assert not gates_module.of_extension(measured, limits).holds
+    assert gates_module.of_extension(measured, limits.model_copy(update={"waive": ["changed_share"]})).waived
+    none = gates_module.of_extension(told | {"old": told["old"] | {"documents": 0}}, limits)
+    assert (none.holds, none.judged) == (True, False)
     adopt(Base(old_model, "old.model", {}), folder, More(more.learn, record | {"corpus": "0" * 32}))
     with pytest.raises(UserError, match="its new pieces are from the corpus 0000"):
         encode_corpus(made.corpus, folder, tmp_path / "validate/passed.json", out, layout, cache)
