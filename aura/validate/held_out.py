@@ -179,7 +179,7 @@ def count_shard(model: Path, sha256: str, share: float, shard: ShardFile) -> Cou
 
 
 def documents(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield source, name and text of each document of a split, or of a sample of a large one; a batch is held at a time.
+    """Yield source, name and text of each document of a split, or of a sample of a large one, batch by batch.
 
     The sample is that of `count_held_out`: the documents with the smallest hashes, of every source.
     """
