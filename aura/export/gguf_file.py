@@ -204,7 +204,8 @@ def _add_tokenizer(writer: "GGUFWriter", stated: _Stated, read: Vocabulary) -> N
     for name, add in (("bos_token_id", writer.add_bos_token_id), ("pad_token_id", writer.add_pad_token_id)):
         if name in stated.roles:
             add(stated.roles[name])
-    writer.add_add_bos_token(stated.tokenizer.get("add_bos_token") is True)
+    begins = stated.tokenizer.get("add_bos_token") is True and "bos_token_id" in stated.roles
+    writer.add_add_bos_token(begins)  # without an id llama.cpp would take 1
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(read.space_prefix)
     writer.add_remove_extra_whitespaces(False)

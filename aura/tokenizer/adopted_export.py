@@ -13,6 +13,7 @@ from aura.tokenizer import conversion, foreign, indented_json
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.chat import CHAT_TEMPLATE, TOKENS
 from aura.tokenizer.hf_export import CONFIG
+from aura.tokenizer.rust_libraries import guarded, silent
 from aura.tokenizer.tokenizer import COPY, EXPORTED
 
 MODEL = "spiece.model"
@@ -34,6 +35,25 @@ def export(tokenizer: AdoptedTokenizer) -> tuple[dict[str, bytes], str | None]:
     except UserError as error:  # and no copy under a name of which those libraries make a tokenizer with other ids
         return made, str(error)
     return made | ({COPY: tokenizer.file.read_bytes()} if name == MODEL else {}), None
+
+
+def own_marks(tokenizer: AdoptedTokenizer) -> tuple[list[str], list[str]]:
+    """Names of the tokens that an adopted tokenizer.json puts before and after a text in Hugging Face's libraries.
+
+    Its post-processor does so. It stays in the file, and `AdoptedTokenizer` leaves it out.
+    """
+    import tokenizers
+
+    with silent(), guarded(str(tokenizer.file)):
+        library = tokenizers.Tokenizer.from_file(str(tokenizer.file))
+        library.no_padding()
+        library.no_truncation()
+        plain, marked = (library.encode("a", add_special_tokens=marks).ids for marks in (False, True))
+        names = [str(library.id_to_token(token)) for token in marked]
+    for begin in range(len(marked) - len(plain) + 1):
+        if marked[begin : begin + len(plain)] == plain:
+            return names[:begin], names[begin + len(plain) :]
+    return names, []
 
 
 def _config(tokenizer: AdoptedTokenizer) -> dict[str, Any]:

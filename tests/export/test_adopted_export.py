@@ -1,0 +1,91 @@
+"""Exports beside adopted tokenizers: files and cards say what training did, whatever the tokenizer's own file does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sentencepiece
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+from aura.core import files
+from aura.export.llama import export
+from aura.model import weights
+from aura.model.model import ModelConfig, initial_model
+from aura.tokenizer.opening import AnyTokenizer
+from aura.train_tokenizer.adoption import Base, adopt
+from tests.conftest import stdlib_texts
+
+SHAPE = {"layers": 1, "width": 16, "heads": 2, "kv_heads": 1, "hidden": 16, "tied_embeddings": True}
+ROLES = ("system", "user", "assistant", "thought", "action", "observation", "tool")
+
+
+def byte_level(folder: Path, marks: str | None) -> Path:
+    """A tokenizer.json as tokenizers trains it; `marks` is the rule of its post-processor."""
+    made = tokenizers.Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(stdlib_texts(5), trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet))
+    made.add_special_tokens(["<s>", "</s>", *(f"[{role}]" for role in ROLES)])
+    if marks is not None:
+        special = [(name, made.token_to_id(name)) for name in ("<s>", "</s>")]
+        made.post_processor = processors.TemplateProcessing(single=marks, special_tokens=special)
+    path = folder / "tokenizer.json"
+    made.save(str(path))
+    return path
+
+
+def unigram(folder: Path) -> Path:
+    """A SentencePiece model of which no tokenizer.json is made."""
+    text = folder / "text.txt"
+    text.write_text("\n".join(line for part in stdlib_texts(20) for line in part.splitlines() if line.strip()))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), minloglevel=2, hard_vocab_limit=False, model_prefix=str(folder / "old"), vocab_size=400
+    )
+    return folder / "old.model"
+
+
+def adopted(file: Path, folder: Path, **roles: Any) -> AnyTokenizer:
+    return adopt(Base(file, file.name, roles), folder / "spm")
+
+
+def exported(tokenizer: AnyTokenizer, folder: Path, *, add_bos: bool = True, gguf: bool = False) -> Path:
+    """models/hf of a small model on the tokenizer in `folder`/spm."""
+    model = initial_model(ModelConfig(vocab_size=tokenizer.vocab_size, **SHAPE), 0)
+    weights.save(folder / "lm", model, {"seq_len": 64, "tokenizer": tokenizer.encoding_sha256})
+    export(folder / "lm", folder / "spm", folder / "hf", add_bos=add_bos, gguf=gguf)
+    return folder / "hf"
+
+
+def card(hf: Path) -> str:
+    return " ".join((hf / "README.md").read_text().split())
+
+
+@pytest.mark.parametrize("add_bos", [True, False])
+def test_without_a_tokenizer_json_the_config_says_how_texts_began(tmp_path: Path, add_bos: bool):
+    hf = exported(adopted(unigram(tmp_path), tmp_path), tmp_path, add_bos=add_bos)
+    assert not (hf / "tokenizer.json").exists()
+    assert files.read_object(hf / "tokenizer_config.json", "")["add_bos_token"] is add_bos
+
+
+@pytest.mark.parametrize(
+    ("marks", "add_bos", "words"),
+    [
+        ("<s> $A </s>", True, "puts `<s>` before a text and `</s>` after it. In training, `<s>` stood before a text."),
+        ("<s> $A", False, "puts `<s>` before a text and nothing after it. In training, nothing stood before a text."),
+        (None, True, "puts nothing before a text and nothing after it. In training, `<s>` stood before a text."),
+        ("<s> $A", True, None),
+        (None, False, None),
+    ],
+)
+def test_a_rule_of_a_tokenizer_json_that_training_had_not_is_on_the_card(
+    tmp_path: Path, marks: str | None, add_bos: bool, words: str | None
+):
+    file = byte_level(tmp_path, marks)
+    hf = exported(adopted(file, tmp_path), tmp_path, add_bos=add_bos)
+    assert (hf / "tokenizer.json").read_bytes() == file.read_bytes()
+    assert files.read_object(hf / "tokenizer_config.json", "")["add_bos_token"] is add_bos
+    told = card(hf)
+    assert ("keeps its own rule" in told) is (words is not None)
+    assert words is None or words in told
