@@ -5,13 +5,12 @@ tokenizer.json is made only where it gives the same ids (`conversion`). Where th
 model's card say why.
 """
 
-import re
 from typing import Any
 
 from aura.core.errors import UserError
 from aura.tokenizer import conversion, foreign, indented_json
 from aura.tokenizer.adopted import AdoptedTokenizer
-from aura.tokenizer.chat import CHAT_TEMPLATE, TOKENS
+from aura.tokenizer.chat import TOKENS, template
 from aura.tokenizer.hf_export import CONFIG
 from aura.tokenizer.rust_libraries import guarded, silent
 from aura.tokenizer.tokenizer import COPY, EXPORTED
@@ -66,8 +65,8 @@ def _config(tokenizer: AdoptedTokenizer) -> dict[str, Any]:
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
     }
-    if template := chat_template(tokenizer):
-        config["chat_template"] = template
+    if written := chat_template(tokenizer):
+        config["chat_template"] = written
     return config
 
 
@@ -76,7 +75,7 @@ def chat_template(tokenizer: AdoptedTokenizer) -> str | None:
     wanted = (*TOKENS, "bos", "eos")
     if not all(role in tokenizer.roles for role in wanted):
         return None
-    names = {token: tokenizer.piece(tokenizer.roles[role]) for role, token in TOKENS.items()}
+    names = {role: tokenizer.piece(tokenizer.roles[role]) for role in TOKENS}
     if any(character in name for name in names.values() for character in "'\\{}"):  # they mean something to Jinja
         return None
-    return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], CHAT_TEMPLATE)
+    return template(names)

@@ -1,7 +1,7 @@
 """Exports beside adopted tokenizers: files and cards say what training did, whatever the tokenizer's own file does."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import sentencepiece
@@ -12,12 +12,20 @@ from aura.core import files
 from aura.export.llama import export
 from aura.model import weights
 from aura.model.model import ModelConfig, initial_model
+from aura.tokenizer.chat_encoding import encode_prompt
 from aura.tokenizer.opening import AnyTokenizer
 from aura.train_tokenizer.adoption import Base, adopt
 from tests.conftest import stdlib_texts
 
 SHAPE = {"layers": 1, "width": 16, "heads": 2, "kv_heads": 1, "hidden": 16, "tied_embeddings": True}
 ROLES = ("system", "user", "assistant", "thought", "action", "observation", "tool")
+
+
+class Message(NamedTuple):
+    """A message of a chat."""
+
+    role: str
+    content: str
 
 
 def byte_level(folder: Path, marks: str | None) -> Path:
@@ -89,3 +97,16 @@ def test_a_rule_of_a_tokenizer_json_that_training_had_not_is_on_the_card(
     told = card(hf)
     assert ("keeps its own rule" in told) is (words is not None)
     assert words is None or words in told
+
+
+def test_the_chat_template_gives_the_ids_of_training_for_each_role(tmp_path: Path):
+    from transformers import AutoTokenizer
+
+    tokenizer = adopted(byte_level(tmp_path, "<s> $A </s>"), tmp_path, **{role: f"[{role}]" for role in ROLES})
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "spm", local_files_only=True)
+    for role in ROLES:
+        chat = [Message("user", "Hello"), Message(role, " world")]
+        asked = [message._asdict() for message in chat]
+        got = theirs.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)
+        assert got["input_ids"] == encode_prompt(tokenizer, chat).tolist(), role
+        assert tokenizer.special[f"[{role}]"] in got["input_ids"]
