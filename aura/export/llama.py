@@ -1,10 +1,11 @@
 """The trained model as a Hugging Face folder that `AutoModelForCausalLM` loads as a LlamaForCausalLM."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from aura.core import files
+from aura.core.errors import UserError
 from aura.export import gguf_file, gguf_vocabulary
 from aura.export.model_card import gguf_notice, model_card
 from aura.hugging_face import folder
@@ -26,9 +27,9 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
 
     Raises:
         UserError: the model was trained on another tokenizer than `tokenizer_folder` holds, a file is missing or
-            altered, or llama.cpp cannot read the tokenizer; this last is found out before any work.
+            altered, or llama.cpp cannot read the tokenizer or needs its eos; these last are found out before any work.
     """
-    differences = gguf_vocabulary.vocabulary(tokenizer_folder).differences if gguf else ()
+    differences = _differences(tokenizer_folder) if gguf else ()
     trained = folder.Trained.of(model_folder, tokenizer_folder)
     tensors = llama_tensors(trained.config, trained.weights)
     record, sha256, notices = _of_tokenizer(trained, gguf_notice(differences) if gguf else None, add_bos=add_bos)
@@ -39,6 +40,19 @@ def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos:
 
     folder.write(output, trained, tensors, card, add_bos=add_bos, also=write_gguf if gguf else None)
     return tensors
+
+
+def _differences(tokenizer_folder: Path) -> Iterable[str]:
+    """Texts that llama.cpp reads otherwise; a tokenizer that it cannot read, or without an end, is a `UserError`."""
+    differences = gguf_vocabulary.vocabulary(tokenizer_folder).differences
+    if adopted_record.is_adopted(tokenizer_folder):
+        record = adopted_record.read_record(tokenizer_folder)
+        if not record["ours"] and "eos" not in record["roles"]:
+            raise UserError(
+                f"export.gguf: true: expected a tokenizer with the role eos, which llama.cpp needs; {tokenizer_folder} "
+                "has none. Name its token in train_tokenizer.roles of params.yaml, {eos: TOKEN}, or set export.gguf: false"
+            )
+    return differences
 
 
 def _of_tokenizer(

@@ -135,7 +135,8 @@ def _of_model(trained: Trained, add_bos: bool) -> dict[str, bytes]:
     own_file = tokenizer.file.name if isinstance(tokenizer, AdoptedTokenizer) else None
     made_by = "dvc repro train_tokenizer" if own_file else f"aura export-tokenizer {shlex.quote(str(folder))}"
     config = files.read_object(folder / hf_export.CONFIG, made_by)
-    bos = tokenizer.piece(tokenizer.bos_id) if add_bos and tokenizer.bos_id is not None else None
+    token = tokenizer.bos_id if add_bos else None
+    bos = None if token is None else (tokenizer.piece(token), token)
     if own_file and (own_file == EXPORTED or not (folder / EXPORTED).exists()):
         beside = {"add_bos_token": bos is not None, "model_max_length": context}
         return {hf_export.CONFIG: files.as_json(config | beside)}

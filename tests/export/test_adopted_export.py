@@ -9,9 +9,12 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from aura.core import files
+from aura.core.errors import UserError
+from aura.export import gguf_file
 from aura.export.llama import export
 from aura.model import weights
 from aura.model.model import ModelConfig, initial_model
+from aura.tokenizer import proof_texts
 from aura.tokenizer.chat_encoding import encode_prompt
 from aura.tokenizer.opening import AnyTokenizer
 from aura.train_tokenizer.adoption import Base, adopt
@@ -110,3 +113,38 @@ def test_the_chat_template_gives_the_ids_of_training_for_each_role(tmp_path: Pat
         got = theirs.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)
         assert got["input_ids"] == encode_prompt(tokenizer, chat).tolist(), role
         assert tokenizer.special[f"[{role}]"] in got["input_ids"]
+
+
+def bpe(folder: Path) -> Path:
+    """A SentencePiece BPE model that both Hugging Face's libraries and llama.cpp read."""
+    text = folder / "text.txt"
+    text.write_text("\n".join(line for part in stdlib_texts(20) for line in part.splitlines() if line.strip()))
+    rules = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False, "byte_fallback": True}
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), minloglevel=2, model_prefix=str(folder / "bpe"), model_type="bpe", vocab_size=500, **rules
+    )
+    return folder / "bpe.model"
+
+
+def test_a_learnt_piece_can_begin_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from transformers import AutoTokenizer
+
+    monkeypatch.setattr(proof_texts, "PLANES", ((0x1, 0x800),))
+    monkeypatch.setattr(proof_texts, "STRINGS", 100)
+    tokenizer = adopted(bpe(tmp_path), tmp_path, bos=" the", eos=None)
+    hf = exported(tokenizer, tmp_path)
+    theirs = AutoTokenizer.from_pretrained(hf, local_files_only=True)
+    assert theirs("Hello")["input_ids"] == [tokenizer.bos_id, *tokenizer.encode("Hello")]
+    assert (theirs.bos_token_id, len(theirs)) == (tokenizer.bos_id, tokenizer.vocab_size)
+    with pytest.raises(
+        UserError, match=r"expected a tokenizer with the role eos.* train_tokenizer.roles .*{eos: TOKEN}"
+    ):
+        export(tmp_path / "no model", tmp_path / "spm", tmp_path / "other", add_bos=True, gguf=True)
+    with pytest.raises(UserError, match=r"eos_token_id: expected the id.* train_tokenizer.roles .*{eos: TOKEN}"):
+        gguf_file.convert(hf, tmp_path / "model.gguf")
+
+
+def test_learnt_pieces_as_roles_give_no_chat_template(tmp_path: Path):
+    roles = {role: f"[{role}]" for role in ROLES}
+    adopted(byte_level(tmp_path, None), tmp_path, **roles | {"user": "a"})
+    assert "chat_template" not in files.read_object(tmp_path / "spm/tokenizer_config.json", "")
