@@ -12,7 +12,7 @@ from aura.hugging_face import folder
 from aura.hugging_face.llama import Tensors, llama_tensors
 from aura.tokenizer import adopted_export, adopted_record, hf_export
 from aura.tokenizer.adopted import AdoptedTokenizer
-from aura.tokenizer.tokenizer import EXPORTED
+from aura.tokenizer.tokenizer import EXPORTED, MADE_BY
 
 
 def export(model_folder: Path, tokenizer_folder: Path, output: Path, *, add_bos: bool, gguf: bool = False) -> Tensors:
@@ -49,8 +49,9 @@ def _differences(tokenizer_folder: Path) -> Iterable[str]:
         record = adopted_record.read_record(tokenizer_folder)
         if not record["ours"] and "eos" not in record["roles"]:
             raise UserError(
-                f"export.gguf: true: expected a tokenizer with the role eos, which llama.cpp needs; {tokenizer_folder} "
-                "has none. Name its token in train_tokenizer.roles of params.yaml, {eos: TOKEN}, or set export.gguf: false"
+                f"export.gguf: true: expected a tokenizer with the role eos for llama.cpp, got {tokenizer_folder} "
+                "without one. Name its token in train_tokenizer.roles of params.yaml, {eos: TOKEN}, or set "
+                "export.gguf: false"
             )
     return differences
 
@@ -62,10 +63,9 @@ def _of_tokenizer(
     place, tokenizer = trained.tokenizer_folder, trained.tokenizer
     if isinstance(tokenizer, AdoptedTokenizer):
         record = adopted_record.read_record(place)
-        notices = [f"Its tokenizer was adopted as it is from `{record['from']}`: aura did not train it."]
         lacking = record.get("no_tokenizer_json")
         told = [f"There is no tokenizer.json for Hugging Face's libraries: {lacking}."] if lacking else []
-        notices += [*told, *_other_marks(tokenizer, add_bos=add_bos)]
+        notices = [*_origin(trained), *told, *_other_marks(tokenizer, add_bos=add_bos)]
         return record, tokenizer.encoding_sha256, notices + ([of_gguf] if of_gguf else [])
     config = place / "spiece_config.json"
     record = files.read_object(config, "dvc repro train_tokenizer") if config.exists() else {}
@@ -75,7 +75,26 @@ def _of_tokenizer(
         "transformers makes special tokens out of text that spells their names. For text from elsewhere, pass "
         "`split_special_tokens=True`."
     )
-    return record, tokenizer.encoding_sha256, [lossless, *([notice] if notice else [])]
+    return record, tokenizer.encoding_sha256, [*_origin(trained), lossless, *([notice] if notice else [])]
+
+
+def _origin(trained: folder.Trained) -> Iterator[str]:
+    """Yield a paragraph on where an adopted tokenizer is from, and what was added to it."""
+    place = trained.tokenizer_folder
+    if not adopted_record.is_adopted(place):
+        return
+    record = adopted_record.read_record(place)
+    extended = adopted_record.read_extended(place)
+    if extended is None:
+        others = "" if record["ours"] else ": aura did not train it"
+        yield f"Its tokenizer was adopted as it is from `{record['from']}`{others}."
+        return
+    files.require_shape(place / adopted_record.RECORD, record, MADE_BY, extended={"pieces": int})
+    first = trained.tokenizer.vocab_size - extended["pieces"]
+    yield (
+        f"Its tokenizer is that of `{record['from']}` with {extended['pieces']:,} more pieces, which aura learnt from "
+        f"the corpus {extended['corpus']:.16}…. They have the ids from {first:,} on. Ids below are as they were."
+    )
 
 
 def _other_marks(tokenizer: AdoptedTokenizer, *, add_bos: bool) -> Iterator[str]:

@@ -12,12 +12,17 @@ from aura.core import files
 from aura.core.errors import UserError
 from aura.export import gguf_file
 from aura.export.llama import export
+from aura.hugging_face.chat_model import write_chat
+from aura.hugging_face.folder import Trained
 from aura.model import weights
 from aura.model.model import ModelConfig, initial_model
 from aura.tokenizer import proof_texts
 from aura.tokenizer.chat_encoding import encode_prompt
 from aura.tokenizer.opening import AnyTokenizer
-from aura.train_tokenizer.adoption import Base, adopt
+from aura.train_tokenizer.adoption import Base, More, adopt
+from aura.train_tokenizer.corpus_counts import count_texts
+from aura.train_tokenizer.extension import extended
+from aura.train_tokenizer.segments import Splitting
 from tests.conftest import stdlib_texts
 
 SHAPE = {"layers": 1, "width": 16, "heads": 2, "kv_heads": 1, "hidden": 16, "tied_embeddings": True}
@@ -148,3 +153,39 @@ def test_learnt_pieces_as_roles_give_no_chat_template(tmp_path: Path):
     roles = {role: f"[{role}]" for role in ROLES}
     adopted(byte_level(tmp_path, None), tmp_path, **roles | {"user": "a"})
     assert "chat_template" not in files.read_object(tmp_path / "spm/tokenizer_config.json", "")
+
+
+def test_the_card_of_an_extended_tokenizer_says_what_was_added(tmp_path: Path):
+    splitting = Splitting(split_digits=True, split_by_script=True, split_by_number=True, user_symbols=())
+    new = count_texts(["Ξεσκεπάζω την ψυχοφθόρα βδελυγμία"] * 20, splitting)
+    more = More(lambda file: extended(file, new, 12), {"corpus": "0" * 32, "keep": [], "max_changed": 0.001})
+    tokenizer = adopt(Base(unigram(tmp_path), "old.model", {}), tmp_path / "spm", more)
+    told = card(exported(tokenizer, tmp_path))
+    first = tokenizer.vocab_size - 12
+    assert f"that of `old.model` with 12 more pieces, which aura learnt from the corpus {'0' * 16}…." in told
+    assert f"the ids from {first:,} on" in told
+    assert "aura did not train it" not in told
+
+
+def chat_card_of(tokenizer: AnyTokenizer, folder: Path) -> str:
+    hf = exported(tokenizer, folder)
+    base = Trained.of(folder / "lm", folder / "spm")
+    write_chat(folder / "chat", base, base.weights, {}, add_bos=True)
+    assert (folder / "chat/tokenizer_config.json").read_bytes() == (hf / "tokenizer_config.json").read_bytes()
+    return card(folder / "chat")
+
+
+def test_the_card_of_a_chat_model_is_that_of_its_tokenizer(tmp_path: Path):
+    (tmp_path / "whole").mkdir()
+    whole = adopted(byte_level(tmp_path, None), tmp_path / "whole", **{role: f"[{role}]" for role in ROLES})
+    told = chat_card_of(whole, tmp_path / "whole")
+    assert "apply_chat_template" in told
+    assert "An answer ends with `</s>`. By default, transformers makes" in told
+    (tmp_path / "part").mkdir()
+    told = chat_card_of(adopted(byte_level(tmp_path, None), tmp_path / "part", user="[user]"), tmp_path / "part")
+    assert "lacks special tokens for some roles" in told
+    assert "Only text marks the roles system, assistant, thought, action, observation, tool." in told
+    (tmp_path / "old").mkdir()
+    told = chat_card_of(adopted(unigram(tmp_path), tmp_path / "old"), tmp_path / "old")
+    assert "There is no tokenizer.json, so transformers does not encode for this model." in told
+    assert "apply_chat_template" not in told
