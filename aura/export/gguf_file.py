@@ -40,7 +40,7 @@ END_REMEDY = (
 
 @dataclass(frozen=True)
 class _Stated:
-    """What a folder's files of JSON say: shape, context in tokens, ids of roles, tokenizer_config.json."""
+    """The content of a folder's files of JSON: shape, context in tokens, ids of roles, tokenizer_config.json."""
 
     config: ModelConfig
     context: int
