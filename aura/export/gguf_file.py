@@ -6,9 +6,9 @@ of 64 MB, except for the matrices of queries and keys: llama.cpp rotates neighbo
 transformers rotates the numbers of its two halves, so their rows are put into the other order, a matrix at a time.
 """
 
-import math
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,9 @@ from aura.core.errors import UserError
 from aura.export.gguf_vocabulary import Vocabulary, vocabulary
 from aura.hugging_face.folder import GGUF
 from aura.hugging_face.llama import MATRICES, SCALES, Array, Tensors
+from aura.hugging_face.llama_settings import CONFIG, read_config
 from aura.model import tensor_file
+from aura.model.model import ModelConfig, pair_frequencies, stretched
 from aura.model.tensor_file import Piece, Tensor
 from aura.tokenizer import hf_export
 
@@ -30,11 +32,20 @@ if TYPE_CHECKING:  # the library takes 0.1 s to import, and 0.5 s beside mistral
 
 MADE_BY = "dvc repro export adapt"
 ALIGNMENT = 32  # bytes, of each tensor in the file
-LARGEST = 2**31 - 1
-_COUNTS = (
-    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
-    *("num_attention_heads", "num_key_value_heads", "max_position_embeddings"),
+END_REMEDY = (
+    "Name the token in train_tokenizer.roles of params.yaml, {eos: TOKEN}, and run: dvc repro; or write the id into "
+    "the config.json of a model that others made"
 )
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """The content of a folder's files of JSON: shape, context in tokens, ids of roles, tokenizer_config.json."""
+
+    config: ModelConfig
+    context: int
+    roles: Mapping[str, int]
+    tokenizer: Mapping[str, Any]
 
 
 def convert(folder: Path, output: Path, *, add_bos: bool | None = None) -> Vocabulary:
@@ -47,7 +58,8 @@ def convert(folder: Path, output: Path, *, add_bos: bool | None = None) -> Vocab
         add_bos: whether <bos> begins each text; None takes what tokenizer_config.json says.
 
     Raises:
-        UserError: a file is missing or altered, the model is no Llama, or llama.cpp cannot read its tokenizer.
+        UserError: a file is missing or altered, the model is no Llama that aura computes, or llama.cpp cannot read its
+            tokenizer.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: expected the folder of a model, such as models/hf or models/chat. Run: {MADE_BY}")
@@ -55,47 +67,40 @@ def convert(folder: Path, output: Path, *, add_bos: bool | None = None) -> Vocab
         raise UserError(f"{output} is a folder: expected the name of a file to write, such as {output / GGUF}")
     read = vocabulary(folder)
     checksums.verify(folder, MADE_BY, required=False)
-    config = _config(folder / "config.json")
+    config, context = read_config(folder, MADE_BY)
+    roles = _roles(folder / CONFIG, config.vocab_size)
     weights_file = folder / "model.safetensors"
     if not weights_file.exists():
         raise UserError(f"{weights_file} is missing: expected all weights in one file of this name. Run: {MADE_BY}")
     tensors = _tensors(weights_file, config)
-    if len(read.texts) != config["vocab_size"]:
+    if len(read.texts) != config.vocab_size:
         raise UserError(
-            f"{folder}: expected a tokenizer of {config['vocab_size']:,} pieces, as config.json states, got "
+            f"{folder}: expected a tokenizer of {config.vocab_size:,} pieces, as config.json states, got "
             f"{len(read.texts):,}. Run: {MADE_BY}"
         )
     tokenizer = files.read_object(folder / hf_export.CONFIG, MADE_BY)
     tokenizer |= {} if add_bos is None else {"add_bos_token": add_bos}
-    _write(output, _head(config, tokenizer, read, tensors), tensors)
+    _write(output, _head(_Stated(config, context, roles, tokenizer), read, tensors), tensors)
     return read
 
 
-def _config(path: Path) -> dict[str, Any]:
-    """config.json of a Llama; another architecture, or sizes that no model has, are a `UserError`."""
-    if not path.exists():
-        raise UserError(f"{path} is missing: expected the folder of a model, such as models/hf. Run: {MADE_BY}")
+def _roles(path: Path, vocab_size: int) -> dict[str, int]:
+    """The ids of tokens with a role by their keys in config.json; without the one that ends a text, a `UserError`."""
     config = files.read_object(path, MADE_BY)
-    if config.get("architectures") != ["LlamaForCausalLM"]:
-        raise UserError(
-            f"{path}: architectures: expected ['LlamaForCausalLM'], got {config.get('architectures')!r:.80}. "
-            "Name models/hf or models/chat, which hold a model in this form"
-        )
-    files.require_shape(path, config, MADE_BY, rms_norm_eps=float, **dict.fromkeys(_COUNTS, int))
     if config.get("eos_token_id") is None:
         raise UserError(
-            f"{path}: eos_token_id: expected the id that ends a text, got none: llama.cpp would take id 2. "
-            "Write the id into config.json"
+            f"{path}: eos_token_id: expected the id that ends a text, got none: llama.cpp would take id 2. {END_REMEDY}"
         )
-    files.require_shape(path, config, MADE_BY, eos_token_id=int)
-    sizes, heads = [config[name] for name in _COUNTS], config["num_attention_heads"]
-    if min(sizes) < 1 or max(sizes) > LARGEST or heads % config["num_key_value_heads"]:
-        raise UserError(f"{path}: expected sizes of 1 to {LARGEST:,}, and heads that key and value heads divide")
-    config["head_dim"] = config.get("head_dim") or config["hidden_size"] // heads
-    return config
+    roles = {
+        key: config[key] for key in ("eos_token_id", "bos_token_id", "pad_token_id") if config.get(key) is not None
+    }
+    files.require_shape(path, roles, MADE_BY, **dict.fromkeys(roles, int))
+    if outside := [f"{key}: {token}" for key, token in roles.items() if not 0 <= token < vocab_size]:
+        raise UserError(f"{path}: expected ids from 0 to {vocab_size - 1:,}, got {outside[0]}. Run: {MADE_BY}")
+    return roles
 
 
-def _tensors(weights_file: Path, config: Mapping[str, Any]) -> Tensors:
+def _tensors(weights_file: Path, config: ModelConfig) -> Tensors:
     """The weights under llama.cpp's names, in its layout; each is read from the file when it is written."""
     import gguf
 
@@ -103,8 +108,8 @@ def _tensors(weights_file: Path, config: Mapping[str, Any]) -> Tensors:
         shapes = tensor_file.shapes(weights_file)
     except SafetensorError as error:
         raise UserError(f"{weights_file}: expected a safetensors file ({error}). Run: {MADE_BY}") from None
-    layers = config["num_hidden_layers"]
-    expected = set() if layers > len(shapes) else _names(layers, tied=config.get("tie_word_embeddings") is True)
+    layers = config.layers
+    expected = set() if layers > len(shapes) else _names(layers, tied=config.tied_embeddings)
     if expected != set(shapes):
         told = ", ".join(sorted(expected ^ set(shapes))[:3])
         raise UserError(
@@ -116,8 +121,8 @@ def _tensors(weights_file: Path, config: Mapping[str, Any]) -> Tensors:
         str(names.get_name(name, try_suffixes=(".weight",))): _arranged(weights_file, name, config)
         for name in sorted(shapes)
     }
-    if (factors := _frequency_factors(config)) is not None:
-        tensors["rope_freqs.weight"] = Tensor.whole(factors)
+    if config.rope_factor != 1:
+        tensors["rope_freqs.weight"] = Tensor.whole(_frequency_factors(config))
     return tensors
 
 
@@ -128,15 +133,15 @@ def _names(layers: int, *, tied: bool) -> set[str]:
     return names | {f"model.layers.{number}.{part}.weight" for number in range(layers) for part in parts}
 
 
-def _arranged(weights_file: Path, name: str, config: Mapping[str, Any]) -> Tensor:
+def _arranged(weights_file: Path, name: str, config: ModelConfig) -> Tensor:
     """A tensor of the file; of queries and keys with the rows of each head in llama.cpp's order."""
     tensor = tensor_file.stored(weights_file, name)
-    for part, heads in (("q_proj", "num_attention_heads"), ("k_proj", "num_key_value_heads")):
+    for part, heads in (("q_proj", config.heads), ("k_proj", config.kv_heads)):
         if name.endswith(f".{part}.weight"):
-            expected = (config[heads] * config["head_dim"], config["hidden_size"])
+            expected = (heads * config.head_width, config.width)
             if tensor.shape != expected:
                 raise UserError(f"{weights_file}: {name}: expected the shape {expected}, got {tensor.shape}")
-            return Tensor(tensor.shape, partial(_interleaved, tensor, config[heads]))
+            return Tensor(tensor.shape, partial(_interleaved, tensor, heads))
     return tensor
 
 
@@ -148,43 +153,20 @@ def _interleaved(tensor: Tensor, heads: int) -> Iterator[Piece]:
     yield 0, np.ascontiguousarray(halves_HxTxPxD.swapaxes(1, 2)).reshape(rows, columns)
 
 
-def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The rotary positions, as transformers 5 states them (`rope_parameters`) or transformers 4."""
-    stated = {"rope_type": "default", "rope_theta": config.get("rope_theta", 10_000.0)}
-    return stated | (config.get("rope_scaling") or {}) | (config.get("rope_parameters") or {})
+def _frequency_factors(config: ModelConfig) -> Array:
+    """(P,) divisors of the frequencies of the pairs of a head, as Llama 3.1 stretches its context."""
+    frequency_P = pair_frequencies(config.head_width, config.rope_base)
+    return np.asarray(frequency_P / stretched(frequency_P, config), np.float32)
 
 
-def _frequency_factors(config: Mapping[str, Any]) -> Array | None:
-    """(P,) divisors of the frequencies of the pairs of a head, as Llama 3.1 stretches its context; None for 1.
-
-    Frequencies whose wave is short against the context of the first training stay, those of long waves are divided by
-    `factor`, and those between are mixed.
-    """
-    rope = _rope(config)
-    kind = rope["rope_type"]
-    if kind == "default":
-        return None
-    keys = ("rope_theta", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-    if kind != "llama3" or not all(isinstance(rope.get(key), int | float) for key in keys):
-        raise UserError(
-            f"config.json: rope_parameters: expected the rope_type default, or llama3 with {', '.join(keys)}, got "
-            f"{rope!r:.200}. Convert such a model with llama.cpp's own convert_hf_to_gguf.py"
-        )
-    theta, factor, low, high, context = (float(rope[key]) for key in keys)
-    pairs = config["head_dim"] // 2
-    turns_P = context * theta ** (-np.arange(pairs) / pairs) / (2 * math.pi)  # over the first context
-    share_P = np.clip((turns_P - low) / (high - low), 0, 1)  # of the frequency as it is
-    return np.asarray(1 / (share_P + (1 - share_P) / factor), np.float32)
-
-
-def _head(config: Mapping[str, Any], tokenizer: Mapping[str, Any], read: Vocabulary, tensors: Tensors) -> bytes:
+def _head(stated: _Stated, read: Vocabulary, tensors: Tensors) -> bytes:
     """The bytes of the file before the first tensor."""
     import gguf
 
     with tempfile.TemporaryDirectory() as folder:
         writer = gguf.GGUFWriter(Path(folder, GGUF), "llama")
-        _add_shape(writer, config)
-        _add_tokenizer(writer, config, tokenizer, read)
+        _add_shape(writer, stated.config, stated.context)
+        _add_tokenizer(writer, stated, read)
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
         for name, tensor in tensors.items():
             writer.add_tensor_info(name, tensor.shape, np.dtype(np.float32), 4 * tensor.size)
@@ -195,24 +177,22 @@ def _head(config: Mapping[str, Any], tokenizer: Mapping[str, Any], read: Vocabul
         return Path(folder, GGUF).read_bytes()
 
 
-def _add_shape(writer: "GGUFWriter", config: Mapping[str, Any]) -> None:
-    writer.add_vocab_size(config["vocab_size"])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_key_length(config["head_dim"])
-    writer.add_value_length(config["head_dim"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_dimension_count(config["head_dim"])
-    writer.add_rope_freq_base(float(_rope(config)["rope_theta"]))
+def _add_shape(writer: "GGUFWriter", config: ModelConfig, context: int) -> None:
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_context_length(context)
+    writer.add_embedding_length(config.width)
+    writer.add_block_count(config.layers)
+    writer.add_feed_forward_length(config.hidden)
+    writer.add_head_count(config.heads)
+    writer.add_head_count_kv(config.kv_heads)
+    writer.add_key_length(config.head_width)
+    writer.add_value_length(config.head_width)
+    writer.add_layer_norm_rms_eps(config.epsilon)
+    writer.add_rope_dimension_count(config.head_width)
+    writer.add_rope_freq_base(config.rope_base)
 
 
-def _add_tokenizer(
-    writer: "GGUFWriter", config: Mapping[str, Any], tokenizer: Mapping[str, Any], read: Vocabulary
-) -> None:
+def _add_tokenizer(writer: "GGUFWriter", stated: _Stated, read: Vocabulary) -> None:
     """Add the vocabulary, the ids of its roles, and what tokenizer_config.json says of texts and chats."""
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
@@ -220,15 +200,16 @@ def _add_tokenizer(
     writer.add_token_scores(read.scores)
     writer.add_token_types(read.types)
     writer.add_unk_token_id(read.unk_id)
-    writer.add_eos_token_id(config["eos_token_id"])
+    writer.add_eos_token_id(stated.roles["eos_token_id"])
     for name, add in (("bos_token_id", writer.add_bos_token_id), ("pad_token_id", writer.add_pad_token_id)):
-        if isinstance(config.get(name), int):
-            add(config[name])
-    writer.add_add_bos_token(tokenizer.get("add_bos_token") is True)
+        if name in stated.roles:
+            add(stated.roles[name])
+    begins = stated.tokenizer.get("add_bos_token") is True and "bos_token_id" in stated.roles
+    writer.add_add_bos_token(begins)  # without an id llama.cpp would take 1
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(read.space_prefix)
     writer.add_remove_extra_whitespaces(False)
-    if isinstance(template := tokenizer.get("chat_template"), str):
+    if isinstance(template := stated.tokenizer.get("chat_template"), str):
         writer.add_chat_template(template)
 
 

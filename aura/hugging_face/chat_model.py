@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
+from aura.core import files
 from aura.hugging_face import folder
-from aura.hugging_face.cards import Facts, chat_card
+from aura.hugging_face.cards import ChatTokenizer, Facts, chat_card
 from aura.hugging_face.llama import MATRICES, Array, Tensors, embedding_factor, llama_tensors
 from aura.hugging_face.peft_adapter import TABLES, tables_of
 from aura.model.lora import Adapter
 from aura.model.model import ModelConfig
 from aura.model.tensor_file import Piece, Tensor
+from aura.tokenizer import chat_encoding, hf_export
+from aura.tokenizer.tokenizer import EXPORTED, MADE_BY
 
 
 def write_chat(output: Path, base: folder.Trained, trained: Adapter | Path, facts: Facts, *, add_bos: bool) -> Tensors:
@@ -32,9 +35,21 @@ def write_chat(output: Path, base: folder.Trained, trained: Adapter | Path, fact
     tensors = llama_tensors(base.config, trained if isinstance(trained, Path) else base.weights)
     if isinstance(trained, Adapter):
         tensors |= _adapted(tensors, trained, base.config)
-    card = chat_card({**folder.base_facts(base), **facts}, from_nothing="base" not in base.record)
+    card = chat_card({**folder.base_facts(base), **facts}, _tokenizer(base), from_nothing="base" not in base.record)
     folder.write(output, base, tensors, card, add_bos=add_bos)
     return tensors
+
+
+def _tokenizer(base: folder.Trained) -> ChatTokenizer:
+    """The tokenizer of a base for the card, by the files that are copied."""
+    place, tokenizer = base.tokenizer_folder, base.tokenizer
+    config = files.read_object(place / hf_export.CONFIG, MADE_BY)
+    return ChatTokenizer(
+        eos=tokenizer.piece(chat_encoding.end_id(tokenizer)),
+        has_json=(place / EXPORTED).exists(),
+        has_template="chat_template" in config,
+        marked_by_text=chat_encoding.marked_by_text(tokenizer),
+    )
 
 
 def _adapted(tensors: Tensors, adapter: Adapter, config: ModelConfig) -> Tensors:

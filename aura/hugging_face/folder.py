@@ -128,14 +128,17 @@ def generation_config(tokenizer: AnyTokenizer) -> dict[str, Any]:
 def _of_model(trained: Trained, add_bos: bool) -> dict[str, bytes]:
     """Return the tokenizer's files for Hugging Face's libraries, with what is true only beside this model.
 
-    An adopted tokenizer.json stays as it is, and so does its own rule for what begins a text.
+    An adopted tokenizer.json stays as it is, and so does its own rule for what begins a text. `add_bos_token` says what
+    training did: converters to GGUF read it, and transformers does so where there is no tokenizer.json.
     """
     folder, tokenizer, context = trained.tokenizer_folder, trained.tokenizer, weights.context_of(trained.record)
     own_file = tokenizer.file.name if isinstance(tokenizer, AdoptedTokenizer) else None
     made_by = "dvc repro train_tokenizer" if own_file else f"aura export-tokenizer {shlex.quote(str(folder))}"
     config = files.read_object(folder / hf_export.CONFIG, made_by)
+    token = tokenizer.bos_id if add_bos else None
+    bos = None if token is None else (tokenizer.piece(token), token)
     if own_file and (own_file == EXPORTED or not (folder / EXPORTED).exists()):
-        return {hf_export.CONFIG: files.as_json(config | {"model_max_length": context})}
+        beside = {"add_bos_token": bos is not None, "model_max_length": context}
+        return {hf_export.CONFIG: files.as_json(config | beside)}
     exported = files.read_object(folder / EXPORTED, made_by, added_tokens=[{"id": int, "content": str}])
-    bos = tokenizer.piece(tokenizer.bos_id) if add_bos and tokenizer.bos_id is not None else None
     return hf_export.for_model(exported, config, bos=bos, max_tokens=context)

@@ -256,9 +256,9 @@ def rotate(x_BxSxHxE: jax.Array, positions: jax.Array, config: ModelConfig | Non
     """
     E = x_BxSxHxE.shape[3]
     base = config.rope_base if config else ROPE_BASE
-    frequency_P = base ** (-jnp.arange(0, E, 2, dtype=jnp.float32) / E)  # P pairs
+    frequency_P = pair_frequencies(E, base)
     if config and config.rope_factor != 1:
-        frequency_P = _stretched(frequency_P, config)
+        frequency_P = stretched(frequency_P, config)
     if positions.ndim == 1:
         angle_SxP = positions.astype(jnp.float32)[:, None] * frequency_P[None, :]
         cos, sin = jnp.cos(angle_SxP)[None, :, None, :], jnp.sin(angle_SxP)[None, :, None, :]
@@ -270,7 +270,12 @@ def rotate(x_BxSxHxE: jax.Array, positions: jax.Array, config: ModelConfig | Non
     return jnp.concatenate(turned, axis=-1).astype(x_BxSxHxE.dtype)
 
 
-def _stretched(frequency_P: jax.Array, config: ModelConfig) -> jax.Array:
+def pair_frequencies(width: int, base: float) -> jax.Array:
+    """(P,) float32: radians per token by which each pair of a head of `width` features turns."""
+    return base ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
+
+
+def stretched(frequency_P: jax.Array, config: ModelConfig) -> jax.Array:
     """Frequencies for a longer context, as Llama 3.1 has them (arXiv:2407.21783, section 3.4.1; `rope_type: llama3`).
 
     A frequency of many turns within the original context stays, one of few turns is divided by the factor.

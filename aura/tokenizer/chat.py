@@ -5,10 +5,11 @@ assistant messages are marked as generated, which is what `return_assistant_toke
 template has no form for is an error that names it: nothing of a chat is left out silently.
 """
 
+from collections.abc import Mapping
+
 _CHAT_ROLES = ("system", "user", "assistant", "thought", "action", "observation")
 TOKENS = {role: f"<{role.upper()}>" for role in _CHAT_ROLES} | {"tool": "<OBSERVATION>"}  # a model observes its result
 NAMES = " or ".join([", ".join([*TOKENS][:-1]), [*TOKENS][-1]])
-_MAP = ", ".join(f"'{role}': '{token}'" for role, token in TOKENS.items())
 
 
 def _error(expected: str, got: str) -> str:
@@ -39,8 +40,7 @@ _REFUSED = "{% if message['role'] is not string or message['role'] not in tokens
 for _key, _form in _ELSEWHERE.items():
     _got = f"message['{_key}']"
     _REFUSED += f"{{% if {_got} %}}{_error(_form, _got)}{{% endif %}}"
-CHAT_TEMPLATE = (
-    f"{_TEXT}{{% set tokens = {{{_MAP}}} %}}"
+_MESSAGES = (
     "{% if tools %}"
     "{{ raise_exception('this chat template has no form for tools: describe them in the system message') }}"
     "{% endif %}"
@@ -57,3 +57,12 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ tokens['assistant'] }}{% endif %}"
 )
+
+
+def template(tokens: Mapping[str, str]) -> str:
+    """The chat template with a token for each role of `TOKENS`; none may have a character that Jinja reads."""
+    listed = ", ".join(f"'{role}': '{tokens[role]}'" for role in TOKENS)
+    return f"{_TEXT}{{% set tokens = {{{listed}}} %}}{_MESSAGES}"
+
+
+CHAT_TEMPLATE = template(TOKENS)

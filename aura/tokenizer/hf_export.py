@@ -47,19 +47,19 @@ def export(content: bytes) -> dict[str, bytes]:
 
 
 def for_model(
-    tokenizer: dict[str, Any], config: dict[str, Any], *, bos: str | None, max_tokens: int
+    tokenizer: dict[str, Any], config: dict[str, Any], *, bos: tuple[str, int] | None, max_tokens: int
 ) -> dict[str, bytes]:
     """tokenizer.json and tokenizer_config.json of `export` as they belong beside a trained model.
 
     Arguments:
         tokenizer: the JSON of the first; it gets the changes.
         config: that of the second, as well.
-        bos: the token that begins each text, as it began each document that the model was trained on; None without.
+        bos: name and id of the token that begins each text, as it began each document that the model was trained on;
+            None without. Any token of the vocabulary can, also one that is no special token.
         max_tokens: the model's context, in tokens; `truncation=True` cuts there.
     """
     if bos is not None:
-        [token] = [token["id"] for token in tokenizer["added_tokens"] if token["content"] == bos]
-        tokenizer["post_processor"] = _bos_first(bos, token)
+        tokenizer["post_processor"] = _bos_first(*bos)
     config |= {"add_bos_token": bos is not None, "model_max_length": max_tokens}
     return {EXPORTED: _json(tokenizer), CONFIG: _json(config)}
 

@@ -257,7 +257,14 @@ def copied(hf: Path, folder: Path) -> Path:
         ({"num_hidden_layers": 2**30}, "expected the tensors of a Llama of 1,073,741,824 layers"),
         ({"num_hidden_layers": 1}, "missing or not expected: model.layers.1.input_layernorm.weight"),
         ({"num_key_value_heads": 4}, r"k_proj.weight: expected the shape \(32, 32\), got \(16, 32\)"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "expected the rope_type default, or llama3"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type: expected default or llama3"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_parameters": None}, "rope_type: .* got 'linear'"),
+        ({"rope_scaling": [2.0], "rope_parameters": None}, "rope_scaling: expected keys with values"),
+        ({"rope_theta": "1e4", "rope_parameters": None}, "rope_theta"),
+        ({"hidden_act": "gelu"}, "hidden_act: expected 'silu'"),
+        ({"attention_bias": True}, "attention_bias: expected False"),
+        ({"head_dim": "8"}, "head_dim"),
+        ({"bos_token_id": -1}, "expected ids from 0 to 499, got bos_token_id: -1"),
         ({"vocab_size": 499}, "expected a tokenizer of 499 pieces, as config.json states, got 500"),
         ({"hidden_size": "32"}, "hidden_size"),
     ],
@@ -292,7 +299,7 @@ def test_llama_3_stretches_its_long_waves(hf: Path, tmp_path: Path):
     folder = copied(hf, tmp_path / "hf")
     rope = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 256}
     config = files.read_object(folder / "config.json", made_by="")
-    change = {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1000.0, **rope}}
+    change = {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1000.0, **rope}, "rope_theta": 1000.0}
     files.write_json(folder / "config.json", config | change)
     gguf_file.convert(folder, tmp_path / "model.gguf")
     [factors] = [
