@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from aura.core import checksums, files
+from aura.core import checksums, files, hub_address
 from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS
 from aura.hugging_face import hub_weights
@@ -174,7 +174,7 @@ def require_mesh(config: ModelConfig, fsdp: int, tensor: int) -> None:
 
 def local_files(where: str) -> list[Path]:
     """The files of a base on this machine, for the pod that trains on them; none of hf://, which it fetches itself."""
-    if hub_weights.is_address(where):
+    if hub_address.is_address(where):
         return []
     folder = _folder(where)
     sums = [folder / checksums.NAME] if (folder / checksums.NAME).is_file() else []
@@ -182,7 +182,7 @@ def local_files(where: str) -> list[Path]:
 
 
 def _folder(where: str, *, only_config: bool = False) -> Path:
-    if hub_weights.is_address(where):
+    if hub_address.is_address(where):
         return hub_weights.download(where, only_config=only_config)
     if not Path(where).is_dir():
         raise UserError(
