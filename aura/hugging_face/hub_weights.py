@@ -1,6 +1,6 @@
 """Weights on the Hugging Face Hub at a fixed commit (`aura.core.hub_address`).
 
-A download happens only for an address in params.yaml. It takes weights and JSON files: no pickle,
+A download happens only for an address in params.yaml. It takes weights, JSON files and the tokenizer: no pickle,
 and no program. The Hub's own cache keeps what was fetched, which serves where there is no network.
 """
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 from aura.core import hub_address
 from aura.core.errors import UserError
+from aura.tokenizer.adopted_record import INSIDE
 
-WANTED = ("*.safetensors", "*.json")
+WANTED = ("*.safetensors", "*.json", *INSIDE)  # a tokenizer is compared with the run's
 
 
 def download(where: str, *, only_config: bool = False) -> Path:
