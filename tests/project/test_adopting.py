@@ -1,0 +1,73 @@
+"""A tokenizer from elsewhere: the choice of a file on the Hub."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.extract.hub_server import serving_hub
+
+EDITED = ("params.yaml", "dvc.yaml")
+PROGRAM = """
+import sys
+import huggingface_hub
+from aura.core import console
+from aura.core.errors import UserError
+from aura.project import adopting
+from aura.tokenizer import foreign
+
+def main():
+    right, without, large = sys.argv[1:]
+    name, _, commit = right.removeprefix("hf://").partition("@")
+    huggingface_hub.hf_hub_download(name, "tokenizer.json", revision=commit)
+    for _ in range(2):
+        print(adopting.fetched(right).name)
+    foreign.LARGEST = 10
+    for other in (without, large):
+        try:
+            adopting.fetched(other)
+        except UserError as error:
+            print(error)
+
+console.run(main)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (*EDITED, "versions.json"):
+        (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_hubs_list_of_files_alone_chooses_and_is_asked_once(project: Path):
+    """Another file in the Hub's cache changes nothing; the second call asks nobody; a large file is not fetched."""
+    files = {"tokenizer.json": b"{}", "tokenizer.model": b"pieces", "original/spiece.model": b"another"}
+    with serving_hub(models=True) as (hub, address):
+        names = {"org/right": files, "org/without": {"a.bin": b"a"}, "org/large": {"tekken.json": b"0" * 11}}
+        addresses = [f"hf://{name}@{hub.commit(name, content)}" for name, content in names.items()]
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, *addresses],
+            env=os.environ
+            | {"HF_ENDPOINT": address, "HF_HOME": str(project / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+            | {"HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    first, second, without, large = done.stdout.splitlines()
+    assert first == second == "tokenizer.model"
+    assert "expected one of spiece.model, tokenizer.model, tokenizer.json, tekken.json in it, found none" in without
+    assert "expected tekken.json of at most 10 bytes, got 11" in large
+    asked = [line for line in hub.requests if "org/right" in line]
+    assert sum("/tree/" in line for line in asked) == 1
+    assert sum(line.startswith("GET") and line.endswith("/tokenizer.model") for line in asked) == 1
+    assert not any("/resolve/" in line for line in hub.requests if "org/large" in line)
+    kept = project / f".aura/adopted/{addresses[0].partition('@')[2]}.json"
+    assert json.loads(kept.read_text()) == {"format": 1, "sizes": {"tokenizer.json": 2, "tokenizer.model": 6}}
