@@ -247,7 +247,7 @@ def _same_tokenizer(
 def _original(tokenizer_folder: Path, *, extended: bool) -> Path | None:
     """The file that a tokenizer was adopted from, or that it extends; the others of its folder are made of it."""
     if extended:
-        names = [f"{adopted_record.BASE}.model", f"{adopted_record.BASE}.json"]
+        names = [*adopted_record.BASES]
     elif adopted_record.is_adopted(tokenizer_folder):
         names = [adopted_record.read_record(tokenizer_folder)["file"]]
     else:
