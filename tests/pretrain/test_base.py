@@ -210,6 +210,12 @@ def test_the_tokenizer_that_was_extended_is_compared_with_the_bases(mini: MiniTo
     assert compared_by_size_alone()
     (tmp_path / "base/tokenizer.model").write_bytes(b"what was extended")
     assert not compared_by_size_alone()
+    llama(tmp_path / "base", 500)  # as many rows as the extended one has ids, but the last 20 are padding
+    opened = open_base(str(tmp_path / "base"), mini.tokenizer, mini.spm, affect=False)
+    assert any("20 new rows begin as the mean" in note for note in opened.notes)
+    (tmp_path / "base/tokenizer.model").unlink()
+    opened = open_base(str(tmp_path / "base"), mini.tokenizer, mini.spm, affect=False)
+    assert any("its tokenizer is taken for the extended one" in note for note in opened.notes)
     (tmp_path / "base/tokenizer.model").write_bytes(b"another")
     with pytest.raises(UserError, match=r"was trained on another tokenizer .* than .*base\.model"):
         compared_by_size_alone()
