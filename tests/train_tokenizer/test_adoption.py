@@ -94,6 +94,11 @@ def test_an_old_model_goes_through_the_stages_once_its_losses_are_waived(
     assert "Its tokenizer was adopted as it is from `old.model`" in (tmp_path / "hf/README.md").read_text()
 
 
+def test_the_record_holds_no_path_of_a_machine(old_model: Path, tmp_path: Path):
+    adopt(Base(old_model, str(old_model.absolute()), {}), tmp_path / "spm")
+    assert files.read_json(tmp_path / "spm/adopted.json", "")["from"] == "old.model"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MISTRAL)
 def test_a_model_is_pretrained_on_each_of_mistrals(made: MiniTokens, tmp_path: Path, name: str):
