@@ -13,6 +13,7 @@ from aura.project import source_entries, whole_params, yaml_edits
 from aura.sharing import versions
 from aura.sources import hub
 from aura.tokenizer import adopted_record, foreign
+from aura.train_tokenizer.adoption import Base
 
 STAGE = "train_tokenizer"
 KEY, DEPS = (STAGE, "from"), ("stages", STAGE, "deps")
@@ -43,10 +44,10 @@ def enter(base: str) -> None:
     """Write the tokenizer into params.yaml, and a path among the stage's deps in dvc.yaml in the place of the last.
 
     Raises:
-        UserError: there is no such tokenizer, or an edit cannot be made; nothing is changed then.
+        UserError: there is no such tokenizer, it is damaged, or an edit cannot be made; nothing is changed then.
     """
     elsewhere = is_elsewhere(base)
-    foreign.file_of(fetched(base) if elsewhere else Path(base), base)
+    foreign.load(Base(fetched(base) if elsewhere else Path(base), base, {}).file, base)
     before = whole_params.load().train_tokenizer.base
     values, pipeline = source_entries.read_both()
     listed = pipeline_file.dependencies(STAGE)
@@ -59,12 +60,18 @@ def enter(base: str) -> None:
 
 
 def leave() -> None:
-    """Train again: `from` becomes null, and dvc.yaml lists no tokenizer."""
-    before = whole_params.load().train_tokenizer.base
+    """Train again: `from` becomes null, what belongs to it becomes empty, and dvc.yaml lists no tokenizer."""
+    before = whole_params.load().train_tokenizer
     values, pipeline = source_entries.read_both()
-    if before in pipeline_file.dependencies(STAGE):
-        pipeline = yaml_edits.without_item(pipeline, DEPS, before)
-    source_entries.write_both(yaml_edits.with_value(values, KEY, None), pipeline)
+    if before.base in pipeline_file.dependencies(STAGE):
+        pipeline = yaml_edits.without_item(pipeline, DEPS, before.base)
+    values = yaml_edits.with_value(values, KEY, None)
+    values = yaml_edits.with_value(values, (STAGE, "extend"), 0)
+    for role in before.roles:
+        values = yaml_edits.without_entry(values, (STAGE, "roles"), role)
+    for source in before.keep:
+        values = yaml_edits.without_item(values, (STAGE, "keep"), source)
+    source_entries.write_both(values, pipeline)
 
 
 def _from_hub(base: str) -> Path:

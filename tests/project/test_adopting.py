@@ -1,4 +1,4 @@
-"""A tokenizer from elsewhere: the choice of a file on the Hub."""
+"""`aura tokenizer adopt` and `leave`: params.yaml and dvc.yaml together, and the choice of a file on the Hub."""
 
 import json
 import os
@@ -6,12 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mistral_common
 import pytest
 
+from aura.core import pipeline_file
+from aura.core.errors import UserError
+from aura.project import adopting, whole_params
 from tests.conftest import REPOSITORY
 from tests.extract.hub_server import serving_hub
 
 EDITED = ("params.yaml", "dvc.yaml")
+MISTRAL = Path(mistral_common.__file__).parent / "data/tokenizer.model.v1"
 PROGRAM = """
 import sys
 import huggingface_hub
@@ -41,8 +46,60 @@ console.run(main)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (*EDITED, "versions.json"):
         (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
+    (tmp_path / "tokenizer.model").write_bytes(MISTRAL.read_bytes())
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def edited() -> dict[str, bytes]:
+    return {name: Path(name).read_bytes() for name in EDITED}
+
+
+def test_a_tokenizer_enters_both_files_and_leaves_with_what_belongs_to_it(project: Path):
+    before = edited()
+    adopting.enter("tokenizer.model")
+    assert whole_params.load().train_tokenizer.base == "tokenizer.model"
+    assert pipeline_file.dependencies("train_tokenizer")[-1] == "tokenizer.model"
+    params = project / "params.yaml"
+    text = params.read_text().replace("  extend: 0 ", "  extend: 64 ").replace("  keep: [] ", "  keep: [sample] ")
+    params.write_text(text.replace("  roles: {} ", '  roles: {pad: "</s>", user: null} '))
+    assert whole_params.load().train_tokenizer.extend == 64
+    adopting.leave()
+    assert edited() == before
+
+
+def test_another_tokenizer_takes_the_place_of_the_last(project: Path):
+    (project / "other.model").write_bytes(MISTRAL.read_bytes())
+    adopting.enter("tokenizer.model")
+    adopting.enter("other.model")
+    listed = pipeline_file.dependencies("train_tokenizer")
+    assert "other.model" in listed
+    assert "tokenizer.model" not in listed
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("damaged.model", b"no model", "no SentencePiece model"),
+        ("damaged.json", b"{", "is not valid JSON"),
+        ("none.model", None, "none.model is missing"),
+        ("ranks.tiktoken", b"", "a .tiktoken file does not say how text is split"),
+    ],
+)
+def test_a_file_that_is_no_tokenizer_changes_nothing(project: Path, name: str, content: bytes | None, words: str):
+    before = edited()
+    if content is not None:
+        (project / name).write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        adopting.enter(name)
+    assert edited() == before
+
+
+def test_versions_and_the_hub_are_elsewhere_and_paths_are_not(project: Path):
+    assert all(map(adopting.is_elsewhere, ("v1.2.0", "base@v1.2.0", f"hf://org/name@{'a' * 40}")))
+    assert not any(map(adopting.is_elsewhere, ("tokenizer.model", "models/v1.2.0", "v1")))
+    (project / "v1.2.0").mkdir()
+    assert not adopting.is_elsewhere("v1.2.0")
 
 
 def test_the_hubs_list_of_files_alone_chooses_and_is_asked_once(project: Path):
