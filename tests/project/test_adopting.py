@@ -12,6 +12,7 @@ import pytest
 from aura.core import pipeline_file
 from aura.core.errors import UserError
 from aura.project import adopting, whole_params
+from aura.stages import preamble
 from tests.conftest import REPOSITORY
 from tests.extract.hub_server import serving_hub
 
@@ -93,6 +94,15 @@ def test_a_file_that_is_no_tokenizer_changes_nothing(project: Path, name: str, c
     with pytest.raises(UserError, match=words):
         adopting.enter(name)
     assert edited() == before
+
+
+@pytest.mark.usefixtures("project")
+def test_a_note_tells_of_a_tokenizer_that_dvc_does_not_watch(capsys: pytest.CaptureFixture[str]):
+    adopting.enter("tokenizer.model")
+    preamble.tell_untracked("train_tokenizer", "train_tokenizer.from", "./tokenizer.model")
+    assert not capsys.readouterr().err
+    preamble.tell_untracked("train_tokenizer", "train_tokenizer.from", "other.model")
+    assert "train_tokenizer.from is other.model" in capsys.readouterr().err
 
 
 def test_versions_and_the_hub_are_elsewhere_and_paths_are_not(project: Path):
