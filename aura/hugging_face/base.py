@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from aura.core import checksums, files
+from aura.core import checksums, files, hub_address
 from aura.core.errors import UserError
 from aura.core.terms import EMOTIONS
 from aura.hugging_face import hub_weights
@@ -38,6 +38,7 @@ MADE_BY = "the program that saved it"
 FORMAT = 1  # of extended.json
 TABLES = ("embedding", "head")
 
+Match = Literal["the run's", "what it extends"] | None  # the base's tokenizer; None where nothing says so
 Index = Sequence[slice]
 Part = Callable[[str, Index], Array]  # the numbers of a weight of ours, by its name, at a slice of each axis
 
@@ -153,15 +154,16 @@ def open_base(where: str, tokenizer: AnyTokenizer, tokenizer_folder: Path, *, af
     folder = _folder(where)
     found, vocab_size = _files_in(folder), tokenizer.vocab_size
     extension = Extension.of(tokenizer_folder, vocab_size)
-    same = _same_tokenizer(folder, found.tokenizer, tokenizer, tokenizer_folder, extended=extension is not None)
-    grown = extension if extension and found.config.vocab_size != vocab_size else None
-    _require_rows(folder, found.config.vocab_size, grown.base_size if grown else vocab_size, same=same is True)
+    match = _matching(folder, found.tokenizer, tokenizer, tokenizer_folder, extended=extension is not None)
+    of_what_it_extends = match == "what it extends" or (match is None and found.config.vocab_size != vocab_size)
+    grown = extension if of_what_it_extends else None
+    _require_rows(folder, found.config.vocab_size, grown.base_size if grown else vocab_size, same=match is not None)
     config = replace(found.config, vocab_size=vocab_size, affect=affect)
     digests = {path.name: files.sha256_file(path) for path in found.read}
     sha256 = hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()).hexdigest()
     decides = {"the base": sha256} | ({"the spelling of new pieces": grown.sha256} if grown else {})
     part = partial(_part, found, config, grown)
-    return Base(config, found.context, sha256, part, decides, _notes(folder, found, config, grown, same))
+    return Base(config, found.context, sha256, part, decides, _notes(folder, found, config, extension, grown, match))
 
 
 def require_mesh(config: ModelConfig, fsdp: int, tensor: int) -> None:
@@ -175,7 +177,7 @@ def require_mesh(config: ModelConfig, fsdp: int, tensor: int) -> None:
 
 def local_files(where: str) -> list[Path]:
     """The files of a base on this machine, for the pod that trains on them; none of hf://, which it fetches itself."""
-    if hub_weights.is_address(where):
+    if hub_address.is_address(where):
         return []
     folder = _folder(where)
     sums = [folder / checksums.NAME] if (folder / checksums.NAME).is_file() else []
@@ -183,7 +185,7 @@ def local_files(where: str) -> list[Path]:
 
 
 def _folder(where: str, *, only_config: bool = False) -> Path:
-    if hub_weights.is_address(where):
+    if hub_address.is_address(where):
         return hub_weights.download(where, only_config=only_config)
     if not Path(where).is_dir():
         raise UserError(
@@ -222,22 +224,24 @@ def _tokenizers_in(folder: Path) -> list[Path]:
     return [folder / name for name in INSIDE if (folder / name).is_file()]
 
 
-def _same_tokenizer(
+def _matching(
     folder: Path, recorded: str | None, tokenizer: AnyTokenizer, tokenizer_folder: Path, *, extended: bool
-) -> bool | None:
-    """Return whether the base's tokenizer is the run's, or the one that it extends; None where nothing says so.
+) -> Match:
+    """Return whether the base's tokenizer is the run's or the one that it extends.
 
     Raises:
         UserError: it is another one: models/lm has its hash, or a file of the same kind lies beside the base.
     """
     theirs = {path: files.sha256_file(path) for path in _tokenizers_in(folder)}
     original = _original(tokenizer_folder, extended=extended)
-    known = {files.sha256_file(path) for path in _tokenizers_in(tokenizer_folder)}
-    known |= {tokenizer.encoding_sha256, *(_hashes(original) if original else ())}
+    named = {recorded, *theirs.values(), *_hashes_in(folder)}
+    if named & {tokenizer.encoding_sha256, *map(files.sha256_file, _tokenizers_in(tokenizer_folder))}:
+        return "the run's"
+    originals = _hashes(original) if original else set()
     if original and isinstance(tokenizer, AdoptedTokenizer):
-        known.add(encoding_hash(files.sha256_file(original), tokenizer.roles))
-    if recorded in known or not known.isdisjoint(theirs.values()) or not known.isdisjoint(_hashes_in(folder)):
-        return True
+        originals.add(encoding_hash(files.sha256_file(original), tokenizer.roles))
+    if named & originals:
+        return "what it extends" if extended else "the run's"
     rivals = [digest for path, digest in theirs.items() if original and path.suffix == original.suffix]
     if original and (recorded or rivals):
         raise UserError(
@@ -250,7 +254,7 @@ def _same_tokenizer(
 def _original(tokenizer_folder: Path, *, extended: bool) -> Path | None:
     """The file that a tokenizer was adopted from, or that it extends; the others of its folder are made of it."""
     if extended:
-        names = [f"{adopted_record.BASE}.model", f"{adopted_record.BASE}.json"]
+        names = [*adopted_record.BASES]
     elif adopted_record.is_adopted(tokenizer_folder):
         names = [adopted_record.read_record(tokenizer_folder)["file"]]
     else:
@@ -283,11 +287,21 @@ def _require_rows(folder: Path, rows: int, wanted: int, *, same: bool) -> None:
         )
 
 
-def _notes(folder: Path, found: Files, config: ModelConfig, grown: Extension | None, same: bool | None) -> list[str]:
+def _notes(
+    folder: Path,
+    found: Files,
+    config: ModelConfig,
+    extension: Extension | None,
+    grown: Extension | None,
+    match: Match,
+) -> list[str]:
     """Notes for the user about the first weights."""
     kept, notes = grown.base_size if grown else config.vocab_size, []
-    if same is None:
+    if match is None:
         notes.append(f"no file in {folder} says which tokenizer it was trained on; only its size was compared")
+    if match is None and extension:
+        taken = "the one that models/spm extends" if grown else "the extended one"
+        notes.append(f"by its size, its tokenizer is taken for {taken}. If it is not, put its file into {folder}")
     if found.config.vocab_size > kept:
         notes.append(f"{found.config.vocab_size - kept:,} rows of the base belong to no token, and are left out")
     if grown:

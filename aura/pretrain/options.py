@@ -1,26 +1,21 @@
 """The options of `pretrain` in params.yaml."""
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from aura.core import hub_address
 from aura.core.params import SourceName
 from aura.core.section import Section
 from aura.model.options import MODEL_SIZES, Shape, Size
 
-HUB = r"hf://[\w.-]+/[\w.-]+@[0-9a-f]{40}"
-
 
 def _base(value: object) -> str | None:
     """A folder, an address on the Hub at a full commit, or none."""
-    if value is None or (isinstance(value, str) and value and not value.startswith("hf://")):
+    if value is None or (isinstance(value, str) and value and hub_address.is_right(value)):
         return value
-    if isinstance(value, str) and re.fullmatch(HUB, value, re.ASCII):
-        return value
-    wanted = "null, a folder, or hf://ORG/NAME@REVISION with a full commit of 40 hexadecimal digits"
-    raise PydanticCustomError("base_weights", wanted)
+    raise PydanticCustomError("base_weights", f"null, a folder, or {hub_address.FORM}")
 
 
 class Pretrain(Section):

@@ -33,6 +33,7 @@ from aura.training.evaluation import HeldOut, evaluation_windows
 from aura.training.flops import flops_per_token
 from aura.training.history import Row
 from aura.training.optimizer import make_schedule
+from aura.training.run_identity import RunIdentity
 from aura.training.steps import State, Step
 from aura.training.timings import Stopwatch, write_timings
 
@@ -61,6 +62,13 @@ def pretrain(
         UserError: the tokens are incomplete, altered, another tokenizer's or too few, the loss diverged, or a
             checkpoint cannot be read or written.
     """
+    return pretrain_as(tokens, tokenizer_file, output, reports, options, profile)[0]
+
+
+def pretrain_as(
+    tokens: Path, tokenizer_file: Path, output: Path, reports: Path, options: Pretrain, profile: Path | None = None
+) -> tuple[Metrics, RunIdentity]:
+    """`pretrain`; returns also the identity of the run, under which its checkpoints lie."""
     watch = Stopwatch()
     keep_compiled()
     tokenizer = opening.load(tokenizer_file)
@@ -88,7 +96,7 @@ def pretrain(
         tokens_timed = trained.steps_timed * options.batch_size * options.seq_len
         flops = flops_per_token(task.config, options.seq_len)
         write_timings(reports / "timings.json", watch, trained.attempts, tokens_timed, flops)
-    return metrics
+    return metrics, task.identity
 
 
 def opened_base(options: Pretrain, tokenizer: AnyTokenizer, tokenizer_folder: Path) -> Base | None:

@@ -8,20 +8,23 @@ from aura.model.options import Shape
 from aura.pretrain import pretrain
 from aura.pretrain.options import Pretrain
 from aura.training import distributed
+from aura.training.run_identity import RunIdentity
 
 
-def pretrain_here(options: Pretrain, profile: Path | None = None) -> None:
+def pretrain_here(options: Pretrain, profile: Path | None = None) -> RunIdentity:
     """Train as `options` say and print a summary; with `profile`, write a trace of a few steps to that folder.
+
+    Returns the identity of the run.
 
     Raises:
         UserError: as `pretrain.pretrain`.
     """
     distributed.start()
-    metrics = pretrain.pretrain(
+    metrics, identity = pretrain.pretrain_as(
         paths.TOKENS, paths.TOKENIZER_MODEL, paths.LANGUAGE_MODEL, paths.PRETRAINING, options, profile
     )
     if not distributed.is_first():
-        return
+        return identity
     record = weights.config(paths.LANGUAGE_MODEL)
     shape = {name: record["model"][name] for name in Shape.model_fields}
     console.summary(
@@ -38,3 +41,4 @@ def pretrain_here(options: Pretrain, profile: Path | None = None) -> None:
         },
         see=f"{paths.LANGUAGE_MODEL}/config.json, {paths.PRETRAINING}/samples.txt, dvc plots show",
     )
+    return identity

@@ -126,6 +126,14 @@ def _check_together(name: str, params: Params) -> None:
             "train_tokenizer.extend needs a tokenizer to extend: name it in train_tokenizer.from",
         ),
         (
+            not adopted.roles or adopted.base is not None,
+            "train_tokenizer.roles: expected {} without train_tokenizer.from: aura knows the roles of what it trains",
+        ),
+        (
+            not adopted.keep or adopted.base is not None,
+            "train_tokenizer.keep: expected [] without train_tokenizer.from: it serves train_tokenizer.extend alone",
+        ),
+        (
             {*adopted.keep} <= {*text},
             f"train_tokenizer.keep: expected sources out of {', '.join(text)}, got {', '.join(adopted.keep)}",
         ),
@@ -163,7 +171,7 @@ def _check_together(name: str, params: Params) -> None:
         ),
     ]
     places = {"cluster": params.cluster or "", "pretrain.checkpoint_folder": run.checkpoint_folder}
-    places |= {"pretrain.from": run.base or ""}
+    places |= {"pretrain.from": run.base or "", "train_tokenizer.from": adopted.base or ""}
     places |= {f"extract.sources.{source}.path": entry.path for source, entry in sources.items()}
     places |= {f"conversations.sources.{name}.path": entry.path for name, entry in params.conversations.sources.items()}
     rules += [

@@ -69,15 +69,15 @@ def without_entry(text: str, path: Sequence[str], key: str) -> str:
     return _checked(text, _removed(text, path, mapping, spans, place), path, change)
 
 
-def with_value(text: str, path: Sequence[str], value: str | None) -> str:
-    """The text with another string, or null, as the scalar at `path`."""
+def with_value(text: str, path: Sequence[str], value: str | int | None) -> str:
+    """The text with another string or integer, or null, as the scalar at `path`."""
     *within, key = path
 
     def change(values: Any) -> None:  # noqa: ANN401
         values[key] = value
 
     node = next(child for name, child in _node(text, within).value if name.value == key)
-    written = "null" if value is None else scalar(value)
+    written = "null" if value is None else flow(value)
     after = text[: node.start_mark.index] + written + text[node.end_mark.index :]
     return _checked(text, after, within, change)
 

@@ -39,9 +39,7 @@ def tell_untracked(stage: str, key: str, path: str) -> None:
         key: of the input in params.yaml, such as pretrain.from.
         path: the input: a file or a folder.
     """
-    entry, variables = pipeline_file.stage_entry(stage)
-    deps = {os.path.normpath(pipeline_file.resolved(str(dep), variables)) for dep in entry.get("deps", [])}
-    if os.path.normpath(path) not in deps:
+    if os.path.normpath(path) not in map(os.path.normpath, pipeline_file.dependencies(stage)):
         console.err.print(
             f"note: {key} is {path}, which dvc.yaml does not list under deps of {stage}: a change of it alone reruns "
             f"nothing. Add a line there: - {path}",

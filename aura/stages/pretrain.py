@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from aura.core import params, stage_inputs
+from aura.core import hub_address, params, stage_inputs
 from aura.core.errors import UserError
-from aura.hugging_face.hub_weights import is_address
 from aura.pretrain.options import Pretrain
 from aura.pretrain.stage import pretrain_here
 from aura.stages import preamble
@@ -18,7 +17,7 @@ def main() -> None:
     profile = parser.parse_args().profile
     preamble.check()
     options = params.section("pretrain", Pretrain)
-    if options.base and not is_address(options.base):
+    if options.base and not hub_address.is_address(options.base):
         preamble.tell_untracked("pretrain", "pretrain.from", options.base)
     if options.where == "tpu":
         if profile:

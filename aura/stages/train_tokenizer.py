@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from aura.core import console, params, paths, pipeline_file, stage_inputs
+from aura.core import console, params, paths, stage_inputs
 from aura.corpus import corpus
 from aura.corpus.set_hash import corpus_hash
 from aura.stages import preamble
@@ -14,8 +14,6 @@ from aura.train_tokenizer.adoption import Base, More
 from aura.train_tokenizer.extension import Extension, Rules
 from aura.train_tokenizer.extension_corpus import extended_by_corpus
 from aura.train_tokenizer.options import TrainTokenizer
-
-ADOPT = "aura tokenizer adopt"
 
 
 def main() -> None:
@@ -94,18 +92,12 @@ def _more(options: TrainTokenizer, cache: Cache, cluster: str | None) -> More:
 
 def _path_of(base: str) -> Path:
     """The file or folder of a tokenizer; a version or one of the Hub is fetched, the first time from the network."""
-    path = Path(base)
     from aura.project import adopting  # with DVC and the Hub's library, which the stage needs for this alone
 
     if adopting.is_elsewhere(base):
         return adopting.fetched(base)
-    if base not in pipeline_file.dependencies("train_tokenizer"):
-        console.err.print(
-            f"note: DVC does not watch {base}, as dvc.yaml does not list it: a change of it reruns nothing. "
-            f"To enter it: {ADOPT} {base}",
-            markup=False,
-        )
-    return path
+    preamble.tell_untracked("train_tokenizer", "train_tokenizer.from", base)
+    return Path(base)
 
 
 def _left_out(learnt_from: dict[str, dict[str, int]]) -> str:

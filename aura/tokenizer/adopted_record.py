@@ -12,8 +12,10 @@ from aura.tokenizer.chat import TOKENS
 from aura.tokenizer.tokenizer import MADE_BY
 
 RECORD, FORMAT = "adopted.json", 1
-BASE = "base"  # the file, whatever its suffix, that an extended one was made of
+BASE = "base"  # the file, with one of two suffixes, that an extended one was made of
+BASES = (f"{BASE}.model", f"{BASE}.json")
 EXTENDED = "extended.json"  # how the new pieces of an extended one are spelt by the old ones
+EXTENSION = (EXTENDED, *BASES)
 INSIDE = ("spiece.model", "tokenizer.model", "tokenizer.json", "tekken.json")  # names in a folder, the first counts
 BASIC_ROLES = ("pad", "bos", "eos", "unk")
 ROLES = (*BASIC_ROLES, *TOKENS)

@@ -44,13 +44,16 @@ def is_there(path: Path) -> bool:
 
 
 def files_of(path: Path) -> dict[str, Path]:
-    """The files that `load` needs of a tokenizer, by their names in its folder."""
+    """The files of a tokenizer, by their names in its folder, the one that encodes last.
+
+    Those are what `load` needs, and of an extended one the file that it was made of, for runs that go on from models of
+    it.
+    """
     folder = path if path.is_dir() else path.parent
     if adopted_record.is_adopted(folder):
-        spelt = [adopted_record.EXTENDED] if (folder / adopted_record.EXTENDED).exists() else []
-        return {
-            name: folder / name for name in (adopted_record.RECORD, *spelt, adopted_record.read_record(folder)["file"])
-        }
+        beside = (name for name in adopted_record.EXTENSION if (folder / name).exists())
+        names = (adopted_record.RECORD, *beside, adopted_record.read_record(folder)["file"])
+        return {name: folder / name for name in names}
     return {MODEL: path / MODEL if path.is_dir() else path}
 
 

@@ -8,6 +8,7 @@ and SHA-256 of every file. It travels back with the results, so that DVC tracks 
 
 import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,10 @@ from aura.adapt.options import Adapt
 from aura.adapt.stage import adapt_here
 from aura.core import checksums, console, files, libraries, params, paths
 from aura.encode.options import Encode
-from aura.pretrain.identity import run_identity
 from aura.pretrain.options import Pretrain
-from aura.pretrain.pretrain import opened_base
 from aura.pretrain.stage import pretrain_here
 from aura.tokenizer import opening
 from aura.tokens.conversation_shards import ConversationShards
-from aura.tokens.token_shards import TokenShards
 from aura.tpu.pod_stages import ADAPT, PRETRAIN, STAGES, PodStage
 from aura.training import distributed
 from aura.training.checkpoints import Checkpoints
@@ -44,15 +42,6 @@ def main(stage: PodStage) -> None:
         checksums.update(stage.model, [CHECKPOINT], f"dvc repro {stage.name}")
 
 
-def pretrain(options: Pretrain) -> RunIdentity:
-    """Run the stage `pretrain`; return the identity of the run."""
-    pretrain_here(options)
-    tokenizer = opening.load(paths.TOKENIZER_MODEL)
-    base = opened_base(options, tokenizer, paths.TOKENIZER)
-    decides = base.decides if base else None
-    return run_identity(options, TokenShards(paths.TOKENS, tokenizer.encoding_sha256).sha256, decides)
-
-
 def adapt(machine: Pretrain) -> RunIdentity:
     """Run the stage `adapt` without its gate; return the identity of the run.
 
@@ -64,7 +53,7 @@ def adapt(machine: Pretrain) -> RunIdentity:
     return adapt_identity(options, machine, data_of(paths.LANGUAGE_MODEL, conversations))
 
 
-RUNS = {PRETRAIN.name: pretrain, ADAPT.name: adapt}
+RUNS: dict[str, Callable[[Pretrain], RunIdentity]] = {PRETRAIN.name: pretrain_here, ADAPT.name: adapt}
 
 
 def _encoding() -> str:

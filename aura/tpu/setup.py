@@ -13,9 +13,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from aura.core import console, files, paths
+from aura.core import console, files, hub_address, paths
 from aura.core.errors import UserError
-from aura.hugging_face.hub_weights import is_address
 from aura.project import whole_params
 from aura.tpu import pod_inputs
 from aura.tpu.pod import Pod
@@ -120,7 +119,7 @@ def project_files(values: whole_params.Params) -> Iterable[tuple[str, bytes]]:
         yield path.as_posix(), path.read_bytes()
     here: dict[str, str] = {f"{name}.where": "local" for name in STAGES}  # to a worker, that is the pod
     base = values.pretrain.base
-    if base is not None and not is_address(base):
+    if base is not None and not hub_address.is_address(base):
         here["pretrain.from"] = str(paths.BASE)  # where `send_what_is_read` puts it
     there = whole_params.changed(values, here).model_dump(mode="json", by_alias=True)
     text = io.StringIO()

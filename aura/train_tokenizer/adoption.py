@@ -41,6 +41,11 @@ class Base:
     roles: Mapping[Role, str | int | None]
 
     @property
+    def published(self) -> str:
+        """The same for a record that others read: of an absolute path, which tells of a machine, the name alone."""
+        return Path(self.told).name if Path(self.told).is_absolute() else self.told
+
+    @property
     def file(self) -> Path:
         """The file; none, or one that cannot be adopted, is a `UserError`."""
         file = foreign.file_of(self.path, f"train_tokenizer.from: {self.told}")
@@ -135,7 +140,7 @@ def _record(name: str, content: bytes, base: Base, roles: Mapping[str, int], tol
     return files.as_json(
         {
             "format": FORMAT,
-            "from": base.told,
+            "from": base.published,
             "file": name,
             "sha256": hashlib.sha256(content).hexdigest(),
             "ours": name == MODEL and foreign.is_ours(content),

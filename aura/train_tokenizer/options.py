@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from aura.core import hub_address
 from aura.core.section import Section
 
 NAMED_SIZES = {"tiny": 2_000, "small": 8_000, "medium": 16_000, "large": 32_000, "xl": 50_000}  # pieces
@@ -18,13 +19,20 @@ def _vocabulary_size(value: object) -> int | str:
     raise PydanticCustomError("vocabulary_size", f"264 to 1000000 or one of {', '.join(SIZE_NAMES)}")
 
 
+def _base(value: object) -> str | None:
+    """A path, a version, an address on the Hub at a full commit, or none."""
+    if value is None or (isinstance(value, str) and 1 <= len(value) <= 1000 and hub_address.is_right(value)):
+        return value
+    raise PydanticCustomError("base_tokenizer", f"null, a path, a version, or {hub_address.FORM}")
+
+
 Role = Literal["pad", "bos", "eos", "unk", "system", "user", "assistant", "thought", "action", "observation", "tool"]
 
 
 class TrainTokenizer(Section):
     """The tokenizer."""
 
-    base: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(alias="from")
+    base: Annotated[str | None, PlainValidator(_base)] = Field(alias="from")
     roles: dict[Role, str | int | None]
     extend: int = Field(ge=0, le=1_000_000)
     keep: list[str]

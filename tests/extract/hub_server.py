@@ -118,6 +118,11 @@ class Hub:
         return 206, headers, content[start : end + 1]
 
 
+def _as_of_datasets(path: str) -> str:
+    """The route of a dataset for one of a model, which has no word for its kind before a file's."""
+    return path.replace("/api/models/", "/api/datasets/") if "/api/" in path else f"/datasets{path}"
+
+
 def _revision(parts: list[str]) -> tuple[str, str]:
     """The revision and the path behind it; a branch such as refs/convert/parquet has slashes of its own."""
     size = 3 if parts[:1] == ["refs"] else 1
@@ -142,8 +147,8 @@ def _entry(name: str, content: bytes) -> dict[str, object]:
 
 
 @contextmanager
-def serving_hub() -> Iterator[tuple[Hub, str]]:
-    """Serve a stand-in for the Hub; gives it and its address."""
+def serving_hub(*, models: bool = False) -> Iterator[tuple[Hub, str]]:
+    """Serve a stand-in for the Hub, of datasets or of models; gives it and its address."""
     hub = Hub()
 
     class Handler(_Silent):
@@ -152,7 +157,8 @@ def serving_hub() -> Iterator[tuple[Hub, str]]:
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             hub.requests.append(f"{self.command} {self.path}")
-            status, headers, body = hub.answer(self.command, self.path, self.headers.get("Range"))
+            asked = _as_of_datasets(self.path) if models else self.path
+            status, headers, body = hub.answer(self.command, asked, self.headers.get("Range"))
             if "/resolve/" in self.path:
                 hub.headers = {name.lower(): value for name, value in self.headers.items()}
             self.send_response(status)

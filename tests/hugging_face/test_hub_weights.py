@@ -1,4 +1,4 @@
-"""Weights on the Hub: only those of a full commit, and of its files only numbers and JSON."""
+"""Weights on the Hub: only those of a full commit, and of its files only numbers, JSON and the tokenizer."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from aura.core.errors import UserError
 from aura.hugging_face import hub_weights
 from tests.conftest import REPOSITORY
-from tests.extract.hub_server import Hub, serving_hub
+from tests.extract.hub_server import serving_hub
 from tests.hugging_face.llamas import write_llama
 
 PROGRAM = """
@@ -43,19 +43,12 @@ def fetched(address: str, hub: str | None, home: Path) -> subprocess.CompletedPr
 
 
 @pytest.mark.slow
-def test_weights_and_json_alone_are_fetched_and_serve_without_a_network(tmp_path: Path, monkeypatch):
-    answer = Hub.answer
-
-    def of_models(self: Hub, method: str, path: str, span: str | None) -> tuple[int, dict[str, str], bytes]:
-        """The routes of models, which have no word for their kind before a file's."""
-        asked = path.replace("/api/models/", "/api/datasets/") if "/api/" in path else f"/datasets{path}"
-        return answer(self, method, asked, span)
-
-    monkeypatch.setattr(Hub, "answer", of_models)
+def test_weights_json_and_the_tokenizer_alone_are_fetched_and_serve_without_a_network(tmp_path: Path):
     write_llama(tmp_path / "llama", shards=2)
     content = {path.name: path.read_bytes() for path in (tmp_path / "llama").iterdir()}
+    content["tokenizer.model"] = b"pieces"
     strange = dict.fromkeys(("pytorch_model.bin", "modeling.py", "original/model.safetensors", "README.md"), b"no")
-    with serving_hub() as (hub, address):
+    with serving_hub(models=True) as (hub, address):
         commit = hub.commit("org/name", content | strange)
         done = fetched(f"hf://org/name@{commit}", address, tmp_path / "home")
         assert done.returncode == 0, done.stderr

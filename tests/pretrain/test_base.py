@@ -21,6 +21,7 @@ from aura.model.model import LanguageModel, leaf_name
 from aura.pretrain.identity import run_identity
 from aura.pretrain.pretrain import Metrics, pretrain, training_sources
 from aura.pretrain.step.batches import Batches
+from aura.tokenizer import opening
 from aura.tokens.token_shards import TokenShards
 from aura.train_tokenizer.adoption import Base, More, adopt
 from aura.train_tokenizer.corpus_counts import count_texts
@@ -209,6 +210,12 @@ def test_the_tokenizer_that_was_extended_is_compared_with_the_bases(mini: MiniTo
     assert compared_by_size_alone()
     (tmp_path / "base/tokenizer.model").write_bytes(b"what was extended")
     assert not compared_by_size_alone()
+    llama(tmp_path / "base", 500)  # as many rows as the extended one has ids, but the last 20 are padding
+    opened = open_base(str(tmp_path / "base"), mini.tokenizer, mini.spm, affect=False)
+    assert any("20 new rows begin as the mean" in note for note in opened.notes)
+    (tmp_path / "base/tokenizer.model").unlink()
+    opened = open_base(str(tmp_path / "base"), mini.tokenizer, mini.spm, affect=False)
+    assert any("its tokenizer is taken for the extended one" in note for note in opened.notes)
     (tmp_path / "base/tokenizer.model").write_bytes(b"another")
     with pytest.raises(UserError, match=r"was trained on another tokenizer .* than .*base\.model"):
         compared_by_size_alone()
@@ -233,8 +240,14 @@ def test_an_extended_tokenizer_goes_on_from_models_of_its_base_alone(made: MiniT
     shutil.copytree(lm, other)
     files.write_json(other / "config.json", files.read_json(other / "config.json", "") | {"tokenizer": "f" * 64})
     checksums.write(other)
-    with pytest.raises(UserError, match="lm was trained on another tokenizer"):
-        open_base(str(other), tokenizer, tmp_path / "spm", affect=False)
+    sent = opening.files_of(tmp_path / "spm")  # to a pod, where the same base must be refused
+    assert list(sent) == ["adopted.json", "extended.json", "base.model", "spiece.model"]
+    (tmp_path / "pod").mkdir()
+    for name, file in sent.items():
+        shutil.copyfile(file, tmp_path / "pod" / name)
+    for folder in (tmp_path / "spm", tmp_path / "pod"):
+        with pytest.raises(UserError, match="lm was trained on another tokenizer"):
+            open_base(str(other), tokenizer, folder, affect=False)
 
 
 def test_affect_begins_at_nothing_beside_a_base_without_it(made: MiniTokens, went_on: Path):

@@ -57,6 +57,18 @@ def mistake(old: str, new: str) -> str:
         ),
         ("kind: docstrings, path", "kind: txt, path", "conversations.sources.docstrings.kind: expected one of 'json'"),
         ("gguf: false", "gguf: true", "Set train_tokenizer.model_type: bpe, or export.gguf: false"),
+        (
+            "  from: null                    # a tokenizer",
+            "  from: hf://org/name@main  # a tokenizer",
+            "train_tokenizer.from: expected null, a path, a version, or hf://ORG/NAME@REVISION with a full commit",
+        ),
+        (
+            "  from: null                    # a tokenizer",
+            "  from: https://name:word@place/a  # a tokenizer",
+            "train_tokenizer.from holds a user, password or key",
+        ),
+        ("roles: {}", "roles: {pad: 0}", "train_tokenizer.roles: expected {} without train_tokenizer.from"),
+        ("keep: []", "keep: [sample]", "train_tokenizer.keep: expected [] without train_tokenizer.from"),
         ("split_digits: true", "split_digits: 1", "train_tokenizer.split_digits: expected a valid boolean; got 1"),
     ],
 )

@@ -101,6 +101,15 @@ def test_an_old_model_goes_through_the_stages_once_its_losses_are_waived(
     assert "Its tokenizer was adopted as it is from `old.model`" in (tmp_path / "hf/README.md").read_text()
 
 
+def test_no_file_holds_a_path_of_a_machine(old_model: Path, tmp_path: Path):
+    place = tmp_path / "place/old.model"
+    place.parent.mkdir()
+    place.write_bytes(old_model.read_bytes())
+    adopt(Base(place, str(place), {}), tmp_path / "spm")
+    assert files.read_json(tmp_path / "spm/adopted.json", "")["from"] == "old.model"
+    assert not any(str(tmp_path).encode() in file.read_bytes() for file in (tmp_path / "spm").iterdir())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MISTRAL)
 def test_a_model_is_pretrained_on_each_of_mistrals(made: MiniTokens, tmp_path: Path, name: str):
