@@ -92,11 +92,27 @@ def changed(params: Params, changes: Mapping[str, Any]) -> Params:
     return checked_together(values, "params.yaml with options and variables")
 
 
+Rule = tuple[bool, str]  # whether it holds, and what to say if not
+
+
 def _check_together(name: str, params: Params) -> None:
-    """Rules that bind several keys."""
-    run, sources = params.pretrain, params.extract.sources
+    """Rules that bind several keys; every broken one is told."""
+    rules = [
+        *_of_tokenizer(params),
+        *(_of_size(params.pretrain) if params.pretrain.base is None else []),  # which weights to begin from decide
+        *_of_runs(params),
+        *_of_sources(params),
+        *_without_secrets(params),
+    ]
+    broken = [f"{name}: {message}" for holds, message in rules if not holds]
+    if broken:
+        raise UserError("\n".join(broken))
+
+
+def _of_size(run: Pretrain) -> list[Rule]:
+    """The shape of a model, and what of it the mesh divides."""
     width, heads, kv_heads, hidden = run.shape.width, run.shape.heads, run.shape.kv_heads, run.shape.hidden
-    of_size = [  # which weights to begin from would decide
+    return [
         (
             width % heads == 0,
             f"pretrain.size.width ({width}) must be divisible by pretrain.size.heads ({heads})",
@@ -119,8 +135,12 @@ def _check_together(name: str, params: Params) -> None:
             f"pretrain.fsdp ({run.fsdp}) must divide pretrain.size.width ({width})",
         ),
     ]
+
+
+def _of_tokenizer(params: Params) -> list[Rule]:
+    """An adopted tokenizer, and who can read the one that there will be."""
     adopted, text = params.train_tokenizer, params.extract.sources
-    rules = [
+    return [
         (
             not adopted.extend or adopted.base is not None,
             "train_tokenizer.extend needs a tokenizer to extend: name it in train_tokenizer.from",
@@ -137,7 +157,20 @@ def _check_together(name: str, params: Params) -> None:
             {*adopted.keep} <= {*text},
             f"train_tokenizer.keep: expected sources out of {', '.join(text)}, got {', '.join(adopted.keep)}",
         ),
-        *(of_size if run.base is None else []),
+        (
+            not params.export.gguf
+            or params.train_tokenizer.base is not None  # the stage export looks at the file itself
+            or params.train_tokenizer.model_type == "bpe",
+            "export.gguf: true: llama.cpp cannot read a unigram tokenizer with the same ids: it gives <unk> for a "
+            "character without a piece, not its bytes. Set train_tokenizer.model_type: bpe, or export.gguf: false",
+        ),
+    ]
+
+
+def _of_runs(params: Params) -> list[Rule]:
+    """Steps and batches of the two runs."""
+    run = params.pretrain
+    return [
         (
             run.batch_size % run.accumulation == 0,
             f"pretrain.accumulation ({run.accumulation}) must divide pretrain.batch_size ({run.batch_size})",
@@ -150,13 +183,13 @@ def _check_together(name: str, params: Params) -> None:
             run.warmup_steps <= run.steps,
             f"pretrain.warmup_steps ({run.warmup_steps}) must be at most pretrain.steps ({run.steps})",
         ),
-        (
-            not params.export.gguf
-            or params.train_tokenizer.base is not None  # the stage export looks at the file itself
-            or params.train_tokenizer.model_type == "bpe",
-            "export.gguf: true: llama.cpp cannot read a unigram tokenizer with the same ids: it gives <unk> for a "
-            "character without a piece, not its bytes. Set train_tokenizer.model_type: bpe, or export.gguf: false",
-        ),
+    ]
+
+
+def _of_sources(params: Params) -> list[Rule]:
+    """Names of sources in other sections."""
+    sources = params.extract.sources
+    return [
         *(
             (name in sources, f"select.caps.{name}: no such source;{nearest(name, list(sources))}")
             for name in params.select.caps
@@ -167,17 +200,18 @@ def _check_together(name: str, params: Params) -> None:
         ),
         *(
             (name in sources, f"pretrain.source_weights.{name}: no such source;{nearest(name, list(sources))}")
-            for name in run.source_weights
+            for name in params.pretrain.source_weights
         ),
     ]
-    places = {"cluster": params.cluster or "", "pretrain.checkpoint_folder": run.checkpoint_folder}
-    places |= {"pretrain.from": run.base or "", "train_tokenizer.from": adopted.base or ""}
-    places |= {f"extract.sources.{source}.path": entry.path for source, entry in sources.items()}
+
+
+def _without_secrets(params: Params) -> list[Rule]:
+    """Places, whose names git would keep."""
+    places = {"cluster": params.cluster or "", "pretrain.checkpoint_folder": params.pretrain.checkpoint_folder}
+    places |= {"pretrain.from": params.pretrain.base or "", "train_tokenizer.from": params.train_tokenizer.base or ""}
+    places |= {f"extract.sources.{source}.path": entry.path for source, entry in params.extract.sources.items()}
     places |= {f"conversations.sources.{name}.path": entry.path for name, entry in params.conversations.sources.items()}
-    rules += [
+    return [
         (not holds_secret(place), f"{key} holds a user, password or key, and git would keep it. Leave it out")
         for key, place in places.items()
     ]
-    broken = [f"{name}: {message}" for holds, message in rules if not holds]
-    if broken:
-        raise UserError("\n".join(broken))
