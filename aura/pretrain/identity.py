@@ -9,16 +9,17 @@ from aura.model import attention, mesh, model, tensor_file
 from aura.pretrain.options import Pretrain
 from aura.pretrain.step import batches, training
 from aura.tokens import mapped_ids, streams, token_shards
-from aura.training import batch_layout, cross_entropy, optimizer, permutation, steps
+from aura.training import batch_layout, cross_entropy, muon, optimizer, permutation, steps
 from aura.training.run_identity import RunIdentity, code_and_libraries
 
 CODE = (
     *(batches, permutation, batch_layout, streams, mapped_ids, token_shards),
-    *(attention, cross_entropy, mesh, model, optimizer, training, steps),
+    *(attention, cross_entropy, mesh, model, muon, optimizer, training, steps),
 )
 BASE_CODE = (base_weights, llama_reading, llama_settings, tensor_file)  # of a run that begins from existing weights
 PLACEMENT = {"where", "fsdp", "tensor"}  # where the weights lie: losses are equal to about 1e-4
 ROUNDING = {"accumulation", "remat"}  # how the same arithmetic is cut
+DECIDED = {"token_budget"}  # stands for another option, steps
 AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_tokens"}  # decide what is kept and measured
 
 COLUMNS = ("loss", "gradient_norm", "learning_rate", "bits_per_byte")  # of the history, and the names of the plots
@@ -45,7 +46,7 @@ def decisive(options: Pretrain, tokens: str, base: Mapping[str, Any] | None = No
     out: up to its decay a longer run is the same run. `base` is what decides existing weights (`Base.decides`); they
     decide the shape, and their bytes count, wherever they lie.
     """
-    kept = options.model_dump(exclude=PLACEMENT | ROUNDING | AFTERWARDS | {"base"})
+    kept = options.model_dump(exclude=PLACEMENT | ROUNDING | AFTERWARDS | DECIDED | {"base"})
     kept["size"] = options.shape.model_dump()
     if base:
         del kept["size"], kept["tied_embeddings"]
