@@ -19,6 +19,12 @@ class Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
+# Of an option that is a number or the word auto: the parts of its type, and what tells them apart.
+NUMBER, AUTO = pydantic.Tag("number"), pydantic.Tag("auto")
+NUMBER_OR_AUTO = pydantic.Discriminator(lambda value: "auto" if value == "auto" else "number")
+Auto = typing.Annotated[typing.Literal["auto"], AUTO]
+TAGS = ("number", "auto", "name", "shape")  # of such types, which pydantic inserts after a key
+
 Model = typing.TypeVar("Model", bound=Section)
 
 
@@ -52,6 +58,8 @@ def _explain(name: str, kind: type[Section], values: Any, mistake: Any, within: 
     expected = mistake["msg"].removeprefix("Input should be ").replace("String should match", "a name that matches")
     if mistake["type"] == "store_url":
         got = str(got).rpartition("@")[2].partition("?")[0]  # a secret in it should not get into a log, too
+    if mistake["loc"][-1] == "number" and "sources" not in mistake["loc"]:
+        expected += ", or auto"
     if mistake["type"] == "union_tag_invalid":
         key, got = f"{key}.kind", mistake["ctx"]["tag"]
         expected = f"one of {mistake['ctx']['expected_tags']}"
@@ -59,11 +67,11 @@ def _explain(name: str, kind: type[Section], values: Any, mistake: Any, within: 
 
 
 def _location(loc: tuple[str | int, ...]) -> list[str]:
-    """The key's path in the file: without the kinds that pydantic inserts after a source's name and after size."""
+    """The key's path in the file: without the kinds that pydantic inserts after a source's name or an option's."""
     parts = [str(part) for part in loc if part != "[key]"]
     if parts[:2] in (["extract", "sources"], ["conversations", "sources"]) and len(parts) > 3:
         del parts[3]
-    if parts[:2] == ["pretrain", "size"] and len(parts) > 2:
+    if len(parts) > 2 and parts[2] in TAGS and parts[1] != "sources":
         del parts[2]
     return parts
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from aura.core.params import SourceName
-from aura.core.section import Section
+from aura.core.section import NUMBER, NUMBER_OR_AUTO, Auto, Section
 from aura.sources.options import Source
 
 
@@ -18,4 +18,4 @@ class Extract(Section):
     on_bad_file: Literal["skip", "fail"]
     max_document_bytes: int = Field(ge=1000, le=1_000_000_000)
     lexicon: str
-    shards: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
+    shards: Annotated[Annotated[int, Field(ge=1, le=4096), NUMBER] | Auto, NUMBER_OR_AUTO]

@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from aura.core import hub_address
 from aura.core.params import SourceName
-from aura.core.section import Section
+from aura.core.section import NUMBER, NUMBER_OR_AUTO, Auto, Section
 from aura.model.options import MODEL_SIZES, Shape, Size
 
 
@@ -18,12 +18,11 @@ def _base(value: object) -> str | None:
     raise PydanticCustomError("base_weights", f"null, a folder, or {hub_address.FORM}")
 
 
-Auto = Literal["auto"]
-Steps = Annotated[int, Field(ge=1, le=100_000_000)]
-BatchSize = Annotated[int, Field(ge=1, le=1_000_000)]
-Rate = Annotated[float, Field(gt=0, le=1)]
-WarmupSteps = Annotated[int, Field(ge=0)]
-Decay = Annotated[float, Field(ge=0, le=1)]
+Steps = Annotated[int, Field(ge=1, le=100_000_000), NUMBER]
+BatchSize = Annotated[int, Field(ge=1, le=1_000_000), NUMBER]
+Rate = Annotated[float, Field(gt=0, le=1), NUMBER]
+WarmupSteps = Annotated[int, Field(ge=0), NUMBER]
+Decay = Annotated[float, Field(ge=0, le=1), NUMBER]
 
 
 class _Common(Section):
@@ -74,8 +73,8 @@ class Pretrain(_Common):
 class PretrainSection(_Common):
     """The language model and its training run, of which `aura/pretrain/recipe.py` may decide some numbers (`auto`)."""
 
-    steps: Steps | Auto
-    batch_size: BatchSize | Auto
-    learning_rate: Rate | Auto
-    warmup_steps: WarmupSteps | Auto
-    weight_decay: Decay | Auto
+    steps: Annotated[Steps | Auto, NUMBER_OR_AUTO]
+    batch_size: Annotated[BatchSize | Auto, NUMBER_OR_AUTO]
+    learning_rate: Annotated[Rate | Auto, NUMBER_OR_AUTO]
+    warmup_steps: Annotated[WarmupSteps | Auto, NUMBER_OR_AUTO]
+    weight_decay: Annotated[Decay | Auto, NUMBER_OR_AUTO]

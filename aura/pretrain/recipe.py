@@ -6,13 +6,15 @@ weights of the layers' matrices, tables of pieces left out; D counts the tokens 
 
 import math
 
+from aura.core.errors import UserError
 from aura.model.options import Shape
 from aura.pretrain.options import Pretrain, PretrainSection
 
 TOKENS_PER_WEIGHT = 20  # Hoffmann et al. 2022 (arXiv:2203.15556)
 WARMUP_STEPS = 40  # 2 / (1 - b2) of AdamW, after which its second moments are known (Ma and Yarats, arXiv:1910.04209)
-MUON_RATE = 0.02  # the same for all widths (Jordan 2024, as in muon.py); measured here, docs/recipe.md
-WEIGHT_DECAY = 0.1
+MUON_RATE = 0.016  # the same for all widths (Jordan 2024, as in muon.py); measured here, docs/recipe.md
+BASE_SHARE = 0.1  # of the rate, for weights that were trained before (docs/own-tokenizer.md)
+WEIGHT_DECAY = 0.1  # measured here, docs/recipe.md
 
 
 def decided(section: PretrainSection) -> Pretrain:
@@ -21,19 +23,34 @@ def decided(section: PretrainSection) -> Pretrain:
     Raises:
         UserError: the numbers do not go together.
     """
+    if section.base is not None:
+        _require_no_size(section)
     weights = layer_weights(section.shape)
     steps, batch_size = _steps_and_batch(section, weights)
-    tokens = steps * batch_size * section.seq_len
-    rate = MUON_RATE if section.optimizer == "muon" else adamw_rate(weights, tokens)
+    rate = MUON_RATE if section.optimizer == "muon" else adamw_rate(weights, steps * batch_size * section.seq_len)
     rules = {
         "steps": steps,
         "batch_size": batch_size,
-        "learning_rate": rate,
+        "learning_rate": rate if section.base is None else BASE_SHARE * rate,
         "warmup_steps": min(WARMUP_STEPS, steps // 10),
         "weight_decay": WEIGHT_DECAY,
     }
     values = section.model_dump(by_alias=True)
     return Pretrain.model_validate(values | {name: rule for name, rule in rules.items() if values[name] == "auto"})
+
+
+def _require_no_size(section: PretrainSection) -> None:
+    """Refuse an `auto` that asks for the size of a model whose configuration, and not this section, says it."""
+    if section.steps == "auto" and section.token_budget is None:
+        raise UserError(
+            "pretrain.steps: auto counts 20 tokens for each weight, and pretrain.from decides the weights. Set "
+            "pretrain.token_budget, or pretrain.steps to a number"
+        )
+    if section.learning_rate == "auto" and section.optimizer == "adamw":
+        raise UserError(
+            "pretrain.learning_rate: auto depends on the size with adamw, and pretrain.from decides the size. Set a "
+            "number, such as 0.0004, or pretrain.optimizer: muon"
+        )
 
 
 def _steps_and_batch(section: PretrainSection, weights: int) -> tuple[int, int]:

@@ -170,8 +170,13 @@ def _of_tokenizer(params: Params) -> list[Rule]:
 
 def _of_runs(params: Params) -> list[Rule]:
     """Steps and batches of the two runs."""
+    budget, steps = params.pretrain.token_budget, params.pretrain.steps
     run = recipe.decided(params.pretrain)
     return [
+        (
+            budget is None or steps == "auto",
+            f"pretrain.token_budget ({budget}) is for pretrain.steps: auto, got {steps} steps. Set one of the two",
+        ),
         (
             run.batch_size % run.accumulation == 0,
             f"pretrain.accumulation ({run.accumulation}) must divide pretrain.batch_size ({run.batch_size})",

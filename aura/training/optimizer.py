@@ -16,7 +16,7 @@ from aura.training import muon
 DECAY_SHARE = 0.4  # of the steps, in which wsd falls
 FINAL_SHARE = 0.1  # of the peak learning rate, reached at the last step
 BETAS = (0.9, 0.95)  # of AdamW; GPT-3's
-TABLE_RATE = 0.4  # of AdamW beside Muon, for tables of pieces and scales: a share of the rate of matrices (measured)
+TABLE_RATE = 0.5  # of AdamW beside Muon, for tables of pieces and scales: a share of the rate of matrices (measured)
 MATRICES = ("query", "key", "value", "output", "gate", "up", "down", "head")  # weight decay is for these
 
 

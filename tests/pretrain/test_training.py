@@ -20,7 +20,7 @@ CONFIG = ModelConfig(vocab_size=40, layers=2, width=16, heads=2, kv_heads=1, hid
 STREAM = TokenStream([(np.arange(3000) ** 2 % 37).astype(np.uint16)])
 OPTIONS = tiny(
     batch_size=4, seq_len=8, steps=4, warmup_steps=1, learning_rate=0.01, weight_decay=0.1, grad_clip=1.0,
-    schedule="cosine",
+    schedule="cosine", optimizer="adamw",
 )  # fmt: skip
 
 

@@ -1,0 +1,79 @@
+"""What `auto` stands for in section pretrain."""
+
+import pytest
+
+from aura.core.errors import UserError
+from aura.model.options import MODEL_SIZES
+from aura.pretrain import recipe
+from aura.pretrain.options import Pretrain, PretrainSection
+from aura.project import whole_params
+from tests.mini_tokens import PARAMS
+
+AUTO = dict.fromkeys(("steps", "batch_size", "learning_rate", "warmup_steps", "weight_decay"), "auto")
+
+
+def decided(**changes: object) -> Pretrain:
+    values = PARAMS.pretrain.model_dump() | {"seq_len": 1024, "size": "small"} | AUTO | changes
+    return recipe.decided(PretrainSection.model_validate(values))
+
+
+def test_numbers_that_are_given_stay():
+    given = {"steps": 77, "batch_size": 6, "learning_rate": 0.5, "warmup_steps": 3, "weight_decay": 0.25}
+    assert {name: getattr(decided(**given), name) for name in given} == given
+
+
+def test_a_size_alone_decides_a_run_of_twenty_tokens_for_each_weight():
+    run, weights = decided(), recipe.layer_weights(MODEL_SIZES["small"])
+    assert weights == 12 * (2 * 768 * 64 * (12 + 6) + 3 * 768 * 2048)
+    tokens = run.steps * run.batch_size * run.seq_len
+    assert 0 <= tokens - 20 * weights < run.batch_size * run.seq_len
+
+
+def test_a_budget_decides_steps_and_a_larger_one_takes_larger_batches():
+    runs = [decided(token_budget=budget) for budget in (1e7, 1e9, 1e11)]
+    assert [run.batch_size for run in runs] == sorted({run.batch_size for run in runs})
+    for run, budget in zip(runs, (1e7, 1e9, 1e11), strict=True):
+        assert 0 <= run.steps * run.batch_size * run.seq_len - budget < run.batch_size * run.seq_len
+        assert run.batch_size * run.seq_len == pytest.approx(0.58 * budget**0.571, rel=0.42)  # a power of two
+
+
+def test_more_steps_take_larger_batches():
+    sizes = [decided(steps=steps).batch_size for steps in (100, 1000, 10_000)]
+    assert sizes == sorted(set(sizes))
+
+
+def test_a_batch_can_be_cut_into_its_parts():
+    assert decided(token_budget=1e7, accumulation=3).batch_size % 3 == 0
+
+
+def test_the_rate_of_adamw_falls_with_size_and_that_of_muon_does_not():
+    sizes = ("tiny", "small", "medium", "large")
+    adamw = [decided(optimizer="adamw", size=size, token_budget=1e9).learning_rate for size in sizes]
+    assert adamw == sorted(set(adamw), reverse=True)
+    assert decided(optimizer="adamw", size="small", token_budget=1e10).learning_rate == pytest.approx(0.0048, rel=0.1)
+    assert {decided(optimizer="muon", size=size).learning_rate for size in sizes} == {recipe.MUON_RATE}
+
+
+def test_warm_up_is_at_most_a_tenth_of_a_short_run():
+    assert decided(steps=20).warmup_steps == 2
+    assert decided(steps=10_000).warmup_steps == recipe.WARMUP_STEPS
+
+
+def test_weights_to_begin_from_leave_their_size_open():
+    """Its configuration says the size, and not section pretrain; so a rule that needs it cannot be followed."""
+    with pytest.raises(UserError, match=r"pretrain\.steps: auto .* pretrain\.token_budget"):
+        decided(**{"from": "base"})
+    with pytest.raises(UserError, match=r"pretrain\.learning_rate: auto"):
+        decided(**{"from": "base", "optimizer": "adamw", "token_budget": 1e6})
+    assert decided(**{"from": "base", "token_budget": 1e6}).learning_rate == recipe.BASE_SHARE * recipe.MUON_RATE
+
+
+def test_a_mistake_names_its_key_and_what_is_right():
+    with pytest.raises(
+        UserError, match=r"^[^\n]*pretrain\.learning_rate: expected a valid number, or auto; got 'high'[^\n]*$"
+    ):
+        whole_params.changed(PARAMS, {"pretrain.learning_rate": "high"})
+    with pytest.raises(UserError, match=r"pretrain\.optimizer: expected 'muon' or 'adamw'; got 'sgd'"):
+        whole_params.changed(PARAMS, {"pretrain.optimizer": "sgd"})
+    with pytest.raises(UserError, match=r"pretrain\.token_budget .* pretrain\.steps: auto"):
+        whole_params.changed(PARAMS, {"pretrain.token_budget": 1e9})
