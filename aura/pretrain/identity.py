@@ -9,19 +9,25 @@ from aura.model import attention, mesh, model, tensor_file
 from aura.pretrain.options import Pretrain
 from aura.pretrain.step import batches, training
 from aura.tokens import mapped_ids, streams, token_shards
-from aura.training import batch_layout, cross_entropy, optimizer, permutation, steps
+from aura.training import batch_layout, cross_entropy, optimizer, permutation, spikes, steps
 from aura.training.run_identity import RunIdentity, code_and_libraries
 
 CODE = (
     *(batches, permutation, batch_layout, streams, mapped_ids, token_shards),
-    *(attention, cross_entropy, mesh, model, optimizer, training, steps),
+    *(attention, cross_entropy, mesh, model, optimizer, training, steps, spikes),
 )
 BASE_CODE = (base_weights, llama_reading, llama_settings, tensor_file)  # of a run that begins from existing weights
 PLACEMENT = {"where", "fsdp", "tensor"}  # where the weights lie: losses are equal to about 1e-4
 ROUNDING = {"accumulation", "remat"}  # how the same arithmetic is cut
 AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_tokens"}  # decide what is kept and measured
 
-COLUMNS = ("loss", "gradient_norm", "learning_rate", "bits_per_byte")  # of the history, and the names of the plots
+COLUMNS = (
+    "loss",
+    "gradient_norm",
+    "learning_rate",
+    "skipped",
+    "bits_per_byte",
+)  # of the history, and the names of the plots
 
 
 def run_identity(options: Pretrain, tokens: str, base: Mapping[str, Any] | None = None) -> RunIdentity:

@@ -36,6 +36,7 @@ class Pretrain(Section):
     weight_decay: float = Field(ge=0, le=1)
     grad_clip: float = Field(gt=0, le=1000)
     z_loss: float = Field(ge=0, le=1)
+    spike_limit: Annotated[float, Field(gt=0, le=1_000_000)] | None
     size: Size
     tied_embeddings: bool
     base: Annotated[str | None, PlainValidator(_base)] = Field(alias="from")  # which then decides the two before it

@@ -9,6 +9,7 @@ processes all compute, and the first one writes.
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -75,7 +76,7 @@ class Task(Protocol):
         """The step, compiled for a state of this kind; called with the mesh in force."""
 
     def before(self, number: int, state: State) -> None:
-        """Called before each step, with its number (from 0); may change the state."""
+        """Called before each step, with its number (from 0); may change the state, which may not be computed yet."""
 
     def measurements(self, step: int, outcome: dict[str, float]) -> dict[str, float]:
         """Return what the history tells of a step (from 1) without an evaluation, by the names of the measurements."""
@@ -148,6 +149,7 @@ class TrainingRun:
         self.history = History(self.checkpoints.folder, task.identity.columns)
         self.past_in = self.checkpoints.folder  # where the rows of the steps before this attempt are
         self.state: State = {}
+        self._ends = self._is_settled = False  # of the newest step
 
     def begin(self) -> None:
         """Fill `state` and `history`: from a checkpoint of this very run, or anew."""
@@ -172,7 +174,15 @@ class TrainingRun:
         distributed.meet("compiled")
         watch.lap("compile")
         outcomes = train(
-            self.state, run_step, task.batches, task.layout, first, last, before=task.before, remedy=task.remedy
+            self.state,
+            run_step,
+            task.batches,
+            task.layout,
+            first,
+            last,
+            before=task.before,
+            settles=partial(self._settles, termination),
+            remedy=task.remedy,
         )
         if distributed.is_first():
             outcomes = console.track(outcomes, task.activity, total=last - first, told=task.progress)
@@ -188,12 +198,11 @@ class TrainingRun:
                     self.checkpoints.check()
                     if distributed.is_first():
                         attempts.reached(step, watch.seconds["first_step"] + watch.seconds["train"])
-                    ends = termination.due(step)
-                    self._save(due=ends or self.checkpoints.due(step))
-                    if ends:
+                    self._save(due=self._ends or self.checkpoints.due(step))
+                    if self._ends:
                         self.checkpoints.close()
                         termination.end(f"step {step:,} of {last:,} is saved. Run the same command again to go on.")
-                    watch.lap("log_and_save")
+                    watch.lap("log_and_save" if self._is_settled else "train")  # otherwise the device goes on meanwhile
                 self.checkpoints.close()
         watch.lap("log_and_save")
         if termination.asked:  # since the last step
@@ -226,6 +235,12 @@ class TrainingRun:
     def _record(self, step: int, outcome: dict[str, float], termination: Termination, watch: Stopwatch) -> None:
         row = Row(step, self.task.measurements(step, outcome))
         self.history.add(self._evaluated(row, termination, watch) if self._evaluates(step) else row)
+
+    def _settles(self, termination: Termination, step: int) -> bool:
+        """Return whether the state after `step` is needed: to save, to evaluate, or because SIGTERM ends the run."""
+        self._ends = termination.due(step)
+        self._is_settled = self._ends or self.checkpoints.due(step) or self._evaluates(step)
+        return self._is_settled
 
     def _evaluates(self, step: int) -> bool:
         return step == self.steps or self.task.evaluates(step)
