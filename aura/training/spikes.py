@@ -108,15 +108,15 @@ def tell(number: int, steps: int, values: Mapping[str, float], batches: Batches,
         f"{name.replace('_', ' ')} {values[name]:.4g} (z-score {values[f'{name}_z']:.3g})"
         for name in ("loss", "gradient_norm")
     )
-    found = f"step {number + 1:,} of {steps:,}: {loss}, {norm}. Its batch: {batches.describe(number)}"
+    of_all, batch = f"step {number + 1:,} of {steps:,}", f"{loss}, {norm}. Its batch: {batches.describe(number)}"
     in_succession = round(values["skipped_in_succession"])
     if in_succession >= SUCCESSION:
         raise UserError(
-            f"training stopped: {in_succession} steps in succession were spikes and made no update; the last one, "
-            f"{found}. {remedy}"
+            f"training stopped at {of_all}: {in_succession} steps in succession were spikes and made no update. The "
+            f"last one: {batch}. {remedy}"
         )
     if distributed.is_first():
-        console.err.print(f"skipped as a spike, without an update: {found}", markup=False)
+        console.err.print(f"{of_all} is a spike and makes no update: {batch}", markup=False)
 
 
 def _z_scores(kept_2xW: jax.Array, updates: jax.Array, now_2: jax.Array) -> jax.Array:

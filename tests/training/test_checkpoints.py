@@ -33,6 +33,7 @@ CHANGES = {
     "seed": 1, "batch_size": 4, "seq_len": 64, "source_weights": {"a": 2.0}, "learning_rate": 0.1,
     "schedule": "cosine", "warmup_steps": 1, "weight_decay": 0.2, "grad_clip": 2.0, "z_loss": 0.1, "size": "small",
     "tied_embeddings": False, "affect_conditioning": True, "precision": "bfloat16", "train_embeddings_first": 3,
+    "skip": [[3, 4]], "spike_limit": 9.0,
 }  # fmt: skip
 HARMLESS = {
     "where": "tpu", "steps": 99, "fsdp": 2, "tensor": 2, "checkpoint_folder": "elsewhere", "checkpoint_every": 7,
@@ -405,7 +406,7 @@ def test_a_run_that_begins_anew_names_what_differs_from_the_nearest_one(tmp_path
 def test_a_run_of_another_length_that_begins_anew_says_why(tmp_path: Path, capsys):
     said_anew(tmp_path, capsys, step=3, steps=3)
     said = said_anew(tmp_path, capsys, steps=2)
-    assert "there is the same run with 3 steps, but none of its checkpoints fits this length" in said
+    assert "there is the same run with 3 steps, but none of its checkpoints fits this one" in said
 
 
 def test_folders_of_other_people_are_no_runs_and_no_checkpoints(tmp_path: Path, capsys):

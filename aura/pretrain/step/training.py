@@ -23,7 +23,11 @@ from aura.training.optimizer import make_optimizer
 from aura.training.steps import Outcome, State, accumulated
 
 # What helps a run that diverged.
-REMEDY = "Lower pretrain.learning_rate or pretrain.grad_clip, or raise pretrain.warmup_steps."
+REMEDY = (
+    "Pass over such batches with pretrain.skip: [[FIRST, LAST]] (numbers of batches, both ends in): the run goes on "
+    "from a checkpoint before them. If other batches spike as well: "
+    "Lower pretrain.learning_rate or pretrain.grad_clip, or raise pretrain.warmup_steps."
+)
 
 
 def initial_state(options: Pretrain, config: ModelConfig, compute: Compute) -> State:
