@@ -179,6 +179,10 @@ class Pretraining:
             "skipped": outcome["skipped"],
         }
 
+    def is_over(self, outcome: dict[str, float]) -> bool:  # noqa: ARG002
+        """Never: every step is taken."""
+        return False
+
     def evaluates(self, step: int) -> bool:
         """Every `pretrain.eval_every` steps."""
         return step % self.options.eval_every == 0

@@ -81,6 +81,9 @@ class Task(Protocol):
     def measurements(self, step: int, outcome: dict[str, float]) -> dict[str, float]:
         """Return what the history tells of a step (from 1) without an evaluation, by the names of the measurements."""
 
+    def is_over(self, outcome: dict[str, float]) -> bool:
+        """Return whether this step is the last one, though more were planned; then the state is of no further use."""
+
     def evaluates(self, step: int) -> bool:
         """Return whether the model is evaluated after `step`; it always is after the last one."""
 
@@ -198,6 +201,8 @@ class TrainingRun:
                     self.checkpoints.check()
                     if distributed.is_first():
                         attempts.reached(step, watch.seconds["first_step"] + watch.seconds["train"])
+                    if task.is_over(outcome):  # not saved: a run that goes on must come to this step again
+                        break
                     self._save(due=self._ends or self.checkpoints.due(step))
                     if self._ends:
                         self.checkpoints.close()

@@ -62,13 +62,15 @@ def tables_first(steps: int) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def make_step(options: Pretrain) -> Any:  # noqa: ANN401 - a Step that jax.jit made, which can also be lowered
+def make_step(options: Pretrain, optimizer: optax.GradientTransformation | None = None) -> Any:  # noqa: ANN401 - a Step that jax.jit made, which can also be lowered
     """The compiled function (state, batch) -> (next state, outcome); it consumes the state's memory.
+
+    The optimiser is that of `optimizer_of`, or the one given.
 
     The outcome holds `loss`, nats per token, and `gradient_norm`, both before the step, and what `spikes.judged` says
     of them: a spike moves neither weights nor optimiser.
     """
-    optimizer = optimizer_of(options)
+    optimizer = optimizer or optimizer_of(options)
     of_part = jax.value_and_grad(mean_loss, has_aux=True)
 
     @partial(jax.jit, donate_argnums=0)
