@@ -7,6 +7,7 @@ after a kill, to the same bytes. Each update is one at the largest rate, scaled:
 
 import csv
 import math
+import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -33,12 +34,14 @@ from aura.training.run_identity import RunIdentity, code_and_libraries
 from aura.training.steps import Outcome, State, Step
 from aura.training.timings import Stopwatch
 
-SMOOTHING = 0.9  # share that the average of the losses keeps at each step: it looks back over ten
-BLOWN_UP = 1.5  # times the smallest smoothed loss: above, the test ends
-MARGIN = 10  # the suggested rate is the one of the smallest smoothed loss, divided by this
-RULE = f"a {MARGIN}th of the rate at which the smoothed loss was smallest"
-COLUMNS = ("loss", "smoothed_loss", "learning_rate", "gradient_norm")
-WITHIN = 0.05  # a smallest loss so near an end of the range, as a share of its steps, says too little
+SMOOTHING = 0.9  # share that the running average of the losses keeps at each step: it looks back over ten
+AROUND = 0.05  # of the steps, on each side of one: the losses whose mean is its smoothed loss in the curve
+BLOWN_UP = 1.5  # times the smallest running average of the losses: above, the test ends
+# The place of the smallest loss says less: of a clipped optimiser the loss can dip once more at rates that are far too
+# large, where the model has forgotten all but the frequency of each token.
+RULE = "the rate at which the smoothed loss fell fastest"
+COLUMNS = ("loss", "running_loss", "learning_rate", "gradient_norm")
+LEAST_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Range:
     low: float
     high: float
     steps: int
+
+    @property
+    def around(self) -> int:
+        """Losses on each side of one that its smoothed loss is the mean of."""
+        return max(1, round(AROUND * self.steps))
 
     def rate(self, step: int) -> float:
         """The rate of a step, from 0."""
@@ -60,7 +68,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Point:
-    """A step (from 1), its rate, its loss before the update and the average of the losses so far, nats per token."""
+    """A step (from 1), its rate, its loss before the update and the mean of the losses around it, nats per token."""
 
     step: int
     learning_rate: float
@@ -90,9 +98,9 @@ def measured(tokens: Path, tokenizer_file: Path, work: Path, options: Pretrain, 
     Raises:
         UserError: the tokens cannot be read, the range is none, or the losses say nothing about its rates.
     """
-    if not 0 < rates.low < rates.high <= 1 or rates.steps < 1 / WITHIN:
+    if not 0 < rates.low < rates.high <= 1 or rates.steps < LEAST_STEPS:
         raise UserError(
-            f"expected 0 < from < to <= 1 and at least {round(1 / WITHIN)} steps, got from {rates.low:g} to "
+            f"expected 0 < from < to <= 1 and at least {LEAST_STEPS} steps, got from {rates.low:g} to "
             f"{rates.high:g} in {rates.steps} steps."
         )
     keep_compiled()
@@ -102,7 +110,7 @@ def measured(tokens: Path, tokenizer_file: Path, work: Path, options: Pretrain, 
     base = opened_base(options, tokenizer, tokenizer_file.parent)
     task = RangeTest(shards, tokenizer, _at_highest(options, rates), base, rates)
     trained = loop.run(task, work, Stopwatch())
-    points = _points(work / "plots/metrics")
+    points = _points(work / "plots/metrics", rates)
     return Curve(points, suggestion(points, rates), trained.results.blew_up)
 
 
@@ -110,19 +118,25 @@ def suggestion(points: list[Point], rates: Range) -> float:
     """The suggested rate of a curve, by `RULE`, with two digits.
 
     Raises:
-        UserError: the smoothed loss was smallest at an end of the range.
+        UserError: the smoothed loss never fell, or fell fastest at the end of the range.
     """
-    best = min(
-        (point for point in points if math.isfinite(point.smoothed_loss)),
-        key=lambda point: (point.smoothed_loss, point.step),
-    )
-    if best.step <= WITHIN * rates.steps:
+    around = rates.around
+    slopes = [
+        (after.smoothed_loss - before.smoothed_loss, middle)
+        for before, middle, after in zip(points, points[around:], points[2 * around :], strict=False)
+        if math.isfinite(after.smoothed_loss)
+    ]
+    slope, steepest = min(slopes, key=lambda found: (found[0], found[1].step), default=(0.0, points[0]))
+    if slope >= 0:
         raise UserError(
-            f"the loss never fell from {rates.low:g} on: there is no rate to suggest. Lower --from, or raise --steps."
+            f"the loss never fell from the rate {rates.low:g} on, so there is none to suggest. Lower --from, or raise "
+            "--steps."
         )
-    if best.step > (1 - WITHIN) * rates.steps:
-        raise UserError(f"the loss still fell at the highest rate, {rates.high:g}: the best one is above. Raise --to.")
-    return float(f"{best.learning_rate / MARGIN:.1e}")
+    if steepest.step + around >= rates.steps:
+        raise UserError(
+            f"the loss fell fastest at the highest rate, {rates.high:g}: better ones are above. Raise --to."
+        )
+    return float(f"{steepest.learning_rate:.1e}")
 
 
 class RangeTest(Pretraining):
@@ -146,7 +160,7 @@ class RangeTest(Pretraining):
             shared_steps=lambda _: 0,
             checkpoint_every=min(options.checkpoint_every, max(1, rates.steps // 4)),
             columns=COLUMNS,
-            best="smoothed_loss",
+            best="running_loss",
             beginnings={},
         )
         compute = Compute.of(options, self.mesh.devices.flat[0].platform)
@@ -173,7 +187,7 @@ class RangeTest(Pretraining):
     def is_over(self, outcome: dict[str, float]) -> bool:
         """Return whether the loss blew up."""
         is_finite = not outcome["skipped"]
-        self._blew_up = not is_finite or outcome["smoothed_loss"] > BLOWN_UP * outcome["best_loss"]
+        self._blew_up = not is_finite or outcome["running_loss"] > BLOWN_UP * outcome["best_loss"]
         return self._blew_up
 
     def progress(self, outcome: dict[str, float], steps_a_second: float) -> str:  # noqa: ARG002
@@ -194,7 +208,7 @@ def first_state(options: Pretrain, config: ModelConfig, compute: Compute, rates:
 
 
 def make_step(options: Pretrain, rates: Range) -> Any:  # noqa: ANN401 - a function that jax.jit made
-    """The compiled step of pretraining, whose outcome also has `smoothed_loss` and the smallest one, `best_loss`."""
+    """The compiled step of pretraining, whose outcome also has `running_loss` and the smallest one, `best_loss`."""
     inner = training.make_step(options, _optimizer(options, rates))
 
     @partial(jax.jit, donate_argnums=0)
@@ -203,10 +217,10 @@ def make_step(options: Pretrain, rates: Range) -> Any:  # noqa: ANN401 - a funct
         moved, outcome = inner({name: part for name, part in state.items() if name != "curve"}, batch)
         average = SMOOTHING * curve["average"] + (1 - SMOOTHING) * outcome["loss"]
         weight = SMOOTHING * curve["weight"] + (1 - SMOOTHING)  # below 1 at first, where there is less to average
-        smoothed = average / weight
-        best = jnp.fmin(curve["best"], smoothed)
+        running = average / weight
+        best = jnp.fmin(curve["best"], running)
         after = {"average": average, "weight": weight, "best": best}
-        return {**moved, "curve": after}, {**outcome, "smoothed_loss": smoothed, "best_loss": best}
+        return {**moved, "curve": after}, {**outcome, "running_loss": running, "best_loss": best}
 
     return step
 
@@ -221,15 +235,16 @@ def _optimizer(options: Pretrain, rates: Range) -> optax.GradientTransformation:
     return optax.chain(training.optimizer_of(options), optax.scale_by_schedule(rates.share))
 
 
-def _points(plots: Path) -> list[Point]:
+def _points(plots: Path, rates: Range) -> list[Point]:
     """The points of a run, from the plots that it wrote."""
-    columns = [_column(plots / f"{name}.tsv") for name in ("learning_rate", "loss", "smoothed_loss")]
+    steps, losses = zip(*_column(plots / "loss.tsv"), strict=True)
+    around = rates.around
+    means = [statistics.fmean(losses[max(0, place - around) : place + around + 1]) for place in range(len(losses))]
     return [
-        Point(int(step), *(float(column[step]) for column in columns))
-        for step in columns[0]
-    ]  # fmt: skip
+        Point(step, rates.rate(step - 1), loss, mean) for step, loss, mean in zip(steps, losses, means, strict=True)
+    ]
 
 
-def _column(path: Path) -> dict[str, str]:
+def _column(path: Path) -> list[tuple[int, float]]:
     with path.open(encoding="utf-8", newline="") as file:
-        return {row[0]: row[1] for row in list(csv.reader(file, delimiter="\t"))[1:]}
+        return [(int(row[0]), float(row[1])) for row in list(csv.reader(file, delimiter="\t"))[1:]]

@@ -1,5 +1,6 @@
 """The range test on a tiny model: it suggests a rate that learns, ends early, and goes on to the same bytes."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -48,15 +49,15 @@ def curve(*losses: float) -> list[Point]:
     return [Point(place + 1, RATES.rate(place), loss, loss) for place, loss in enumerate(losses)]
 
 
-def test_the_suggestion_is_a_tenth_of_the_rate_of_the_smallest_loss():
-    losses = [abs(place - 30) / 10 for place in range(60)]
-    assert suggestion(curve(*losses, float("nan")), RATES) == pytest.approx(RATES.rate(30) / 10, rel=0.05)
+def test_the_suggestion_is_the_rate_of_the_steepest_fall():
+    losses = [8 - 4 / (1 + math.exp(20 - place)) for place in range(60)]
+    assert suggestion(curve(*losses, float("nan")), RATES) == pytest.approx(RATES.rate(20), rel=0.05)
 
 
 @pytest.mark.parametrize(("sign", "remedy"), [(1, "Lower --from"), (-1, "Raise --to")])
-def test_a_loss_that_is_smallest_at_an_end_suggests_nothing(sign: int, remedy: str):
+def test_a_loss_that_never_falls_or_falls_to_the_end_suggests_nothing(sign: int, remedy: str):
     with pytest.raises(UserError, match=remedy):
-        suggestion(curve(*[sign * place for place in range(60)]), RATES)
+        suggestion(curve(*[sign * place**2 for place in range(60)]), RATES)
 
 
 def test_without_tokens_the_message_says_what_makes_them(made: MiniTokens, tmp_path: Path):

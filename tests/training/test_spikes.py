@@ -76,7 +76,11 @@ def step(state: dict[str, jax.Array], batch: dict[str, jax.Array]) -> tuple[dict
     loss = jnp.where(batch["number"] >= state["bad_from"], jnp.inf, 1.0)
     is_kept, record, told = spikes.judged(state["spikes"], loss, loss, None)
     weights = spikes.unless_skipped(is_kept, state["weights"] + 1, state["weights"])
-    return {"weights": weights, "spikes": record, "bad_from": state["bad_from"]}, {"loss": loss, **told}
+    return {"weights": weights, "spikes": record, "bad_from": state["bad_from"]}, {
+        "loss": loss,
+        "gradient_norm": loss,
+        **told,
+    }
 
 
 def first_state(bad_from: int) -> dict:
