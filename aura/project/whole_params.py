@@ -191,7 +191,7 @@ def _of_skip(run: Pretrain) -> list[Rule]:
     """Batches that are passed over: each pair must concern a batch that the run would take."""
     rules, last_batch = [], run.steps
     for first, last in run.skip:
-        message = f"pretrain.skip: [{first}, {last}]: the run ends with batch {last_batch}. Leave it out, or take more "
+        message = f"pretrain.skip: [{first}, {last}]: the run ends with batch {last_batch}. Leave it out, or raise "
         rules.append((first <= last_batch, f"{message}pretrain.steps"))
         last_batch += last - first + 1
     return rules
