@@ -136,8 +136,8 @@ class Pretraining:
         require_devices(options, options.batch_size, tokenizer.vocab_size, (len(devices) // slices, slices))
         self.mesh = make_mesh(options.fsdp, options.tensor)
         self.layout = batch_layout(options, self.mesh, affect=options.affect_conditioning)
-        sources = training_sources(shards, options)
-        self.batches = Batches(sources, options.batch_size, options.seq_len, options.seed, options.skip)
+        training = training_sources(shards, options)
+        self.batches = Batches(training, options.batch_size, options.seq_len, options.seed, options.skip)
         streams = {source: shards.stream("held_out", source) for source in shards.sources("held_out")}
         windows, sources = evaluation_windows(streams, options.seq_len, options.eval_tokens)
         self.held_out = HeldOut(windows, sources, tokenizer.byte_lengths, self.layout.rows)

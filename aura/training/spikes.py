@@ -28,6 +28,7 @@ LEAST = 32  # of them, before which only numbers that are not finite are spikes:
 # each other: if even the third one spikes, the fault lies in the weights, and no further batch would help.
 SUCCESSION = 3
 NORMAL = 1.4826  # the median distance of a normal distribution, times this, is its standard deviation
+TINY = float(np.finfo(np.float32).tiny)
 FLOOR = 0.02  # of the median: the least unit, for runs whose losses are almost equal
 
 Record = dict[str, jax.Array]  # numbers and a ring of them, by name
@@ -126,10 +127,11 @@ def _z_scores(kept_2xW: jax.Array, updates: jax.Array, now_2: jax.Array) -> jax.
 
     def medians(rows_2xW: jax.Array) -> jax.Array:
         ordered_2xW = jnp.sort(jnp.where(is_filled_W, rows_2xW, jnp.inf), axis=1)
-        return jax.lax.dynamic_index_in_dim(ordered_2xW, middle, axis=1)  # the lower one of an even number
+        median_2x1: jax.Array = jax.lax.dynamic_index_in_dim(ordered_2xW, middle, axis=1)  # the lower one of two
+        return median_2x1
 
     median_2x1 = medians(kept_2xW)
     spread_2x1 = medians(jnp.abs(kept_2xW - median_2x1))
-    unit_2x1 = jnp.maximum(NORMAL * spread_2x1, FLOOR * jnp.abs(median_2x1)) + jnp.finfo(jnp.float32).tiny
+    unit_2x1 = jnp.maximum(NORMAL * spread_2x1, FLOOR * jnp.abs(median_2x1)) + TINY
     z_2 = ((now_2[:, None] - median_2x1) / unit_2x1)[:, 0]
     return jnp.where(count >= LEAST, z_2, 0.0)
