@@ -21,13 +21,8 @@ PLACEMENT = {"where", "fsdp", "tensor"}  # where the weights lie: losses are equ
 ROUNDING = {"accumulation", "remat"}  # how the same arithmetic is cut
 AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_tokens"}  # decide what is kept and measured
 
-COLUMNS = (
-    "loss",
-    "gradient_norm",
-    "learning_rate",
-    "skipped",
-    "bits_per_byte",
-)  # of the history, and the names of the plots
+# Of the history, and the names of the plots.
+COLUMNS = ("loss", "gradient_norm", "learning_rate", "bits_per_byte", "skipped")
 
 
 def run_identity(options: Pretrain, tokens: str, base: Mapping[str, Any] | None = None) -> RunIdentity:

@@ -521,7 +521,7 @@ def test_a_resumption_writes_no_row_of_the_past_by_itself(made: MiniTokens, tmp_
     log = Live.log_metric
     monkeypatch.setattr(Live, "log_metric", lambda *given, **named: (calls.append(given[1]), log(*given, **named)))
     run(made, tmp_path, steps=6)
-    assert sorted(calls) == ["bits_per_byte", "gradient_norm", "learning_rate", "loss"]  # of the last step
+    assert sorted(calls) == ["bits_per_byte", "gradient_norm", "learning_rate", "loss", "skipped"]  # of the last step
     assert [row.split("\t")[0] for row in rows(tmp_path, "loss")[1:]] == [str(step) for step in range(1, 7)]
 
 
