@@ -289,6 +289,10 @@ class Adaptation:
         """Loss, divergence from the teacher and norm of the gradient before the step, and its learning rate."""
         return {**outcome, "learning_rate": float(self._rate(step - 1))}
 
+    def is_over(self, outcome: dict[str, float]) -> bool:  # noqa: ARG002
+        """Never: every step is taken."""
+        return False
+
     def evaluates(self, step: int) -> bool:
         """Every `adapt.eval_every` steps."""
         return step % self.options.eval_every == 0

@@ -35,6 +35,7 @@ GROUPS = {
         "chat": ("chat:chat", "Talk with the adapted model."),
         "conversations": ("conversations:app", "List, add, show and remove what a model is adapted on."),
         "sample": ("sample:sample", "Continue a text with the trained model."),
+        "lr-range": ("lr_range:lr_range", "Find a learning rate by one short run."),
         "gguf": ("gguf:gguf", "Write a model as a file for llama.cpp."),
         "tpu": ("tpu:app", "Plan a run on a TPU pod, and run it there."),
     },

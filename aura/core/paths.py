@@ -27,5 +27,7 @@ PASSED = VALIDATION / "passed.json"  # the verdict of the gates; `encode` refuse
 PRETRAINING = Path("reports/pretrain")
 ADAPTATION = Path("reports/adapt")
 BITS_PER_BYTE = Path("reports/bits_per_byte")
+LR_RANGE = Path("reports/lr_range")
+LR_RANGE_WORK = Path(".aura/lr_range")  # the plots of its run
 REPORT = Path("reports/index.html")  # the whole pipeline on one page
 VOCABULARY_CURVE = Path("reports/vocabulary/curve.csv")  # columns vocab_size, bytes_per_token

@@ -7,14 +7,14 @@ from aura.hugging_face import base as base_weights
 from aura.hugging_face import llama_reading, llama_settings
 from aura.model import attention, mesh, model, tensor_file
 from aura.pretrain.options import Pretrain
-from aura.pretrain.step import batches, training
+from aura.pretrain.step import batches, passing, training
 from aura.tokens import mapped_ids, streams, token_shards
-from aura.training import batch_layout, cross_entropy, muon, optimizer, permutation, steps
-from aura.training.run_identity import RunIdentity, code_and_libraries
+from aura.training import batch_layout, cross_entropy, muon, optimizer, permutation, spikes, steps
+from aura.training.run_identity import RunIdentity, code_and_libraries, key_of
 
 CODE = (
-    *(batches, permutation, batch_layout, streams, mapped_ids, token_shards),
-    *(attention, cross_entropy, mesh, model, muon, optimizer, training, steps),
+    *(batches, passing, permutation, batch_layout, streams, mapped_ids, token_shards),
+    *(attention, cross_entropy, mesh, model, muon, optimizer, training, steps, spikes),
 )
 BASE_CODE = (base_weights, llama_reading, llama_settings, tensor_file)  # of a run that begins from existing weights
 PLACEMENT = {"where", "fsdp", "tensor"}  # where the weights lie: losses are equal to about 1e-4
@@ -22,21 +22,36 @@ ROUNDING = {"accumulation", "remat"}  # how the same arithmetic is cut
 DECIDED = {"token_budget"}  # stands for another option, steps
 AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_tokens"}  # decide what is kept and measured
 
-COLUMNS = ("loss", "gradient_norm", "learning_rate", "bits_per_byte")  # of the history, and the names of the plots
+# Of the history, and the names of the plots.
+COLUMNS = ("loss", "gradient_norm", "learning_rate", "bits_per_byte", "skipped")
 
 
 def run_identity(options: Pretrain, tokens: str, base: Mapping[str, Any] | None = None) -> RunIdentity:
     """Return the identity of a run; `tokens` is the token manifest's hash, `base` what decides the first weights."""
+    decides = decisive(options, tokens, base)
     return RunIdentity(
         task="pretrain",
         steps=options.steps,
-        decisive=decisive(options, tokens, base),
+        decisive=decides,
         shared_steps=lambda steps: optimizer.steps_before_decay(options.model_copy(update={"steps": steps})),
         checkpoint_folder=options.checkpoint_folder,
         checkpoint_every=options.checkpoint_every,
         columns=COLUMNS,
         best="bits_per_byte",
+        beginnings=_beginnings(options, decides),
     )
+
+
+def _beginnings(options: Pretrain, decides: Mapping[str, Any]) -> dict[str, int]:
+    """Runs that pass over only the first of the batches that this one does: it takes their steps until the next ones.
+
+    So a run goes on from before a spike once its batches are in `pretrain.skip`.
+    """
+    found, passed = {}, 0
+    for place, (first, last) in enumerate(options.skip):
+        found[key_of({**decides, "pretrain.skip": options.skip[:place]})] = first - 1 - passed
+        passed += last - first + 1
+    return found
 
 
 def decisive(options: Pretrain, tokens: str, base: Mapping[str, Any] | None = None) -> dict[str, Any]:

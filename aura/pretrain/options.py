@@ -10,6 +10,8 @@ from aura.core.params import SourceName
 from aura.core.section import NUMBER, NUMBER_OR_AUTO, Auto, Section
 from aura.model.options import MODEL_SIZES, Shape, Size
 
+MOST_BATCHES = 200_000_000  # the largest number of a batch in `skip`
+
 
 def _base(value: object) -> str | None:
     """A folder, an address on the Hub at a full commit, or none."""
@@ -23,6 +25,37 @@ BatchSize = Annotated[int, Field(ge=1, le=1_000_000), NUMBER]
 Rate = Annotated[float, Field(gt=0, le=1), NUMBER]
 WarmupSteps = Annotated[int, Field(ge=0), NUMBER]
 Decay = Annotated[float, Field(ge=0, le=1), NUMBER]
+
+
+def _passed_over(value: object) -> list[tuple[int, int]]:
+    """Ranges of batches, from 1, both ends in; ascending, where no two of them meet: neighbours become one."""
+    error = PydanticCustomError(
+        "passed_over", "[] or pairs [from, to] of numbers of batches, from 1, where from is at most to"
+    )
+    if not isinstance(value, list | tuple):
+        raise error
+    merged: list[tuple[int, int]] = []
+    for pair in sorted(_pair(each, error) for each in value):
+        if merged and pair[0] <= merged[-1][1]:
+            raise PydanticCustomError(
+                "overlap",
+                "pairs that do not overlap, but {one} and {other} do",
+                {"one": str([*merged[-1]]), "other": str([*pair])},
+            )
+        if merged and pair[0] == merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], pair[1])
+        else:
+            merged.append(pair)
+    return merged
+
+
+def _pair(value: object, error: Exception) -> tuple[int, int]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise error
+    first, last = value
+    if type(first) is not int or type(last) is not int or not 1 <= first <= last <= MOST_BATCHES:
+        raise error
+    return first, last
 
 
 class _Common(Section):
@@ -40,6 +73,8 @@ class _Common(Section):
     schedule: Literal["cosine", "wsd"]
     grad_clip: float = Field(gt=0, le=1000)
     z_loss: float = Field(ge=0, le=1)
+    skip: Annotated[list[tuple[int, int]], PlainValidator(_passed_over)]
+    spike_limit: Annotated[float, Field(gt=0, le=1_000_000)] | None
     size: Size
     tied_embeddings: bool
     base: Annotated[str | None, PlainValidator(_base)] = Field(alias="from")  # which then decides the two before it

@@ -26,7 +26,7 @@ from aura.pretrain.step.training import REMEDY, batch_layout, initial_state, mak
 from aura.tokenizer import opening
 from aura.tokenizer.opening import AnyTokenizer
 from aura.tokens.token_shards import TokenShards
-from aura.training import distributed, loop
+from aura.training import distributed, loop, spikes
 from aura.training.batch_layout import require_devices
 from aura.training.compiled_programs import keep_compiled
 from aura.training.evaluation import HeldOut, evaluation_windows
@@ -44,7 +44,8 @@ class Metrics:
 
     parameters: int
     tokens: int  # seen in training
-    loss: float  # of the last step, nats per token
+    skipped_steps: int  # of which the batch was a spike, and made no update
+    loss: float  # of the last step that was not skipped, nats per token
     bits_per_byte: float  # held out
     bits_per_byte_by_source: dict[str, float]
     context_free_bits_per_byte: float  # of the best context-free model on the same text
@@ -135,7 +136,8 @@ class Pretraining:
         require_devices(options, options.batch_size, tokenizer.vocab_size, (len(devices) // slices, slices))
         self.mesh = make_mesh(options.fsdp, options.tensor)
         self.layout = batch_layout(options, self.mesh, affect=options.affect_conditioning)
-        self.batches = Batches(training_sources(shards, options), options.batch_size, options.seq_len, options.seed)
+        training = training_sources(shards, options)
+        self.batches = Batches(training, options.batch_size, options.seq_len, options.seed, options.skip)
         streams = {source: shards.stream("held_out", source) for source in shards.sources("held_out")}
         windows, sources = evaluation_windows(streams, options.seq_len, options.eval_tokens)
         self.held_out = HeldOut(windows, sources, tokenizer.byte_lengths, self.layout.rows)
@@ -156,8 +158,8 @@ class Pretraining:
             if self._base is None:
                 state: State = jax.jit(self._new_state)()
                 return state
-            optimizer = jax.jit(lambda: self._new_state()["optimizer"])()
-        return {"model": self._base.model(self.abstract_state()["model"]), "optimizer": optimizer}
+            others = jax.jit(lambda: {name: part for name, part in self._new_state().items() if name != "model"})()
+        return {"model": self._base.model(self.abstract_state()["model"]), **others}
 
     def compiled_step(self, state: State) -> Step:
         """The step, compiled."""
@@ -168,8 +170,18 @@ class Pretraining:
         """Do nothing: a step depends on its number and the state alone."""
 
     def measurements(self, step: int, outcome: dict[str, float]) -> dict[str, float]:
-        """Loss and norm of the gradient before the step, and its learning rate."""
-        return {**outcome, "learning_rate": float(self._rate(step - 1))}
+        """Loss and norm of the gradient before the step, its learning rate, and 1 if it was skipped as a spike."""
+        updates = step - 1 - round(outcome["skipped_steps"] - outcome["skipped"])
+        return {
+            "loss": outcome["loss"],
+            "gradient_norm": outcome["gradient_norm"],
+            "learning_rate": float(self._rate(updates)),
+            "skipped": outcome["skipped"],
+        }
+
+    def is_over(self, outcome: dict[str, float]) -> bool:  # noqa: ARG002
+        """Never: every step is taken."""
+        return False
 
     def evaluates(self, step: int) -> bool:
         """Every `pretrain.eval_every` steps."""
@@ -189,14 +201,15 @@ class Pretraining:
         held_out = f", held out {self._measured[0]:.3f} bits per byte" if self._measured else ""
         return f"loss {outcome['loss']:.3f}{held_out}, {tokens:,.0f} tokens a second"
 
-    def results(self, state: State, last: Row) -> Metrics:
+    def results(self, state: State, last: Row) -> Metrics:  # noqa: ARG002
         """The results of the run."""
         measured, baseline = self._measured, self.held_out.context_free_bits_per_byte
         assert measured is not None  # noqa: S101 - the last step is always evaluated
         return Metrics(
             parameters=sum(leaf.size for leaf in jax.tree.leaves(state["model"])),
             tokens=self.options.steps * self.options.batch_size * self.options.seq_len,
-            loss=last.values["loss"],
+            skipped_steps=int(state["spikes"]["skipped"]),
+            loss=spikes.last_kept_loss(state["spikes"]),
             bits_per_byte=measured[0],
             bits_per_byte_by_source=measured[1],
             context_free_bits_per_byte=baseline,
@@ -213,6 +226,7 @@ def training_sources(shards: TokenShards, options: Pretrain) -> list[Source]:
             tokens=shards.stream("train", name),
             weight=options.source_weights.get(name, 1.0) if name else 1.0,
             affect=shards.affect("train", name) if options.affect_conditioning else None,
+            documents=partial(shards.documents_at, "train", name),
         )
         for name in names
     ]

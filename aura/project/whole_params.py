@@ -21,7 +21,7 @@ from aura.encode.options import Encode
 from aura.export.options import Export
 from aura.extract.options import Extract
 from aura.pretrain import recipe
-from aura.pretrain.options import PretrainSection
+from aura.pretrain.options import Pretrain, PretrainSection
 from aura.select.options import Select
 from aura.train_tokenizer.options import TrainTokenizer
 from aura.validate.options import Validate
@@ -189,7 +189,18 @@ def _of_runs(params: Params) -> list[Rule]:
             run.warmup_steps <= run.steps,
             f"pretrain.warmup_steps ({run.warmup_steps}) must be at most pretrain.steps ({run.steps})",
         ),
+        *_of_skip(run),
     ]
+
+
+def _of_skip(run: Pretrain) -> list[Rule]:
+    """Batches that are passed over: each pair must concern a batch that the run would take."""
+    rules, last_batch = [], run.steps
+    for first, last in run.skip:
+        message = f"pretrain.skip: [{first}, {last}]: the run ends with batch {last_batch}. Leave it out, or raise "
+        rules.append((first <= last_batch, f"{message}pretrain.steps"))
+        last_batch += last - first + 1
+    return rules
 
 
 def _of_sources(params: Params) -> list[Rule]:

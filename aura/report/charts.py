@@ -23,6 +23,23 @@ def points(rows: Iterable[Mapping[str, str]], x: str, y: str) -> list[Point]:
     return found
 
 
+def finite(drawn: Iterable[Point]) -> list[Point]:
+    """The points that can be drawn."""
+    return [point for point in drawn if all(abs(value) < LARGEST for value in point)]
+
+
+def standalone(chart: Markup) -> str:
+    """A chart as a file of its own, with the few styles that it needs."""
+    style = (
+        "text{font:11px sans-serif;fill:#5c6169}.rule{stroke:#e4e2de}polyline{fill:none;stroke-width:2}"
+        ".line{stroke:#245a8f}.behind{stroke:#b9c7d6;stroke-width:1}.reference{stroke:#8a5a12;stroke-dasharray:4}"
+        ".mark,.bar{fill:#245a8f}"
+    )
+    opening = '<svg xmlns="http://www.w3.org/2000/svg" '
+    drawn = str(chart).replace("<svg ", opening, 1).replace(">", f"><style>{style}</style>", 1)
+    return f"{drawn}\n"
+
+
 def histogram(points: Sequence[tuple[str, float]], x_label: str, y_label: str) -> Markup:
     """A bar for each (label, value); values from 0."""
     top = _nice_top(max((value for _, value in points), default=1))

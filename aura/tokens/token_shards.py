@@ -180,6 +180,18 @@ class TokenShards:
             for row in self._documents(entry).to_pylist():
                 yield ids[row["offset"] : row["offset"] + row["tokens"]], row
 
+    def documents_at(self, split: str, source: str | None, start: int, stop: int) -> list[str]:
+        """The documents, as `source: doc`, in which ids `start` to `stop` of `stream(split, source)` lie."""
+        found, begin = [], 0
+        for entry in self._of(split, source):
+            if begin < stop and start < begin + entry.tokens:
+                table = self._documents(entry, columns=["offset", "tokens", "doc", "source"])
+                first = pc.add(table["offset"], begin)
+                inside = pc.and_(pc.less(first, stop), pc.greater(pc.add(first, table["tokens"]), start))
+                found += [f"{row['source']}: {row['doc']}" for row in table.filter(inside).to_pylist()]
+            begin += entry.tokens
+        return found
+
     def verify(self) -> None:
         """Hash every file and compare (a store is asked for its hashes); an altered one is a `UserError`."""
         placement.verify_all(self._shard(file) for entry in self._each(self._entries) for file in entry.files)

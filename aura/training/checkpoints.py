@@ -3,7 +3,8 @@
 They lie in `pretrain.checkpoint_folder`, outside of DVC's outputs (DVC deletes those before a stage reruns), in a
 folder per run: KEY-STEPS, where KEY (`run_identity.py`) is the hash of all that decides the losses. So a changed
 corpus, tokenizer, hyperparameter or training code never finds a stale checkpoint. Runs of one key and other lengths
-share their first steps, and `usable` says which; each writes to its own folder: none removes what another one needs.
+share their first steps, and so do runs that pass over other batches later; `usable` says how many. Each writes to its
+own folder: none removes what another one needs.
 
 Orbax writes them in the background (arrays by tensorstore, to a folder that is renamed when complete; on gs:// a
 marker is written last), and then each is sealed with hashes (`seals.py`). A run goes on from the newest one whose bytes
@@ -98,9 +99,9 @@ class Checkpoints:
     """
 
     def __init__(self, identity: RunIdentity) -> None:
-        self._identity, self._key = identity, identity.key
+        self._identity, self._keys = identity, identity.keys  # its own key first
         self._root = identity.checkpoint_folder.rstrip("/")
-        self.folder = f"{self._root}/{self._key}-{identity.steps}"
+        self.folder = f"{self._root}/{self._keys[0]}-{identity.steps}"
         self._manager: Any = None
         self._best = Best(identity.best)
         self._saving: int | None = None
@@ -123,23 +124,23 @@ class Checkpoints:
         Raises:
             UserError: all are damaged, or one cannot be read. In a run of several processes each raises it.
         """
-        chosen, refusal = (0, 0), None
+        chosen, refusal = (0, 0, 0), None
         if distributed.is_first():
             try:
                 self.lock()
                 with side_files.explained(self._root):
                     chosen = self._choose()
             except UserError as error:
-                chosen, refusal = (REFUSED, 0), error
+                chosen, refusal = (REFUSED, 0, 0), error
         distributed.meet("chosen", VERIFYING)
-        step, steps = (int(number) for number in distributed.of_the_first(np.array(chosen, np.int32)))
+        step, steps, which = (int(number) for number in distributed.of_the_first(np.array(chosen, np.int32)))
         if refusal:
             raise refusal
         if step == REFUSED:
             raise UserError("process 0 of this run could not go on from its checkpoints. See its message.")
         if not step:
             return None
-        restored = self._restored(step, f"{self._root}/{self._key}-{steps}", target)
+        restored = self._restored(step, f"{self._root}/{self._keys[which]}-{steps}", target)
         if distributed.is_first():
             with side_files.explained(self.folder):
                 for earlier in sorted(seals.Found.of(self.folder).earlier):
@@ -166,26 +167,29 @@ class Checkpoints:
             self._lock.release()
             self._lock = None
 
-    def _choose(self) -> tuple[int, int]:
-        """(step, steps of the run that saved it) of the newest whole checkpoint; (0, 0) to begin anew.
+    def _choose(self) -> tuple[int, int, int]:
+        """The newest whole checkpoint: its step, and of the run that saved it the steps and the place in `_keys`.
+
+        To begin anew, the step is 0.
 
         Raises:
             UserError: checkpoints were saved, and all of them are damaged.
         """
         runs = self._runs()
-        named = {name: re.fullmatch(rf"{re.escape(self._key)}-([0-9]+)", name) for name in runs}
-        lengths = {name: int(found[1]) for name, found in named.items() if found}
-        found = {steps: seals.Found.of(f"{self._root}/{name}") for name, steps in lengths.items()}
+        named = {name: re.fullmatch(rf"({'|'.join(self._keys)})-([0-9]+)", name) for name in runs}
+        lengths = {name: (self._keys.index(found[1]), int(found[2])) for name, found in named.items() if found}
+        found = {name: seals.Found.of(f"{self._root}/{name}") for name in lengths}
+        own = self.folder.rpartition("/")[2]
         candidates = [
-            (step, steps == self._identity.steps, steps)
-            for steps, of_run in found.items()
-            for step in of_run.sealed | of_run.earlier
-            if self._identity.usable(step, steps)
+            (step, name == own, steps, which, name)
+            for name, (which, steps) in lengths.items()
+            for step in found[name].sealed | found[name].earlier
+            if self._identity.usable(step, steps, self._keys[which])
         ]
         damaged: list[tuple[int, str]] = []
-        for step, _, steps in sorted(candidates, reverse=True):
-            folder = f"{self._root}/{self._key}-{steps}"
-            if step in found[steps].earlier:
+        for step, _, steps, which, name in sorted(candidates, reverse=True):
+            folder = f"{self._root}/{name}"
+            if step in found[name].earlier:
                 told = "an earlier version, which recorded no hashes, saved it"
                 console.err.print(f"the checkpoint {folder}/{step} is taken unverified: {told}", markup=False)
             elif fault := seals.fault(folder, step):
@@ -193,14 +197,14 @@ class Checkpoints:
                 damaged.append((step, folder))
                 continue
             self._clear({step for step, place in damaged if place == self.folder})
-            return step, steps
+            return step, steps, which
         if damaged:
             self._refuse(sorted({folder for _, folder in damaged}))
         self._clear(set())
         others = [name for name in runs if f"{self._root}/{name}" != self.folder or _saved_something(self.folder)]
         if others and self.worthwhile:
-            self._say_why_anew(others, {name: lengths[name] for name in others if name in lengths})
-        return 0, 0
+            self._say_why_anew(others, {name: lengths[name][1] for name in others if name in lengths})
+        return 0, 0, 0
 
     def _clear(self, damaged: set[int]) -> None:
         """Set aside what this run would save in the place of: damaged checkpoints of its own, and incomplete ones."""
@@ -345,7 +349,7 @@ class Checkpoints:
         told = f"the run begins at step 0: no checkpoint in {self._root} is of it"
         if lengths:
             steps = ", ".join(f"{steps:,}" for steps in sorted(lengths.values()))
-            reason = f"there is the same run with {steps} steps, but none of its checkpoints fits this length"
+            reason = f"there is the same run with {steps} steps, but none of its checkpoints fits this one"
         else:
             read = {name: side_files.read_object(side_files.place(self._root) / name / "run.json") for name in runs}
             task = self._identity.task

@@ -68,7 +68,8 @@ class Row:
             row = cls(int(step), values)
         except ValueError:
             return None
-        return row if line.endswith("\n") and math.isfinite(values.get(columns[0], math.nan)) else None
+        is_taken = columns[0] in values if mark else math.isfinite(values.get(columns[0], math.nan))
+        return row if line.endswith("\n") and is_taken else None  # the loss of a skipped step need not be finite
 
 
 class History:

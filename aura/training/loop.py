@@ -9,6 +9,7 @@ processes all compute, and the first one writes.
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -75,10 +76,13 @@ class Task(Protocol):
         """The step, compiled for a state of this kind; called with the mesh in force."""
 
     def before(self, number: int, state: State) -> None:
-        """Called before each step, with its number (from 0); may change the state."""
+        """Called before each step, with its number (from 0); may change the state, which may not be computed yet."""
 
     def measurements(self, step: int, outcome: dict[str, float]) -> dict[str, float]:
         """Return what the history tells of a step (from 1) without an evaluation, by the names of the measurements."""
+
+    def is_over(self, outcome: dict[str, float]) -> bool:
+        """Return whether this step is the last one, though more were planned; then the state is of no further use."""
 
     def evaluates(self, step: int) -> bool:
         """Return whether the model is evaluated after `step`; it always is after the last one."""
@@ -148,6 +152,7 @@ class TrainingRun:
         self.history = History(self.checkpoints.folder, task.identity.columns)
         self.past_in = self.checkpoints.folder  # where the rows of the steps before this attempt are
         self.state: State = {}
+        self._ends = self._is_settled = False  # of the newest step
 
     def begin(self) -> None:
         """Fill `state` and `history`: from a checkpoint of this very run, or anew."""
@@ -172,7 +177,15 @@ class TrainingRun:
         distributed.meet("compiled")
         watch.lap("compile")
         outcomes = train(
-            self.state, run_step, task.batches, task.layout, first, last, before=task.before, remedy=task.remedy
+            self.state,
+            run_step,
+            task.batches,
+            task.layout,
+            first,
+            last,
+            before=task.before,
+            settles=partial(self._settles, termination),
+            remedy=task.remedy,
         )
         if distributed.is_first():
             outcomes = console.track(outcomes, task.activity, total=last - first, told=task.progress)
@@ -188,12 +201,13 @@ class TrainingRun:
                     self.checkpoints.check()
                     if distributed.is_first():
                         attempts.reached(step, watch.seconds["first_step"] + watch.seconds["train"])
-                    ends = termination.due(step)
-                    self._save(due=ends or self.checkpoints.due(step))
-                    if ends:
+                    if task.is_over(outcome):  # not saved: a run that goes on must come to this step again
+                        break
+                    self._save(due=self._ends or self.checkpoints.due(step))
+                    if self._ends:
                         self.checkpoints.close()
                         termination.end(f"step {step:,} of {last:,} is saved. Run the same command again to go on.")
-                    watch.lap("log_and_save")
+                    watch.lap("log_and_save" if self._is_settled else "train")  # otherwise the device goes on meanwhile
                 self.checkpoints.close()
         watch.lap("log_and_save")
         if termination.asked:  # since the last step
@@ -226,6 +240,12 @@ class TrainingRun:
     def _record(self, step: int, outcome: dict[str, float], termination: Termination, watch: Stopwatch) -> None:
         row = Row(step, self.task.measurements(step, outcome))
         self.history.add(self._evaluated(row, termination, watch) if self._evaluates(step) else row)
+
+    def _settles(self, termination: Termination, step: int) -> bool:
+        """Return whether the state after `step` is needed: to save, to evaluate, or because SIGTERM ends the run."""
+        self._ends = termination.due(step)
+        self._is_settled = self._ends or self.checkpoints.due(step) or self._evaluates(step)
+        return self._is_settled
 
     def _evaluates(self, step: int) -> bool:
         return step == self.steps or self.task.evaluates(step)

@@ -8,7 +8,7 @@ that trains lists its own options and modules, such as `aura/pretrain/identity.p
 import json
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +40,7 @@ class RunIdentity:
         checkpoint_every: steps between two checkpoints.
         columns: names of the measurements of a step; the first one is always taken.
         best: the one of these whose smallest value marks the checkpoint that is always kept.
+        beginnings: keys of runs whose first steps are this run's own, and how many these are.
     """
 
     task: str
@@ -50,17 +51,36 @@ class RunIdentity:
     checkpoint_every: int
     columns: tuple[str, ...]
     best: str
+    beginnings: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """The hash of everything that decides the run's losses: 32 hexadecimal digits."""
-        return keys.action_key(self.decisive)
+        return key_of(self.decisive)
 
-    def usable(self, step: int, written_for: int) -> bool:
-        """Return whether this run passes through the state of such a run of `written_for` steps after `step` steps."""
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the runs whose checkpoints may be of use: its own first."""
+        return [self.key, *self.beginnings]
+
+    def usable(self, step: int, written_for: int, key: str | None = None) -> bool:
+        """Return whether this run passes through the state of another one after `step` steps.
+
+        Arguments:
+            step: of the other run.
+            written_for: the steps of the other run.
+            key: of the other run, one of `keys`; this run's own by default.
+        """
+        if key is not None and step > self.beginnings.get(key, step):
+            return False
         if written_for == self.steps:
             return step <= self.steps
         return step <= min(self.shared_steps(written_for), self.shared_steps(self.steps))
+
+
+def key_of(decisive: Mapping[str, Any]) -> str:
+    """The key of a run of which this decides the losses."""
+    return keys.action_key(decisive)
 
 
 def code_and_libraries(modules: Iterable[ModuleType]) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """The steps of a run, one after the other, and gradients of a batch in parts.
 
 Everything a step needs is a function of its number (batch, learning rate), so a run has no data state and the same
-devices end in the same bytes every time. The loss is fetched each step, which keeps the loop simple and stops a
-diverged run at the step that broke it; the wait is under a millisecond on CPU.
+devices end in the same bytes every time. The device never waits for this process: a step is dispatched, with its batch
+already there, before the numbers of the step before it are fetched. A step's memory is the next one's (donation), so
+nothing is dispatched past a step whose state somebody needs.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Any
 import jax
 
 from aura.core.errors import UserError
+from aura.training import spikes
 from aura.training.batch_layout import Batches, BatchLayout
 
 State = dict[str, Any]  # what a step changes and a checkpoint holds, such as {"model": …, "optimizer": …}
@@ -38,6 +40,11 @@ def accumulated(of_part: Callable[[dict[str, jax.Array]], Any], batch: dict[str,
     return jax.tree.map(lambda leaf: leaf / parts, total)
 
 
+def never(_: int) -> bool:
+    """No step: what `train` takes where only the state after the last one is needed."""
+    return False
+
+
 def train(
     state: State,
     run_step: Step,
@@ -47,27 +54,52 @@ def train(
     steps: int,
     *,
     before: Callable[[int, State], None] | None = None,
+    settles: Callable[[int], bool] = never,
     remedy: str = "Lower the learning rate.",
 ) -> Iterator[dict[str, float]]:
-    """Take the steps `first` (from 0) to `steps`; yield each one's outcome. After each, `state` is what it led to.
+    """Take the steps `first` (from 0) to `steps`; yield each one's outcome, while the next one is computed.
+
+    `state` is what a step led to when the outcome of a settled step, or of the last one, is yielded. At other times it
+    is that of the step after it, which may still be under way.
 
     Arguments:
         before: called with the number of a step and the state before it, which it may change.
+        settles: asked once after each step (from 1): whether its state is needed before the next one begins.
         remedy: what a message about a run that diverged says to do.
 
     Raises:
-        UserError: a number of an outcome is infinite or none; it names the step and its batch.
+        UserError: a number of an outcome is infinite or none and its step was not skipped, or steps were skipped
+            `spikes.SUCCESSION` times in succession; it names the step and its batch.
     """
+    late: tuple[int, Outcome] | None = None
+    batch = layout.put(batches, first) if first < steps else {}
     for number in range(first, steps):
         if before:
             before(number, state)
-        new_state, outcome = run_step(state, layout.put(batches, number))
+        new_state, outcome = run_step(state, batch)
         state.update(new_state)
-        values = {name: float(value) for name, value in outcome.items()}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise UserError(
-                    f"training stopped: expected a finite {name.replace('_', ' ')}, got {value} at step {number + 1} "
-                    f"of {steps}. Its batch: {batches.describe(number)}. {remedy}"
-                )
-        yield values
+        if late:
+            yield _fetched(*late, steps, batches, remedy)
+        late = number, outcome
+        if number + 1 < steps:
+            batch = layout.put(batches, number + 1)
+        if settles(number + 1):
+            yield _fetched(*late, steps, batches, remedy)
+            late = None
+    if late:
+        yield _fetched(*late, steps, batches, remedy)
+
+
+def _fetched(number: int, outcome: Outcome, steps: int, batches: Batches, remedy: str) -> dict[str, float]:
+    """The numbers of a step (from 0), which are waited for and looked at."""
+    values = {name: float(value) for name, value in jax.device_get(outcome).items()}
+    if values.get("skipped"):
+        spikes.tell(number, steps, values, batches, remedy)
+        return values
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise UserError(
+                f"training stopped: expected a finite {name.replace('_', ' ')}, got {value} at step {number + 1} "
+                f"of {steps}. Its batch: {batches.describe(number)}. {remedy}"
+            )
+    return values

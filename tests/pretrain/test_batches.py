@@ -166,3 +166,21 @@ def test_steps_may_be_asked_for_in_any_order():
     later = [tokens(made, step) for step in range(40)]
     for step in (39, 0, 20, 21, 3):
         np.testing.assert_array_equal(tokens(one, step), later[step])
+
+
+def test_steps_pass_over_batches_and_take_later_ones():
+    plain, passing = batches(), Batches([Source("all", STREAM)], 20, 10, seed=0, skip=[(1, 1), (4, 6)])
+    for step, number in enumerate([1, 2, 6, 7, 8]):
+        np.testing.assert_array_equal(tokens(passing, step), tokens(plain, number))
+        assert passing.describe(step).startswith(f"batch {number + 1}: all tokens ")
+
+
+def test_a_batch_is_described_with_its_documents_unless_they_cannot_be_read():
+    def documents(start: int, stop: int) -> list[str]:
+        if start == 0:
+            raise UserError("a file is gone")
+        return [f"a: {place}" for place in range(start, stop, 2)]
+
+    said = Batches([Source("all", STREAM, documents=documents)], 100, 10, seed=0).describe(0, most=100)
+    assert "all tokens 40 to 50 (a: 40, a: 42, a: 44 and 2 more)" in said
+    assert "all tokens 0 to 10;" in said

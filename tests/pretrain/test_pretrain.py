@@ -15,7 +15,7 @@ from aura.pretrain.step.batches import Batches
 from aura.tokens.token_shards import TokenShards
 from tests.mini_tokens import MiniTokens, tiny
 
-PLOTTED = ("loss", "bits_per_byte", "gradient_norm", "learning_rate")
+PLOTTED = ("loss", "bits_per_byte", "gradient_norm", "learning_rate", "skipped")
 
 
 def run(mini: MiniTokens, folder: Path, **changes: object) -> Metrics:

@@ -147,8 +147,10 @@ def test_before_its_decay_a_wsd_rate_does_not_depend_on_the_number_of_steps(warm
 
 
 def test_a_diverged_run_names_its_step_and_batch_and_what_to_lower():
-    with pytest.raises(UserError, match=r"got (nan|inf) at step \d of 4\. Its batch: squares tokens .* Lower pretrain"):
-        losses(learning_rate=1.0, grad_clip=1000.0, weight_decay=1e38)
+    with pytest.raises(
+        UserError, match=r"at step \d of 6: 3 steps in .* (nan|inf) .* squares tokens .* Lower pretrain"
+    ):
+        losses(learning_rate=1.0, grad_clip=1000.0, weight_decay=1e38, steps=6)
 
 
 def test_a_batch_in_parts_gives_the_same_step():

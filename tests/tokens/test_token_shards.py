@@ -77,3 +77,16 @@ def test_an_absent_folder_and_an_absent_manifest_name_the_command(mini: MiniToke
     for folder in (mini.tokens, tmp_path / "nowhere"):
         with pytest.raises(UserError, match=r"is missing.* dvc repro encode"):
             TokenShards(folder, mini.tokenizer.sha256)
+
+
+@pytest.mark.parametrize("source", [None, "a", "b"])
+def test_the_documents_of_a_place_in_the_stream_are_found(made: MiniTokens, source: str | None):
+    shards, begin, placed = open_shards(made), 0, []
+    for _, row in shards.documents("train"):
+        if source in (None, row["source"]):
+            placed.append((begin, begin + row["tokens"], f"{row['source']}: {row['doc']}"))
+            begin += row["tokens"]
+    assert begin == len(shards.stream("train", source))
+    for start in range(0, begin - 64, begin // 50):
+        inside = [name for first, last, name in placed if first < start + 64 and start < last]
+        assert shards.documents_at("train", source, start, start + 64) == inside

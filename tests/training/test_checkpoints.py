@@ -33,6 +33,7 @@ CHANGES = {
     "seed": 1, "batch_size": 4, "seq_len": 64, "source_weights": {"a": 2.0}, "learning_rate": 0.1,
     "schedule": "cosine", "warmup_steps": 1, "weight_decay": 0.2, "grad_clip": 2.0, "z_loss": 0.1, "size": "small",
     "tied_embeddings": False, "affect_conditioning": True, "precision": "bfloat16", "train_embeddings_first": 3,
+    "skip": [[3, 4]], "spike_limit": 9.0,
 }  # fmt: skip
 HARMLESS = {
     "where": "tpu", "steps": 99, "fsdp": 2, "tensor": 2, "checkpoint_folder": "elsewhere", "checkpoint_every": 7,
@@ -108,6 +109,21 @@ def test_more_steps_continue_where_the_decay_began(made: MiniTokens, tmp_path: P
     assert "going on after step 6" in capsys.readouterr().err
     for name in ("loss", "bits_per_byte"):
         assert rows(tmp_path / "raised", name) == rows(tmp_path / "longer", name)
+
+
+def test_a_run_that_passes_over_batches_goes_on_from_before_them(made: MiniTokens, tmp_path: Path, capsys):
+    """And ends in the bytes of a run that passed over them from the beginning; a later pair goes on from it in turn."""
+    more = {"steps": 10, "skip": [[8, 8], [10, 10]]}
+    for folder in ("whole", "added"):
+        (tmp_path / folder).mkdir()
+    hashes = [run(made, tmp_path / "whole", **more), run(made, tmp_path / "added", steps=10)]
+    capsys.readouterr()
+    hashes.append(run(made, tmp_path / "added", steps=10, skip=[[8, 8]]))
+    assert "going on after step 6" in capsys.readouterr().err  # at 8, the first run had taken batch 8
+    assert run(made, tmp_path / "added", **more) == hashes[0]
+    assert "going on after step 8" in capsys.readouterr().err
+    assert len(set(hashes)) == 3
+    assert rows(tmp_path / "added", "loss") == rows(tmp_path / "whole", "loss")
 
 
 def test_the_newest_two_the_best_and_the_beginning_of_the_decay_are_kept(made: MiniTokens, tmp_path: Path):
@@ -405,7 +421,7 @@ def test_a_run_that_begins_anew_names_what_differs_from_the_nearest_one(tmp_path
 def test_a_run_of_another_length_that_begins_anew_says_why(tmp_path: Path, capsys):
     said_anew(tmp_path, capsys, step=3, steps=3)
     said = said_anew(tmp_path, capsys, steps=2)
-    assert "there is the same run with 3 steps, but none of its checkpoints fits this length" in said
+    assert "there is the same run with 3 steps, but none of its checkpoints fits this one" in said
 
 
 def test_folders_of_other_people_are_no_runs_and_no_checkpoints(tmp_path: Path, capsys):
@@ -505,7 +521,7 @@ def test_a_resumption_writes_no_row_of_the_past_by_itself(made: MiniTokens, tmp_
     log = Live.log_metric
     monkeypatch.setattr(Live, "log_metric", lambda *given, **named: (calls.append(given[1]), log(*given, **named)))
     run(made, tmp_path, steps=6)
-    assert sorted(calls) == ["bits_per_byte", "gradient_norm", "learning_rate", "loss"]  # of the last step
+    assert sorted(calls) == ["bits_per_byte", "gradient_norm", "learning_rate", "loss", "skipped"]  # of the last step
     assert [row.split("\t")[0] for row in rows(tmp_path, "loss")[1:]] == [str(step) for step in range(1, 7)]
 
 

@@ -7,7 +7,7 @@ Sources are mixed in blocks of samples: in each block a source has its share of 
 the mixture is exact in every block, and where a sample comes from is known without counting from the beginning.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.core.errors import UserError
+from aura.pretrain.step.passing import batch_of
 from aura.tokens.streams import AffectStream, TokenStream
 from aura.training import permutation
 from aura.training.batch_layout import Batch
@@ -27,12 +28,21 @@ BLOCK = 4096  # samples in which every source has its share, to within one; more
 
 @dataclass(frozen=True)
 class Source:
-    """Training data of one source, or of all sources as one; `affect` is of the same tokens as `tokens`."""
+    """Training data of one source, or of all sources as one.
+
+    Attributes:
+        name: for messages.
+        tokens: its training tokens.
+        weight: how often it is seen, against its share.
+        affect: of the same tokens.
+        documents: gives the names of the documents in which the tokens from one place to another of `tokens` lie.
+    """
 
     name: str
     tokens: TokenStream
     weight: float = 1.0
     affect: AffectStream | None = None
+    documents: Callable[[int, int], list[str]] | None = None
 
 
 class Batches:
@@ -43,12 +53,20 @@ class Batches:
         batch_size: windows per step, over all hosts.
         seq_len: targets per window.
         seed: decides the order of windows.
+        skip: pairs of numbers of batches, from 1, both ends in, ascending: no step takes these, but later ones.
 
     Raises:
         UserError: there is not one window, or none with a weight above 0.
     """
 
-    def __init__(self, sources: Sequence[Source], batch_size: int, seq_len: int, seed: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        batch_size: int,
+        seq_len: int,
+        seed: int,
+        skip: Sequence[tuple[int, int]] = (),
+    ) -> None:
         require_window(sum(len(source.tokens) for source in sources), seq_len, "training")
         self.sources = [source for source in sources if source.tokens.number_of_windows(seq_len) and source.weight]
         if not self.sources:
@@ -63,7 +81,7 @@ class Batches:
         self._places = _shares(shares, self._block_size)
         self._block = lru_cache(maxsize=2)(partial(_block, seed, self._places))  # a batch touches two at most, or many
         self._orders: dict[int, dict[int, permutation.Order]] = {}  # of each source: by epoch, the newest two
-        self._batch_size, self._seq_len, self._seed = batch_size, seq_len, seed
+        self._batch_size, self._seq_len, self._seed, self._skip = batch_size, seq_len, seed, skip
         # Of tokens in a store, the next step's are read while this one is computed.
         self._reader = ThreadPoolExecutor(1) if any(source.tokens.is_remote for source in self.sources) else None
         self._ahead: dict[tuple[int, int, int], Future[Batch]] = {}
@@ -102,17 +120,31 @@ class Batches:
         return batch
 
     def describe(self, step: int, most: int = 8) -> str:
-        """Describe for a reader where the batch of a step comes from: tokens of the training stream, by source."""
+        """Describe for a reader where the batch of a step (from 0) comes from: its number, tokens and documents."""
         drawn = list(zip(*(part.tolist() for part in self._draw(step, slice(None))), strict=True))
-        told = [
-            f"{self.sources[number].name} tokens {window * self._seq_len:,} to {(window + 1) * self._seq_len:,}"
-            for number, window in drawn[:most]
-        ]
-        return "; ".join(told) + (f"; and {len(drawn) - most} more windows" if len(drawn) > most else "")
+        told = [self._told(self.sources[number], window) for number, window in drawn[:most]]
+        more = f"; and {len(drawn) - most} more windows" if len(drawn) > most else ""
+        return f"batch {self._number(step) + 1}: {'; '.join(told)}{more}"
+
+    def _told(self, source: Source, window: int, most: int = 3) -> str:
+        """A window: its place in the training stream of its source, and its documents if they can be read."""
+        start, stop = window * self._seq_len, (window + 1) * self._seq_len
+        told = f"{source.name} tokens {start:,} to {stop:,}"
+        try:
+            documents = source.documents(start, stop) if source.documents else []
+        except (UserError, OSError):  # the message that they are for matters more
+            documents = []
+        more = f" and {len(documents) - most} more" if len(documents) > most else ""
+        return f"{told} ({', '.join(documents[:most])}{more})" if documents else told
+
+    def _number(self, step: int) -> int:
+        """The number of the batch that a step takes, both from 0."""
+        return batch_of(step + 1, self._skip) - 1
 
     def _draw(self, step: int, rows: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Of each row: its source, and its window."""
-        samples = np.arange(step * self._batch_size, (step + 1) * self._batch_size)[rows]
+        number = self._number(step)
+        samples = np.arange(number * self._batch_size, (number + 1) * self._batch_size)[rows]
         sources, ranks = np.empty(len(samples), np.int64), np.empty(len(samples), np.int64)
         blocks, places = np.divmod(samples, self._block_size)
         for block in np.unique(blocks).tolist():

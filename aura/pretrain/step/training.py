@@ -16,19 +16,24 @@ from aura.core.terms import EMOTIONS
 from aura.model.lora import TABLES
 from aura.model.model import Compute, LanguageModel, ModelConfig, leaf_name
 from aura.pretrain.options import Pretrain
+from aura.training import spikes
 from aura.training.batch_layout import BatchLayout
 from aura.training.cross_entropy import features_and_targets, mean_cross_entropy
 from aura.training.optimizer import make_muon, make_optimizer
 from aura.training.steps import Outcome, State, accumulated
 
 # What helps a run that diverged.
-REMEDY = "Lower pretrain.learning_rate or pretrain.grad_clip, or raise pretrain.warmup_steps."
+REMEDY = (
+    "Pass over such batches with pretrain.skip: [[FIRST, LAST]] (numbers of batches, both ends in): the run goes on "
+    "from a checkpoint before them. If other batches spike as well: "
+    "Lower pretrain.learning_rate or pretrain.grad_clip, or raise pretrain.warmup_steps."
+)
 
 
 def initial_state(options: Pretrain, config: ModelConfig, compute: Compute) -> State:
-    """A new model, placed on the mesh in force, and an optimiser that has seen nothing; to be jitted or traced."""
+    """A new model, placed on the mesh in force, an optimiser and a record of spikes that saw nothing; to be traced."""
     model = LanguageModel(config, options.seed, compute)
-    return {"model": model, "optimizer": optimizer_of(options).init(model)}
+    return {"model": model, "optimizer": optimizer_of(options).init(model), "spikes": spikes.first_record()}
 
 
 def optimizer_of(options: Pretrain) -> optax.GradientTransformation:
@@ -57,20 +62,27 @@ def tables_first(steps: int) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def make_step(options: Pretrain) -> Any:  # noqa: ANN401 - a Step that jax.jit made, which can also be lowered
+def make_step(options: Pretrain, optimizer: optax.GradientTransformation | None = None) -> Any:  # noqa: ANN401 - a Step that jax.jit made, which can also be lowered
     """The compiled function (state, batch) -> (next state, outcome); it consumes the state's memory.
 
-    The outcome holds `loss`, nats per token, and `gradient_norm`, both before the step.
+    The optimiser is that of `optimizer_of`, or the one given.
+
+    The outcome holds `loss`, nats per token, and `gradient_norm`, both before the step, and what `spikes.judged` says
+    of them: a spike moves neither weights nor optimiser.
     """
-    optimizer = optimizer_of(options)
+    optimizer = optimizer or optimizer_of(options)
     of_part = jax.value_and_grad(mean_loss, has_aux=True)
 
     @partial(jax.jit, donate_argnums=0)
     def step(state: State, batch: dict[str, jax.Array]) -> tuple[State, Outcome]:
         (_, nats), slopes = accumulated(lambda part: of_part(state["model"], part, options.z_loss), batch)
         updates, optimizer_state = optimizer.update(slopes, state["optimizer"], state["model"])
-        outcome = {"loss": nats, "gradient_norm": optax.tree.norm(slopes)}
-        return {"model": optax.apply_updates(state["model"], updates), "optimizer": optimizer_state}, outcome
+        norm = optax.tree.norm(slopes)
+        is_kept, record, told = spikes.judged(state["spikes"], nats, norm, options.spike_limit)
+        moved = {"model": optax.apply_updates(state["model"], updates), "optimizer": optimizer_state}
+        before = {name: state[name] for name in moved}
+        next_state = spikes.unless_skipped(is_kept, moved, before) | {"spikes": record}
+        return next_state, {"loss": nats, "gradient_norm": norm, **told}
 
     return step
 
