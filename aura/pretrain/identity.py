@@ -19,13 +19,31 @@ CODE = (
 BASE_CODE = (base_weights, llama_reading, llama_settings, tensor_file)  # of a run that begins from existing weights
 PLACEMENT = {"where", "fsdp", "tensor"}  # where the weights lie: losses are equal to about 1e-4
 ROUNDING = {"accumulation", "remat"}  # how the same arithmetic is cut
-AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_tokens"}  # decide what is kept and measured
+AFTERWARDS = {
+    "checkpoint_folder",
+    "checkpoint_every",
+    "eval_every",
+    "eval_tokens",
+    "evaluate",
+}  # what is kept and measured
 
 COLUMNS = ("loss", "gradient_norm", "learning_rate", "bits_per_byte")  # of the history, and the names of the plots
 
 
-def run_identity(options: Pretrain, tokens: str, base: Mapping[str, Any] | None = None) -> RunIdentity:
-    """Return the identity of a run; `tokens` is the token manifest's hash, `base` what decides the first weights."""
+def run_identity(
+    options: Pretrain,
+    tokens: str,
+    base: Mapping[str, Any] | None = None,
+    further: Mapping[str, str] | None = None,
+) -> RunIdentity:
+    """Return the identity of a run.
+
+    Arguments:
+        options: section pretrain of params.yaml.
+        tokens: the token manifest's hash.
+        base: what decides the first weights.
+        further: plots of evaluation sets (`EvaluationSets.plots`); they decide no loss.
+    """
     return RunIdentity(
         task="pretrain",
         steps=options.steps,
@@ -35,6 +53,7 @@ def run_identity(options: Pretrain, tokens: str, base: Mapping[str, Any] | None 
         checkpoint_every=options.checkpoint_every,
         columns=COLUMNS,
         best="bits_per_byte",
+        further=further or {},
     )
 
 

@@ -8,7 +8,7 @@ that trains lists its own options and modules, such as `aura/pretrain/identity.p
 import json
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +40,7 @@ class RunIdentity:
         checkpoint_every: steps between two checkpoints.
         columns: names of the measurements of a step; the first one is always taken.
         best: the one of these whose smallest value marks the checkpoint that is always kept.
+        further: names of plots, by those of measurements that this run has beside the columns (`history.FURTHER`).
     """
 
     task: str
@@ -50,6 +51,7 @@ class RunIdentity:
     checkpoint_every: int
     columns: tuple[str, ...]
     best: str
+    further: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
