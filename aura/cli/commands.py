@@ -34,6 +34,7 @@ GROUPS = {
     "Model": {
         "chat": ("chat:chat", "Talk with the adapted model."),
         "conversations": ("conversations:app", "List, add, show and remove what a model is adapted on."),
+        "evaluate": ("evaluate:evaluate", "Measure a model on held-out sets and tasks."),
         "sample": ("sample:sample", "Continue a text with the trained model."),
         "gguf": ("gguf:gguf", "Write a model as a file for llama.cpp."),
         "tpu": ("tpu:app", "Plan a run on a TPU pod, and run it there."),

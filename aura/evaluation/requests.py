@@ -82,7 +82,9 @@ def pair_requests(
 
 
 def windows(tokenizer: AnyTokenizer, texts: Sequence[str], places: Sequence[str], context: int) -> list[list[Request]]:
-    """The windows of each text, one after the other: every token is scored once, the first of a window after one other.
+    """The windows of each text: every token is scored once, after as much context as fits into its window.
+
+    As in lm-eval, windows follow each other, and the last one begins earlier, so that it is as long as the others.
 
     Raises:
         UserError: the tokenizer makes nothing of a text.
@@ -93,8 +95,9 @@ def windows(tokenizer: AnyTokenizer, texts: Sequence[str], places: Sequence[str]
             if not len(ids):
                 raise UserError(f"{place}: expected a text that the tokenizer has tokens for, got none")
             whole = np.concatenate([np.array([begin], np.int32), ids])
-            cuts = (whole[first : first + context + 1] for first in range(0, len(ids), context))
-            found.append([Request(cut, len(cut) - 1) for cut in cuts])
+            ends = [min(first + context, len(ids)) for first in range(0, len(ids), context)]
+            scored = np.diff([0, *ends]).tolist()
+            found.append([Request(whole[: end + 1][-(context + 1) :], n) for end, n in zip(ends, scored, strict=True)])
     return found
 
 
