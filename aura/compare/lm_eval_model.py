@@ -152,7 +152,7 @@ def run(
         advice = "" if network else ". A data set from the Hub needs --network once"
         raise UserError(f"--lm-eval: {', '.join(tasks)}: {said}{advice}") from None
     return {
-        task: {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+        task: {name: float(value) for name, value in figures.items() if "," in name and isinstance(value, int | float)}
         for task, figures in found["results"].items()
     }
 

@@ -76,7 +76,7 @@ class Scorer:
                 nats_BxS, *likeliest_BxS = _fetched(model, tokens_BxS1, greedy=greedy)
                 nats[batch] = np.where(counted_BxS, nats_BxS, 0).sum(axis=1, dtype=np.float64)[: len(batch)]
                 if greedy:
-                    likeliest[batch] = (likeliest_BxS[0] | ~counted_BxS).all(axis=1)[: len(batch)]
+                    likeliest[batch] = np.all(likeliest_BxS[0] | ~counted_BxS, axis=1)[: len(batch)]
         return Scores(nats, likeliest)
 
     def _length_of(self, request: Request) -> int:

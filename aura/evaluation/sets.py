@@ -107,7 +107,7 @@ class TextSet(EvaluationSet):
         bytes_, documents = self._bytes[[*numbers]], self._document[[*numbers]]
         if len(set(documents.tolist())) > 1:  # windows of one document are alike
             _, places = np.unique(documents, return_inverse=True)
-            bits, bytes_ = np.bincount(places, bits), np.bincount(places, bytes_)
+            bits, bytes_ = np.bincount(places, bits), np.bincount(places, bytes_).astype(np.float64)
         return {"bits_per_byte": Measure(bits, bytes_)}
 
 
@@ -182,7 +182,7 @@ def open_set(
     found = files.read(key, path)
     kinds = {Document.kind: TextSet, Choice.kind: ChoiceSet, Cloze.kind: ClozeSet}
     try:
-        made: EvaluationSet = kinds[found.kind](name, found, found.items, tokenizer, context, tokens)  # type: ignore[arg-type]
+        made: EvaluationSet = kinds[found.kind](name, found, found.items, tokenizer, context, tokens)
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     return made

@@ -34,8 +34,8 @@ model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 tokenizer, found = AutoTokenizer.from_pretrained(folder), []
 for before, after in pairs:
     ids, short = (tokenizer(text)["input_ids"] for text in (before + after, before))
-    common = next((place for place, pair in enumerate(zip(ids, short)) if pair[0] != pair[1]), min(len(ids), len(short)))
-    scored = len(ids) - common
+    same = [one == other for one, other in zip(ids, short)] + [False]
+    scored = len(ids) - same.index(False)
     ids = torch.tensor(ids[-(context + 1):])
     with torch.no_grad():
         logits = model(ids[None, :-1]).logits[0, -scored:].log_softmax(-1)
