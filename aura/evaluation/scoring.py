@@ -140,7 +140,8 @@ def _likeliest(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.Array) -> 
             whole_Z = first_Z + jax.lax.axis_index(axis) * V
             beyond = V * jax.lax.axis_size(axis)
             winner_Z = jax.lax.pmin(jnp.where(best_Z == jax.lax.pmax(best_Z, axis), whole_Z, beyond), axis)
-            return winner_Z == targets_Z
+            same_Z: jax.Array = winner_Z == targets_Z
+            return same_Z
 
         found_CxZ: jax.Array = jax.lax.map(chunk, chunks(x_TxD, targets_T))
         return found_CxZ.reshape(-1)
