@@ -10,6 +10,7 @@ from aura.core import files
 from aura.core.errors import UserError
 from aura.pretrain import identity
 from aura.pretrain.pretrain import pretrain
+from aura.training.history import Row
 from tests.conftest import stdlib_texts
 from tests.mini_tokens import MiniTokens, tiny
 
@@ -54,6 +55,18 @@ def test_a_finished_run_measures_a_new_set_without_training(made: MiniTokens, tm
     assert last["evaluations"].keys() == {"words"}
     assert [row[0] for row in plot(tmp_path, "words/accuracy")] == [8]
     assert not (tmp_path / "reports/plots/metrics/evaluations/text").exists()
+
+
+def test_measurements_of_sets_survive_in_a_history_that_knows_other_sets():
+    columns = ("loss", "bits_per_byte")
+    row = Row(3, {"loss": 1.5, "evaluations/a@1/accuracy": 0.1 + 0.2, "evaluations/b@2/bits_per_byte": 1e-9})
+    assert Row.from_line(row.to_line(columns), columns) == row
+    assert Row.from_line(row.to_line(columns), columns).values == row.values
+    assert Row.from_record(row.to_record(), columns).values == row.values
+    plain = Row(3, {"loss": 1.5})
+    assert Row.from_line(plain.to_line(columns), columns).values == plain.values
+    assert Row.from_record({"step": 3, "loss": 1.5, "other": 1.0}, columns) is None
+    assert Row.from_line(row.to_line(columns)[:40], columns) is None
 
 
 def test_sets_are_no_part_of_a_runs_identity():
