@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aura.compare import evaluating
 from aura.core import files
 from aura.core.errors import UserError
 from aura.pretrain import identity
@@ -30,6 +31,7 @@ def written(path: Path, *records: object) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_finished_run_measures_a_new_set_without_training(made: MiniTokens, tmp_path: Path):
     texts = stdlib_texts(6)
     cloze = written(tmp_path / "cloze.jsonl", *({"text": text[:50], "answer": "class"} for text in texts))
@@ -39,6 +41,14 @@ def test_a_finished_run_measures_a_new_set_without_training(made: MiniTokens, tm
     assert first["evaluations"]["words"].keys() >= {"accuracy", "accuracy_stderr", "bits_per_byte", "items"}
     assert first["evaluations"]["words"]["bits_per_byte"] == plot(tmp_path, "words/bits_per_byte")[-1][1]
     assert first["bits_per_byte_by_script"] == {"Latin": first["bits_per_byte"]}
+
+    folder, spm = tmp_path / "lm", made.spm / "spiece.model"
+    alone = evaluating.evaluate(folder, spm, {"words": Path(cloze)}, None)
+    told = alone.record()["sets"]["words"]
+    assert told == pytest.approx(first["evaluations"]["words"], rel=1e-5)
+    difference = evaluating.differences(alone, alone)["words"]
+    assert difference == dict.fromkeys(difference, 0)
+    assert difference.keys() >= {"accuracy_stderr", "bits_per_byte"}
 
     text = tmp_path / "text.txt"
     text.write_text(texts[0])
