@@ -108,7 +108,7 @@ def _moved(before: str, after: str) -> tuple[str, str]:
 
 
 def _common(one: Ids, other: Ids) -> int:
-    """How many first ids are equal."""
+    """The number of first ids that are equal."""
     length = min(len(one), len(other))
     different = np.flatnonzero(one[:length] != other[:length])
     return int(different[0]) if len(different) else length

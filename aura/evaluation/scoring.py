@@ -101,7 +101,7 @@ def _filled(requests: Sequence[Request], rows: int, length: int) -> tuple[npt.ND
 
 
 def _fetched(model: LanguageModel, tokens_BxS1: npt.NDArray[np.int32], *, greedy: bool) -> list[npt.NDArray[Any]]:
-    """What `_token_scores` gives, on every process."""
+    """Fetch what `_token_scores` gives, on every process."""
     mesh = jax.sharding.get_mesh()
     if mesh.empty:
         return [np.asarray(array) for array in _token_scores(model, tokens_BxS1, greedy=greedy)]
@@ -121,7 +121,7 @@ def _token_scores(model: LanguageModel, tokens_BxS1: jax.Array, *, greedy: bool)
 
 
 def _likeliest(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.Array) -> jax.Array:
-    """Whether each target has the largest logit, likeliest_T; each device holds its part of the vocabulary alone.
+    """Tell of each target whether its logit is the largest: likeliest_T. A device holds its part of the vocabulary alone.
 
     The logits are computed again: of `token_cross_entropy`, the target's own is another sum, and rounds otherwise.
     """
