@@ -121,7 +121,7 @@ def _token_scores(model: LanguageModel, tokens_BxS1: jax.Array, *, greedy: bool)
 
 
 def _likeliest(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.Array) -> jax.Array:
-    """Tell of each target whether its logit is the largest: likeliest_T. A device holds its part of the vocabulary alone.
+    """Tell of each target whether its logit is the largest: likeliest_T. A device holds its part of the pieces alone.
 
     The logits are computed again: of `token_cross_entropy`, the target's own is another sum, and rounds otherwise.
     """
