@@ -5,7 +5,7 @@
     python benchmarks/recipe.py table                                       Markdown
 
 A run trains on data/tokens by the stage's own step, in windows of 128 and batches of 8, on one core. It is evaluated
-ten times. Its numbers become a line of benchmarks/results/recipe.jsonl; runs that have one are not repeated. Seconds are
+ten times. Its numbers become a line of benchmarks/results/recipe.jsonl, and no run is repeated. Seconds are
 CPU seconds of training alone: on one core they are what an idle machine would show.
 """
 

@@ -34,6 +34,7 @@ GROUPS = {
     "Model": {
         "chat": ("chat:chat", "Talk with the adapted model."),
         "conversations": ("conversations:app", "List, add, show and remove what a model is adapted on."),
+        "evaluate": ("evaluate:evaluate", "Measure a model on held-out sets and tasks."),
         "sample": ("sample:sample", "Continue a text with the trained model."),
         "lr-range": ("lr_range:lr_range", "Find a learning rate by one short run."),
         "gguf": ("gguf:gguf", "Write a model as a file for llama.cpp."),

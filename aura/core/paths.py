@@ -16,6 +16,7 @@ MODELS = Path("models")
 TOKENIZER = MODELS / "spm"
 TOKENIZER_MODEL = TOKENIZER / "spiece.model"
 LANGUAGE_MODEL = MODELS / "lm"
+EVALUATION = DATA / "evaluation"  # on the workers of a pod: copies of what pretrain.evaluate names
 BASE = MODELS / "base"  # on the workers of a pod: a copy of what pretrain.from names
 PODS = MODELS / "pods"  # a folder for each pod that `aura tpu launch` used
 HUGGING_FACE_MODEL = MODELS / "hf"

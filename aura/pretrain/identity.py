@@ -20,14 +20,27 @@ BASE_CODE = (base_weights, llama_reading, llama_settings, tensor_file)  # of a r
 PLACEMENT = {"where", "fsdp", "tensor"}  # where the weights lie: losses are equal to about 1e-4
 ROUNDING = {"accumulation", "remat"}  # how the same arithmetic is cut
 DECIDED = {"token_budget"}  # stands for another option, steps
-AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_tokens"}  # decide what is kept and measured
+# Decide what is kept and measured.
+AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_tokens", "evaluate"}
 
 # Of the history, and the names of the plots.
 COLUMNS = ("loss", "gradient_norm", "learning_rate", "bits_per_byte", "skipped")
 
 
-def run_identity(options: Pretrain, tokens: str, base: Mapping[str, Any] | None = None) -> RunIdentity:
-    """Return the identity of a run; `tokens` is the token manifest's hash, `base` what decides the first weights."""
+def run_identity(
+    options: Pretrain,
+    tokens: str,
+    base: Mapping[str, Any] | None = None,
+    further: Mapping[str, str] | None = None,
+) -> RunIdentity:
+    """Return the identity of a run.
+
+    Arguments:
+        options: section pretrain of params.yaml.
+        tokens: the token manifest's hash.
+        base: what decides the first weights.
+        further: plots of evaluation sets (`EvaluationSets.plots`); they decide no loss.
+    """
     decides = decisive(options, tokens, base)
     return RunIdentity(
         task="pretrain",
@@ -39,6 +52,7 @@ def run_identity(options: Pretrain, tokens: str, base: Mapping[str, Any] | None 
         columns=COLUMNS,
         best="bits_per_byte",
         beginnings=_beginnings(options, decides),
+        further=further or {},
     )
 
 

@@ -86,6 +86,7 @@ class _Common(Section):
     tensor: int = Field(ge=1, le=1024)
     eval_every: int = Field(ge=1, le=100_000_000)
     eval_tokens: int = Field(ge=1024, le=1_000_000_000)
+    evaluate: dict[SourceName, Annotated[str, Field(min_length=1)]]
     checkpoint_folder: str
     checkpoint_every: int = Field(ge=1, le=100_000_000)
 

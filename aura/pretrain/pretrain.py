@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+import numpy.typing as npt
 
 from aura.core import console, files
+from aura.evaluation.sets import EvaluationSets
 from aura.hugging_face.base import Base, open_base, require_mesh
 from aura.model import weights
 from aura.model.mesh import abstract, make_mesh, number_of_slices
@@ -25,6 +28,7 @@ from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import REMEDY, batch_layout, initial_state, make_step
 from aura.tokenizer import opening
 from aura.tokenizer.opening import AnyTokenizer
+from aura.tokenizer.scripts import dominant_script
 from aura.tokens.token_shards import TokenShards
 from aura.training import distributed, loop, spikes
 from aura.training.batch_layout import require_devices
@@ -48,8 +52,10 @@ class Metrics:
     loss: float  # of the last step that was not skipped, nats per token
     bits_per_byte: float  # held out
     bits_per_byte_by_source: dict[str, float]
+    bits_per_byte_by_script: dict[str, float]  # that most letters of a window are in: nothing tells its language
     context_free_bits_per_byte: float  # of the best context-free model on the same text
     improvement: float  # share of the context-free bits that the model saves
+    evaluations: dict[str, dict[str, Any]]  # by the names of the sets: what `EvaluationSet.told` says of each
 
 
 def pretrain(
@@ -141,9 +147,12 @@ class Pretraining:
         streams = {source: shards.stream("held_out", source) for source in shards.sources("held_out")}
         windows, sources = evaluation_windows(streams, options.seq_len, options.eval_tokens)
         self.held_out = HeldOut(windows, sources, tokenizer.byte_lengths, self.layout.rows)
-        self.identity = run_identity(options, shards.sha256, base.decides if base else None)
+        self._windows, self._sources, self._tokenizer = windows, sources, tokenizer
+        rows, tokens = self.layout.rows, options.eval_tokens
+        self.sets = EvaluationSets(options.evaluate, tokenizer, options.seq_len, rows, tokens)
+        self.identity = run_identity(options, shards.sha256, base.decides if base else None, self.sets.plots)
         self._rate = make_schedule(options)
-        self._measured: tuple[float, dict[str, float]] | None = None  # bits per byte after the last evaluated step
+        self._bits_of_window: npt.NDArray[np.float64] | None = None  # held out, after the last evaluated step
         compute = Compute.of(options, self.mesh.devices.flat[0].platform)
         self._new_state = partial(initial_state, options, self.config, compute)
 
@@ -187,33 +196,44 @@ class Pretraining:
         """Every `pretrain.eval_every` steps."""
         return step % self.options.eval_every == 0
 
-    def evaluate(self, step: int, state: State, interrupted: Callable[[], bool]) -> dict[str, float] | None:  # noqa: ARG002
-        """Held-out bits per byte."""
-        measured = self.held_out.measure(state["model"], interrupted)
-        if measured is None:
+    def evaluate(self, step: int, state: State, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+        """Held-out bits per byte and the evaluation sets, which are measured whole after the last step."""
+        bits_of_window = self.held_out.measure_windows(state["model"], interrupted)
+        if bits_of_window is None:
             return None
-        self._measured = measured
-        return {"bits_per_byte": measured[0]}
+        of_sets = self.sets.measure(state["model"], interrupted, whole=step == self.options.steps)
+        if of_sets is None:
+            return None
+        self._bits_of_window = bits_of_window
+        return {"bits_per_byte": self._bits_per_byte(bits_of_window), **of_sets}
+
+    def _bits_per_byte(self, bits_of_window: npt.NDArray[np.float64]) -> float:
+        return float(bits_of_window.sum() / self.held_out.bytes)
 
     def progress(self, outcome: dict[str, float], steps_a_second: float) -> str:
         """Loss, held-out bits per byte and speed."""
         tokens = steps_a_second * self.options.batch_size * self.options.seq_len
-        held_out = f", held out {self._measured[0]:.3f} bits per byte" if self._measured else ""
+        bits = self._bits_of_window
+        held_out = "" if bits is None else f", held out {self._bits_per_byte(bits):.3f} bits per byte"
         return f"loss {outcome['loss']:.3f}{held_out}, {tokens:,.0f} tokens a second"
 
     def results(self, state: State, last: Row) -> Metrics:  # noqa: ARG002
         """The results of the run."""
-        measured, baseline = self._measured, self.held_out.context_free_bits_per_byte
-        assert measured is not None  # noqa: S101 - the last step is always evaluated
+        bits, baseline = self._bits_of_window, self.held_out.context_free_bits_per_byte
+        assert bits is not None  # noqa: S101 - the last step is always evaluated
+        bits_per_byte = self._bits_per_byte(bits)
+        scripts = [dominant_script(self._tokenizer.decode(window)) for window in self._windows[:, 1:]]
         return Metrics(
             parameters=sum(leaf.size for leaf in jax.tree.leaves(state["model"])),
             tokens=self.options.steps * self.options.batch_size * self.options.seq_len,
             skipped_steps=int(state["spikes"]["skipped"]),
             loss=spikes.last_kept_loss(state["spikes"]),
-            bits_per_byte=measured[0],
-            bits_per_byte_by_source=measured[1],
+            bits_per_byte=bits_per_byte,
+            bits_per_byte_by_source=self.held_out.by_group(bits, self._sources),
+            bits_per_byte_by_script=self.held_out.by_group(bits, scripts),
             context_free_bits_per_byte=baseline,
-            improvement=1 - measured[0] / baseline,
+            improvement=1 - bits_per_byte / baseline,
+            evaluations=self.sets.told,
         )
 
 

@@ -1,8 +1,10 @@
 """Pretraining in the project's folders: what the stage runs here, and each worker of a pod there."""
 
 from pathlib import Path
+from typing import Any
 
 from aura.core import console, paths
+from aura.evaluation.measures import STANDARD_ERROR
 from aura.model import weights
 from aura.model.options import Shape
 from aura.pretrain import pretrain
@@ -38,7 +40,21 @@ def pretrain_here(options: Pretrain, profile: Path | None = None) -> RunIdentity
             "held-out bits per byte": f"{metrics.bits_per_byte:.3f}, {abs(metrics.improvement):.1%} "
             f"{'less' if metrics.improvement >= 0 else 'more'} than the {metrics.context_free_bits_per_byte:.3f} of "
             "the best model without context",
+            **{f"set {name}": _told(told) for name, told in metrics.evaluations.items()},
         },
         see=f"{paths.LANGUAGE_MODEL}/config.json, {paths.PRETRAINING}/samples.txt, dvc plots show",
     )
     return identity
+
+
+def _told(evaluation: dict[str, Any]) -> str:
+    """The measures of an evaluation set, each with its standard error if it has one."""
+    measures = {name: value for name, value in evaluation.items() if isinstance(value, float)}
+    errors = {name: f" ± {measures[end]:.3f}" for name in measures if (end := name + STANDARD_ERROR) in measures}
+    values = [
+        f"{name.replace('_', ' ')} {value:.3f}{errors.get(name, '')}"
+        for name, value in measures.items()
+        if not name.endswith(STANDARD_ERROR)
+    ]
+    cut = evaluation.get("cut_contexts")
+    return ", ".join([*values, *([f"{cut:,} contexts lost their beginning"] if cut else [])])

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from aura.core import bounded, paths
+from aura.core.shown_text import on_one_line
 
 VALIDATED, PRETRAINED = paths.VALIDATION / "metrics.json", paths.PRETRAINING / "metrics.json"
 ADAPTED = paths.ADAPTATION / "metrics.json"
+_UNKNOWN = "not measured yet"
 _NEXT = (
     ('aura encode "Hello, world!"', "the tokenizer at work"),
     ('aura sample "The function returns"', "the model at work"),
@@ -38,6 +40,7 @@ def made() -> Iterator[tuple[str, str]]:
                 model,
             ),
         )
+        yield from _evaluated(model.get("evaluations"))
     if paths.HUGGING_FACE_MODEL.is_dir():
         yield str(paths.HUGGING_FACE_MODEL), "model and tokenizer, as Hugging Face transformers loads them"
     if paths.CHAT_MODEL.is_dir():
@@ -52,6 +55,15 @@ def made() -> Iterator[tuple[str, str]]:
                 _read(ADAPTED),
             ),
         )
+
+
+def _evaluated(sets: object) -> Iterator[tuple[str, str]]:
+    """Yield each evaluation set, with its first measure."""
+    for name, told in sets.items() if isinstance(sets, dict) else ():
+        if isinstance(told, dict):
+            facts = ("{accuracy:.1%} ± {accuracy_stderr:.1%} right", "{bits_per_byte:.3f} bits per byte")
+            known = [fact for fact in (_told((fact,), told) for fact in facts) if fact != _UNKNOWN]
+            yield f"  {on_one_line(str(name))}", known[0] if known else _UNKNOWN
 
 
 def pages() -> list[str]:
@@ -84,7 +96,7 @@ def _told(facts: tuple[str, ...], metrics: dict[str, Any]) -> str:
             found.append(fact.format(**known))
         except (KeyError, ValueError):
             continue
-    return ", ".join(found) or "not measured yet"
+    return ", ".join(found) or _UNKNOWN
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -226,6 +226,7 @@ def _without_secrets(params: Params) -> list[Rule]:
     """Places, whose names git would keep."""
     places = {"cluster": params.cluster or "", "pretrain.checkpoint_folder": params.pretrain.checkpoint_folder}
     places |= {"pretrain.from": params.pretrain.base or "", "train_tokenizer.from": params.train_tokenizer.base or ""}
+    places |= {f"pretrain.evaluate.{name}": path for name, path in params.pretrain.evaluate.items()}
     places |= {f"extract.sources.{source}.path": entry.path for source, entry in params.extract.sources.items()}
     places |= {f"conversations.sources.{name}.path": entry.path for name, entry in params.conversations.sources.items()}
     return [

@@ -1,6 +1,7 @@
 """The language model's section: losses, bits per byte, how it was trained, and what it says."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from aura.core import files, paths
@@ -12,10 +13,14 @@ from aura.report.figures import Headline
 MADE_BY = "dvc repro pretrain"
 PLOTS = paths.PRETRAINING / "plots/metrics"
 MOST = 400  # points of a line
+MEASURES = ("accuracy", "accuracy_by_length", "bits_per_byte")  # of evaluation sets; the first one is drawn
 SAID = "\n--- continued by the model\n"  # as `aura/pretrain/samples.py` writes it
 SAMPLES_BYTES = 200_000  # of the samples that are read
 
 _SHAPE = dict.fromkeys(("layers", "width", "heads", "kv_heads"), int)  # of a model, as the page tells it
+
+CHARTS = 24  # of evaluation sets
+_SET = re.compile(r"[a-z0-9][a-z0-9_-]*")  # a set's name, as params.yaml takes it
 
 HEADLINES = (
     Headline("bits per byte", "bits_per_byte", "held-out text; less is better", False),
@@ -33,7 +38,8 @@ def metrics() -> dict[str, Any]:
     if not PRETRAINED.exists():
         return {}
     found = files.read_object(PRETRAINED, MADE_BY, bits_per_byte=float)
-    heads.require_shapes(PRETRAINED, found, MADE_BY, bits_per_byte_by_source={str: float}, step=int)
+    groups = {"bits_per_byte_by_source": {str: float}, "bits_per_byte_by_script": {str: float}}
+    heads.require_shapes(PRETRAINED, found, MADE_BY, step=int, evaluations={str: {str: float | str}}, **groups)
     return found
 
 
@@ -53,9 +59,30 @@ def section(measured: dict[str, Any]) -> dict[str, Any]:
         "config": files.read_object(config, MADE_BY, model=_SHAPE, seq_len=int) if config.exists() else None,
         "charts": _charts(measured),
         "by_source": sorted(measured.get("bits_per_byte_by_source", {}).items(), key=lambda pair: pair[1]),
+        "by_script": sorted(measured.get("bits_per_byte_by_script", {}).items(), key=lambda pair: pair[1]),
+        "evaluations": _evaluations(measured.get("evaluations", {})),
         "samples": _samples(),
         "timings": _timings(),
     }
+
+
+def _evaluations(sets: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of each evaluation set: its name, kind and number of items, measures with errors, and the chart of the first."""
+    found: list[dict[str, Any]] = []
+    for name, told in sets.items():
+        numbers = {key: value for key, value in told.items() if isinstance(value, float | int)}
+        values = {key: numbers[key] for key in MEASURES if key in numbers}
+        rows = [(key.replace("_", " "), value, numbers.get(f"{key}_stderr")) for key, value in values.items()]
+        drawn = values and len(found) < CHARTS and _SET.fullmatch(name)
+        points = _points(f"evaluations/{name}/{next(iter(values))}") if drawn else []
+        chart = (
+            charts.line(points, "step", rows[0][0], log_x=False, log_y=False, marks=len(points) <= 24)
+            if len(points) > 1
+            else None
+        )
+        kind = str(told.get("kind", "")).replace("_", " ")
+        found.append({"name": name, "kind": kind, "items": numbers.get("items", 0), "measures": rows, "chart": chart})
+    return found
 
 
 def smoothed(points: list[Point], width: int) -> list[Point]:
@@ -97,7 +124,7 @@ def _charts(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def _points(name: str) -> list[Point]:
-    return charts.points(heads.of_table(PLOTS / f"{name}.tsv"), "step", name)
+    return charts.points(heads.of_table(PLOTS / f"{name}.tsv"), "step", Path(name).name)
 
 
 def _samples() -> list[dict[str, str]]:

@@ -20,6 +20,8 @@ def main() -> None:
     options = recipe.decided(params.section("pretrain", PretrainSection))
     if options.base and not hub_address.is_address(options.base):
         preamble.tell_untracked("pretrain", "pretrain.from", options.base)
+    for name, path in options.evaluate.items():
+        preamble.tell_untracked("pretrain", f"pretrain.evaluate.{name}", path)
     if options.where == "tpu":
         if profile:
             raise UserError("--profile traces a run on this machine; this one is on a pod. Set pretrain.where: local")

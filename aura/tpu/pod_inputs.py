@@ -29,6 +29,7 @@ def identifying(settings: Settings) -> list[Path]:
     wanted |= dict.fromkeys(settings.tokenizer_files.values(), "dvc repro train_tokenizer")
     wanted |= {folder / checksums.NAME: made_by for folder, made_by in settings.stage.reads.items()}
     wanted |= dict.fromkeys(base_files(settings).values(), "the program that saved the model")
+    wanted |= dict.fromkeys(evaluation_files(settings).values(), "the program that made the set")
     for path, made_by in wanted.items():
         require_file(path, made_by)
     return list(wanted)
@@ -45,6 +46,29 @@ def base_files(settings: Settings) -> dict[Path, Path]:
     from aura.hugging_face.base import local_files  # JAX, which no other part of a launch needs
 
     return {paths.BASE / file.name: file for file in local_files(where)}
+
+
+def evaluation_files(settings: Settings) -> dict[Path, Path]:
+    """Return the files of the evaluation sets of a run (`pretrain.evaluate`), by their places there.
+
+    Raises:
+        UserError: a set has no files.
+    """
+    if settings.stage is not PRETRAIN:
+        return {}
+    from aura.evaluation import items  # JAX, which no other part of a launch needs
+
+    found: dict[Path, Path] = {}
+    for name, path in settings.values.pretrain.evaluate.items():
+        place = evaluation_place(name, path)
+        for file in items.files_of(f"pretrain.evaluate.{name}", Path(path)):
+            found[place / file.relative_to(path) if Path(path).is_dir() else place] = file
+    return found
+
+
+def evaluation_place(name: str, path: str) -> Path:
+    """The place of an evaluation set there: a folder, or a file with its suffix."""
+    return paths.EVALUATION / (name if Path(path).is_dir() else f"{name}{Path(path).suffix}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -78,9 +79,10 @@ def send_what_is_read(pod: Pod, settings: Settings) -> None:
         found: dict[Path, Path] = {}
         for place, folder in folders.items():
             found |= pod_inputs.files_in(place, folder)
-        base = pod_inputs.base_files(settings)
+        base, sets = pod_inputs.base_files(settings), pod_inputs.evaluation_files(settings)
         replaced = [str(place) for place in folders] + ([str(paths.BASE)] if base else [])
-        send_inputs(pod, found | base, replace=replaced)
+        replaced += [str(paths.EVALUATION)] if sets else []
+        send_inputs(pod, found | base | sets, replace=replaced)
 
 
 def send_inputs(pod: Pod, inputs: dict[Path, Path], replace: Sequence[str] = ()) -> None:
@@ -117,10 +119,12 @@ def project_files(values: whole_params.Params) -> Iterable[tuple[str, bytes]]:
     locks = [Path(name) for name in (*REQUIREMENTS, "versions.json", "pyproject.toml")]
     for path in sorted([*(path for path in code if path.suffix != ".pyc"), *locks]):
         yield path.as_posix(), path.read_bytes()
-    here: dict[str, str] = {f"{name}.where": "local" for name in STAGES}  # to a worker, that is the pod
+    here: dict[str, Any] = {f"{name}.where": "local" for name in STAGES}  # to a worker, that is the pod
     base = values.pretrain.base
     if base is not None and not hub_address.is_address(base):
         here["pretrain.from"] = str(paths.BASE)  # where `send_what_is_read` puts it
+    sets = values.pretrain.evaluate
+    here["pretrain.evaluate"] = {name: str(pod_inputs.evaluation_place(name, path)) for name, path in sets.items()}
     there = whole_params.changed(values, here).model_dump(mode="json", by_alias=True)
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump(there, text)

@@ -65,19 +65,30 @@ class HeldOut:
 
     def measure(self, model: LanguageModel, interrupted: Callable[[], bool]) -> tuple[float, dict[str, float]] | None:
         """`bits_per_byte`; or None as soon as `interrupted`, which is asked before each batch, says so."""
+        bits_of_window = self.measure_windows(model, interrupted)
+        if bits_of_window is None:
+            return None
+        return float(bits_of_window.sum() / self.bytes), self.by_group(bits_of_window, self._sources.tolist())
+
+    def measure_windows(self, model: LanguageModel, interrupted: Callable[[], bool]) -> npt.NDArray[np.float64] | None:
+        """The bits of each window's counted targets, (n,); None as soon as `interrupted` says so."""
         parts = []
         for batch in self._batches:
             if interrupted():
                 return None
             parts.append(_fetch_nats(model, batch))
         nats = np.concatenate(parts)[: len(self._counted)]
-        bits_of_window = np.where(self._counted, nats, 0).sum(axis=1) / np.log(2)
-        by_source = {}
-        for source in dict.fromkeys(self._sources.tolist()):
-            windows = self._sources == source
+        bits_of_window: npt.NDArray[np.float64] = np.where(self._counted, nats, 0).sum(axis=1) / np.log(2)
+        return bits_of_window
+
+    def by_group(self, bits_of_window: npt.NDArray[np.float64], groups: Sequence[str]) -> dict[str, float]:
+        """Bits per byte of each group of windows; `groups` names that of each window. One without text has no entry."""
+        found, group_of = {}, np.array(groups)
+        for group in dict.fromkeys(groups):
+            windows = group_of == group
             if bytes_ := self._bytes_of_window[windows].sum():
-                by_source[source] = float(bits_of_window[windows].sum() / bytes_)
-        return float(bits_of_window.sum() / self.bytes), by_source
+                found[group] = float(bits_of_window[windows].sum() / bytes_)
+        return found
 
 
 def evaluation_windows(streams: Mapping[str, TokenStream], seq_len: int, tokens: int) -> tuple[Windows, list[str]]:

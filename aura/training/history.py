@@ -7,7 +7,7 @@ each step than that line, however long the run has been going on.
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from dvclive import Live
 from aura.training import side_files
 
 BLOCK = 10_000  # steps of one file, about 0.8 MB
+FURTHER = "/"  # in the name of a measurement that one run has and its resumption may lack: it is no column
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,21 @@ class Row:
 
         Arguments:
             record: what a file holds, which may be damaged.
-            columns: names of the measurements of this kind of run; the first one is always taken.
+            columns: names of the measurements of this kind of run; the first one is always taken. One that is no
+                column has `FURTHER` in its name.
         """
         if not isinstance(record, dict) or not isinstance(record.get("step"), int):
             return None
         taken = {name: value for name, value in record.items() if name != "step" and value is not None}
-        known = taken.keys() <= set(columns) and columns[0] in taken
+        known = all(name in columns or FURTHER in name for name in taken) and columns[0] in taken
         known = known and all(isinstance(value, int | float) for value in taken.values())
         return cls(record["step"], taken) if known else None
 
     def to_line(self, columns: Sequence[str]) -> str:
         """A line of a file: the measurements, of which floats keep every bit, and a checksum."""
         values = (self.values.get(name) for name in columns)
-        line = "\t".join([str(self.step), *("" if value is None else repr(value) for value in values)])
+        further = [f"{name}={value!r}" for name, value in self.values.items() if FURTHER in name]
+        line = "\t".join([str(self.step), *("" if value is None else repr(value) for value in values), *further])
         return f"{line}\t#{_checksum(line)}\n"
 
     @classmethod
@@ -64,7 +67,9 @@ class Row:
             return None
         try:
             step, *texts = told.split("\t")
-            values = {name: float(text) for name, text in zip(columns, texts, strict=True) if text}
+            own, further = texts[: len(columns)], (text.rpartition("=") for text in texts[len(columns) :])
+            values = {name: float(text) for name, text in zip(columns, own, strict=True) if text}
+            values |= {name: float(text) for name, _, text in further if FURTHER in name}
             row = cls(int(step), values)
         except ValueError:
             return None
@@ -137,17 +142,18 @@ class Plots:
 
     Arguments:
         live: where to write, or None in a process that writes nothing.
+        further: names of plots, by those of measurements that are no columns; any other such measurement has no plot.
     """
 
-    def __init__(self, live: Live | None) -> None:
-        self._live = live
+    def __init__(self, live: Live | None, further: Mapping[str, str] | None = None) -> None:
+        self._live, self._further = live, further or {}
 
     def write(self, row: Row) -> None:
         """Append the row of a step."""
         if self._live is None:
             return
         self._live.step = row.step
-        for name, value in row.values.items():
+        for name, value in self._plotted(row):
             self._live.log_metric(name, value)
 
     def copy(self, blocks: Iterator[list[Row]]) -> int:
@@ -159,15 +165,24 @@ class Plots:
         for rows in blocks:
             lines: dict[str, list[str]] = {}
             for row in rows:
-                for name, value in row.values.items():
+                for name, value in self._plotted(row):
                     lines.setdefault(name, []).append(f"{row.step}\t{value!r}\n")
             for name, of_plot in lines.items():
                 path = folder / f"{name}.tsv"
+                path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("a", encoding="utf-8") as file:
-                    file.write(f"step\t{name}\n" if file.tell() == 0 else "")
+                    file.write(f"step\t{path.stem}\n" if file.tell() == 0 else "")
                     file.writelines(of_plot)
             copied += len(rows)
         return copied
+
+    def _plotted(self, row: Row) -> Iterator[tuple[str, float]]:
+        """Names of the plots of a row, and their values."""
+        for name, value in row.values.items():
+            if FURTHER not in name:
+                yield name, value
+            elif name in self._further:
+                yield self._further[name], value
 
 
 def _checksum(line: str) -> str:

@@ -136,7 +136,7 @@ def run(task: Task, reports: Path, watch: Stopwatch, profile: Path | None = None
         first = training.history.step
         folder = training.checkpoints.folder if training.checkpoints.worthwhile else None
         attempts = Attempts(folder, first, watch.began)
-        training.loop(Plots(live), attempts, watch, termination, profile)
+        training.loop(Plots(live, task.identity.further), attempts, watch, termination, profile)
         results = task.results(training.state, training.last_row)
         if live:
             live.summary = asdict(results)  # what `with` writes to metrics.json, beside the step

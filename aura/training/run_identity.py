@@ -41,6 +41,7 @@ class RunIdentity:
         columns: names of the measurements of a step; the first one is always taken.
         best: the one of these whose smallest value marks the checkpoint that is always kept.
         beginnings: keys of runs whose first steps are this run's own, and how many these are.
+        further: names of plots, by those of measurements that this run has beside the columns (`history.FURTHER`).
     """
 
     task: str
@@ -52,6 +53,7 @@ class RunIdentity:
     columns: tuple[str, ...]
     best: str
     beginnings: Mapping[str, int] = field(default_factory=dict)
+    further: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

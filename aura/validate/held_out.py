@@ -25,9 +25,9 @@ from aura.storage.placement import ShardFile, at_once
 from aura.tokenizer import opening
 from aura.tokenizer.id_arrays import Ids
 from aura.tokenizer.opening import AnyTokenizer
+from aura.tokenizer.scripts import dominant_script
 from aura.validate import measures
 from aura.validate.measures import Measurable, Tally
-from aura.validate.scripts import dominant_script
 
 Group = tuple[str, str]  # source, script
 

@@ -65,6 +65,12 @@ def write_model() -> None:
         rows = [f"{step}\t{9 - step / 100}" for step in range(1, 500)]
         (plots / f"{name}.tsv").write_text("\n".join([f"step\t{name}", *rows]) + "\n")
     figures = {"bits_per_byte": 1.5, "loss": 3.25, "parameters": 1000, "bits_per_byte_by_source": {EVIL: 1.5}}
+    figures["evaluations"] = {
+        "words": {"kind": "cloze", "items": 12, "accuracy": 0.25, "accuracy_stderr": 0.0312},
+        EVIL: {"kind": EVIL, "items": EVIL, "bits_per_byte": 1.5, "bits_per_byte_stderr": EVIL},
+    }
+    (plots / "evaluations/words").mkdir(parents=True)
+    (plots / "evaluations/words/accuracy.tsv").write_text("step\taccuracy\n4\t0.1\n8\t0.3\n")
     (paths.PRETRAINING / "metrics.json").write_text(json.dumps(figures | {"context_free_bits_per_byte": 2.5}))
     paths.ADAPTATION.mkdir(parents=True)
     (paths.ADAPTATION / "metrics.json").write_text(json.dumps({"response_loss_fall": 0.25}))
@@ -89,6 +95,15 @@ def test_what_is_there_shows_and_what_is_not_is_named():
     assert 'class="unmade"><a href="#model"><span class="stage">pretrain' in text
     assert re.search(r"all \d+ gates hold", text)
     assert "<b>Model: not built yet.</b>" in text
+
+
+@pytest.mark.usefixtures("validated")
+def test_evaluation_sets_show_with_their_standard_errors():
+    write_model()
+    text = page.render()
+    assert "<td>0.2500</td><td>0.0312</td>" in text
+    assert "<b>words</b> · accuracy, on a part of the set in training" in text
+    assert EVIL not in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH; apt-get install chromium")

@@ -175,3 +175,26 @@ def test_a_worker_gets_the_weights_that_a_run_begins_from(adapting: Settings, tm
     file.write_bytes(file.read_bytes()[:-1] + b"\1")
     assert Job.of(begun).key != before
     assert pod_inputs.base_files(adapting) == {}
+
+
+def test_a_worker_gets_the_evaluation_sets(adapting: Settings, tmp_path: Path):
+    """A file keeps its suffix and a folder its files, which tell the kind; another content is another run."""
+    (tmp_path / "texts/a").mkdir(parents=True)
+    (tmp_path / "texts/a/b.txt").write_text("text")
+    (tmp_path / "my task.jsonl").write_text("{}")
+    sets = {"texts": str(tmp_path / "texts"), "task": str(tmp_path / "my task.jsonl")}
+    values = whole_params.changed(adapting.values, {"pretrain.evaluate": sets})
+    begun = replace(adapting, stage=PRETRAIN, values=values)
+    assert pod_inputs.evaluation_files(begun) == {
+        Path("data/evaluation/texts/a/b.txt"): tmp_path / "texts/a/b.txt",
+        Path("data/evaluation/task.jsonl"): tmp_path / "my task.jsonl",
+    }
+    there = whole_params.parse(dict(setup.project_files(values))["params.yaml"].decode(), Path("params.yaml"))
+    assert there.pretrain.evaluate == {"texts": "data/evaluation/texts", "task": "data/evaluation/task.jsonl"}
+    before = Job.of(begun).key
+    (tmp_path / "my task.jsonl").write_text("[]")
+    assert Job.of(begun).key != before
+    assert pod_inputs.evaluation_files(adapting) == {}
+    (tmp_path / "my task.jsonl").unlink()
+    with pytest.raises(UserError, match=r"pretrain.evaluate.task: expected a file or a folder, found nothing"):
+        pod_inputs.identifying(begun)

@@ -37,7 +37,7 @@ CHANGES = {
 }  # fmt: skip
 HARMLESS = {
     "where": "tpu", "steps": 99, "fsdp": 2, "tensor": 2, "checkpoint_folder": "elsewhere", "checkpoint_every": 7,
-    "accumulation": 2, "remat": True, "eval_every": 2, "eval_tokens": 2048,
+    "accumulation": 2, "remat": True, "eval_every": 2, "eval_tokens": 2048, "evaluate": {"a": "b.txt"},
     "from": "a folder",  # its bytes decide, see tests/pretrain/test_base.py
 }  # fmt: skip
 

@@ -5,11 +5,11 @@ import pytest
 import tokenization_scorer
 
 from aura.tokenizer.model_file import Kind
+from aura.tokenizer.scripts import dominant_script
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.validate import measures
 from aura.validate.held_out import Counted
 from aura.validate.measures import Lengths, Tally
-from aura.validate.scripts import dominant_script
 
 
 class LossyTokenizer(Tokenizer):
