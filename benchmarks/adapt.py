@@ -37,13 +37,13 @@ from pathlib import Path
 from aura.adapt.adapt import Inputs, adapt
 from aura.adapt.options import Adapt
 from aura.core import params, paths
-from aura.pretrain.options import Pretrain
+from aura.pretrain.options import PretrainSection
 
 changes = json.loads(sys.argv[1])
 options = Adapt.model_validate(params.section("adapt", Adapt).model_dump() | {"eval_every": 10**8} | changes)
 inputs = Inputs(paths.CONVERSATIONS, paths.LANGUAGE_MODEL, paths.TOKENIZER_MODEL, paths.TOKENS)
 with tempfile.TemporaryDirectory() as folder:
-    machine = params.section("pretrain", Pretrain).model_copy(update={"checkpoint_folder": folder})
+    machine = params.section("pretrain", PretrainSection).model_copy(update={"checkpoint_folder": folder})
     metrics = adapt(inputs, Path(folder), options, machine, lambda adapted: None)
 print(json.dumps(asdict(metrics) | {"cpu": time.process_time()}))
 """

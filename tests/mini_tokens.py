@@ -12,7 +12,8 @@ from aura.core.terms import SPLITS
 from aura.corpus import corpus
 from aura.corpus.set_hash import corpus_hash
 from aura.encode.encoding import encode_corpus
-from aura.pretrain.options import Pretrain
+from aura.pretrain import recipe
+from aura.pretrain.options import Pretrain, PretrainSection
 from aura.project import whole_params
 from aura.storage.cache import Cache
 from aura.tokenizer.tokenizer import Tokenizer
@@ -47,7 +48,7 @@ def tiny(**changes: object) -> Pretrain:
     size = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 64}
     sizes = {"size": size, "batch_size": 8, "seq_len": 32}
     run = {"steps": 8, "warmup_steps": 2, "eval_every": 4, "eval_tokens": 1024}
-    return Pretrain.model_validate(PARAMS.pretrain.model_dump() | sizes | run | changes)
+    return recipe.decided(PretrainSection.model_validate(PARAMS.pretrain.model_dump() | sizes | run | changes))
 
 
 def write_corpus(folder: Path) -> None:

@@ -13,6 +13,7 @@ from aura.cli.groups import Commands
 from aura.cli.tpu_options import FINDS, KIND, LAUNCHES, LEARNS, MAKES, RUN, takes
 from aura.core import console, paths
 from aura.core.errors import UserError
+from aura.pretrain import recipe
 from aura.project import whole_params
 from aura.tpu import launch as launching
 from aura.tpu import missing
@@ -68,7 +69,7 @@ def plan_run(
     stage = ADAPT if adapt else PRETRAIN
     changed = _changed(run, place.wanted.chips, stage)
     settings = Settings(place, changed, settling.tokenizer(spm_model, os.environ), stage=stage)
-    run_options, pieces, pod = settings.values.pretrain, settings.vocab_size, settings.place.wanted
+    run_options, pieces, pod = recipe.decided(settings.values.pretrain), settings.vocab_size, settings.place.wanted
     adaptation = settings.adaptation
     if adaptation:
         run_options = plan.adapting(run_options, adaptation)

@@ -28,7 +28,7 @@ from aura.core.keys import action_key, code_key
 from aura.corpus import corpus
 from aura.model.mesh import abstract, make_mesh
 from aura.model.model import Compute, ModelConfig
-from aura.pretrain import identity
+from aura.pretrain import identity, recipe
 from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import REMEDY, batch_layout, initial_state, make_step
 from aura.project import whole_params
@@ -143,8 +143,9 @@ def trials(tokenizers: Sequence[Foreign], texts: Texts, values: Params, seeds: i
 
 def body_parameters(values: Params) -> int:
     """Weights of the model without its embeddings: what all tokenizers share."""
-    config = ModelConfig.of(values.pretrain.model_copy(update={"affect_conditioning": False}), 1)
-    state = jax.eval_shape(partial(initial_state, values.pretrain, config, Compute()))
+    run = recipe.decided(values.pretrain)
+    config = ModelConfig.of(run.model_copy(update={"affect_conditioning": False}), 1)
+    state = jax.eval_shape(partial(initial_state, run, config, Compute()))
     model = state["model"]
     tables = 1 if config.tied_embeddings else 2
     return int(sum(leaf.size for leaf in jax.tree.leaves(model))) - tables * config.width
@@ -170,7 +171,7 @@ class Course:
         evaluated = _stream(tokenizer, texts.held_out, boundary)
         self._byte_lengths = np.array([*map(len, tokenizer.pieces), 0], np.int32)
         train_bytes, held_out_bytes = (size(part) for part in (texts.train, texts.held_out))
-        self._options = equal_bytes(values, train_bytes, len(self._tokens)).pretrain
+        self._options = recipe.decided(equal_bytes(values, train_bytes, len(self._tokens)).pretrain)
         self._windows = _padded_windows(evaluated, self._options.seq_len, boundary)
         self._config = ModelConfig.of(self._options, boundary + 1)
         self._mesh = make_mesh(1, 1, jax.devices()[:1])
@@ -225,13 +226,21 @@ def equal_bytes(values: Params, train_bytes: int, tokens: int) -> Params:
     """Options under which `tokens`, which stand for `train_bytes`, are seen once, in windows of equal bytes."""
     bytes_per_token = train_bytes / tokens
     seq_len = max(8, round(values.pretrain.seq_len * NOMINAL / bytes_per_token))
-    steps = max(1, round(tokens / (values.pretrain.batch_size * seq_len)))
-    if steps < values.pretrain.warmup_steps:
+    batch_size = recipe.decided(values.pretrain).batch_size
+    steps, warmup = max(1, round(tokens / (batch_size * seq_len))), values.pretrain.warmup_steps
+    if warmup != "auto" and steps < warmup:
         raise UserError(
-            f"expected text for pretrain.warmup_steps ({values.pretrain.warmup_steps}) steps at least, got "
-            f"{train_bytes:,} bytes, which are {steps}. Raise --mb, or lower pretrain.warmup_steps."
+            f"expected text for pretrain.warmup_steps ({warmup}) steps at least, got {train_bytes:,} bytes, which are "
+            f"{steps}. Raise --mb, or lower pretrain.warmup_steps."
         )
-    run = {"seq_len": seq_len, "steps": steps, "affect_conditioning": False, "source_weights": {}, "seed": 0}
+    run = {
+        "seq_len": seq_len,
+        "batch_size": batch_size,
+        "steps": steps,
+        "affect_conditioning": False,
+        "source_weights": {},
+        "seed": 0,
+    }
     run |= {"from": None, "train_embeddings_first": 0}
     one_device = {"fsdp": 1, "tensor": 1}
     return whole_params.changed(values, {f"pretrain.{name}": value for name, value in (run | one_device).items()})

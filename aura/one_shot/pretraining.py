@@ -21,6 +21,7 @@ from aura.encode.encoding import encode_with
 from aura.extract.extract import extract
 from aura.model.options import MODEL_SIZES
 from aura.one_shot import program
+from aura.pretrain import recipe
 from aura.pretrain.options import Pretrain
 from aura.project import whole_params
 from aura.project.whole_params import Params
@@ -137,11 +138,11 @@ def _pretrain(name: str, tokens: Path, spm_model: Path, output: Path, options: P
 def _with_changes(settings: Params, changes: dict[str, object]) -> Pretrain:
     """Section pretrain with `changes`, checked like params.yaml; warm-up is shortened to fit fewer steps."""
     values = settings.pretrain.model_dump() | changes
-    if values["steps"] < values["warmup_steps"]:
-        values["warmup_steps"] = values["steps"]
+    if "auto" not in (values["steps"], values["warmup_steps"]):
+        values["warmup_steps"] = min(values["warmup_steps"], values["steps"])
     values["source_weights"] = {}  # they name the pipeline's sources
     checked = settings.model_dump(by_alias=True) | {"pretrain": values}
-    return whole_params.checked_together(checked, "pretrain_hf").pretrain
+    return recipe.decided(whole_params.checked_together(checked, "pretrain_hf").pretrain)
 
 
 def _fetched(pin: DatasetPin, text_keys: list[str], work: Path) -> Source:

@@ -9,17 +9,18 @@ from aura.model import attention, mesh, model, tensor_file
 from aura.pretrain.options import Pretrain
 from aura.pretrain.step import batches, training
 from aura.tokens import mapped_ids, streams, token_shards
-from aura.training import batch_layout, cross_entropy, documents, optimizer, permutation, steps
+from aura.training import batch_layout, cross_entropy, documents, muon, optimizer, permutation, steps
 from aura.training.run_identity import RunIdentity, code_and_libraries
 
 CODE = (
     *(batches, permutation, batch_layout, documents, streams, mapped_ids, token_shards),
-    *(attention, cross_entropy, mesh, model, optimizer, training, steps),
+    *(attention, cross_entropy, mesh, model, muon, optimizer, training, steps),
 )
 BASE_CODE = (base_weights, llama_reading, llama_settings, tensor_file)  # of a run that begins from existing weights
 PLACEMENT = {"where", "fsdp", "tensor"}  # where the weights lie: losses are equal to about 1e-4
 ROUNDING = {"accumulation", "remat"}  # how the same arithmetic is cut
 DECIDED_BY_BASE = ("size", "tied_embeddings", "qk_norm", "rope_base")
+DECIDED = {"token_budget"}  # stands for another option, steps
 AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_tokens"}  # decide what is kept and measured
 
 COLUMNS = ("loss", "gradient_norm", "learning_rate", "bits_per_byte")  # of the history, and the names of the plots
@@ -46,7 +47,7 @@ def decisive(options: Pretrain, tokens: str, base: Mapping[str, Any] | None = No
     wsd schedule are left out: up to its decay a longer run is the same run. `base` is what decides existing weights
     (`Base.decides`); they decide the shape, and their bytes count, wherever they lie.
     """
-    kept = options.model_dump(exclude=PLACEMENT | ROUNDING | AFTERWARDS | {"base"})
+    kept = options.model_dump(exclude=PLACEMENT | ROUNDING | AFTERWARDS | DECIDED | {"base"})
     kept["size"] = options.shape.model_dump(exclude={"head_width"}) | {"head_width": options.shape.own_head_width}
     kept["rope_base"], kept["document_masks"] = options.rotary_base, options.masks_documents
     if base:

@@ -36,22 +36,27 @@ def _document_masks(value: object) -> bool | str:
     raise PydanticCustomError("document_masks", "auto, true or false")
 
 
-class Pretrain(Section):
-    """The language model and its training run."""
+Auto = Literal["auto"]
+Steps = Annotated[int, Field(ge=1, le=100_000_000)]
+BatchSize = Annotated[int, Field(ge=1, le=1_000_000)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+WarmupSteps = Annotated[int, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Common(Section):
+    """The options that nothing decides but their values."""
 
     model_config = ConfigDict(serialize_by_alias=True)  # `from` is a word of Python's own
 
     where: Literal["local", "tpu"]
     seed: int = Field(ge=0, le=2**32 - 1)
-    steps: int = Field(ge=1, le=100_000_000)
-    batch_size: int = Field(ge=1, le=1_000_000)
     accumulation: int = Field(ge=1, le=1_000_000)
     seq_len: int = Field(ge=8, le=2**20)
     source_weights: dict[SourceName, Annotated[float, Field(ge=0, le=1_000_000)]]
-    learning_rate: float = Field(gt=0, le=1)
+    optimizer: Literal["muon", "adamw"]
+    token_budget: float | None = Field(ge=1, le=1e15)
     schedule: Literal["cosine", "wsd"]
-    warmup_steps: int = Field(ge=0)
-    weight_decay: float = Field(ge=0, le=1)
     grad_clip: float = Field(gt=0, le=1000)
     z_loss: float = Field(ge=0, le=1)
     size: Size
@@ -89,3 +94,23 @@ class Pretrain(Section):
         (arXiv:2407.21783, section 3.2).
         """
         return self.seq_len >= MASKED_FROM if isinstance(self.document_masks, str) else self.document_masks
+
+
+class Pretrain(_Common):
+    """A training run of the language model, with all its numbers."""
+
+    steps: Steps
+    batch_size: BatchSize
+    learning_rate: Rate
+    warmup_steps: WarmupSteps
+    weight_decay: Decay
+
+
+class PretrainSection(_Common):
+    """The language model and its training run, of which `aura/pretrain/recipe.py` may decide some numbers (`auto`)."""
+
+    steps: Steps | Auto
+    batch_size: BatchSize | Auto
+    learning_rate: Rate | Auto
+    warmup_steps: WarmupSteps | Auto
+    weight_decay: Decay | Auto

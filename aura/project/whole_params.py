@@ -20,7 +20,8 @@ from aura.core.shown_text import holds_secret
 from aura.encode.options import Encode
 from aura.export.options import Export
 from aura.extract.options import Extract
-from aura.pretrain.options import Pretrain
+from aura.pretrain import recipe
+from aura.pretrain.options import PretrainSection
 from aura.select.options import Select
 from aura.train_tokenizer.options import TrainTokenizer
 from aura.validate.options import Validate
@@ -35,7 +36,7 @@ class Params(Shared):
     validation: Validate = Field(alias="validate")  # pydantic keeps the name `validate` for itself
     encode: Encode
     conversations: Conversations
-    pretrain: Pretrain
+    pretrain: PretrainSection
     adapt: Adapt
     export: Export
 
@@ -109,7 +110,7 @@ def _check_together(name: str, params: Params) -> None:
         raise UserError("\n".join(broken))
 
 
-def _of_size(run: Pretrain) -> list[Rule]:
+def _of_size(run: PretrainSection) -> list[Rule]:
     """The shape of a model, and what of it the mesh divides."""
     width, heads, kv_heads, hidden = run.shape.width, run.shape.heads, run.shape.kv_heads, run.shape.hidden
     own = run.shape.head_width
@@ -175,7 +176,7 @@ def _of_tokenizer(params: Params) -> list[Rule]:
 
 def _of_runs(params: Params) -> list[Rule]:
     """Steps and batches of the two runs."""
-    run = params.pretrain
+    run = recipe.decided(params.pretrain)
     return [
         (
             run.batch_size % run.accumulation == 0,

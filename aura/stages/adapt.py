@@ -8,7 +8,7 @@ from aura.adapt.stage import adapt_here, machine_here
 from aura.core import params, stage_inputs
 from aura.core.errors import UserError
 from aura.encode.options import Encode
-from aura.pretrain.options import Pretrain
+from aura.pretrain.options import PretrainSection
 from aura.stages import preamble
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a trace of a few steps for TensorBoard")
     profile = parser.parse_args().profile
     preamble.check()
-    options, machine = params.section("adapt", Adapt), params.section("pretrain", Pretrain)
+    options, machine = params.section("adapt", Adapt), params.section("pretrain", PretrainSection)
     if options.where == "tpu":
         if profile:
             raise UserError("--profile traces a run on this machine; this one is on a pod. Set adapt.where: local")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from aura.core import hub_address, params, stage_inputs
 from aura.core.errors import UserError
-from aura.pretrain.options import Pretrain
+from aura.pretrain import recipe
+from aura.pretrain.options import PretrainSection
 from aura.pretrain.stage import pretrain_here
 from aura.stages import preamble
 
@@ -16,7 +17,7 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a trace of a few steps for TensorBoard")
     profile = parser.parse_args().profile
     preamble.check()
-    options = params.section("pretrain", Pretrain)
+    options = recipe.decided(params.section("pretrain", PretrainSection))
     if options.base and not hub_address.is_address(options.base):
         preamble.tell_untracked("pretrain", "pretrain.from", options.base)
     if options.where == "tpu":

@@ -20,6 +20,7 @@ from pathlib import Path
 from aura.core import console, files
 from aura.core.errors import UserError
 from aura.core.section import Section
+from aura.pretrain import recipe
 from aura.tpu import pod_inputs, setup
 from aura.tpu.gcloud import Unreachable
 from aura.tpu.missing import require_shared
@@ -205,7 +206,7 @@ def require_fit(pod: Pod, settings: Settings) -> None:
     from aura.tpu import plan, report  # JAX, which no other part of a launch needs
 
     console.err.print(f"compiling the training step for {pod.accelerator}", markup=False)
-    options, adapt = settings.values.pretrain, settings.adaptation
+    options, adapt = recipe.decided(settings.values.pretrain), settings.adaptation
     options = plan.adapting(options, adapt) if adapt else options
     report.show(plan.plan(options, settings.vocab_size, pod.accelerator, fast=False, adapt=adapt))
 
@@ -214,7 +215,7 @@ def require_even(pod: Pod, settings: Settings) -> None:
     """Make the check of a run before anything is created: `UserError` if the pod's devices cannot share it evenly."""
     from aura.training.batch_layout import require_devices  # JAX, as above
 
-    shape, options = pod.accelerator, settings.values.pretrain
+    shape, options = pod.accelerator, recipe.decided(settings.values.pretrain)
     devices, batch_size = (shape.chips_per_slice, shape.slices), (settings.adaptation or options).batch_size
     require_devices(options, batch_size, settings.vocab_size, devices, settings.stage.name)
 

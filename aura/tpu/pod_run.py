@@ -20,7 +20,8 @@ from aura.adapt.options import Adapt
 from aura.adapt.stage import adapt_here
 from aura.core import checksums, console, files, libraries, params, paths
 from aura.encode.options import Encode
-from aura.pretrain.options import Pretrain
+from aura.pretrain import recipe
+from aura.pretrain.options import PretrainSection
 from aura.pretrain.stage import pretrain_here
 from aura.tokenizer import opening
 from aura.tokens.conversation_shards import ConversationShards
@@ -36,13 +37,13 @@ READ_AT_ONCE = 1 << 24  # bytes
 def main(stage: PodStage) -> None:
     """Train, then describe the checkpoint."""
     libraries.require_locked()
-    identity = RUNS[stage.name](params.section("pretrain", Pretrain))
+    identity = RUNS[stage.name](params.section("pretrain", PretrainSection))
     if distributed.is_first():
         files.write_json(stage.model / CHECKPOINT, describe(Checkpoints(identity).folder))
         checksums.update(stage.model, [CHECKPOINT], f"dvc repro {stage.name}")
 
 
-def adapt(machine: Pretrain) -> RunIdentity:
+def adapt(machine: PretrainSection) -> RunIdentity:
     """Run the stage `adapt` without its gate; return the identity of the run.
 
     A worker that fails is started again, and a gate that is missed once is missed again. So the launch judges.
@@ -53,7 +54,12 @@ def adapt(machine: Pretrain) -> RunIdentity:
     return adapt_identity(options, machine, data_of(paths.LANGUAGE_MODEL, conversations))
 
 
-RUNS: dict[str, Callable[[Pretrain], RunIdentity]] = {PRETRAIN.name: pretrain_here, ADAPT.name: adapt}
+def pretrain(section: PretrainSection) -> RunIdentity:
+    """Run the stage `pretrain`; return the identity of the run."""
+    return pretrain_here(recipe.decided(section))
+
+
+RUNS: dict[str, Callable[[PretrainSection], RunIdentity]] = {PRETRAIN.name: pretrain, ADAPT.name: adapt}
 
 
 def _encoding() -> str:

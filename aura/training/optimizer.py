@@ -1,4 +1,4 @@
-"""AdamW (arXiv:1711.05101) after clipping, and the schedules of its rate.
+"""Optimisers after clipping, AdamW (arXiv:1711.05101) and Muon (muon.py), and the schedules of their rate.
 
 wsd     warm-up, constant, then down in a straight line (arXiv:2404.06395). Before the decay no rate depends
         on the number of steps, so a longer run continues from there exactly.
@@ -11,9 +11,12 @@ import jax
 import optax
 
 from aura.model.model import leaf_name
+from aura.training import muon
 
 DECAY_SHARE = 0.4  # of the steps, in which wsd falls
 FINAL_SHARE = 0.1  # of the peak learning rate, reached at the last step
+BETAS = (0.9, 0.95)  # of AdamW; GPT-3's
+TABLE_RATE = 0.4  # of AdamW beside Muon, for tables of pieces and scales: a share of the rate of matrices (measured)
 MATRICES = ("query", "key", "value", "output", "gate", "up", "down", "head")  # weight decay is for these
 
 
@@ -46,11 +49,36 @@ class Course(Protocol):
 
 
 def make_optimizer(options: Course) -> optax.GradientTransformation:
-    """Return the optimiser, which turns gradients into updates."""
-    return optax.chain(
-        optax.clip_by_global_norm(options.grad_clip),
-        optax.adamw(make_schedule(options), b1=0.9, b2=0.95, weight_decay=options.weight_decay, mask=decays),  # GPT-3's
+    """Return AdamW, which turns gradients into updates."""
+    return optax.chain(optax.clip_by_global_norm(options.grad_clip), _adamw(options, make_schedule(options)))
+
+
+def make_muon(options: Course, dtype: str) -> optax.GradientTransformation:
+    """Return Muon for the matrices of layers, at the learning rate, and AdamW for all else, at TABLE_RATE of it.
+
+    Arguments:
+        options: of the run.
+        dtype: float32 or bfloat16, as `muon.scale_by_muon` takes it.
+    """
+    rate = make_schedule(options)
+    matrices = optax.chain(
+        muon.scale_by_muon(dtype),
+        optax.add_decayed_weights(options.weight_decay),
+        optax.scale_by_learning_rate(rate),
     )
+
+    def kinds(model: Any) -> Any:  # noqa: ANN401 - a pytree like the model
+        return jax.tree_util.tree_map_with_path(lambda path, _: "matrices" if muon.is_matrix(path) else "others", model)
+
+    others = _adamw(options, lambda step: TABLE_RATE * rate(step))
+    return optax.chain(
+        optax.clip_by_global_norm(options.grad_clip), optax.partition({"matrices": matrices, "others": others}, kinds)
+    )
+
+
+def _adamw(options: Course, rate: optax.Schedule) -> optax.GradientTransformation:
+    b1, b2 = BETAS
+    return optax.adamw(rate, b1=b1, b2=b2, weight_decay=options.weight_decay, mask=decays)
 
 
 def make_schedule(options: Course) -> optax.Schedule:

@@ -18,7 +18,7 @@ from aura.model.model import Compute, LanguageModel, ModelConfig, leaf_name
 from aura.pretrain.options import Pretrain
 from aura.training.batch_layout import BatchLayout
 from aura.training.cross_entropy import features_and_targets, mean_cross_entropy
-from aura.training.optimizer import make_optimizer
+from aura.training.optimizer import make_muon, make_optimizer
 from aura.training.steps import Outcome, State, accumulated
 
 # What helps a run that diverged.
@@ -33,7 +33,7 @@ def initial_state(options: Pretrain, config: ModelConfig, compute: Compute) -> S
 
 def optimizer_of(options: Pretrain) -> optax.GradientTransformation:
     """The optimiser of a run; for the first `train_embeddings_first` steps it changes rows of the tables alone."""
-    optimizer = make_optimizer(options)
+    optimizer = make_muon(options, options.precision) if options.optimizer == "muon" else make_optimizer(options)
     steps = options.train_embeddings_first
     return optax.chain(optimizer, tables_first(steps)) if steps else optimizer
 

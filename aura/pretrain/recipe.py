@@ -1,0 +1,75 @@
+"""Numbers of a run that its size and its budget decide: what `auto` stands for in section `pretrain` of params.yaml.
+
+Every rule is a published one, or was measured here (docs/recipe.md has the sweeps that check them). N counts the
+weights of the layers' matrices, tables of pieces left out; D counts the tokens of the run.
+"""
+
+import math
+
+from aura.model.options import Shape
+from aura.pretrain.options import Pretrain, PretrainSection
+
+TOKENS_PER_WEIGHT = 20  # Hoffmann et al. 2022 (arXiv:2203.15556)
+WARMUP_STEPS = 40  # 2 / (1 - b2) of AdamW, after which its second moments are known (Ma and Yarats, arXiv:1910.04209)
+MUON_RATE = 0.02  # the same for all widths (Jordan 2024, as in muon.py); measured here, docs/recipe.md
+WEIGHT_DECAY = 0.1
+
+
+def decided(section: PretrainSection) -> Pretrain:
+    """The run that a section describes, with a number for each `auto`.
+
+    Raises:
+        UserError: the numbers do not go together.
+    """
+    weights = layer_weights(section.shape)
+    steps, batch_size = _steps_and_batch(section, weights)
+    tokens = steps * batch_size * section.seq_len
+    rate = MUON_RATE if section.optimizer == "muon" else adamw_rate(weights, tokens)
+    rules = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": rate,
+        "warmup_steps": min(WARMUP_STEPS, steps // 10),
+        "weight_decay": WEIGHT_DECAY,
+    }
+    values = section.model_dump(by_alias=True)
+    return Pretrain.model_validate(values | {name: rule for name, rule in rules.items() if values[name] == "auto"})
+
+
+def _steps_and_batch(section: PretrainSection, weights: int) -> tuple[int, int]:
+    """Steps, and sequences of a batch; each as given, or as the tokens of the run decide it."""
+    steps, batch_size = section.steps, section.batch_size
+    if steps != "auto":
+        return steps, _sequences(best_batch_of_steps(steps), section) if batch_size == "auto" else batch_size
+    tokens = section.token_budget or TOKENS_PER_WEIGHT * weights
+    if batch_size == "auto":
+        batch_size = _sequences(best_batch(tokens), section)
+    return max(1, math.ceil(tokens / (batch_size * section.seq_len))), batch_size
+
+
+def layer_weights(shape: Shape) -> int:
+    """N: weights of the matrices of all layers."""
+    E = shape.head_width or shape.width // shape.heads
+    of_layer = 2 * shape.width * E * (shape.heads + shape.kv_heads) + 3 * shape.width * shape.hidden
+    return shape.layers * of_layer
+
+
+def best_batch(tokens: float) -> float:
+    """The best tokens of a batch for D tokens in all: 0.58 D^0.571 (Li et al. 2025, arXiv:2503.04715)."""
+    return float(0.58 * tokens**0.571)
+
+
+def best_batch_of_steps(steps: int) -> float:
+    """The same where the number of steps is given: D is then steps times the batch, and the rule is solved for it."""
+    return float((0.58 * steps**0.571) ** (1 / (1 - 0.571)))
+
+
+def adamw_rate(weights: int, tokens: float) -> float:
+    """The best peak rate of AdamW: 1.79 N^-0.713 D^0.307 (Li et al. 2025, arXiv:2503.04715), at most 0.02."""
+    return float(min(0.02, 1.79 * weights**-0.713 * tokens**0.307))
+
+
+def _sequences(tokens: float, section: PretrainSection) -> int:
+    """Sequences of a batch: a power of two, which most meshes divide, and a multiple of `accumulation`."""
+    parts = section.accumulation
+    return int(parts * 2 ** max(0, round(math.log2(tokens / section.seq_len / parts))))
