@@ -84,6 +84,7 @@ def run(changes: dict[str, Any]) -> dict[str, float]:
     from aura.core import paths
     from aura.model.mesh import make_mesh
     from aura.model.model import Compute, ModelConfig
+    from aura.pretrain import recipe
     from aura.pretrain.pretrain import training_sources
     from aura.pretrain.step.batches import Batches
     from aura.pretrain.step.training import batch_layout, initial_state, make_step
@@ -94,7 +95,7 @@ def run(changes: dict[str, Any]) -> dict[str, float]:
     from aura.training.evaluation import HeldOut, evaluation_windows
 
     values = whole_params.changed(whole_params.load(), {f"pretrain.{name}": value for name, value in changes.items()})
-    options, tokenizer = values.pretrain, opening.load(paths.TOKENIZER / "spiece.model")
+    options, tokenizer = recipe.decided(values.pretrain), opening.load(paths.TOKENIZER / "spiece.model")
     shards = TokenShards(paths.TOKENS, tokenizer.encoding_sha256)
     config = ModelConfig.of(options, tokenizer.vocab_size)
     mesh = make_mesh(1, 1, jax.devices()[:1])
