@@ -1,4 +1,4 @@
-"""Llama's forward pass in plain numpy and float64, read from a Hugging Face folder; shares no code with the model."""
+"""Llama's and Qwen3's forward pass in numpy and float64, read from a Hugging Face folder without code of the model."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def _scaled(frequency: float, rope: dict) -> float:
 
 
 class NumpyLlama:
-    """What transformers' LlamaForCausalLM computes from the same files."""
+    """What transformers' LlamaForCausalLM, or Qwen3ForCausalLM, computes from the same files."""
 
     def __init__(self, folder: Path) -> None:
         self.config = json.loads((folder / "config.json").read_text())
@@ -56,6 +56,8 @@ class NumpyLlama:
             self._linear(f"{name}{part}_proj", y).reshape(length, count, width).transpose(1, 0, 2)
             for part, count in (("q", heads), ("k", groups), ("v", groups))
         )
+        if self.config["architectures"] == ["Qwen3ForCausalLM"]:
+            query, key = self._norm(f"{name}q_norm", query), self._norm(f"{name}k_norm", key)
         query, key = self._rotated(query), np.repeat(self._rotated(key), heads // groups, axis=0)
         scores = query @ key.transpose(0, 2, 1) / np.sqrt(width) + np.triu(np.full((length, length), -np.inf), 1)
         shares = np.exp(scores - scores.max(axis=-1, keepdims=True))

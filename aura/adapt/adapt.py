@@ -50,6 +50,7 @@ from aura.tokens.token_shards import TokenShards
 from aura.training import distributed, loop
 from aura.training.batch_layout import Batch, BatchLayout, Machine, require_devices
 from aura.training.compiled_programs import keep_compiled
+from aura.training.documents import document_start
 from aura.training.evaluation import HeldOut, evaluation_windows
 from aura.training.flops import flops_per_token
 from aura.training.history import Row
@@ -243,7 +244,10 @@ class Adaptation:
         self._rate = make_schedule(Rates.of(options))
         rows = self.layout.rows
         self._answers = HeldOutAnswers(measured, self.seq_len, machine.eval_tokens, rows)
-        self._text = _held_out_text(inputs.tokens, self._tokenizer, self.seq_len, machine.eval_tokens, rows)
+        masks = self._record.get("document_masks") is True
+        self._text = _held_out_text(
+            inputs.tokens, self._tokenizer, self.seq_len, machine.eval_tokens, rows, masks=masks
+        )
         self._new_state = partial(initial_state, options, self._tokens)
         self._number, self._before = 0, dict[str, float]()
         self._measured: dict[str, float] = {}
@@ -435,8 +439,12 @@ def _record_of(folder: Path, tokenizer: AnyTokenizer) -> dict[str, Any]:
     return record
 
 
-def _held_out_text(folder: Path, tokenizer: AnyTokenizer, seq_len: int, tokens: int, rows: int) -> HeldOut:
+def _held_out_text(
+    folder: Path, tokenizer: AnyTokenizer, seq_len: int, tokens: int, rows: int, *, masks: bool
+) -> HeldOut:
+    """The text that pretraining measured, with `masks` of documents if it had them."""
     shards = TokenShards(folder, tokenizer.encoding_sha256)
     streams = {source: shards.stream("held_out", source) for source in shards.sources("held_out")}
     windows, sources = evaluation_windows(streams, seq_len, tokens)
-    return HeldOut(windows, sources, tokenizer.byte_lengths, rows)
+    start = document_start(shards, tokenizer, masks=masks)
+    return HeldOut(windows, sources, tokenizer.byte_lengths, rows, start)

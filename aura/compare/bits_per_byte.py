@@ -166,7 +166,7 @@ class Course:
 
     def __init__(self, tokenizer: Foreign, texts: Texts, values: Params) -> None:
         self.name = tokenizer.name
-        boundary = tokenizer.vocab_size
+        boundary = self._boundary = tokenizer.vocab_size
         self._tokens = _stream(tokenizer, texts.train, boundary)
         evaluated = _stream(tokenizer, texts.held_out, boundary)
         self._byte_lengths = np.array([*map(len, tokenizer.pieces), 0], np.int32)
@@ -196,7 +196,12 @@ class Course:
 
     @cached_property
     def _held_out(self) -> HeldOut:
-        return HeldOut(self._windows, ["held out"] * len(self._windows), self._byte_lengths, self._layout.rows)
+        sources = ["held out"] * len(self._windows)
+        return HeldOut(self._windows, sources, self._byte_lengths, self._layout.rows, self._document_start)
+
+    @property
+    def _document_start(self) -> int | None:
+        return self._boundary if self._options.masks_documents else None
 
     @cached_property
     def _compute(self) -> Compute:
@@ -207,7 +212,7 @@ class Course:
         """Compiled once: no seed is in it."""
         state = abstract(partial(initial_state, self._options, self._config, self._compute), self._mesh)
         with jax.set_mesh(self._mesh):
-            return make_step(self._options).lower(state, self._layout.shapes()).compile()
+            return make_step(self._options, self._document_start).lower(state, self._layout.shapes()).compile()
 
     def _identity(self) -> str:
         arrays = (self._tokens, self._windows, self._byte_lengths)

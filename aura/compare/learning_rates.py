@@ -168,7 +168,9 @@ class RangeTest(Pretraining):
 
     def compiled_step(self, state: State) -> Step:
         """The step, compiled."""
-        step: Step = make_step(self.options, self._rates).lower(state, self.layout.shapes()).compile()
+        step: Step = (
+            make_step(self.options, self._rates, self._document_start).lower(state, self.layout.shapes()).compile()
+        )
         return step
 
     def measurements(self, step: int, outcome: dict[str, float]) -> dict[str, float]:
@@ -207,9 +209,9 @@ def first_state(options: Pretrain, config: ModelConfig, compute: Compute, rates:
     return {**state, "optimizer": _optimizer(options, rates).init(state["model"]), "curve": curve}
 
 
-def make_step(options: Pretrain, rates: Range) -> Any:  # noqa: ANN401 - a function that jax.jit made
+def make_step(options: Pretrain, rates: Range, document_start: int | None = None) -> Any:  # noqa: ANN401 - a function that jax.jit made
     """The compiled step of pretraining, whose outcome also has `running_loss` and the smallest one, `best_loss`."""
-    inner = training.make_step(options, _optimizer(options, rates))
+    inner = training.make_step(options, document_start, _optimizer(options, rates))
 
     @partial(jax.jit, donate_argnums=0)
     def step(state: State, batch: dict[str, jax.Array]) -> tuple[State, Outcome]:

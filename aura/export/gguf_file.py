@@ -1,9 +1,10 @@
-"""A LlamaForCausalLM folder as one GGUF file, which llama.cpp and what is built on it run.
+"""A LlamaForCausalLM or Qwen3ForCausalLM folder as one GGUF file, which llama.cpp and what is built on it run.
 
 The file is made from the folder (models/hf, models/chat), so that both say the same. Weights stay float32: a model of
 another precision or a quantised one is made of the file by llama.cpp's own llama-quantize. Tensors are copied in pieces
-of 64 MB, except for the matrices of queries and keys: llama.cpp rotates neighbouring numbers of a head where
-transformers rotates the numbers of its two halves, so their rows are put into the other order, a matrix at a time.
+of 64 MB, except for the matrices of queries and keys of a Llama: llama.cpp rotates neighbouring numbers of a head where
+transformers rotates the numbers of its two halves, so their rows are put into the other order, a matrix at a time. For
+a Qwen3 both rotate the two halves.
 """
 
 import tempfile
@@ -20,10 +21,10 @@ from aura.core import checksums, files
 from aura.core.errors import UserError
 from aura.export.gguf_vocabulary import Vocabulary, vocabulary
 from aura.hugging_face.folder import GGUF
-from aura.hugging_face.llama import MATRICES, SCALES, Array, Tensors
+from aura.hugging_face.llama import MATRICES, Array, Tensors, scales_of
 from aura.hugging_face.llama_settings import CONFIG, read_config
 from aura.model import tensor_file
-from aura.model.model import ModelConfig, pair_frequencies, stretched
+from aura.model.model import NETWORKS, ModelConfig, pair_frequencies, stretched
 from aura.model.tensor_file import Piece, Tensor
 from aura.tokenizer import hf_export
 
@@ -68,6 +69,7 @@ def convert(folder: Path, output: Path, *, add_bos: bool | None = None) -> Vocab
     read = vocabulary(folder)
     checksums.verify(folder, MADE_BY, required=False)
     config, context = read_config(folder, MADE_BY)
+    _require_known_rope(folder / CONFIG, config)
     roles = _roles(folder / CONFIG, config.vocab_size)
     weights_file = folder / "model.safetensors"
     if not weights_file.exists():
@@ -82,6 +84,15 @@ def convert(folder: Path, output: Path, *, add_bos: bool | None = None) -> Vocab
     tokenizer |= {} if add_bos is None else {"add_bos_token": add_bos}
     _write(output, _head(_Stated(config, context, roles, tokenizer), read, tensors), tensors)
     return read
+
+
+def _require_known_rope(path: Path, config: ModelConfig) -> None:
+    """Refuse a Qwen3 whose frequencies are stretched: llama.cpp would compute with those that are not."""
+    if config.qk_norm and config.rope_factor != 1:
+        raise UserError(
+            f"{path}: rope_type: expected default for a Qwen3 in llama.cpp, got llama3. Use this model with Hugging "
+            "Face transformers"
+        )
 
 
 def _roles(path: Path, vocab_size: int) -> dict[str, int]:
@@ -109,14 +120,14 @@ def _tensors(weights_file: Path, config: ModelConfig) -> Tensors:
     except SafetensorError as error:
         raise UserError(f"{weights_file}: expected a safetensors file ({error}). Run: {MADE_BY}") from None
     layers = config.layers
-    expected = set() if layers > len(shapes) else _names(layers, tied=config.tied_embeddings)
+    expected = set() if layers > len(shapes) else _names(config)
     if expected != set(shapes):
         told = ", ".join(sorted(expected ^ set(shapes))[:3])
         raise UserError(
-            f"{weights_file}: expected the tensors of a Llama of {layers:,} layers without biases, as config.json "
-            f"states; missing or not expected: {told}. Run: {MADE_BY}"
+            f"{weights_file}: expected the tensors of a {NETWORKS[config.network]} of {layers:,} layers without "
+            f"biases, as config.json states; missing or not expected: {told}. Run: {MADE_BY}"
         )
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, layers)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[config.network.upper()], layers)
     tensors = {
         str(names.get_name(name, try_suffixes=(".weight",))): _arranged(weights_file, name, config)
         for name in sorted(shapes)
@@ -126,22 +137,23 @@ def _tensors(weights_file: Path, config: ModelConfig) -> Tensors:
     return tensors
 
 
-def _names(layers: int, *, tied: bool) -> set[str]:
-    """Llama's names of all tensors."""
-    names = {"model.embed_tokens.weight", "model.norm.weight"} | (set() if tied else {"lm_head.weight"})
-    parts = (*MATRICES.values(), *SCALES.values())
-    return names | {f"model.layers.{number}.{part}.weight" for number in range(layers) for part in parts}
+def _names(config: ModelConfig) -> set[str]:
+    """Hugging Face's names of all tensors."""
+    names = {"model.embed_tokens.weight", "model.norm.weight"}
+    names |= set() if config.tied_embeddings else {"lm_head.weight"}
+    parts = (*MATRICES.values(), *scales_of(config).values())
+    return names | {f"model.layers.{number}.{part}.weight" for number in range(config.layers) for part in parts}
 
 
 def _arranged(weights_file: Path, name: str, config: ModelConfig) -> Tensor:
-    """A tensor of the file; of queries and keys with the rows of each head in llama.cpp's order."""
+    """A tensor of the file; of a Llama's queries and keys with the rows of each head in llama.cpp's order."""
     tensor = tensor_file.stored(weights_file, name)
     for part, heads in (("q_proj", config.heads), ("k_proj", config.kv_heads)):
         if name.endswith(f".{part}.weight"):
             expected = (heads * config.head_width, config.width)
             if tensor.shape != expected:
                 raise UserError(f"{weights_file}: {name}: expected the shape {expected}, got {tensor.shape}")
-            return Tensor(tensor.shape, partial(_interleaved, tensor, heads))
+            return tensor if config.qk_norm else Tensor(tensor.shape, partial(_interleaved, tensor, heads))
     return tensor
 
 
@@ -164,7 +176,7 @@ def _head(stated: _Stated, read: Vocabulary, tensors: Tensors) -> bytes:
     import gguf
 
     with tempfile.TemporaryDirectory() as folder:
-        writer = gguf.GGUFWriter(Path(folder, GGUF), "llama")
+        writer = gguf.GGUFWriter(Path(folder, GGUF), stated.config.network)
         _add_shape(writer, stated.config, stated.context)
         _add_tokenizer(writer, stated, read)
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)

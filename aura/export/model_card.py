@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import TextWrapper
 from typing import Any
 
-from aura.model.model import ModelConfig
+from aura.model.model import NETWORKS, ModelConfig
 
 fill = TextWrapper(120, break_long_words=False, break_on_hyphens=False).fill
 
@@ -39,7 +39,8 @@ def model_card(
     hashes += [f"| hash of the corpus | `{learnt['hash']}` |"] if isinstance(learnt.get("hash"), str) else []
     if waived := record.get("waived_gates"):
         hashes.append(f"| gates that the tokenizer misses, waived | {', '.join(map(str, waived))} |")
-    return _CARD.format(rows="\n".join(rows + hashes), notices="".join(f"{fill(notice)}\n\n" for notice in notices))
+    shown = "".join(f"{fill(notice)}\n\n" for notice in notices)
+    return _CARD.format(rows="\n".join(rows + hashes), notices=shown, tag=config.network, kind=NETWORKS[config.network])
 
 
 def gguf_notice(differences: Iterable[str]) -> str:
@@ -50,12 +51,12 @@ def gguf_notice(differences: Iterable[str]) -> str:
 _CARD = """---
 library_name: transformers
 pipeline_tag: text-generation
-tags: [llama, aura]
+tags: [{tag}, aura]
 ---
 
 # A language model made by aura
 
-A Llama-style model, trained on one corpus. It continues text. It was not
+A {kind}-style model, trained on one corpus. It continues text. It was not
 taught to follow instructions, and what it says may be wrong or harmful.
 
 | | |

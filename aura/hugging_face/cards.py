@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import TextWrapper
 
+from aura.model.model import NETWORKS
+
 fill = TextWrapper(120, break_long_words=False, break_on_hyphens=False).fill
 Facts = Mapping[str, Mapping[str, str | int | float]]  # by title (the base, the data, the gates): names and values
 LICENCES = """The licences of the texts decide what the model may be used for. This folder does not know them; the
@@ -27,15 +29,19 @@ class ChatTokenizer:
     marked_by_text: Sequence[str] = ()
 
 
-def chat_card(facts: Facts, tokenizer: ChatTokenizer, *, from_nothing: bool = True) -> str:
-    """The card of a merged model; `from_nothing` says that its base did not begin from existing weights."""
+def chat_card(facts: Facts, tokenizer: ChatTokenizer, network: str, *, from_nothing: bool = True) -> str:
+    """The card of a merged model; `from_nothing` says that its base did not begin from existing weights.
+
+    `network` is a key of `model.NETWORKS`.
+    """
     origin = "from nothing on one corpus" if from_nothing else "on one corpus from existing weights on"
-    return _CHAT.format(facts=_tables(facts), origin=origin, use=_use(tokenizer), licences=LICENCES)
+    kind, use = NETWORKS[network], _use(tokenizer)
+    return _CHAT.format(tag=network, kind=kind, facts=_tables(facts), origin=origin, use=use, licences=LICENCES)
 
 
-def adapter_card(base_folder: str, facts: Facts) -> str:
-    """The card of an adapter for the model in `base_folder`."""
-    return _ADAPTER.format(base=base_folder, facts=_tables(facts), licences=LICENCES)
+def adapter_card(base_folder: str, facts: Facts, network: str) -> str:
+    """The card of an adapter for the model in `base_folder`; `network` is a key of `model.NETWORKS`."""
+    return _ADAPTER.format(base=base_folder, tag=network, facts=_tables(facts), licences=LICENCES)
 
 
 def _use(tokenizer: ChatTokenizer) -> str:
@@ -90,12 +96,12 @@ _NO_JSON = "There is no tokenizer.json, so transformers does not encode for this
 _CHAT = """---
 library_name: transformers
 pipeline_tag: text-generation
-tags: [llama, aura, chat]
+tags: [{tag}, aura, chat]
 ---
 
 # A chat model made by aura
 
-A Llama-style model that was trained {origin}, and then adapted to conversations.
+A {kind}-style model that was trained {origin}, and then adapted to conversations.
 
 {facts}
 
@@ -108,7 +114,7 @@ A Llama-style model that was trained {origin}, and then adapted to conversations
 _ADAPTER = """---
 library_name: peft
 base_model: {base}
-tags: [llama, lora, aura]
+tags: [{tag}, lora, aura]
 ---
 
 # An adapter made by aura

@@ -35,7 +35,8 @@ def write_chat(output: Path, base: folder.Trained, trained: Adapter | Path, fact
     tensors = llama_tensors(base.config, trained if isinstance(trained, Path) else base.weights)
     if isinstance(trained, Adapter):
         tensors |= _adapted(tensors, trained, base.config)
-    card = chat_card({**folder.base_facts(base), **facts}, _tokenizer(base), from_nothing="base" not in base.record)
+    told, network, began = {**folder.base_facts(base), **facts}, base.config.network, "base" in base.record
+    card = chat_card(told, _tokenizer(base), network, from_nothing=not began)
     folder.write(output, base, tensors, card, add_bos=add_bos)
     return tensors
 

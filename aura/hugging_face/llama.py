@@ -1,4 +1,6 @@
-"""aura's weights under the names and in the layout of Hugging Face's LlamaForCausalLM.
+"""aura's weights under the names and in the layout of Hugging Face's LlamaForCausalLM, or Qwen3ForCausalLM.
+
+A Qwen3 is a Llama with an RMSNorm of queries and keys (`qk_norm`), so a model with one is exported as a Qwen3.
 
 Ours multiplies embeddings by sqrt(width) and Llama does not, so the exported embeddings carry the factor; with tied
 weights they are the output weights too, and the final norm's scale gives the factor back. A model that began from a
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aura.hugging_face.llama_settings import LLAMA, SCALED, rope_settings
+from aura.hugging_face.llama_settings import LLAMA, QWEN3, SCALED, rope_settings
 from aura.model import tensor_file
 from aura.model.lora import INPUT_AXES
 from aura.model.model import ModelConfig
@@ -33,6 +35,7 @@ MATRICES = {  # ours (inputs first) -> Llama's (outputs first)
     "down": "mlp.down_proj",
 }
 SCALES = {"attention_norm": "input_layernorm", "hidden_norm": "post_attention_layernorm"}
+HEAD_SCALES = {"query_norm": "self_attn.q_norm", "key_norm": "self_attn.k_norm"}  # of a Qwen3
 
 
 def llama_tensors(config: ModelConfig, weights_file: Path) -> Tensors:
@@ -48,9 +51,14 @@ def llama_tensors(config: ModelConfig, weights_file: Path) -> Tensors:
         layer = f"model.layers.{number}"
         for ours, theirs in MATRICES.items():
             tensors[f"{layer}.{theirs}.weight"] = _of_layer(weights_file, f"blocks.{ours}", number, INPUT_AXES[ours])
-        for ours, theirs in SCALES.items():
+        for ours, theirs in scales_of(config).items():
             tensors[f"{layer}.{theirs}.weight"] = _of_layer(weights_file, f"blocks.{ours}", number, 0)
     return tensors
+
+
+def scales_of(config: ModelConfig) -> dict[str, str]:
+    """The vectors of a layer: our names -> theirs."""
+    return SCALES | (HEAD_SCALES if config.qk_norm else {})
 
 
 def embedding_factor(config: ModelConfig) -> np.float32:
@@ -80,8 +88,8 @@ def llama_config(config: ModelConfig, tokenizer: AnyTokenizer, context: int) -> 
     `context` is in tokens: those of a sequence in training, or of the base that the model began from.
     """
     return {
-        "architectures": [LLAMA],
-        "model_type": "llama",
+        "architectures": [QWEN3 if config.qk_norm else LLAMA],
+        "model_type": config.network,
         "vocab_size": config.vocab_size,
         "hidden_size": config.width,
         "intermediate_size": config.hidden,
@@ -95,7 +103,7 @@ def llama_config(config: ModelConfig, tokenizer: AnyTokenizer, context: int) -> 
         **rope_settings(config),
         **({SCALED: True} if config.scaled_embeddings else {}),
         "attention_bias": False,
-        "mlp_bias": False,
+        **({"use_sliding_window": False} if config.qk_norm else {"mlp_bias": False}),
         "tie_word_embeddings": config.tied_embeddings,
         "pad_token_id": tokenizer.pad_id,
         "bos_token_id": tokenizer.bos_id,

@@ -1,4 +1,6 @@
-"""The weights of a LlamaForCausalLM folder under the names of `LanguageModel`: models/chat, models/hf, and others.
+"""The weights of a LlamaForCausalLM or Qwen3ForCausalLM folder under the names of `LanguageModel`.
+
+Such folders are models/chat, models/hf, and those of others.
 
 The inverse of the export. Where ours multiplies embeddings by sqrt(width), they lose the factor that Llama has inside
 them, and a tied final norm gets it back; then weights return within one rounding of float32. The weights lie in one
@@ -18,7 +20,7 @@ from safetensors import SafetensorError
 
 from aura.core import checksums, files
 from aura.core.errors import UserError
-from aura.hugging_face.llama import MATRICES, SCALES, Array, embedding_factor
+from aura.hugging_face.llama import HEAD_SCALES, MATRICES, Array, embedding_factor, scales_of
 from aura.hugging_face.llama_settings import CONFIG, read_config, require_small
 from aura.model import tensor_file
 from aura.model.lora import INPUT_AXES
@@ -93,13 +95,13 @@ class LlamaWeights:
         shape = [len(range(*one.indices(size))) for one, size in zip(of_block, self._shape(ours), strict=True)]
         stacked = np.empty((len(numbers), *shape), np.float32)
         for place, number in enumerate(numbers):
-            theirs = _of_layer(number, MATRICES.get(ours) or SCALES[ours])
+            theirs = _of_layer(number, MATRICES.get(ours) or scales_of(self.config)[ours])
             stacked[place] = self._matrix(ours, theirs, of_block).reshape(shape)
         return stacked
 
     def _matrix(self, ours: str, theirs: str, index: Index) -> Array:
         """A layer's weight at `index` of ours; there, outputs come first, and heads and features are one axis."""
-        if ours in SCALES:
+        if ours not in MATRICES:
             return self._read(theirs, index)
         inputs, shape = INPUT_AXES[ours], self._shape(ours)
         rows = _flat(index[inputs:], shape[inputs:])
@@ -111,6 +113,8 @@ class LlamaWeights:
         heads = {"query": self.config.heads, "key": self.config.kv_heads, "value": self.config.kv_heads}
         if ours in heads:
             return (D, heads[ours], E)
+        if ours in HEAD_SCALES:
+            return (E,)
         return {"output": (self.config.heads, E, D), "gate": (D, F), "up": (D, F), "down": (F, D)}.get(ours, (D,))
 
     def _read(self, theirs: str, index: Index) -> Array:
@@ -214,7 +218,9 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     for number in range(config.layers):
         for ours, theirs in MATRICES.items():
             shapes[_of_layer(number, theirs)] = (rows[ours], columns.get(ours, D))
-        shapes |= {_of_layer(number, theirs): (D,) for theirs in SCALES.values()}
+        shapes |= {
+            _of_layer(number, theirs): (E if ours in HEAD_SCALES else D,) for ours, theirs in scales_of(config).items()
+        }
     return shapes
 
 

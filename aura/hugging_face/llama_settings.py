@@ -1,4 +1,4 @@
-"""config.json of a LlamaForCausalLM, as both generations of transformers write it, and as a `ModelConfig`.
+"""config.json of a LlamaForCausalLM or a Qwen3ForCausalLM, as transformers writes it, and as a `ModelConfig`.
 
 transformers 5 has the rotary positions in `rope_parameters`, transformers 4 in `rope_theta` and `rope_scaling`. Both
 are read, and both are written. Anything that `LanguageModel` does not compute is refused by its key, because a model
@@ -16,7 +16,7 @@ from aura.core.errors import UserError
 from aura.model import weights
 from aura.model.model import ROPE_BASE, ModelConfig
 
-LLAMA = "LlamaForCausalLM"
+LLAMA, QWEN3 = "LlamaForCausalLM", "Qwen3ForCausalLM"  # the latter has an RMSNorm of queries and keys
 CONFIG, SCALED = "config.json", "scaled_embeddings"
 LARGEST_FILE = 8_000_000  # bytes of a config.json or of an index; those of 405 billion weights have 0.1 MB
 LONGEST = 2**20  # tokens of a context, as pretrain.seq_len has at most
@@ -34,7 +34,10 @@ _SCALING = {  # of ModelConfig -> of `rope_type: llama3`
     "rope_high": "high_freq_factor",
     "rope_context": "original_max_position_embeddings",
 }
-_DEFAULTS = {"rms_norm_eps": 1e-6, "max_position_embeddings": 2048}  # of transformers, where the file says nothing
+_DEFAULTS: dict[str, dict[str, Any]] = {  # of transformers, where the file says nothing
+    LLAMA: {"rms_norm_eps": 1e-6, "max_position_embeddings": 2048},
+    QWEN3: {"rms_norm_eps": 1e-6, "max_position_embeddings": 32_768, "head_dim": 128, "num_key_value_heads": 32},
+}
 
 
 def read_config(folder: Path, made_by: str) -> tuple[ModelConfig, int]:
@@ -46,7 +49,7 @@ def read_config(folder: Path, made_by: str) -> tuple[ModelConfig, int]:
     path = folder / CONFIG
     require_small(path)
     record = files.read_object(path, made_by)
-    record = _DEFAULTS | record
+    record = _DEFAULTS[QWEN3 if _is_qwen3(record) else LLAMA] | record
     if record.get("num_key_value_heads") is None:
         record["num_key_value_heads"] = record.get("num_attention_heads")
     if record.get("head_dim") is None:
@@ -63,14 +66,20 @@ def require_small(path: Path) -> None:
         raise UserError(f"{path}: expected at most {LARGEST_FILE:,} bytes, got {path.stat().st_size:,}. Look into it")
 
 
+def _is_qwen3(record: dict[str, Any]) -> bool:
+    return record.get("architectures") == [QWEN3]
+
+
 def _require_computed(path: Path, record: dict[str, Any]) -> None:
     """Refuse a model that `LanguageModel` would compute otherwise."""
+    if record.get("architectures") not in ([LLAMA], [QWEN3]):
+        raise refusal(path, "architectures", f"{[LLAMA]} or {[QWEN3]}", record.get("architectures"))
     computed = {
-        "architectures": ([LLAMA], record.get("architectures")),
         "hidden_act": ("silu", record.get("hidden_act", "silu")),
         "attention_bias": (False, record.get("attention_bias", False)),
         "mlp_bias": (False, record.get("mlp_bias", False)),
         "quantization_config": (None, record.get("quantization_config")),
+        "use_sliding_window": (False, record.get("use_sliding_window", False)),
     }
     for name, (expected, got) in computed.items():
         if got != expected:
@@ -78,6 +87,9 @@ def _require_computed(path: Path, record: dict[str, Any]) -> None:
     for name in ("tie_word_embeddings", SCALED):
         if not isinstance(record.get(name, False), bool):
             raise refusal(path, name, "true or false", record[name])
+    layers = record.get("layer_types")
+    if layers is not None and (not isinstance(layers, list) or any(kind != "full_attention" for kind in layers)):
+        raise refusal(path, "layer_types", "full_attention alone", layers)
     if not 1 <= record["max_position_embeddings"] <= LONGEST:
         raise UserError(
             f"{path}: max_position_embeddings: expected 1 to {LONGEST:,} tokens, got "
@@ -93,6 +105,7 @@ def _config(path: Path, record: dict[str, Any], made_by: str) -> ModelConfig:
     values = counts | {
         "tied_embeddings": record.get("tie_word_embeddings", False),
         "own_head_width": own,
+        "qk_norm": _is_qwen3(record),
         "scaled_embeddings": record.get(SCALED, False),
         "epsilon": record["rms_norm_eps"],
         **_rope(path, record),

@@ -64,7 +64,8 @@ def write_adapter(
         tensor_file.write(unfinished / WEIGHTS, stored, {"format": "pt"})
         files.write_json(unfinished / CONFIG, peft_config(adapter.config, base.config, base_folder))
         files.write_json(unfinished / RECORD, record)
-        files.write_bytes(unfinished / CARD, adapter_card(base_folder, {**base_facts(base), **facts}).encode())
+        card = adapter_card(base_folder, {**base_facts(base), **facts}, base.config.network)
+        files.write_bytes(unfinished / CARD, card.encode())
         checksums.write(unfinished)
     return tensors
 

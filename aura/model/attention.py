@@ -4,7 +4,9 @@
     cudnn   GPU   the same idea (arXiv:2307.08691); bfloat16, heads of up to 128 features
     plain   any   blocks of queries against the keys they may see: writes down to 5/8 of the S x S scores
 
-With segments a position sees its own segment alone. cudnn has no form for them, so `plain` takes its place.
+With segments a position sees its own segment alone. JAX's cudnn takes them as packed sequences of a number that is
+fixed when it compiles, or as a bias of size S x S, so `plain` takes its place. It then computes long sequences in
+blocks of 512 queries, and each again on the way back: S x 512 scores of a head are in memory, and not S x S.
 
 Letters as in model.py; L keys that a block may see. On a mesh each device attends for its own sequences and heads.
 """
@@ -21,6 +23,7 @@ from aura.model.mesh import BATCH, per_device
 
 SPLASH_BLOCK = 512  # positions a TPU core works on at once, at most; must divide S
 PLAIN_BLOCKS, PLAIN_BLOCK = 4, 64  # blocks of queries at most, and positions of one at least
+SEGMENT_BLOCK = 512  # queries whose scores exist at once, at most, if there are segments
 
 
 def implementation_for(platform: str, *, seq_len: int, dtype: str) -> str:
@@ -72,18 +75,65 @@ def _plain(
     mixed = []
     for begin in range(0, S, block):
         end = min(begin + block, S)
-        rows = query_BxKxGxSxE[:, :, :, begin:end].reshape(B, K, -1, E)  # R of them
-        scores_BxKxRxL = jnp.einsum("BKRE,BLKE->BKRL", rows, key_BxSxKxE[:, :end], preferred_element_type=jnp.float32)
-        seen_RxL = jnp.tile(jnp.arange(begin, end)[:, None] >= jnp.arange(end)[None, :], (H // K, 1))
-        seen_BxKxRxL = seen_RxL[None, None]
-        if segments_BxS is not None:
-            same_BxSxL = segments_BxS[:, begin:end, None] == segments_BxS[:, None, :end]
-            seen_BxKxRxL &= jnp.tile(same_BxSxL, (1, H // K, 1))[:, None]
-        scores_BxKxRxL = jnp.where(seen_BxKxRxL, scores_BxKxRxL * E**-0.5, float(np.finfo(np.float32).min))
-        weights_BxKxRxL = jax.nn.softmax(scores_BxKxRxL, axis=-1).astype(value_BxSxKxE.dtype)
-        of_rows = jnp.einsum("BKRL,BLKE->BKRE", weights_BxKxRxL, value_BxSxKxE[:, :end])
-        mixed.append(of_rows.reshape(B, K, H // K, end - begin, E))
+        rows, keys, values = query_BxKxGxSxE[:, :, :, begin:end], key_BxSxKxE[:, :end], value_BxSxKxE[:, :end]
+        if segments_BxS is not None and end - begin > SEGMENT_BLOCK:
+            mixed.append(_in_small_blocks(rows, keys, values, segments_BxS[:, :end]))
+            continue
+        mixed.append(_of_block(rows, keys, values, begin, _segments(segments_BxS, begin, end)))
     return jnp.transpose(jnp.concatenate(mixed, axis=3), (0, 3, 1, 2, 4)).reshape(B, S, H, E)
+
+
+def _of_block(
+    rows_BxKxGxQxE: jax.Array,
+    key_BxLxKxE: jax.Array,
+    value_BxLxKxE: jax.Array,
+    begin: jax.Array | int,
+    segments: tuple[jax.Array, jax.Array] | None = None,
+) -> jax.Array:
+    """mixed_BxKxGxQxE of Q queries that stand from `begin` on; `segments` are theirs (BxQ) and the keys' (BxL)."""
+    B, K, G, Q, E = rows_BxKxGxQxE.shape
+    L = key_BxLxKxE.shape[1]
+    rows = rows_BxKxGxQxE.reshape(B, K, -1, E)  # R of them
+    scores_BxKxRxL = jnp.einsum("BKRE,BLKE->BKRL", rows, key_BxLxKxE, preferred_element_type=jnp.float32)
+    seen_RxL = jnp.tile((begin + jnp.arange(Q))[:, None] >= jnp.arange(L)[None, :], (G, 1))
+    seen_BxKxRxL = seen_RxL[None, None]
+    if segments is not None:
+        same_BxQxL = segments[0][:, :, None] == segments[1][:, None, :]
+        seen_BxKxRxL &= jnp.tile(same_BxQxL, (1, G, 1))[:, None]
+    scores_BxKxRxL = jnp.where(seen_BxKxRxL, scores_BxKxRxL * E**-0.5, float(np.finfo(np.float32).min))
+    weights_BxKxRxL = jax.nn.softmax(scores_BxKxRxL, axis=-1).astype(value_BxLxKxE.dtype)
+    of_rows = jnp.einsum("BKRL,BLKE->BKRE", weights_BxKxRxL, value_BxLxKxE)
+    return of_rows.reshape(B, K, G, Q, E)
+
+
+def _segments(segments_BxS: jax.Array | None, begin: int, end: int) -> tuple[jax.Array, jax.Array] | None:
+    return None if segments_BxS is None else (segments_BxS[:, begin:end], segments_BxS[:, :end])
+
+
+def _in_small_blocks(
+    rows_BxKxGxQxE: jax.Array, key_BxLxKxE: jax.Array, value_BxLxKxE: jax.Array, segments_BxL: jax.Array
+) -> jax.Array:
+    """`_of_block` for the last Q of L positions, SEGMENT_BLOCK queries at a time; what fills the last block up goes."""
+    Q, L = rows_BxKxGxQxE.shape[3], key_BxLxKxE.shape[1]
+    blocks = -(-Q // SEGMENT_BLOCK)
+    padding = blocks * SEGMENT_BLOCK - Q
+
+    def cut(array: jax.Array, axis: int) -> jax.Array:
+        """The array with its blocks in a first axis."""
+        shape = array.shape
+        padded = jnp.pad(array, [(0, padding if place == axis else 0) for place in range(array.ndim)])
+        parts = padded.reshape(*shape[:axis], blocks, SEGMENT_BLOCK, *shape[axis + 1 :])
+        return jnp.moveaxis(parts, axis, 0)
+
+    @jax.checkpoint
+    def of_block(block: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        rows, begin, segments = block
+        return _of_block(rows, key_BxLxKxE, value_BxLxKxE, begin, (segments, segments_BxL))
+
+    begins = L - Q + SEGMENT_BLOCK * jnp.arange(blocks)
+    mixed = jax.lax.map(of_block, (cut(rows_BxKxGxQxE, 3), begins, cut(segments_BxL[:, L - Q :], 1)))
+    joined = jnp.moveaxis(mixed, 0, 3)  # BxKxGxCxZxE
+    return joined.reshape(*joined.shape[:3], -1, joined.shape[-1])[:, :, :, :Q]
 
 
 def _splash(

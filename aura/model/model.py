@@ -1,10 +1,10 @@
 """The model: a Llama-style decoder (Touvron et al. 2023, arXiv:2302.13971), small enough to check by eye.
 
 Pre-norm RMSNorm (arXiv:1910.07467), rotary positions (arXiv:2104.09864), SwiGLU (arXiv:2002.05202),
-grouped-query attention (arXiv:2305.13245), no biases. Modules are plain JAX pytrees: `jax.jit`, `jax.grad`
-and optax take the model itself. Layers are stacked and scanned, so compile time does not grow with depth.
-Parameters are float32 and lie on the mesh as their `placed` says; a layer gathers its own along fsdp, in the
-type it computes with, and frees them after.
+grouped-query attention (arXiv:2305.13245), no biases. With `qk_norm` it is a Qwen3 (arXiv:2505.09388).
+Modules are plain JAX pytrees: `jax.jit`, `jax.grad` and optax take the model itself. Layers are stacked and
+scanned, so compile time does not grow with depth. Parameters are float32 and lie on the mesh as their `placed`
+says; a layer gathers its own along fsdp, in the type it computes with, and frees them after.
 
 Shapes are part of names, by these letters:
     B sequences   S positions   V pieces of the vocabulary   D width        N layers
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 EPSILON = 1e-5  # of RMSNorm, where a configuration says nothing else
 ROPE_BASE = 10_000.0
 ADDED = (  # attributes that a record leaves out where they have their defaults: records of older models lack them
-    *("own_head_width", "scaled_embeddings", "epsilon", "rope_base"),
+    *("own_head_width", "qk_norm", "scaled_embeddings", "epsilon", "rope_base"),
     *("rope_factor", "rope_low", "rope_high", "rope_context"),
 )
+NETWORKS = {"llama": "Llama", "qwen3": "Qwen3"}  # `model_type` of transformers and llama.cpp's name -> for people
 EMBEDDING_STD = 0.02  # GPT-2's and Llama's
 UNROLL = 4  # on a CPU, where it saves 10 % of the default run's step
 
@@ -46,11 +47,13 @@ class ModelConfig:
     """Everything that decides what the weights compute; see the letters above.
 
     The defaults of the later attributes are those of the models that begin from nothing. Models that go on from a Llama
-    have its values.
+    or a Qwen3 have its values.
 
     Attributes:
         affect: whether each position is told its document's affect vector.
         own_head_width: features of a head (E); None for `width / heads`.
+        qk_norm: whether queries and keys of each head pass through an RMSNorm with a learnt scale before they are
+            turned (arXiv:2302.05442), as Qwen3's do: attention's scores then cannot grow without end.
         scaled_embeddings: whether embeddings are multiplied by sqrt(width), which Llama's are not.
         epsilon: of RMSNorm.
         rope_base: of the frequencies of rotary positions; Llama's `rope_theta`.
@@ -69,6 +72,7 @@ class ModelConfig:
     tied_embeddings: bool
     affect: bool = False
     own_head_width: int | None = None
+    qk_norm: bool = False
     scaled_embeddings: bool = True
     epsilon: float = EPSILON
     rope_base: float = ROPE_BASE
@@ -80,17 +84,26 @@ class ModelConfig:
     @classmethod
     def of(cls, options: "Pretrain", vocab_size: int) -> "ModelConfig":
         """The shape that params.yaml asks for; the vocabulary's size is the tokenizer's."""
+        shape = options.shape
         return cls(
             vocab_size=vocab_size,
             affect=options.affect_conditioning,
             tied_embeddings=options.tied_embeddings,
-            **options.shape.model_dump(),
+            qk_norm=options.qk_norm,
+            rope_base=options.rotary_base,
+            own_head_width=shape.own_head_width,
+            **shape.model_dump(exclude={"head_width"}),
         )
 
     @property
     def head_width(self) -> int:
         """Features of one head (E)."""
         return self.own_head_width or self.width // self.heads
+
+    @property
+    def network(self) -> str:
+        """The name of such a network in other libraries, a key of `NETWORKS`."""
+        return "qwen3" if self.qk_norm else "llama"
 
     @property
     def embedding_factor(self) -> float:
@@ -132,6 +145,8 @@ class Block(nnx.Module):  # type: ignore[misc]
         self.key = matrix((D, K, E), "fsdp", "tensor", None, fan_in=D)
         self.value = matrix((D, K, E), "fsdp", "tensor", None, fan_in=D)
         self.output = matrix((H, E, D), "tensor", None, "fsdp", fan_in=H * E, scale=into_stream)
+        if config.qk_norm:
+            self.query_norm, self.key_norm = nnx.Param(_ones(E)), nnx.Param(_ones(E))
         self.hidden_norm = nnx.Param(_ones(D))
         self.gate = matrix((D, F), "fsdp", "tensor", fan_in=D)
         self.up = matrix((D, F), "fsdp", "tensor", fan_in=D)
@@ -145,12 +160,14 @@ class Block(nnx.Module):  # type: ignore[misc]
         return x_BxSxD
 
     def attention(self, y_BxSxD: jax.Array, positions: jax.Array, attend: Attend) -> jax.Array:
-        """Projections into heads, rotation, `attend`, and the projection back."""
-
+        """Projections into heads, their norm if there is one, rotation, `attend`, and the projection back."""
         heads = partial(_product, y_BxSxD)
-
-        query_BxSxHxE = rotate(heads(self.query), positions, self.config)
-        key_BxSxKxE = rotate(heads(self.key), positions, self.config)
+        query_BxSxHxE, key_BxSxKxE = heads(self.query), heads(self.key)
+        if self.config.qk_norm:
+            query_BxSxHxE = rms_norm(query_BxSxHxE, self.query_norm[...], self.config.epsilon)
+            key_BxSxKxE = rms_norm(key_BxSxKxE, self.key_norm[...], self.config.epsilon)
+        query_BxSxHxE = rotate(query_BxSxHxE, positions, self.config)
+        key_BxSxKxE = rotate(key_BxSxKxE, positions, self.config)
         mixed_BxSxHxE = attend(query_BxSxHxE, key_BxSxKxE, heads(self.value))
         return _product(mixed_BxSxHxE, self.output)
 
@@ -234,10 +251,13 @@ initial_model = jax.jit(LanguageModel, static_argnums=(0, 1, 2))  # (config, see
 
 
 def rms_norm(x_BxSxD: jax.Array, scale_D: jax.Array, epsilon: float = EPSILON) -> jax.Array:
-    """Divide by the root mean square over features, then scale; in float32, returned in the type that came."""
-    wide_BxSxD = x_BxSxD.astype(jnp.float32)
+    """Divide by the root mean square over features, then scale; in float32, returned in the type that came.
+
+    `x` may have more axes before its features, such as heads.
+    """
+    wide_BxSxD, axes = x_BxSxD.astype(jnp.float32), tuple(range(x_BxSxD.ndim - 1))
     mean_square_BxSx1 = jnp.mean(jnp.square(wide_BxSxD), axis=-1, keepdims=True)
-    normed_BxSxD = wide_BxSxD * jax.lax.rsqrt(mean_square_BxSx1 + epsilon) * scale_D[None, None, :]
+    normed_BxSxD = wide_BxSxD * jax.lax.rsqrt(mean_square_BxSx1 + epsilon) * jnp.expand_dims(scale_D, axes)
     return normed_BxSxD.astype(x_BxSxD.dtype)
 
 

@@ -9,16 +9,17 @@ from aura.model import attention, mesh, model, tensor_file
 from aura.pretrain.options import Pretrain
 from aura.pretrain.step import batches, passing, training
 from aura.tokens import mapped_ids, streams, token_shards
-from aura.training import batch_layout, cross_entropy, muon, optimizer, permutation, spikes, steps
+from aura.training import batch_layout, cross_entropy, documents, muon, optimizer, permutation, spikes, steps
 from aura.training.run_identity import RunIdentity, code_and_libraries, key_of
 
 CODE = (
-    *(batches, passing, permutation, batch_layout, streams, mapped_ids, token_shards),
+    *(batches, passing, permutation, batch_layout, documents, streams, mapped_ids, token_shards),
     *(attention, cross_entropy, mesh, model, muon, optimizer, training, steps, spikes),
 )
 BASE_CODE = (base_weights, llama_reading, llama_settings, tensor_file)  # of a run that begins from existing weights
 PLACEMENT = {"where", "fsdp", "tensor"}  # where the weights lie: losses are equal to about 1e-4
 ROUNDING = {"accumulation", "remat"}  # how the same arithmetic is cut
+DECIDED_BY_BASE = ("size", "tied_embeddings", "qk_norm", "rope_base")
 DECIDED = {"token_budget"}  # stands for another option, steps
 # Decide what is kept and measured.
 AFTERWARDS = {"checkpoint_folder", "checkpoint_every", "eval_every", "eval_tokens", "evaluate"}
@@ -71,14 +72,16 @@ def _beginnings(options: Pretrain, decides: Mapping[str, Any]) -> dict[str, int]
 def decisive(options: Pretrain, tokens: str, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """All that decides the run's losses, by the names that a user knows; `tokens` is the token manifest's hash.
 
-    Two ways to say the same (a size by its name or by its numbers) are one here. The steps of a wsd schedule are left
-    out: up to its decay a longer run is the same run. `base` is what decides existing weights (`Base.decides`); they
-    decide the shape, and their bytes count, wherever they lie.
+    Two ways to say the same (a size by its name or by its numbers, `auto` or its value) are one here. The steps of a
+    wsd schedule are left out: up to its decay a longer run is the same run. `base` is what decides existing weights
+    (`Base.decides`); they decide the shape, and their bytes count, wherever they lie.
     """
     kept = options.model_dump(exclude=PLACEMENT | ROUNDING | AFTERWARDS | DECIDED | {"base"})
-    kept["size"] = options.shape.model_dump()
+    kept["size"] = options.shape.model_dump(exclude={"head_width"}) | {"head_width": options.shape.own_head_width}
+    kept["rope_base"], kept["document_masks"] = options.rotary_base, options.masks_documents
     if base:
-        del kept["size"], kept["tied_embeddings"]
+        for decided in DECIDED_BY_BASE:
+            del kept[decided]
     if options.source_weights:  # even weights of 1: each source is then drawn by itself
         kept["source_weights"] = sorted(item for item in options.source_weights.items() if item[1] != 1)
     if options.schedule == "wsd":

@@ -8,8 +8,10 @@ from pydantic_core import PydanticCustomError
 from aura.core import hub_address
 from aura.core.params import SourceName
 from aura.core.section import NUMBER, NUMBER_OR_AUTO, Auto, Section
-from aura.model.options import MODEL_SIZES, Shape, Size
+from aura.model.options import MODEL_SIZES, Shape, Size, rope_base_for
 
+MASKED_FROM = 16_384  # tokens of a sequence; see `masks_documents`
+LARGEST_ROPE_BASE = 1e15
 MOST_BATCHES = 200_000_000  # the largest number of a batch in `skip`
 
 
@@ -58,6 +60,21 @@ def _pair(value: object, error: Exception) -> tuple[int, int]:
     return first, last
 
 
+def _rope_base(value: object) -> float | str:
+    """`auto`, or a number as a float."""
+    if value == "auto":
+        return "auto"
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 1 < value <= LARGEST_ROPE_BASE:
+        return float(value)
+    raise PydanticCustomError("rope_base", "auto, or a number above 1 and up to 1000000000000000")
+
+
+def _document_masks(value: object) -> bool | str:
+    if value == "auto" or isinstance(value, bool):
+        return value
+    raise PydanticCustomError("document_masks", "auto, true or false")
+
+
 class _Common(Section):
     """The options that nothing decides but their values."""
 
@@ -77,6 +94,9 @@ class _Common(Section):
     spike_limit: Annotated[float, Field(gt=0, le=1_000_000)] | None
     size: Size
     tied_embeddings: bool
+    qk_norm: bool
+    rope_base: Annotated[float | str, PlainValidator(_rope_base)]
+    document_masks: Annotated[bool | str, PlainValidator(_document_masks)]
     base: Annotated[str | None, PlainValidator(_base)] = Field(alias="from")  # which then decides the two before it
     train_embeddings_first: int = Field(ge=0, le=100_000_000)
     affect_conditioning: bool
@@ -94,6 +114,20 @@ class _Common(Section):
     def shape(self) -> Shape:
         """The model's sizes: those given, or those of the name."""
         return MODEL_SIZES[self.size] if isinstance(self.size, str) else self.size
+
+    @property
+    def rotary_base(self) -> float:
+        """The base of rotary positions: the one given, or that of the length."""
+        return rope_base_for(self.seq_len) if isinstance(self.rope_base, str) else self.rope_base
+
+    @property
+    def masks_documents(self) -> bool:
+        """Return whether a token sees its own document alone.
+
+        Llama 3 found little effect of such a mask in usual pretraining, and a large one on very long sequences
+        (arXiv:2407.21783, section 3.2).
+        """
+        return self.seq_len >= MASKED_FROM if isinstance(self.document_masks, str) else self.document_masks
 
 
 class Pretrain(_Common):

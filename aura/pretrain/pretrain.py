@@ -21,7 +21,7 @@ from aura.hugging_face.base import Base, open_base, require_mesh
 from aura.model import weights
 from aura.model.mesh import abstract, make_mesh, number_of_slices
 from aura.model.model import Compute, ModelConfig
-from aura.pretrain.identity import run_identity
+from aura.pretrain.identity import DECIDED_BY_BASE, run_identity
 from aura.pretrain.options import Pretrain
 from aura.pretrain.samples import sample_text
 from aura.pretrain.step.batches import Batches, Source
@@ -33,6 +33,7 @@ from aura.tokens.token_shards import TokenShards
 from aura.training import distributed, loop, spikes
 from aura.training.batch_layout import require_devices
 from aura.training.compiled_programs import keep_compiled
+from aura.training.documents import document_start
 from aura.training.evaluation import HeldOut, evaluation_windows
 from aura.training.flops import flops_per_token
 from aura.training.history import Row
@@ -96,6 +97,7 @@ def pretrain_as(
     }
     origin |= {"waived_gates": shards.waived_gates} if shards.waived_gates else {}
     origin |= {"base": base.record} if base else {}
+    origin |= {"document_masks": True} if options.masks_documents else {}
     weights.save(output, model, origin, writes=distributed.is_first())
     if distributed.is_first():
         files.write_bytes(reports / "samples.txt", samples.encode())
@@ -113,7 +115,8 @@ def opened_base(options: Pretrain, tokenizer: AnyTokenizer, tokenizer_folder: Pa
     base = open_base(options.base, tokenizer, tokenizer_folder, affect=options.affect_conditioning)
     require_mesh(base.config, options.fsdp, options.tensor)
     if distributed.is_first():
-        decided = "the base decides the shape; pretrain.size and pretrain.tied_embeddings are not used"
+        names = [f"pretrain.{name}" for name in DECIDED_BY_BASE]
+        decided = f"the base decides the shape; {', '.join(names[:-1])} and {names[-1]} are not used"
         for note in (decided, *base.notes):
             console.err.print(f"note: {note}", markup=False)
     return base
@@ -146,7 +149,8 @@ class Pretraining:
         self.batches = Batches(training, options.batch_size, options.seq_len, options.seed, options.skip)
         streams = {source: shards.stream("held_out", source) for source in shards.sources("held_out")}
         windows, sources = evaluation_windows(streams, options.seq_len, options.eval_tokens)
-        self.held_out = HeldOut(windows, sources, tokenizer.byte_lengths, self.layout.rows)
+        self._document_start = document_start(shards, tokenizer, masks=options.masks_documents)
+        self.held_out = HeldOut(windows, sources, tokenizer.byte_lengths, self.layout.rows, self._document_start)
         self._windows, self._sources, self._tokenizer = windows, sources, tokenizer
         rows, tokens = self.layout.rows, options.eval_tokens
         self.sets = EvaluationSets(options.evaluate, tokenizer, options.seq_len, rows, tokens)
@@ -172,7 +176,7 @@ class Pretraining:
 
     def compiled_step(self, state: State) -> Step:
         """The step, compiled."""
-        step: Step = make_step(self.options).lower(state, self.layout.shapes()).compile()
+        step: Step = make_step(self.options, self._document_start).lower(state, self.layout.shapes()).compile()
         return step
 
     def before(self, number: int, state: State) -> None:

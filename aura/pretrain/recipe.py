@@ -66,7 +66,7 @@ def _steps_and_batch(section: PretrainSection, weights: int) -> tuple[int, int]:
 
 def layer_weights(shape: Shape) -> int:
     """N: weights of the matrices of all layers."""
-    E = shape.width // shape.heads
+    E = shape.head_width or shape.width // shape.heads
     of_layer = 2 * shape.width * E * (shape.heads + shape.kv_heads) + 3 * shape.width * shape.hidden
     return shape.layers * of_layer
 

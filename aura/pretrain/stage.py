@@ -28,7 +28,8 @@ def pretrain_here(options: Pretrain, profile: Path | None = None) -> RunIdentity
     if not distributed.is_first():
         return identity
     record = weights.config(paths.LANGUAGE_MODEL)
-    shape = {name: record["model"][name] for name in Shape.model_fields}
+    told = (*Shape.model_fields, "own_head_width", "qk_norm")  # of the last, those that are not as usual
+    shape = {name: record["model"][name] for name in told if name in record["model"]}
     console.summary(
         "pretrain",
         {

@@ -113,14 +113,20 @@ def _check_together(name: str, params: Params) -> None:
 def _of_size(run: PretrainSection) -> list[Rule]:
     """The shape of a model, and what of it the mesh divides."""
     width, heads, kv_heads, hidden = run.shape.width, run.shape.heads, run.shape.kv_heads, run.shape.hidden
+    own = run.shape.head_width
     return [
         (
-            width % heads == 0,
-            f"pretrain.size.width ({width}) must be divisible by pretrain.size.heads ({heads})",
+            own is not None or width % heads == 0,
+            f"pretrain.size.width ({width}) must be divisible by pretrain.size.heads ({heads}), or name "
+            "pretrain.size.head_width",
         ),
         (
-            (width // heads) % 2 == 0,
+            own is not None or (width // heads) % 2 == 0,
             f"pretrain.size.width / pretrain.size.heads ({width // heads}) must be even: rotary embeddings turn pairs",
+        ),
+        (
+            own is None or own % 2 == 0,
+            f"pretrain.size.head_width ({own}) must be even: rotary embeddings turn pairs",
         ),
         (
             heads % kv_heads == 0,

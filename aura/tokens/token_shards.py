@@ -128,6 +128,8 @@ class TokenShards:
 
     Attributes:
         waived_gates: gates of `validate` that the tokenizer missed and that params.yaml waives.
+        add_bos: whether <bos> begins each document.
+        add_eos: whether <eos> ends each document.
     """
 
     def __init__(self, folder: Path, tokenizer: str) -> None:
@@ -141,6 +143,7 @@ class TokenShards:
         self.folder = folder
         self.vocab_size: int = manifest["vocab_size"]
         self.waived_gates: list[str] = manifest.get("waived_gates", [])
+        self.add_bos, self.add_eos = (manifest["layout"][name] is True for name in ("add_bos", "add_eos"))
         self.dtype = id_dtype(self.vocab_size)
         if manifest["dtype"] != self.dtype.name:
             raise UserError(
@@ -289,7 +292,7 @@ def _manifest(path: Path, recorded: pa.Table) -> tuple[dict[str, Any], pa.Table]
     if row < 0:
         raise UserError(f"{path.parent / checksums.NAME} does not list {path.name}. {checksums.remedy(MADE_BY)}")
     checksums.compare(path, recorded["sha256"][row].as_py().hex(), MADE_BY)
-    shape = {"tokenizer": str, "dtype": str, "vocab_size": int}
+    shape = {"tokenizer": str, "dtype": str, "vocab_size": int, "layout": {"add_bos": bool, "add_eos": bool}}
     read = columns.read_records(path, "shards", ENTRIES)
     if read is None:  # it says what is wrong
         manifest = files.read_format(path, MADE_BY, FORMAT, **shape, shards=[ShardEntry])

@@ -33,7 +33,8 @@ def bytes_beside_steps(
     rows = options.batch_size // options.accumulation
     places = NamedSharding(mesh, PartitionSpec(BATCH))
     windows = jax.ShapeDtypeStruct((rows, options.seq_len + 1), np.int32, sharding=places)
-    yield "evaluation", _needed(token_nats.lower(state["model"], windows)) + held(state["optimizer"])
+    start = 1 if options.masks_documents else None  # any id: the program's size does not depend on it
+    yield "evaluation", _needed(token_nats.lower(state["model"], windows, start)) + held(state["optimizer"])
 
     holders = mesh.shape["data"] * mesh.shape["fsdp"]
     length, tokens = samples.lengths(options)

@@ -87,6 +87,9 @@ class Plan:
         return self.options.batch_size * self.options.seq_len
 
 
+START = 1  # stands for the id that begins a document: the program's size does not depend on it
+
+
 @dataclass(frozen=True)
 class Program:
     """A training step, to be compiled for a mesh.
@@ -194,7 +197,7 @@ def adapting(options: Pretrain, adapt: Adapt) -> Pretrain:
 def _pretrain_program(options: Pretrain, config: ModelConfig, mesh: Mesh) -> Program:
     state = abstract(partial(initial_state, options, config, Compute.of(options, "tpu")), mesh)
     return Program(
-        step=make_step(options),
+        step=make_step(options, START if options.masks_documents else None),
         state=state,
         batch=batch_layout(options, mesh, affect=options.affect_conditioning).shapes(),
         stays=(),

@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec
 
 from aura.model.mesh import BATCH, gathered_part, has_mesh, per_device, placed, summed_part
 from aura.model.model import LanguageModel
+from aura.training.documents import segments_of
 
 CHUNK = 512  # tokens whose logits exist at once, at most; 64 to 256 were slower, and so was 1,024
 
@@ -26,10 +27,15 @@ _FEATURES, _TABLE, _TOKENS = PartitionSpec(BATCH, None), PartitionSpec("tensor",
 
 
 def features_and_targets(
-    model: LanguageModel, tokens_BxS1: jax.Array, affect_BxSxA: jax.Array | None
+    model: LanguageModel, tokens_BxS1: jax.Array, affect_BxSxA: jax.Array | None, document_start: int | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the features of each position and the token after it, with sequences and positions in one axis."""
-    x_BxSxD = model.features(tokens_BxS1[:, :-1], affect_BxSxA)
+    """Return the features of each position and the token after it, with sequences and positions in one axis.
+
+    With `document_start`, the id that begins a document, a position sees its own document alone.
+    """
+    inputs_BxS = tokens_BxS1[:, :-1]
+    segments_BxS = None if document_start is None else segments_of(inputs_BxS, document_start)
+    x_BxSxD = model.features(inputs_BxS, affect_BxSxA, segments_BxS)
     B, S, D = x_BxSxD.shape
     x_TxD = jax.lax.reshape(x_BxSxD, (B * S, D), out_sharding=placed(BATCH, None))
     return x_TxD, jax.lax.reshape(tokens_BxS1[:, 1:], (B * S,), out_sharding=placed(BATCH))

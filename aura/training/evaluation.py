@@ -30,6 +30,7 @@ class HeldOut:
         sources: of each window, the source it comes from.
         byte_lengths: (vocab_size,) bytes of text per piece, 0 for special tokens.
         batch_size: windows evaluated at once; on a mesh, the devices that share a batch must divide it.
+        document_start: the id that begins a document, for a model that sees its own document alone.
 
     Attributes:
         tokens: number of targets that are counted.
@@ -38,9 +39,15 @@ class HeldOut:
     """
 
     def __init__(
-        self, windows: Windows, sources: Sequence[str], byte_lengths: npt.NDArray[np.int32], batch_size: int
+        self,
+        windows: Windows,
+        sources: Sequence[str],
+        byte_lengths: npt.NDArray[np.int32],
+        batch_size: int,
+        document_start: int | None = None,
     ) -> None:
         targets = windows[:, 1:]
+        self._document_start = document_start
         self._counted = byte_lengths[targets] > 0
         self._bytes_of_window = byte_lengths[targets].sum(axis=1, dtype=np.int64)
         self._sources = np.array(sources)
@@ -76,7 +83,7 @@ class HeldOut:
         for batch in self._batches:
             if interrupted():
                 return None
-            parts.append(_fetch_nats(model, batch))
+            parts.append(_fetch_nats(model, batch, self._document_start))
         nats = np.concatenate(parts)[: len(self._counted)]
         bits_of_window: npt.NDArray[np.float64] = np.where(self._counted, nats, 0).sum(axis=1) / np.log(2)
         return bits_of_window
@@ -127,19 +134,19 @@ def entropy_bits(ids: npt.NDArray[np.int32]) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
-def _fetch_nats(model: LanguageModel, tokens_BxS1: Windows) -> npt.NDArray[np.float64]:
+def _fetch_nats(model: LanguageModel, tokens_BxS1: Windows, document_start: int | None) -> npt.NDArray[np.float64]:
     """Nats of each target, on every process."""
     mesh = jax.sharding.get_mesh()
     if mesh.empty:
-        return np.asarray(token_nats(model, tokens_BxS1), np.float64)
+        return np.asarray(token_nats(model, tokens_BxS1, document_start), np.float64)
     places = NamedSharding(mesh, PartitionSpec(BATCH))
     placed_BxS1 = jax.make_array_from_callback(tokens_BxS1.shape, places, lambda index: tokens_BxS1[index])
     whole = partial(jax.sharding.reshard, out_shardings=NamedSharding(mesh, PartitionSpec()))
-    return np.asarray(whole(token_nats(model, placed_BxS1)), np.float64)
+    return np.asarray(whole(token_nats(model, placed_BxS1, document_start)), np.float64)
 
 
-@jax.jit
-def token_nats(model: LanguageModel, tokens_BxS1: jax.Array) -> jax.Array:
+@partial(jax.jit, static_argnums=2)
+def token_nats(model: LanguageModel, tokens_BxS1: jax.Array, document_start: int | None = None) -> jax.Array:
     """Nats of each target, BxS, as they lie on the mesh."""
-    x_TxD, targets_T = features_and_targets(model, tokens_BxS1, None)
+    x_TxD, targets_T = features_and_targets(model, tokens_BxS1, None, document_start)
     return token_cross_entropy(x_TxD, model.output_table, targets_T).reshape(len(tokens_BxS1), -1)

@@ -35,7 +35,16 @@ def ids(made: MiniTokens) -> np.ndarray:
     return np.random.default_rng(0).integers(0, made.tokenizer.vocab_size, 24)
 
 
-@pytest.mark.parametrize("changes", [{}, {"tied_embeddings": False}, {"kv_heads": 4}, {"kv_heads": 1, "affect": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"tied_embeddings": False},
+        {"kv_heads": 4},
+        {"kv_heads": 1, "affect": True},
+        {"qk_norm": True, "own_head_width": 12, "rope_base": 5e5},
+    ],
+)
 def test_logits_are_those_of_llama_written_in_numpy(made: MiniTokens, tmp_path: Path, changes: dict):
     model = exported(made, tmp_path, **changes)
     ours = np.asarray(jax.jit(LanguageModel.__call__)(model, ids(made)[None]))[0]

@@ -62,9 +62,10 @@ def fields(file: Path) -> dict[str, Any]:
     return {name: field.contents() for name, field in gguf.GGUFReader(file).fields.items()}
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_the_tensors_are_those_of_the_folder(spm: Path, tmp_path: Path, tied: bool):
-    folder = exported(spm, tmp_path, tied_embeddings=tied)
+@pytest.mark.parametrize(("tied", "qwen3"), [(True, False), (False, False), (True, True)])
+def test_the_tensors_are_those_of_the_folder(spm: Path, tmp_path: Path, tied: bool, qwen3: bool):
+    folder = exported(spm, tmp_path, tied_embeddings=tied, qk_norm=qwen3)
+    assert fields(folder / "model.gguf")["general.architecture"] == ("qwen3" if qwen3 else "llama")
     got = {tensor.name: np.array(tensor.data) for tensor in gguf.GGUFReader(folder / "model.gguf").tensors}
     expected = load_file(folder / "model.safetensors")
     theirs = {
@@ -84,13 +85,14 @@ def test_the_tensors_are_those_of_the_folder(spm: Path, tmp_path: Path, tied: bo
                 "ffn_up": "mlp.up_proj",
                 "ffn_down": "mlp.down_proj",
                 "ffn_norm": "post_attention_layernorm",
+                **({"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"} if qwen3 else {}),
             }.items()
         },
     }
     assert got.keys() == {f"{name}.weight" for name in theirs}
     for name, other in theirs.items():
         whole = expected[f"{other}.weight"]
-        if name.endswith(("attn_q", "attn_k")):  # of each head of 8 rows: 0 4 1 5 2 6 3 7
+        if name.endswith(("attn_q", "attn_k")) and not qwen3:  # of each head of 8 rows: 0 4 1 5 2 6 3 7
             rows = [head + row for head in range(0, len(whole), 8) for row in (0, 4, 1, 5, 2, 6, 3, 7)]
             whole = whole[rows]
         np.testing.assert_array_equal(got[f"{name}.weight"], whole, err_msg=name)

@@ -1,4 +1,4 @@
-"""Folders of small Llamas as other people save them: any of the shapes that a base may have."""
+"""Folders of small Llamas and Qwen3s as other people save them: any of the shapes that a base may have."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+QWEN3 = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "attention_bias": False}
+QWEN3 |= {"sliding_window": None, "use_sliding_window": False, "max_window_layers": 2}
 LLAMA3 |= {"original_max_position_embeddings": 64}
 TYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
@@ -47,6 +49,8 @@ def tensors(settings: dict[str, object], dtype: str = "float32", seed: int = 0) 
         shapes |= {f"{layer}.self_attn.o_proj.weight": (D, H * E), f"{layer}.mlp.down_proj.weight": (D, F)}
         shapes |= {f"{layer}.mlp.{name}_proj.weight": (F, D) for name in ("gate", "up")}
         shapes |= {f"{layer}.{name}_layernorm.weight": (D,) for name in ("input", "post_attention")}
+        if settings["model_type"] == "qwen3":
+            shapes |= {f"{layer}.self_attn.{name}_norm.weight": (E,) for name in "qk"}
     random = np.random.default_rng(seed)
     return {
         name: (random.normal(size=shape) * 0.2 + (len(shape) == 1)).astype(TYPES[dtype])

@@ -28,7 +28,7 @@ FACTS = {
     "The data": {"by | hand": "a|b"},
     "Gates": {"kept": 0.123456},
 }
-SHAPES = [{}, {"tied_embeddings": False}, {"kv_heads": 1, "affect": True}]
+SHAPES = [{}, {"tied_embeddings": False, "qk_norm": True}, {"kv_heads": 1, "affect": True}]
 logits, new_adapter = jax.jit(LanguageModel.__call__), jax.jit(Adapter, static_argnums=(1, 2))
 
 

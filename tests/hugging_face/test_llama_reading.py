@@ -17,7 +17,9 @@ from tests.hugging_face.llamas import LLAMA3, write_llama
 from tests.mini_tokens import MiniTokens
 
 
-@pytest.mark.parametrize("changes", [{}, {"tied_embeddings": False, "kv_heads": 4}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"tied_embeddings": False, "kv_heads": 4}, {"qk_norm": True, "own_head_width": 6}]
+)
 def test_an_exported_model_comes_back_within_rounding(made: MiniTokens, tmp_path: Path, changes: dict[str, object]):
     model = exported(made, tmp_path, **changes)
     got, context = llama_reading.read(tmp_path / "hf", "dvc repro adapt")
@@ -58,6 +60,9 @@ def copy(folder: Path, tmp_path: Path) -> Path:
         ({"rope_parameters": [1]}, r"rope_parameters: expected keys with values, .* got \[1\]"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "rope_parameters.rope_type: expected default or llama3"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling: expected .*as rope_parameters have it"),
+        ({"architectures": ["Qwen3ForCausalLM"]}, r"self_attn.k_norm.weight: expected \(8,\), got None"),
+        ({"use_sliding_window": True}, "use_sliding_window: expected False"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types: expected full_attention alone"),
         ({"attention_bias": True}, "attention_bias: expected False"),
         ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config: expected None"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings: expected true or false"),

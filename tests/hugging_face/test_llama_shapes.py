@@ -12,7 +12,7 @@ from aura.hugging_face.llama_settings import rope_settings
 from aura.model.model import LanguageModel
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.training import sampling
-from tests.hugging_face.llamas import LLAMA3, write_llama
+from tests.hugging_face.llamas import LLAMA3, QWEN3, write_llama
 from tests.llama import NumpyLlama
 from tests.mini_tokens import MiniTokens
 
@@ -28,6 +28,8 @@ IDS = np.random.default_rng(1).integers(0, 40, 96)  # past the original context 
         ({"dtype": "float16"}, {"rope_theta": None, "rope_parameters": {**LLAMA3, "rope_theta": 1e4}}),
         ({}, {"head_dim": 10, "num_key_value_heads": 1, "rope_theta": 100, "rope_scaling": LLAMA3 | {"factor": 32}}),
         ({}, {"head_dim": None, "num_key_value_heads": None}),
+        ({"dtype": "bfloat16", "shards": 2}, QWEN3 | {"head_dim": 8, "rope_theta": 1_000_000}),
+        ({}, QWEN3 | {"tie_word_embeddings": True, "layer_types": ["full_attention"] * 2}),
     ],
 )
 def test_logits_are_those_of_the_formulas_in_float64(tmp_path: Path, kind: dict, changes: dict):

@@ -61,7 +61,11 @@ def test_a_new_adapter_changes_no_bit(config: LoraConfig):
 
 @pytest.mark.parametrize(
     ("compute", "changes"),
-    [(PLAIN, {}), (Compute(remat=True, unroll=2), {"tied_embeddings": True}), (Compute(unroll=3), {"affect": True})],
+    [
+        (PLAIN, {}),
+        (Compute(remat=True, unroll=2), {"tied_embeddings": True}),
+        (Compute(unroll=3), {"affect": True, "qk_norm": True}),
+    ],
     ids=["plain", "remat, tied", "unrolled, affect"],
 )
 def test_a_merged_model_gives_the_numbers_of_the_adapted_one(compute: Compute, changes: dict):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aura.model import attention
 from aura.model.attention import _splash, causal_attention
 from aura.model.mesh import make_mesh
 from aura.model.model import Compute, LanguageModel, ModelConfig, initial_model, positions_within
@@ -128,3 +129,31 @@ def test_the_tpu_kernel_with_segments_and_its_gradient_are_lowered_for_a_tpu():
 def _inputs(seq_len: int, width: int) -> list[jax.Array]:
     keys = jax.random.split(jax.random.key(3), 3)
     return [jax.random.normal(keys[number], (2, seq_len, heads, width)) for number, heads in enumerate((4, 2, 2))]
+
+
+@pytest.mark.parametrize(("seq_len", "block"), [(300, 16), (257, 64)])
+def test_small_blocks_give_the_numbers_and_slopes_of_large_ones(monkeypatch, seq_len: int, block: int):
+    arrays = _inputs(seq_len, 8)
+    segments = jnp.sort(jax.random.randint(jax.random.key(5), (2, seq_len), 0, 4), axis=1)
+
+    def total(*arrays: jax.Array) -> jax.Array:
+        return (causal_attention(*arrays, "cudnn", segments) ** 2).sum()
+
+    found = []
+    for size in (seq_len, block):
+        monkeypatch.setattr(attention, "SEGMENT_BLOCK", size)
+        found.append(jax.jit(jax.value_and_grad(total, (0, 1, 2)))(*arrays))
+        jax.clear_caches()
+    for one, other in zip(*(jax.tree.leaves(numbers) for numbers in found), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_the_scores_of_a_long_window_are_never_all_in_memory():
+    """Of 8,192 positions and 4 heads, S x S scores would take 1 GB, and their gradient as much again."""
+    query, key, value = (jax.ShapeDtypeStruct((1, 8192, heads, 16), np.float32) for heads in (4, 2, 2))
+
+    def total(*arrays: jax.Array) -> jax.Array:
+        return (causal_attention(*arrays[:3], "plain", arrays[3]) ** 2).sum()
+
+    lowered = jax.jit(jax.grad(total, (0, 1, 2))).lower(query, key, value, jax.ShapeDtypeStruct((1, 8192), np.int32))
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < 300e6

@@ -35,7 +35,8 @@ for name, devices, changes in (
 ):
     size = {"layers": 3, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 64}  # a turn of two layers, and a rest
     options = tiny(
-        size=size, seq_len=16, steps=4, warmup_steps=1, learning_rate=0.01, tied_embeddings=False, **changes
+        size=size, seq_len=16, steps=4, warmup_steps=1, learning_rate=0.01, tied_embeddings=False,
+        qk_norm=True, document_masks=True, **changes
     )
     config, compute = ModelConfig.of(options, 40), replace(Compute.of(options, "cpu"), unroll=2)
     mesh = make_mesh(options.fsdp, options.tensor, jax.devices()[:devices])
@@ -43,9 +44,9 @@ for name, devices, changes in (
     with jax.set_mesh(mesh):
         state = jax.jit(partial(initial_state, options, config, compute))()
         batches = Batches([Source("all", stream)], options.batch_size, 16, 0)
-        step = make_step(options).lower(state, layout.shapes()).compile()
+        step = make_step(options, 0).lower(state, layout.shapes()).compile()
         taken = list(train(state, step, batches, layout, 0, 4))
-        held_out = HeldOut(stream.windows(np.arange(10), 16), ["a"] * 10, np.full(40, 3, np.int32), 8)
+        held_out = HeldOut(stream.windows(np.arange(10), 16), ["a"] * 10, np.full(40, 3, np.int32), 8, 0)
         numbers = [value for outcome in taken for value in outcome.values()]
         cut = str(state["model"].blocks.query[...].sharding.spec)
         sent = {kind.kind: kind.bytes for kind in traffic(step.as_text())}

@@ -98,9 +98,9 @@ def test_a_file_that_is_no_mapping_is_refused(text: str, words: str):
         whole_params.parse(text, Path("params.yaml"))
 
 
-def test_there_are_at_most_ninety_two_knobs_each_with_its_range_beside_it():
+def test_there_are_at_most_ninety_five_knobs_each_with_its_range_beside_it():
     lines = [line for line in TEXT.splitlines() if re.match(r" {0,2}[a-z_]+: *[^ #]", line)]
-    assert len(lines) <= 92
+    assert len(lines) <= 95
     assert all("#" in line for line in lines if "lexicon:" not in line)
 
 

@@ -15,14 +15,16 @@ pytestmark = pytest.mark.slow
 torch = pytest.importorskip("torch", reason="needs torch, which only a separate environment has")
 
 
-@pytest.mark.parametrize("changes", [{}, {"tied_embeddings": False}, {"kv_heads": 4}, {"kv_heads": 1}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"tied_embeddings": False}, {"kv_heads": 4}, {"kv_heads": 1}, {"qk_norm": True}]
+)
 def test_transformers_computes_the_same_logits_and_continuations(made: MiniTokens, tmp_path: Path, changes: dict):
     from transformers import AutoModelForCausalLM
 
     model = exported(made, tmp_path, **changes)
     theirs, said = AutoModelForCausalLM.from_pretrained(tmp_path / "hf", output_loading_info=True)
     assert not said["missing_keys"] and not said["unexpected_keys"]  # noqa: PT018 - one fact
-    assert type(theirs).__name__ == "LlamaForCausalLM"
+    assert type(theirs).__name__ == ("Qwen3ForCausalLM" if changes.get("qk_norm") else "LlamaForCausalLM")
     prompt = ids(made)[None]
     with jax.default_matmul_precision("highest"), torch.no_grad():
         ours = np.asarray(jax.jit(LanguageModel.__call__)(model, prompt))

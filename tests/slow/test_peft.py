@@ -79,7 +79,9 @@ BEGUN = {"scaled_embeddings": False, "epsilon": 1e-6, "rope_base": 5e5, "rope_fa
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"tied_embeddings": False}, {"kv_heads": 1}, BEGUN | {"own_head_width": 12}], ids=str
+    "changes",
+    [{}, {"tied_embeddings": False}, {"kv_heads": 1, "qk_norm": True}, BEGUN | {"own_head_width": 12}],
+    ids=str,
 )
 def test_peft_loads_the_adapter_and_transformers_the_chat_model(made: MiniTokens, tmp_path: Path, changes: dict):
     own = Made(made, tmp_path, **changes)

@@ -62,20 +62,28 @@ def tables_first(steps: int) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def make_step(options: Pretrain, optimizer: optax.GradientTransformation | None = None) -> Any:  # noqa: ANN401 - a Step that jax.jit made, which can also be lowered
+def make_step(
+    options: Pretrain, document_start: int | None = None, optimizer: optax.GradientTransformation | None = None
+) -> Any:  # noqa: ANN401 - a Step that jax.jit made, which can also be lowered
     """The compiled function (state, batch) -> (next state, outcome); it consumes the state's memory.
-
-    The optimiser is that of `optimizer_of`, or the one given.
 
     The outcome holds `loss`, nats per token, and `gradient_norm`, both before the step, and what `spikes.judged` says
     of them: a spike moves neither weights nor optimiser.
+
+    Arguments:
+        options: of the run.
+        document_start: where they mask documents, the id that begins one (`documents.document_start`).
+        optimizer: that of `optimizer_of`, if None.
     """
+    assert options.masks_documents == (document_start is not None)  # noqa: S101 - a mask must not be forgotten
     optimizer = optimizer or optimizer_of(options)
     of_part = jax.value_and_grad(mean_loss, has_aux=True)
 
     @partial(jax.jit, donate_argnums=0)
     def step(state: State, batch: dict[str, jax.Array]) -> tuple[State, Outcome]:
-        (_, nats), slopes = accumulated(lambda part: of_part(state["model"], part, options.z_loss), batch)
+        (_, nats), slopes = accumulated(
+            lambda part: of_part(state["model"], part, options.z_loss, document_start), batch
+        )
         updates, optimizer_state = optimizer.update(slopes, state["optimizer"], state["model"])
         norm = optax.tree.norm(slopes)
         is_kept, record, told = spikes.judged(state["spikes"], nats, norm, options.spike_limit)
@@ -87,10 +95,15 @@ def make_step(options: Pretrain, optimizer: optax.GradientTransformation | None 
     return step
 
 
-def mean_loss(model: LanguageModel, batch: dict[str, jax.Array], z_loss: float = 0.0) -> tuple[jax.Array, jax.Array]:
-    """(objective, nats per token) over windows of S inputs and their S targets: batch["tokens"] is BxS+1."""
+def mean_loss(
+    model: LanguageModel, batch: dict[str, jax.Array], z_loss: float = 0.0, document_start: int | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """(objective, nats per token) over windows of S inputs and their S targets: batch["tokens"] is BxS+1.
+
+    With `document_start`, the id that begins a document, a position sees its own document alone.
+    """
     tokens_BxS1 = batch["tokens"]
-    x_TxD, targets_T = features_and_targets(model, tokens_BxS1, batch.get("affect"))
+    x_TxD, targets_T = features_and_targets(model, tokens_BxS1, batch.get("affect"), document_start)
     return mean_cross_entropy(x_TxD, model.output_table, targets_T, z_loss)
 
 
