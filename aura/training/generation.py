@@ -39,29 +39,29 @@ class Ready(NamedTuple):
     Attributes:
         model: the model; its embeddings and norms are read from here.
         layers: each apart on one device, stacked on several.
-        table_DxV: the output table turned round, which XLA would else do for each token on CPU; None on a mesh.
+        table: DxV, the output table turned round, which XLA would else do for each token on CPU; None on a mesh.
     """
 
     model: LanguageModel
     layers: list[Block] | Block
-    table_DxV: jax.Array | None
+    table: jax.Array | None
 
 
 class Drawn(NamedTuple):
     """Texts as far as they are drawn.
 
     Attributes:
-        last_B: the last token of each text, int32; the cache does not have it yet.
+        last: B, the last token of each text, int32; the cache does not have it yet.
         place: of these tokens in their rows.
         number: tokens that were drawn so far.
-        ended_B: texts that had their end.
+        ended: B, bool, the texts that had their end.
         cache: keys and values of all tokens before.
     """
 
-    last_B: jax.Array
+    last: jax.Array
     place: jax.Array
     number: jax.Array
-    ended_B: jax.Array
+    ended: jax.Array
     cache: Cache
 
     @classmethod
@@ -75,16 +75,16 @@ class Choice(NamedTuple):
     """A rule for the next token; see `choice.chosen`.
 
     Attributes:
-        keys_B: of each text; the same key draws the same text, whatever stands beside it.
+        keys: B, of each text; the same key draws the same text, whatever stands beside it.
         temperature: of the draws; 0 takes the likeliest token.
         top_p: share of the likeliest tokens that are drawn from.
-        ends_V: the tokens that end a text, bool; None if none does.
+        ends: V, bool, the tokens that end a text; None if none does.
     """
 
-    keys_B: jax.Array
+    keys: jax.Array
     temperature: jax.Array | float
     top_p: jax.Array | float = 1.0
-    ends_V: jax.Array | None = None
+    ends: jax.Array | None = None
 
 
 @partial(jax.jit, static_argnames="tokens")
@@ -109,7 +109,7 @@ def continuations(
     if P > 1:
         cache = read(net, prompts_BxP[:, :-1], 0, cache, begins_B)
     ends_V = None if end is None else jnp.arange(model.config.vocab_size) == end
-    choice = Choice(keys_of(key, B), temperature, ends_V=ends_V)
+    choice = Choice(keys_of(key, B), temperature, ends=ends_V)
     drawn = Drawn.nothing(moved(prompts_BxP[:, -1]), P - 1, cache)
     made_BxT, _ = draw(net, drawn, choice, begins_B, tokens, room=tokens)
     return made_BxT
@@ -144,6 +144,15 @@ def empty_cache(model: LanguageModel, texts: int, length: int) -> Cache:
     return [(zeros((C, E, L)), zeros((C, L, E))) for _ in range(config.layers)]
 
 
+def longer(cache: Cache, length: int) -> Cache:
+    """The cache of one device with room for more tokens."""
+    pad = length - _length(cache)
+    return [
+        (jnp.pad(keys, ((0, 0), (0, 0), (0, pad))), jnp.pad(values, ((0, 0), (0, pad), (0, 0))))
+        for keys, values in cache
+    ]
+
+
 def read(
     net: Ready,
     tokens_BxS: jax.Array,
@@ -171,22 +180,22 @@ def draw(
 
     def add(carried: tuple[jax.Array, jax.Array, Drawn]) -> tuple[jax.Array, jax.Array, Drawn]:
         step, made_RxB, drawn = carried
-        tokens_Bx1 = moved(drawn.last_B[:, None], BATCH, None)
+        tokens_Bx1 = moved(drawn.last[:, None], BATCH, None)
         logits_BxV, cache = next_logits(net, tokens_Bx1, drawn.place, drawn.cache, begins_B)
-        keys_B = jax.vmap(jax.random.fold_in, (0, None))(choice.keys_B, drawn.number)
+        keys_B = jax.vmap(jax.random.fold_in, (0, None))(choice.keys, drawn.number)
         next_B = chosen(moved(logits_BxV), keys_B, choice.temperature, choice.top_p)  # whole: all devices draw alike
-        next_B = jnp.where(drawn.ended_B, drawn.last_B, next_B)
-        ended_B = drawn.ended_B if choice.ends_V is None else drawn.ended_B | choice.ends_V[next_B]
+        next_B = jnp.where(drawn.ended, drawn.last, next_B)
+        ended_B = drawn.ended if choice.ends is None else drawn.ended | choice.ends[next_B]
         made_RxB = jax.lax.dynamic_update_slice_in_dim(made_RxB, next_B[None], step, axis=0)
         return step + 1, made_RxB, Drawn(next_B, drawn.place + 1, drawn.number + 1, ended_B, cache)
 
     def goes_on(carried: tuple[jax.Array, jax.Array, Drawn]) -> jax.Array:
         step, _, drawn = carried
-        return (step < limit) & ~jnp.all(drawn.ended_B)
+        return (step < limit) & ~jnp.all(drawn.ended)
 
-    made_RxB = jnp.zeros((room, len(drawn.last_B)), jnp.int32)
+    made_RxB = jnp.zeros((room, len(drawn.last)), jnp.int32)
     step, made_RxB, drawn = jax.lax.while_loop(goes_on, add, (jnp.zeros((), jnp.int32), made_RxB, drawn))
-    made_RxB = jnp.where(jnp.arange(room)[:, None] < step, made_RxB, drawn.last_B[None])
+    made_RxB = jnp.where(jnp.arange(room)[:, None] < step, made_RxB, drawn.last[None])
     return made_RxB.T, drawn
 
 
@@ -204,8 +213,8 @@ def next_logits(
     """
     x_BxSxD, cache = _through_layers(net, tokens_BxS, start, cache, begins_B)
     last_BxD = rms_norm(x_BxSxD[:, -1:], net.model.final_norm[...], net.model.config.epsilon)[:, 0]
-    if net.table_DxV is not None:
-        return last_BxD @ net.table_DxV, cache
+    if net.table is not None:
+        return last_BxD @ net.table, cache
     table_VxD = gathered(net.model.output_table)
     return jnp.einsum("BD,VD->BV", last_BxD, table_VxD, out_sharding=placed(BATCH, "tensor")), cache
 
@@ -245,9 +254,7 @@ def _through_layers(
     return x_BxSxD, grown
 
 
-def _cached_attention(
-    positions_S: jax.Array, start: jax.Array | int, length: int, begins_B: jax.Array | None
-) -> Any:  # noqa: ANN401 - a function of query, key, value and a layer's cache: what attention gives, and the cache
+def _cached_attention(positions_S: jax.Array, start: jax.Array | int, length: int, begins_B: jax.Array | None) -> Any:  # noqa: ANN401 - a function of query, key, value and a layer's cache: what attention gives, and the cache
     """Attention to a cache of `length` places, in which the new keys and values are put at `start` first."""
     places_L = jnp.arange(length)
     visible = (places_L[None, :] <= positions_S[:, None])[None, None, None]  # 1x1x1xSxL, or Bx1x1xSxL
@@ -260,7 +267,10 @@ def _cached_attention(
         query: jax.Array, key: jax.Array, value: jax.Array, held: LayerCache, visible: jax.Array, begin: jax.Array
     ) -> tuple[jax.Array, LayerCache]:
         _, S, _, E = key.shape
-        new_CxExS, new_CxSxE = key.transpose(0, 2, 3, 1).reshape(-1, E, S), value.transpose(0, 2, 1, 3).reshape(-1, S, E)
+        new_CxExS, new_CxSxE = (
+            key.transpose(0, 2, 3, 1).reshape(-1, E, S),
+            value.transpose(0, 2, 1, 3).reshape(-1, S, E),
+        )
         keys_CxExL = jax.lax.dynamic_update_slice_in_dim(held[0], new_CxExS, begin, axis=2)
         values_CxLxE = jax.lax.dynamic_update_slice_in_dim(held[1], new_CxSxE, begin, axis=1)
         return _mixed(query, keys_CxExL, values_CxLxE, visible), (keys_CxExL, values_CxLxE)
