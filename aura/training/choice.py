@@ -12,20 +12,24 @@ import jax
 import jax.numpy as jnp
 
 
+_Tries = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # number, drawn_B, floor_B, done_B
+
+
 def chosen(
     logits_BxV: jax.Array, keys_B: jax.Array, temperature: jax.Array | float, top_p: jax.Array | float
 ) -> jax.Array:
-    """The next token of each text, int32: the likeliest at temperature 0, else drawn from softmax(logits / temperature).
+    """The next token of each text, int32: the likeliest at temperature 0, or a draw from softmax(logits / temperature).
 
     A token is drawn only if the tokens more likely than it have less than `top_p` together.
     """
     scaled_BxV = logits_BxV.astype(jnp.float32) / jnp.maximum(temperature, 1e-9)
     grouped_BxCxR = _grouped(scaled_BxV)
-    return jax.lax.cond(
+    next_B: jax.Array = jax.lax.cond(
         temperature > 0,
         lambda: _drawn(grouped_BxCxR, keys_B, jnp.asarray(top_p, jnp.float32)),
         lambda: likeliest(grouped_BxCxR),
     )
+    return next_B
 
 
 def _grouped(logits_BxV: jax.Array) -> jax.Array:
@@ -47,12 +51,12 @@ def likeliest(logits_BxCxR: jax.Array) -> jax.Array:
 
 
 def _drawn(logits_BxCxR: jax.Array, keys_B: jax.Array, top_p: jax.Array) -> jax.Array:
-    B, C, R = logits_BxCxR.shape
+    B = len(logits_BxCxR)
     most_Bx1x1 = jnp.max(logits_BxCxR, axis=1).max(axis=1)[:, None, None]
     weights_BxCxR = jnp.exp(logits_BxCxR - most_Bx1x1)
     limit_B = top_p * _total(weights_BxCxR)
 
-    def try_again(carried: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def try_again(carried: _Tries) -> _Tries:
         number, drawn_B, floor_B, done_B = carried
         left_BxCxR = jnp.where(weights_BxCxR > floor_B[:, None, None], weights_BxCxR, 0.0)
         tried_B, weight_B = _two_levels(left_BxCxR, jax.vmap(jax.random.fold_in, (0, None))(keys_B, number))

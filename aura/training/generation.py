@@ -244,12 +244,12 @@ def _through_layers(
         return x_BxSxD, grown[0]
 
     x_BxSxD = net.model.embedded(tokens_BxS)
-    if isinstance(net.layers, Block):
-        scanned: tuple[jax.Array, Cache] = jax.lax.scan(layer, x_BxSxD, (net.layers, cache))
-        return scanned
+    if not isinstance(cache, list):
+        x_BxSxD, stacked = jax.lax.scan(layer, x_BxSxD, (net.layers, cache))  # type: ignore[arg-type] # one for all
+        return x_BxSxD, stacked
     grown: list[LayerCache] = []
-    for inputs in zip(net.layers, cache, strict=True):
-        x_BxSxD, of_layer = layer(x_BxSxD, inputs)
+    for block, held in zip(net.layers, cache, strict=True):
+        x_BxSxD, of_layer = layer(x_BxSxD, (block, held))
         grown.append(of_layer)
     return x_BxSxD, grown
 

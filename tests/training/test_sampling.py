@@ -94,7 +94,7 @@ def test_texts_continue_together_as_alone_and_as_in_one_program(tokenizer):
     stop = together[0][3:5]
     assert said(texts[0], wish=replace(wish, stops=[stop]))[0] == together[0].split(stop)[0]
     with pytest.raises(
-        UserError, match="expected a text of at most 3 tokens.* got .* in the one that begins 'the words"
+        UserError, match=r"expected a text of at most 3 tokens.* got .* in the one that begins 'the words"
     ):
         said(*texts, context=4)
 
