@@ -11,7 +11,6 @@ import math
 import jax
 import jax.numpy as jnp
 
-
 _Tries = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # number, drawn_B, floor_B, done_B
 
 
