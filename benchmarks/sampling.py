@@ -51,15 +51,15 @@ def main() -> None:
                 f"{before['first']:.1f} | {now['first']:.1f} |"
             )
             print(rows[-1], flush=True)
-        RESULT.write_text(
-            f"# Drawing {given.tokens} tokens\n\n{machine()}; `benchmarks/sampling.py`; before: {given.before}\n\n"
-            "Tokens a second of all texts together, after compilation: by wall time, and by processor time, which\n"
-            "others disturb less. First: seconds of the first call, compilation included.\n\n"
-            "| model, texts | before | now | factor | before, CPU | now, CPU | factor "
-            "| first before, s | first now, s |\n"
-            "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n",
-            encoding="utf-8",
-        )
+            RESULT.write_text(
+                f"# Drawing {given.tokens} tokens\n\n{machine()}; `benchmarks/sampling.py`; before: {given.before}\n\n"
+                "Tokens a second of all texts together, after compilation: by wall time, and by processor time, which\n"
+                "others disturb less. First: seconds of the first call, compilation included.\n\n"
+                "| model, texts | before | now | factor | before, CPU | now, CPU | factor "
+                "| first before, s | first now, s |\n"
+                "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n",
+                encoding="utf-8",
+            )
 
 
 if __name__ == "__main__":
