@@ -87,7 +87,7 @@ def answered(
         prompts, lengths = exchanges.prompts(np.resize(numbers[start : start + batch_size], batch_size))
         rows = on_mesh({"prompts": prompts, "begins": (prompts.shape[1] - lengths).astype(np.int32)})
         key, tokens = jax.random.key(0), exchanges.room.answer  # a greedy answer needs no key
-        made = continuations(model, rows["prompts"], key, 0.0, rows["begins"], tokens=tokens)
+        made = continuations(model, rows["prompts"], key, 0.0, rows["begins"], eos, tokens=tokens)
         answers += [_until_end(ids, eos) for ids in np.asarray(made.addressable_data(0))]
     return answers[: len(numbers)]
 

@@ -52,7 +52,7 @@ def own_losses_and_slopes(
     """
 
     def of_part(rows: Arrays) -> tuple[jax.Array, Losses, Weights]:
-        answers_BxT = drawn_answers(assemble(base, trained), rows, rows["key"], tokens)
+        answers_BxT = drawn_answers(assemble(base, trained), rows, rows["key"], tokens, eos)
         counted_BxT = until_end(answers_BxT, eos).astype(jnp.float32)
         hinted = reading(assemble(base, teacher), rows["hinted"], rows["hinted_lengths"], answers_BxT)
 
@@ -69,10 +69,10 @@ def own_losses_and_slopes(
     return means
 
 
-def drawn_answers(model: Model, rows: Arrays, key: jax.Array, tokens: int) -> jax.Array:
+def drawn_answers(model: Model, rows: Arrays, key: jax.Array, tokens: int, eos: int) -> jax.Array:
     """Draw answers to the prompts of rows: BxT int32, of which what follows the first <eos> is no answer."""
     begins_B = rows["prompts"].shape[1] - rows["prompt_lengths"]
-    drawn_BxT: jax.Array = continuations(model, rows["prompts"], key, TEMPERATURE, begins_B, tokens=tokens)
+    drawn_BxT: jax.Array = continuations(model, rows["prompts"], key, TEMPERATURE, begins_B, eos, tokens=tokens)
     return moved(drawn_BxT, BATCH, None)  # every device has drawn all; each goes on with its own rows
 
 

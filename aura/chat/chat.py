@@ -10,6 +10,7 @@ from aura.core import console
 from aura.core.errors import UserError
 from aura.hugging_face import loading
 from aura.training.answers import Answerer, Drawing
+from aura.training.compiled_programs import keep_compiled_of_project
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def talk(request: Request) -> None:
     loaded = loading.load(request.model, request.tokenizer)
     if not loaded.adapted:
         console.err.print(f"note: {request.model} was not adapted to conversations. To adapt it: {loading.MADE_BY}")
-    answerer = Answerer(loaded.model, loaded.context, request.drawing)
+    keep_compiled_of_project()
+    ends = [token for token in range(loaded.tokenizer.vocab_size) if loaded.tokenizer.is_special(token)]
+    answerer = Answerer(loaded.model, loaded.context, request.drawing, ends)
     dialogue = Dialogue(loaded.tokenizer, loaded.context, request.tokens, request.system)
     Session(answerer, dialogue, interactive=sys.stdin is not None and sys.stdin.isatty()).run()

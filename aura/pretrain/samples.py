@@ -29,7 +29,7 @@ def sample_text(model: LanguageModel, shards: TokenShards, tokenizer: AnyTokeniz
         return f"No held-out document has the {length} tokens of a prompt.\n"
     prompts_BxP = np.stack([ids for _, ids in prompts]).astype(np.int32)
     key = jax.random.key(options.seed)
-    made_BxT = drawn(model, prompts_BxP, key, TEMPERATURE, tokens=tokens)
+    made_BxT = drawn(model, prompts_BxP, key, TEMPERATURE, tokenizer.eos_id, tokens=tokens)
     parts = []
     for (doc, prompt), made in zip(prompts, made_BxT, strict=True):
         decoder = tokenizer.incremental_decoder()  # a character that the prompt cuts belongs to what follows

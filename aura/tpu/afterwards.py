@@ -40,7 +40,7 @@ def bytes_beside_steps(
     length, tokens = samples.lengths(options)
     prompts = jax.ShapeDtypeStruct((-(-samples.PROMPTS // holders) * holders, length), np.int32, sharding=places)
     plain, key = weights.plain(config, state["model"]), jax.eval_shape(lambda: jax.random.key(0))
-    yield "samples", _needed(continuations.lower(plain, prompts, key, samples.TEMPERATURE, tokens=tokens))
+    yield "samples", _needed(continuations.lower(plain, prompts, key, samples.TEMPERATURE, None, 0, tokens=tokens))
 
     leaf = max(jax.tree.leaves(state["model"]), key=lambda leaf: tensor_file.row_size(leaf.shape))
     count, parts = weights.rows_at_once(leaf), weights.parts_of(leaf)

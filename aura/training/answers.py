@@ -1,17 +1,20 @@
-"""Answers of a model, token by token, as they are drawn.
+"""Answers of a model, in parts as they are drawn, to one prompt or to many at once.
+
+A call draws several tokens, as many as take about a tenth of a second: text flows, and a small model does not wait for
+Python after each token. Where the parts end decides no token.
 
 The keys and values of all that was read or drawn stay, so a chat's next prompt costs its new tokens alone. Prompts are
-read in parts of `PART` tokens: three programs are compiled for any length. Padding of the last part stands behind the
-prompt, where no token sees it until a drawn one takes its place.
+read in parts of `PART` tokens, and the cache has a power of two of places: a few programs are compiled for any length.
+Padding of the last part stands behind the prompt, where no token sees it until a drawn one takes its place.
 
-`continuations` (generation.py) draws many texts of one length in one program, which is faster and shows nothing before
-its end.
+The model is held twice, as it was given and as `generation.ready` lays it out. `continuations` (generation.py) draws
+the same tokens in one program, for code that is compiled itself or runs on a mesh.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import takewhile
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.model.model import LanguageModel
-from aura.training.generation import Cache, empty_cache, next_logits
+from aura.training.generation import Cache, Choice, Drawn, Ready, draw, empty_cache, keys_of, longer, read, ready
 
 PART = 64  # tokens of a prompt that are read at a time
+ROOM = 32  # tokens that a call draws, at most
+SECONDS = 0.1  # that a call is to take
+SHORTEST = 128  # places of a cache, at least
+
+Ids = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -40,81 +48,117 @@ class Drawing:
 
 
 class Answerer:
-    """Draws the answers of one chat.
+    """Draws the answers of one chat, or the continuations of some texts.
 
     Arguments:
         model: on one device.
         context: tokens that a prompt and its answer have together, at most: those of a sequence in training.
         drawing: the same drawing and the same prompts in the same order give the same answers.
+        ends: ids with which an answer ends; an answer holds its end.
     """
 
-    def __init__(self, model: LanguageModel, context: int, drawing: Drawing = Drawing()) -> None:
+    def __init__(
+        self, model: LanguageModel, context: int, drawing: Drawing = Drawing(), ends: Collection[int] = ()
+    ) -> None:
         self.context = context
-        self._model, self._drawing = model, drawing
-        self._key = jax.random.key(drawing.seed)
-        self._cache = empty_cache(model, 1, context + PART)  # padding never reaches over its end
-        self._known: list[int] = []  # the ids whose keys and values the cache has, from its beginning
-        self._drawn = 0
+        self._drawing, self._net = drawing, jax.jit(ready)(model)
+        self._ends_V = np.zeros(model.config.vocab_size, bool)
+        self._ends_V[[*ends]] = True
+        self._cache: Cache = []
+        self._length = 0  # places of the cache
+        self._known = np.zeros((0, 0), np.int32)  # ids_BxS whose keys and values the cache has
+        self._begins_B: npt.NDArray[np.int32] | None = None  # of the texts in it
+        self._answers = 0
 
-    def answer(self, prompt: npt.NDArray[np.int32], tokens: int) -> Iterator[int]:
+    def answer(self, prompt: Ids, tokens: int) -> Iterator[int]:
         """Yield at most `tokens` ids after the prompt, as long as they fit into the context.
 
         A prompt that leaves no room for one token is a `ValueError`.
         """
-        ids = prompt.tolist()
-        if not 0 < len(ids) < self.context:
-            raise ValueError(f"expected a prompt of 1 to {self.context - 1} tokens, got {len(ids)}")
-        self._read(ids[:-1])
-        last = ids[-1]
-        for _ in range(min(tokens, self.context - len(ids))):
-            place, self._known = len(self._known), [*self._known, last]
-            chosen, self._cache = _drawn(
-                self._model, last, place, self._cache, self._key, self._drawn, self._drawing.temperature,
-                self._drawing.top_p,
-            )  # fmt: skip
-            self._drawn += 1
-            last = int(chosen)
-            yield last
+        for made_1xT in self.answers([prompt], tokens, np.zeros(1, bool)):
+            yield from made_1xT[0].tolist()
 
-    def _read(self, ids: list[int]) -> None:
+    def answers(self, prompts: Sequence[Ids], tokens: int, ended_B: npt.NDArray[np.bool_]) -> Iterator[Ids]:
+        """Yield the next ids_BxT of all prompts, with T of one to `ROOM`, until all have ended or `tokens` are drawn.
+
+        A text that has ended repeats its last token. The caller may end texts itself, in `ended_B`, between two parts.
+        A prompt gets the same answer, whatever stands beside it; the room that the context leaves is that of the
+        longest prompt. A prompt that leaves no room for one token is a `ValueError`.
+        """
+        longest = max(map(len, prompts))
+        for prompt in prompts:
+            if not 0 < len(prompt) < self.context:
+                raise ValueError(f"expected a prompt of 1 to {self.context - 1} tokens, got {len(prompt)}")
+        tokens = min(tokens, self.context - longest)
+        given_BxP = np.stack([np.pad(prompt, (longest - len(prompt), 0)) for prompt in prompts]).astype(np.int32)
+        begins = np.array([longest - len(prompt) for prompt in prompts], np.int32)
+        self._read(given_BxP[:, :-1], begins if len(prompts) > 1 else None, longest + max(tokens, PART))
+        key, number, limit = jax.random.key(self._drawing.seed), self._answers, 1
+        self._answers += 1
+        last_B, done = given_BxP[:, -1], 0
+        while done < tokens and not ended_B.all():
+            began = time.perf_counter()
+            made, ended, count, self._cache = _drawn(
+                self._net, last_B, self._known.shape[1], done, ended_B, self._cache, self._begins_B, key, number,
+                self._drawing.temperature, self._drawing.top_p, self._ends_V, min(limit, tokens - done),
+            )  # fmt: skip
+            made_BxT = np.asarray(made)[:, : int(count)]
+            self._known = np.concatenate([self._known, last_B[:, None], made_BxT[:, :-1]], axis=1)
+            ended_B |= np.asarray(ended)
+            done, last_B = done + made_BxT.shape[1], made_BxT[:, -1]
+            per_token = (time.perf_counter() - began) / made_BxT.shape[1]
+            limit = min(ROOM, 2 * limit, max(1, int(SECONDS / per_token)))
+            yield made_BxT
+
+    def _read(self, ids_BxS: Ids, begins_B: npt.NDArray[np.int32] | None, length: int) -> None:
         """Bring the cache to hold these ids and no others, from the first one on that it has not."""
-        same = len([*takewhile(lambda pair: pair[0] == pair[1], zip(self._known, ids, strict=False))])
-        for begin in range(same, len(ids), PART):
-            part = np.zeros((1, PART), np.int32)
-            some = ids[begin : begin + PART]
-            part[0, : len(some)] = some
-            self._cache = _read(self._model, part, begin, self._cache)
-        self._known = ids
+        if self._known.shape[0] != len(ids_BxS) or not _same(self._begins_B, begins_B):
+            self._known, self._length = ids_BxS[:, :0], 0
+        wanted = 1 << (max(length, SHORTEST) - 1).bit_length()
+        if not self._length:
+            self._cache = empty_cache(self._net.model, len(ids_BxS), wanted)
+        elif wanted > self._length:
+            self._cache = longer(self._cache, wanted)
+        self._length, self._begins_B = max(wanted, self._length), begins_B
+        both = min(self._known.shape[1], ids_BxS.shape[1])
+        other = np.flatnonzero((self._known[:, :both] != ids_BxS[:, :both]).any(axis=0))
+        for begin in range(int(other[0]) if len(other) else both, ids_BxS.shape[1], PART):
+            part_BxS = ids_BxS[:, begin : begin + PART]
+            part_BxS = np.pad(part_BxS, ((0, 0), (0, PART - part_BxS.shape[1])))
+            self._cache = _read(self._net, part_BxS, begin, self._cache, begins_B)
+        self._known = ids_BxS
+
+
+def _same(one: npt.NDArray[np.int32] | None, other: npt.NDArray[np.int32] | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
 
 
 @partial(jax.jit, donate_argnames="cache")
-def _read(model: LanguageModel, tokens_1xS: jax.Array, start: jax.Array, cache: Cache) -> Cache:
-    _, cache = next_logits(model, tokens_1xS, start, cache)
-    return cache
+def _read(net: Ready, tokens_BxS: jax.Array, start: jax.Array, cache: Cache, begins_B: jax.Array | None) -> Cache:
+    return read(net, tokens_BxS, start, cache, begins_B)
 
 
 @partial(jax.jit, donate_argnames="cache")
 def _drawn(
-    model: LanguageModel,
-    last: jax.Array,
+    net: Ready,
+    last_B: jax.Array,
     place: jax.Array,
-    cache: Cache,
-    key: jax.Array,
     number: jax.Array,
+    ended_B: jax.Array,
+    cache: Cache,
+    begins_B: jax.Array | None,
+    key: jax.Array,
+    answer: jax.Array,
     temperature: jax.Array,
     top_p: jax.Array,
-) -> tuple[jax.Array, Cache]:
-    """The token after `last`, which stands at `place`; `number` tokens were drawn before it."""
-    logits_BxV, cache = next_logits(model, jnp.full((1, 1), last, jnp.int32), place, cache)
-    logits_V = logits_BxV[0]
-    scaled_V = within(logits_V / jnp.maximum(temperature, 1e-9), top_p)
-    drawn = jax.random.categorical(jax.random.fold_in(key, number), scaled_V)
-    return jnp.where(temperature > 0, drawn, jnp.argmax(logits_V)).astype(jnp.int32), cache
+    ends_V: jax.Array,
+    limit: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array, Cache]:
+    """At most `limit` tokens after `last`, which stands at `place` behind `number` drawn ones.
 
-
-def within(logits_V: jax.Array, top_p: jax.Array | float) -> jax.Array:
-    """The logits, without the tokens that the likeliest ones with probability `top_p` together leave out."""
-    order_V = jnp.argsort(-logits_V)
-    sorted_V = jax.nn.softmax(logits_V[order_V])
-    kept_V = jnp.zeros(logits_V.shape, bool).at[order_V].set(jnp.cumsum(sorted_V) - sorted_V < top_p)
-    return jnp.where(kept_V, logits_V, -jnp.inf)
+    Returns them in `ROOM` places, what has ended, and how many they are.
+    """
+    keys_B = keys_of(jax.random.fold_in(key, answer), len(last_B))
+    drawn = Drawn(last_B, jnp.asarray(place, jnp.int32), jnp.asarray(number, jnp.int32), ended_B, cache)
+    made_BxR, drawn = draw(net, drawn, Choice(keys_B, temperature, top_p, ends_V), begins_B, limit, room=ROOM)
+    return made_BxR, drawn.ended, drawn.number - number, drawn.cache

@@ -109,7 +109,7 @@ def test_parts_of_a_batch_may_hold_any_number_of_tokens():
     total = count = 0.0
     for number, key in enumerate(jax.random.split(jax.random.key(0), 2)):
         rows = jax.tree.map(lambda array, number=number: array[number], parts)
-        answers = drawn_answers(model, rows, key, 5)
+        answers = drawn_answers(model, rows, key, 5, EOS)
         log_p, log_q = (
             jax.nn.log_softmax(x @ table.T).reshape(2, 5, -1)
             for x, table in (

@@ -71,6 +71,7 @@ def test_an_answer_ends_before_any_special_token(pipe: Pipe, loaded: Loaded):
 def test_dropped_turns_and_cut_answers_are_told(pipe: Pipe):
     pipe.talk(b"one two three\n" * 6, tokens=20)
     assert "note: the oldest" in pipe.notes
+    pipe.talk(b"a\nb\nc\n", tokens=1)
     assert "the answer is cut" in pipe.notes
 
 

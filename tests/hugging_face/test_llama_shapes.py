@@ -63,8 +63,12 @@ def test_other_peoples_files_are_sampled_from_as_they_are(made: MiniTokens, tmp_
     loaded = loading.load(tmp_path, tmp_path / "no such file")
     assert isinstance(loaded.tokenizer, AdoptedTokenizer)
     assert (loaded.model.config.vocab_size, loaded.context) == (500, 128)
-    said = sampling.continue_text(loaded.model, loaded.tokenizer, "def ", tokens=8, temperature=0.8, seed=0)
-    assert said == sampling.continue_text(loaded.model, loaded.tokenizer, "def ", tokens=8, temperature=0.8, seed=0)
+    wish = sampling.Wish(tokens=8)
+    said, again = (
+        "".join(part for [part] in sampling.continued(loaded.model, loaded.tokenizer, loaded.context, ["def "], wish))
+        for _ in range(2)
+    )
+    assert said == again
 
 
 def test_rows_that_fill_up_a_vocabulary_are_left_out(tmp_path: Path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aura.model.model import LanguageModel, ModelConfig, initial_model
-from aura.training.generation import continuations, empty_cache, next_logits
+from aura.training.generation import continuations, empty_cache, next_logits, read, ready
 from tests.strict_dtypes import strict_dtypes  # noqa: F401 - for every test of this module
 
 CONFIG = ModelConfig(vocab_size=30, layers=2, width=8, heads=2, kv_heads=1, hidden=8, tied_embeddings=False)
@@ -55,8 +55,9 @@ def test_temperature_zero_takes_the_likeliest_as_the_model_without_a_cache_does(
 @pytest.mark.parametrize("cut", [1, 4])
 def test_logits_with_a_cache_are_those_without(cut: int):
     model = initial_model(CONFIG, 0)
-    _, cache = next_logits(model, PROMPTS[:, :cut], 0, empty_cache(model, 3, 7))
-    came, _ = next_logits(model, PROMPTS[:, cut:], cut, cache)
+    net = ready(model)
+    cache = read(net, PROMPTS[:, :cut], 0, empty_cache(model, 3, 7))
+    came, _ = next_logits(net, PROMPTS[:, cut:], cut, cache)
     np.testing.assert_allclose(came, model(PROMPTS)[:, -1], atol=1e-6)
 
 

@@ -1,0 +1,66 @@
+"""Tokens a second when drawing 500 tokens: of an earlier commit and of this one, by turns, on the CPU.
+
+    python benchmarks/sampling.py --before COMMIT
+
+Two models of random weights (tiny: the default's 1.8 million; 10M) continue 1, 8 and 64 prompts of 8 tokens with
+temperature 0.8 in one program (`continuations`), and one prompt as `aura chat` does (`Answerer`). Each program is
+compiled, then timed. The earlier code runs from `git archive`. Writes benchmarks/results/sampling.md.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import machine
+
+HERE = Path(__file__).parent
+RESULT = HERE / "results/sampling.md"
+PROGRAM = HERE / "loops/sampling.py"
+CASES = ("tiny 1", "tiny chat", "tiny chat, top-p 0.9", "tiny 8", "10M 1", "10M chat", "tiny 64", "10M 8")
+
+
+def measured(code: Path, cases: tuple[str, ...], tokens: int) -> dict[str, dict[str, float]]:
+    """Tokens a second by wall and by processor time, and seconds of the first call, of each case."""
+    command = [sys.executable, str(PROGRAM), str(tokens), *cases]
+    done = subprocess.run(
+        command, env={"PYTHONPATH": str(code), "PATH": ""}, capture_output=True, text=True, check=True
+    )
+    found: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Measure both, case by case, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", default="103b10a", help="the earlier commit")
+    parser.add_argument("--tokens", type=int, default=500)
+    parser.add_argument("cases", nargs="*", default=CASES)
+    given = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", given.before, "aura"], check=True, capture_output=True).stdout
+        subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
+        for case in given.cases:
+            before, now = (measured(code, (case,), given.tokens)[case] for code in (Path(folder), HERE.parent))
+            rows.append(
+                f"| {case} | {before['wall']:,.0f} | {now['wall']:,.0f} | {now['wall'] / before['wall']:.1f} | "
+                f"{before['cpu']:,.0f} | {now['cpu']:,.0f} | {now['cpu'] / before['cpu']:.1f} | "
+                f"{before['first']:.1f} | {now['first']:.1f} |"
+            )
+            print(rows[-1], flush=True)
+            RESULT.write_text(
+                f"# Drawing {given.tokens} tokens\n\n{machine()}; `benchmarks/sampling.py`; before: {given.before}\n\n"
+                "Tokens a second of all texts together, after compilation: by wall time, and by processor time, which\n"
+                "others disturb less. First: seconds of the first call, compilation included.\n\n"
+                "| model, texts | before | now | factor | before, CPU | now, CPU | factor "
+                "| first before, s | first now, s |\n"
+                "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n",
+                encoding="utf-8",
+            )
+
+
+if __name__ == "__main__":
+    main()
