@@ -19,11 +19,13 @@ from aura.pretrain.step.training import batch_layout, initial_state, make_step
 from aura.project import whole_params
 from aura.tokens.streams import TokenStream
 from aura.training.flops import flops_per_token, peak_flops
+from aura.training.kept_memory import keep_memory
 from aura.training.steps import train
 
 
 def main() -> None:
     """Compile, then take steps when told to."""
+    keep_memory()
     case = json.loads(sys.argv[1])
     pieces = case.pop("vocab_size")
     case["size"] = Shape(**case.pop("shape"))
