@@ -8,6 +8,7 @@ import jax
 from aura.core import keys
 
 COMPILED, COMPILED_BYTES = Path(".aura/compiled"), 1_000_000_000  # where XLA's programs are kept, and how much of them
+KEPT_FROM = 0.1  # seconds of compilation; JAX keeps programs of 1 and more, and made the first state's at each start
 
 
 def keep_compiled() -> None:
@@ -25,6 +26,7 @@ def keep_compiled() -> None:
             entry.unlink(missing_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", KEPT_FROM)
 
 
 def _processor() -> str:
