@@ -4,6 +4,7 @@ python benchmarks/train_aura.py CASE      CASE: a JSON object, see benchmarks/pr
 """
 
 import json
+import resource
 import sys
 from functools import partial
 
@@ -19,11 +20,13 @@ from aura.pretrain.step.training import batch_layout, initial_state, make_step
 from aura.project import whole_params
 from aura.tokens.streams import TokenStream
 from aura.training.flops import flops_per_token, peak_flops
+from aura.training.kept_memory import keep_memory
 from aura.training.steps import train
 
 
 def main() -> None:
     """Compile, then take steps when told to."""
+    keep_memory()
     case = json.loads(sys.argv[1])
     pieces = case.pop("vocab_size")
     case["size"] = Shape(**case.pop("shape"))
@@ -48,7 +51,19 @@ def main() -> None:
             "flops_per_token": flops_per_token(config, options.seq_len),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state["model"])),
         }
-        serve(lambda: next(outcomes)["loss"], facts)
+
+        def take_unread(steps: int) -> None:
+            for number in range(steps):
+                new_state, outcome = step(state, layout.put(batches, number))
+                state.update(new_state)
+            outcome["loss"].block_until_ready()
+
+        def memory() -> int:
+            of_device = device.memory_stats() or {}
+            of_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            return int(of_device.get("peak_bytes_in_use", of_process))
+
+        serve(lambda: next(outcomes)["loss"], take_unread, memory, facts)
 
 
 if __name__ == "__main__":

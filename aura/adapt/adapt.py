@@ -54,6 +54,7 @@ from aura.training.documents import document_start
 from aura.training.evaluation import HeldOut, evaluation_windows
 from aura.training.flops import flops_per_token
 from aura.training.history import Row
+from aura.training.kept_memory import keep_memory
 from aura.training.optimizer import make_schedule
 from aura.training.steps import State, Step
 from aura.training.timings import Stopwatch, write_timings
@@ -139,6 +140,7 @@ def adapt(
     """
     watch = Stopwatch()
     keep_compiled()
+    keep_memory()
     task = Adaptation(inputs, options, machine)
     trained = loop.run(task, reports, watch, profile)
     metrics: Metrics = trained.results

@@ -37,6 +37,7 @@ from aura.training.documents import document_start
 from aura.training.evaluation import HeldOut, evaluation_windows
 from aura.training.flops import flops_per_token
 from aura.training.history import Row
+from aura.training.kept_memory import keep_memory
 from aura.training.optimizer import make_schedule
 from aura.training.run_identity import RunIdentity
 from aura.training.steps import State, Step
@@ -79,6 +80,7 @@ def pretrain_as(
     """`pretrain`; returns also the identity of the run, under which its checkpoints lie."""
     watch = Stopwatch()
     keep_compiled()
+    keep_memory()
     tokenizer = opening.load(tokenizer_file)
     shards = TokenShards(tokens, tokenizer.encoding_sha256)
     shards.verify()

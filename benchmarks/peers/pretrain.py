@@ -8,6 +8,7 @@ aura's: RMSNorm, rotary positions, SwiGLU, tied embeddings, no biases, clipping,
 """
 
 import json
+import resource
 import sys
 import time
 import warnings
@@ -108,7 +109,7 @@ def main() -> None:
     autocast = torch.autocast(device, torch.bfloat16) if case["precision"] == "bfloat16" else nullcontext()
     stream = torch.randint(pieces, (4_000_000,))
 
-    def take_step() -> float:
+    def dispatch() -> Tensor:
         begins = torch.randint(len(stream) - S - 1, (B,)).tolist()
         windows = torch.stack([stream[begin : begin + S + 1] for begin in begins]).to(device, non_blocking=True)
         with autocast:
@@ -117,13 +118,23 @@ def main() -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return loss.item()
+        return loss.detach()
 
-    facts = {
+    def take_unread(steps: int) -> None:
+        for _ in range(steps):
+            loss = dispatch()
+        loss.item()
+
+    def memory() -> int:
+        of_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return torch.cuda.max_memory_allocated() if device == "cuda" else of_process
+
+    facts: dict[str, object] = {
         "version": f"torch {torch.__version__}",
         "parameters": sum(weight.numel() for weight in model.parameters()),
     }
-    serve(take_step, facts | {"product_flops": product_flops() if device == "cpu" else None})
+    facts["product_flops"] = product_flops() if device == "cpu" else None
+    serve(lambda: dispatch().item(), take_unread, memory, facts)
 
 
 if __name__ == "__main__":

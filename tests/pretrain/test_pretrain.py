@@ -147,7 +147,7 @@ def test_a_profile_is_a_trace_and_changes_no_result(made: MiniTokens, trained: P
     assert results(folder) == results(trained)
 
 
-CACHE = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size")
+CACHE = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size", "jax_persistent_cache_min_compile_time_secs")
 
 
 @pytest.fixture
