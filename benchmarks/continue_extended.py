@@ -28,8 +28,9 @@ from aura.encode import encoding
 from aura.extract.extract import extract
 from aura.model import weights
 from aura.model.model import EMBEDDING_STD, LanguageModel
-from aura.pretrain.options import Pretrain
+from aura.pretrain.options import Pretrain, PretrainSection
 from aura.pretrain.pretrain import Pretraining, opened_base, pretrain
+from aura.pretrain.recipe import decided as run_of
 from aura.project import whole_params
 from aura.select.options import Caps
 from aura.select.select import select
@@ -119,7 +120,7 @@ class Vocabulary:
             for source in sources
         }
         decided = changes | {"source_weights": source_weights, "checkpoint_folder": str(folder / "checkpoints")}
-        return Pretrain.model_validate(whole_params.load().pretrain.model_dump() | decided)
+        return run_of(PretrainSection.model_validate(whole_params.load().pretrain.model_dump() | decided))
 
     def bits_per_byte(self, model: LanguageModel) -> Bits:
         """Of all held-out text of each language."""

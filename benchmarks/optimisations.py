@@ -22,6 +22,7 @@ from measure import machine
 
 from aura.model.mesh import abstract, make_mesh
 from aura.model.model import Compute, ModelConfig
+from aura.pretrain import recipe
 from aura.pretrain.options import Pretrain
 from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import batch_layout, initial_state, make_step
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="compile without optimisation; too much memory")
     arguments = parser.parse_args()
     changes = {"size": arguments.size, "seq_len": arguments.seq_len, "batch_size": arguments.batch_size}
-    options = whole_params.load().pretrain.model_copy(update=changes)
+    options = recipe.decided(whole_params.load().pretrain).model_copy(update=changes)
     pod = accelerator(arguments.accelerator)
     devices = compiler.devices(pod)
     print(f"{machine()}; {options.size} on {pod}, {options.batch_size} sequences of {options.seq_len}\n")

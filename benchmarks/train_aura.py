@@ -14,7 +14,7 @@ from turns import serve
 
 from aura.model.mesh import make_mesh
 from aura.model.model import Compute, ModelConfig
-from aura.model.options import Shape
+from aura.pretrain import recipe
 from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import batch_layout, initial_state, make_step
 from aura.project import whole_params
@@ -29,8 +29,9 @@ def main() -> None:
     keep_memory()
     case = json.loads(sys.argv[1])
     pieces = case.pop("vocab_size")
-    case["size"] = Shape(**case.pop("shape"))
-    options = whole_params.load().pretrain.model_copy(update={**case, "steps": 1_000_000})
+    case |= {"size": case.pop("shape"), "steps": 1_000_000}
+    values = whole_params.changed(whole_params.load(), {f"pretrain.{name}": value for name, value in case.items()})
+    options = recipe.decided(values.pretrain)
     device = jax.devices()[0]
     config, compute, mesh = (
         ModelConfig.of(options, pieces),
