@@ -66,8 +66,7 @@ def continued(
     Raises:
         UserError: a text has no token to continue or more than the model reads, or a stop is empty.
     """
-    begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    prompts = [np.array([*begin, *tokenizer.encode(text)], np.int32) for text in texts for _ in range(wish.number)]
+    prompts = [prompt for text in texts for prompt in [prompt_of(tokenizer, text)] * wish.number]
     for text, prompt in zip(texts, prompts[:: wish.number], strict=True):
         _require_room(text, len(prompt), context)
     ends, ended_B = ends_of(tokenizer, wish.stops), np.zeros(len(prompts), bool)
@@ -77,6 +76,12 @@ def continued(
         yield [tail.text(ids) for tail, ids in zip(tails, made_BxT, strict=True)]
         ended_B |= [tail.ended for tail in tails]
     yield [tail.rest for tail in tails]
+
+
+def prompt_of(tokenizer: AnyTokenizer, text: str) -> npt.NDArray[np.int32]:
+    """The ids of a text, after <bos>."""
+    begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    return np.array([*begin, *tokenizer.encode(text)], np.int32)
 
 
 def ends_of(tokenizer: AnyTokenizer, stops: Sequence[str]) -> set[int]:
