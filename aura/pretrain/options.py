@@ -11,7 +11,7 @@ from aura.core.section import NUMBER, NUMBER_OR_AUTO, Auto, Section
 from aura.model.options import MODEL_SIZES, Shape, Size, rope_base_for
 
 MASKED_FROM = 16_384  # tokens of a sequence; see `masks_documents`
-LARGEST_ROPE_BASE = 1e15
+LARGEST_ROPE_BASE = 1e9
 MOST_BATCHES = 200_000_000  # the largest number of a batch in `skip`
 
 
@@ -66,7 +66,7 @@ def _rope_base(value: object) -> float | str:
         return "auto"
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 1 < value <= LARGEST_ROPE_BASE:
         return float(value)
-    raise PydanticCustomError("rope_base", "auto, or a number above 1 and up to 1000000000000000")
+    raise PydanticCustomError("rope_base", "auto, or a number above 1 and up to 1000000000")
 
 
 def _document_masks(value: object) -> bool | str:
@@ -86,7 +86,7 @@ class _Common(Section):
     seq_len: int = Field(ge=8, le=2**20)
     source_weights: dict[SourceName, Annotated[float, Field(ge=0, le=1_000_000)]]
     optimizer: Literal["muon", "adamw"]
-    token_budget: float | None = Field(ge=1, le=1e15)
+    token_budget: Annotated[int, Field(ge=1, le=10**15)] | None
     schedule: Literal["cosine", "wsd"]
     grad_clip: float = Field(gt=0, le=1000)
     z_loss: float = Field(ge=0, le=1)

@@ -12,7 +12,7 @@ STAGE = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]["encode"]
 # options are in the key.
 IDLE = {"arguments", "chat", "decoding", "golden", "hf_export", "indented_json", "saving", "slots"}
 IDLE |= {"corpus_checks", "id_arrays", "mapped_ids", "options", "set_hash", "shards", "streams"}
-IDLE |= {"crafted", "rust_libraries", "letter_scripts"}  # they refuse files, or make the tokenizer
+IDLE |= {"crafted", "rust_libraries", "letter_scripts", "scripts"}  # they refuse files, or make the tokenizer
 IDLE |= {"chat_encoding", "conversation_shards"}  # those of the stage conversations
 IDLE |= {
     "adopted_export",

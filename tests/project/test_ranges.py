@@ -67,7 +67,7 @@ def test_every_number_has_its_range_beside_it():
 
 
 def test_the_sizes_in_texts_are_those_of_the_code():
-    names, numbers = re.search(r"size: tiny +# (.+); or \{.+, with\n +# (.+)", TEXT).groups()
+    names, numbers = re.search(r"size: tiny +# (.+); or \{.+, with\n +# (.+\n +# .+)", TEXT).groups()
     assert names.split(" | ") == list(MODEL_SIZES)
     stated = {name: (int(low), int(high)) for name, low, high in re.findall(r"(\w+) (\d+) to (\d+)", numbers)}
     bounds = {name: (field.metadata[0].ge, field.metadata[1].le) for name, field in Shape.model_fields.items()}

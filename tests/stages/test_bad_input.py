@@ -78,7 +78,7 @@ def test_the_first_stage_tells_the_mistakes_of_every_section(project: Project):
     assert len(project.ran(done.stdout)) == 1
     for words in (
         "extract.min_chars: expected greater than or equal to 0; got -1",
-        "pretrain.steps: expected a valid integer; got 'many'",
+        "pretrain.steps: expected a valid integer, or auto; got 'many'",
         "unknown key pretrain.sed (got: 0); did you mean seed?",
     ):
         assert words in done.stderr

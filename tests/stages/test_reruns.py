@@ -205,7 +205,7 @@ def knob_changes(folder: Path) -> dict[str, dict[str, str]]:
         YAML().dump(values | {stage: values[stage] | {"new_knob": True}}, text)
         code = (folder / options).read_text()
         changes[stage] = {
-            options: re.sub(rf"(class {name}\(Section\):\n    .*\n\n)", r"\1    new_knob: bool\n", code),
+            options: re.sub(rf"(class (?:{name}|_Common)\(Section\):\n    .*\n\n)", r"\1    new_knob: bool\n", code),
             "params.yaml": text.getvalue(),
             "dvc.yaml": re.sub(rf"( *- {stage}\.)(\w+\n)", r"\1new_knob\n\1\2", pipeline, count=1),
         }

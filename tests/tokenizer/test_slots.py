@@ -75,7 +75,9 @@ def test_the_identity_in_tokens_and_models_is_that_of_the_tokenizer_without_name
     assert named.encoding_sha256 == plain.encoding_sha256 == plain.sha256
     for split in ("train", "held_out"):
         (tmp_path / split).mkdir()
-    token_shards.write_manifest(tmp_path, plain.encoding_sha256, plain.vocab_size, {}, [])
+    token_shards.write_manifest(
+        tmp_path, plain.encoding_sha256, plain.vocab_size, {"add_bos": True, "add_eos": True}, []
+    )
     assert TokenShards(tmp_path, named.encoding_sha256).entries == []
 
 

@@ -40,7 +40,7 @@ def test_a_variable_that_makes_no_sense_is_named(environment: dict[str, str], to
 
 
 def test_a_variable_out_of_range_is_told_like_params_yaml():
-    with pytest.raises(UserError, match=r"pretrain\.steps: expected greater than or equal to 1; got 0"):
+    with pytest.raises(UserError, match=r"pretrain\.steps: expected greater than or equal to 1, or auto; got 0"):
         settings.run_changes(GIVEN, {}, {"STEPS": "0"})
 
 

@@ -12,7 +12,7 @@ import pytest
 from aura.model.model import Compute, LanguageModel, ModelConfig, initial_model
 from aura.pretrain.step.training import mean_loss
 from aura.training.evaluation import token_nats
-from aura.training.generation import continuations, empty_cache, next_logits
+from aura.training.generation import continuations, empty_cache, next_logits, ready
 
 CONFIG = ModelConfig(
     vocab_size=40, layers=2, width=16, heads=2, kv_heads=1, hidden=16, tied_embeddings=True, qk_norm=True
@@ -51,7 +51,7 @@ PROGRAMS: dict[str, Callable[[LanguageModel], Any]] = {
     "loss with masks": lambda model: mean_loss(model, {"tokens": TOKENS}, 1e-4, 5),
     "evaluation": lambda model: token_nats(model, TOKENS, 5),
     "logits": lambda model: model(TOKENS),
-    "generation": lambda model: next_logits(model, TOKENS, 0, empty_cache(model, 2, 20))[0],
+    "generation": lambda model: next_logits(ready(model), TOKENS, 0, empty_cache(model, 2, 20))[0],
 }
 
 
