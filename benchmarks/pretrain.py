@@ -59,7 +59,7 @@ class Side:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
             "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",  # as in aura/training/compiled_programs.py
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",  # as in aura/training/compiled_programs.py
             "TORCHINDUCTOR_CACHE_DIR": str(cache),
             "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.45",  # of a GPU's memory, which both programs hold at a time
             "OMP_WAIT_POLICY": "PASSIVE",  # else torch's threads spin while they wait, which would count as its work

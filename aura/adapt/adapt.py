@@ -55,7 +55,7 @@ from aura.training.evaluation import HeldOut, evaluation_windows
 from aura.training.flops import flops_per_token
 from aura.training.history import Row
 from aura.training.kept_memory import keep_memory
-from aura.training.optimizer import make_schedule
+from aura.training.optimizer import make_schedule, rate_at
 from aura.training.steps import State, Step
 from aura.training.timings import Stopwatch, write_timings
 
@@ -293,7 +293,7 @@ class Adaptation:
 
     def measurements(self, step: int, outcome: dict[str, float]) -> dict[str, float]:
         """Loss, divergence from the teacher and norm of the gradient before the step, and its learning rate."""
-        return {**outcome, "learning_rate": float(self._rate(step - 1))}
+        return {**outcome, "learning_rate": rate_at(self._rate, step - 1)}
 
     def is_over(self, outcome: dict[str, float]) -> bool:  # noqa: ARG002
         """Never: every step is taken."""

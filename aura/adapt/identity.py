@@ -10,14 +10,14 @@ from aura.core import checksums
 from aura.model import attention, lora, mesh, model, weights
 from aura.tokens import conversation_shards
 from aura.tokens.conversation_shards import ConversationShards
-from aura.training import batch_layout, choice, cross_entropy, generation, optimizer, permutation, spikes, steps
+from aura.training import batch_layout, choice, cross_entropy, generation, optimizer, permutation, steps
 from aura.training.batch_layout import Machine
 from aura.training.run_identity import RunIdentity, code_and_libraries
 
 CODE = (
     *(exchanges, objective, own_answers, packing, step, weighted_losses, conversation_shards),
     *(attention, lora, mesh, model, batch_layout, choice, cross_entropy),
-    *(generation, optimizer, permutation, spikes, steps),
+    *(generation, optimizer, permutation, steps),
 )
 PLACEMENT = {"where"}  # losses are equal to about 1e-4
 AFTERWARDS = {"eval_every", "max_forgetting"}  # decide what is measured and judged

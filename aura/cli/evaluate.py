@@ -48,6 +48,8 @@ def evaluate(
     """Measure a model on held-out sets and tasks; docs/evaluation.md has their forms."""
     if output and output.is_dir():
         raise UserError(f"--output: expected a file to write, got the folder {output}")
+    if lm_eval is None and (limit is not None or include_path or network):
+        raise UserError("--limit, --include-path and --network are for the tasks of --lm-eval, which is not given")
     wanted = _sets(sets, needed=lm_eval is None)
     if not wanted and compare:
         raise UserError("--compare: expected a --set to compare on")
@@ -79,10 +81,10 @@ def _sets(given: list[str] | None, *, needed: bool) -> dict[str, Path]:
         found[name] = places.path(path)
     if found or not needed:
         return found
-    from aura.pretrain.options import Pretrain
+    from aura.pretrain.options import PretrainSection
 
     if Path("params.yaml").exists():
-        found = {name: Path(path) for name, path in params.section("pretrain", Pretrain).evaluate.items()}
+        found = {name: Path(path) for name, path in params.section("pretrain", PretrainSection).evaluate.items()}
     if not found:
         raise UserError("expected a set to measure. Name one: aura evaluate --set NAME=PATH; docs/evaluation.md")
     return found

@@ -241,7 +241,9 @@ def equal_bytes(values: Params, train_bytes: int, tokens: int) -> Params:
         "source_weights": {},
         "seed": 0,
     }
-    run |= {"from": None, "train_embeddings_first": 0}
+    run |= {"from": None, "train_embeddings_first": 0, "skip": [], "token_budget": None, "evaluate": {}}
+    # What `auto` makes of the length of a sequence must be one for all tokenizers.
+    run |= {"rope_base": values.pretrain.rotary_base, "document_masks": values.pretrain.masks_documents}
     one_device = {"fsdp": 1, "tensor": 1}
     return whole_params.changed(values, {f"pretrain.{name}": value for name, value in (run | one_device).items()})
 

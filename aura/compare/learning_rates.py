@@ -230,7 +230,7 @@ def make_step(options: Pretrain, rates: Range, document_start: int | None = None
 def _at_highest(options: Pretrain, rates: Range) -> Pretrain:
     """Section pretrain with the highest rate throughout: so long a wsd run does not decay within the test."""
     changes = {"schedule": "wsd", "warmup_steps": 0, "steps": 4 * rates.steps, "learning_rate": rates.high}
-    return options.model_copy(update={**changes, "spike_limit": None, "where": "local"})
+    return options.model_copy(update={**changes, "spike_limit": None, "where": "local", "evaluate": {}})
 
 
 def _optimizer(options: Pretrain, rates: Range) -> optax.GradientTransformation:

@@ -104,7 +104,9 @@ class ScoredInPlace(LM):  # type: ignore[misc, valid-type]
         prompts_BxP, begins_B = np.zeros((self._rows, length), np.int32), np.full(self._rows, length - 1, np.int32)
         for row, ids in enumerate(prompts):
             prompts_BxP[row, length - len(ids) :], begins_B[row] = ids, length - len(ids)
-        made = continuations(self._model, prompts_BxP, jax.random.key(0), temperature, begins_B, tokens=tokens)
+        made = continuations(
+            self._model, prompts_BxP, jax.random.key(0), temperature, begins_B, self._tokenizer.eos_id, tokens=tokens
+        )
         return [self._tokenizer.decode(until_end(ids, self._tokenizer)) for ids in np.asarray(made)[: len(prompts)]]
 
 

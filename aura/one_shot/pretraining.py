@@ -140,7 +140,9 @@ def _with_changes(settings: Params, changes: dict[str, object]) -> Pretrain:
     values = settings.pretrain.model_dump() | changes
     if "auto" not in (values["steps"], values["warmup_steps"]):
         values["warmup_steps"] = min(values["warmup_steps"], values["steps"])
-    values["source_weights"] = {}  # they name the pipeline's sources
+    values |= {"source_weights": {}, "skip": [], "evaluate": {}}  # they are of the pipeline's corpus
+    if values["steps"] != "auto":
+        values["token_budget"] = None
     checked = settings.model_dump(by_alias=True) | {"pretrain": values}
     return recipe.decided(whole_params.checked_together(checked, "pretrain_hf").pretrain)
 

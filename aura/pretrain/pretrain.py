@@ -38,7 +38,7 @@ from aura.training.evaluation import HeldOut, evaluation_windows
 from aura.training.flops import flops_per_token
 from aura.training.history import Row
 from aura.training.kept_memory import keep_memory
-from aura.training.optimizer import make_schedule
+from aura.training.optimizer import make_schedule, rate_at
 from aura.training.run_identity import RunIdentity
 from aura.training.steps import State, Step
 from aura.training.timings import Stopwatch, write_timings
@@ -190,7 +190,7 @@ class Pretraining:
         return {
             "loss": outcome["loss"],
             "gradient_norm": outcome["gradient_norm"],
-            "learning_rate": float(self._rate(updates)),
+            "learning_rate": rate_at(self._rate, updates),
             "skipped": outcome["skipped"],
         }
 

@@ -6,6 +6,8 @@ weights of the layers' matrices, tables of pieces left out; D counts the tokens 
 
 import math
 
+from pydantic import ValidationError
+
 from aura.core.errors import UserError
 from aura.model.options import Shape
 from aura.pretrain.options import Pretrain, PretrainSection
@@ -36,7 +38,15 @@ def decided(section: PretrainSection) -> Pretrain:
         "weight_decay": WEIGHT_DECAY,
     }
     values = section.model_dump(by_alias=True)
-    return Pretrain.model_validate(values | {name: rule for name, rule in rules.items() if values[name] == "auto"})
+    try:
+        return Pretrain.model_validate(values | {name: rule for name, rule in rules.items() if values[name] == "auto"})
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        name, limit = mistake["loc"][0], mistake["msg"].removeprefix("Input should be ")
+        raise UserError(
+            f"pretrain.{name}: auto is {mistake['input']:,}, expected {limit}. Set it to a number, or change "
+            "pretrain.token_budget, pretrain.batch_size or pretrain.seq_len"
+        ) from None
 
 
 def _require_no_size(section: PretrainSection) -> None:
@@ -49,7 +59,7 @@ def _require_no_size(section: PretrainSection) -> None:
     if section.learning_rate == "auto" and section.optimizer == "adamw":
         raise UserError(
             "pretrain.learning_rate: auto depends on the size with adamw, and pretrain.from decides the size. Set a "
-            "number, such as 0.0004, or pretrain.optimizer: muon"
+            "number, such as 0.0004 (then `aura lr-range` tests rates), or pretrain.optimizer: muon"
         )
 
 

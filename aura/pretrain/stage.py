@@ -36,7 +36,9 @@ def pretrain_here(options: Pretrain, profile: Path | None = None) -> RunIdentity
             "parameters": f"{metrics.parameters:,}",
             "shape": ", ".join(f"{name} {value}" for name, value in shape.items()),
             **({"began from": f"{options.base}, SHA-256 {record['base']['sha256'][:16]}…"} if options.base else {}),
-            "steps": f"{options.steps:,}",
+            "steps": f"{options.steps:,}{f', {metrics.skipped_steps} skipped' if metrics.skipped_steps else ''}",
+            "recipe": f"{options.optimizer}, rate {options.learning_rate:.3g} after {options.warmup_steps} steps, "
+            f"batches of {options.batch_size}, weight decay {options.weight_decay:g}",
             "tokens": f"{metrics.tokens:,}",
             "held-out bits per byte": f"{metrics.bits_per_byte:.3f}, {abs(metrics.improvement):.1%} "
             f"{'less' if metrics.improvement >= 0 else 'more'} than the {metrics.context_free_bits_per_byte:.3f} of "

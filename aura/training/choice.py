@@ -61,7 +61,7 @@ def _drawn(logits_BxCxR: jax.Array, keys_B: jax.Array, top_p: jax.Array) -> jax.
         tried_B, weight_B = _two_levels(left_BxCxR, jax.vmap(jax.random.fold_in, (0, None))(keys_B, number))
         above_B = _total(jnp.where(weights_BxCxR > weight_B[:, None, None], weights_BxCxR, 0.0))
         drawn_B = jnp.where(done_B, drawn_B, tried_B)
-        done_B |= (above_B < limit_B) | (top_p >= 1)
+        done_B |= ~(above_B >= limit_B) | (top_p >= 1)  # logits that are no numbers end it, too
         return number + 1, drawn_B, jnp.where(done_B, floor_B, weight_B), done_B
 
     start = jnp.zeros((), jnp.int32), jnp.zeros(B, jnp.int32), jnp.zeros(B, jnp.float32), jnp.zeros(B, bool)

@@ -96,6 +96,12 @@ def make_schedule(options: Course) -> optax.Schedule:
     return optax.join_schedules(parts, [constant_until]) if warmup else _after(parts[1], constant_until)
 
 
+def rate_at(schedule: optax.Schedule, step: int) -> float:
+    """The rate of a step (from 0), for people; computed beside the accelerator, which is busy with the next step."""
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        return float(schedule(step))
+
+
 def _after(schedule: optax.Schedule, begin: int) -> optax.Schedule:
     """`schedule`, which keeps its first value until step `begin`."""
     return optax.join_schedules([optax.constant_schedule(schedule(0)), schedule], [begin])

@@ -30,9 +30,9 @@ def test_a_size_alone_decides_a_run_of_twenty_tokens_for_each_weight():
 
 
 def test_a_budget_decides_steps_and_a_larger_one_takes_larger_batches():
-    runs = [decided(token_budget=budget) for budget in (1e7, 1e9, 1e11)]
+    runs = [decided(token_budget=budget) for budget in (10**7, 10**9, 10**11)]
     assert [run.batch_size for run in runs] == sorted({run.batch_size for run in runs})
-    for run, budget in zip(runs, (1e7, 1e9, 1e11), strict=True):
+    for run, budget in zip(runs, (10**7, 10**9, 10**11), strict=True):
         assert 0 <= run.steps * run.batch_size * run.seq_len - budget < run.batch_size * run.seq_len
         assert run.batch_size * run.seq_len == pytest.approx(0.58 * budget**0.571, rel=0.42)  # a power of two
 
@@ -43,14 +43,14 @@ def test_more_steps_take_larger_batches():
 
 
 def test_a_batch_can_be_cut_into_its_parts():
-    assert decided(token_budget=1e7, accumulation=3).batch_size % 3 == 0
+    assert decided(token_budget=10**7, accumulation=3).batch_size % 3 == 0
 
 
 def test_the_rate_of_adamw_falls_with_size_and_that_of_muon_does_not():
     sizes = ("tiny", "small", "medium", "large")
-    adamw = [decided(optimizer="adamw", size=size, token_budget=1e9).learning_rate for size in sizes]
+    adamw = [decided(optimizer="adamw", size=size, token_budget=10**9).learning_rate for size in sizes]
     assert adamw == sorted(set(adamw), reverse=True)
-    assert decided(optimizer="adamw", size="small", token_budget=1e10).learning_rate == pytest.approx(0.0048, rel=0.1)
+    assert decided(optimizer="adamw", size="small", token_budget=10**10).learning_rate == pytest.approx(0.0048, rel=0.1)
     assert {decided(optimizer="muon", size=size).learning_rate for size in sizes} == {recipe.MUON_RATE}
 
 
@@ -64,8 +64,8 @@ def test_weights_to_begin_from_leave_their_size_open():
     with pytest.raises(UserError, match=r"pretrain\.steps: auto .* pretrain\.token_budget"):
         decided(**{"from": "base"})
     with pytest.raises(UserError, match=r"pretrain\.learning_rate: auto"):
-        decided(**{"from": "base", "optimizer": "adamw", "token_budget": 1e6})
-    assert decided(**{"from": "base", "token_budget": 1e6}).learning_rate == recipe.BASE_SHARE * recipe.MUON_RATE
+        decided(**{"from": "base", "optimizer": "adamw", "token_budget": 10**6})
+    assert decided(**{"from": "base", "token_budget": 10**6}).learning_rate == recipe.BASE_SHARE * recipe.MUON_RATE
 
 
 def test_a_mistake_names_its_key_and_what_is_right():
@@ -76,4 +76,13 @@ def test_a_mistake_names_its_key_and_what_is_right():
     with pytest.raises(UserError, match=r"pretrain\.optimizer: expected 'muon' or 'adamw'; got 'sgd'"):
         whole_params.changed(PARAMS, {"pretrain.optimizer": "sgd"})
     with pytest.raises(UserError, match=r"pretrain\.token_budget .* pretrain\.steps: auto"):
-        whole_params.changed(PARAMS, {"pretrain.token_budget": 1e9})
+        whole_params.changed(PARAMS, {"pretrain.token_budget": 10**9})
+
+
+def test_a_number_that_no_run_can_have_is_told_with_its_key():
+    with pytest.raises(UserError, match=r"pretrain\.steps: auto is [\d,]+, expected less than or equal to 100000000\."):
+        decided(token_budget=10**15, batch_size=1)
+    with pytest.raises(
+        UserError, match=r"pretrain\.batch_size: auto is 4,194,304, .* or change pretrain\.token_budget"
+    ):
+        decided(steps=10_000_000, seq_len=128)

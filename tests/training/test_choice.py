@@ -55,3 +55,9 @@ def test_a_text_draws_the_same_whatever_stands_beside_it():
     together = chosen(logits_BxV, keys, 1.0, 0.5)
     alone = [chosen(logits_BxV[row : row + 1], keys[row : row + 1], 1.0, 0.5)[0] for row in range(6)]
     np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize("top_p", [0.9, 1.0])
+def test_logits_that_are_no_numbers_end_the_draw(top_p: float):
+    logits_BxV = jnp.full((2, 8), jnp.nan)
+    assert np.asarray(jax.jit(chosen)(logits_BxV, jax.random.split(jax.random.key(0), 2), 0.8, top_p)).shape == (2,)
