@@ -1,5 +1,6 @@
 """`aura evaluate`: a model measured on held-out sets and tasks, alone or against another one."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from rich.text import Text
 from aura.cli import places
 from aura.core import console, files, params, paths
 from aura.core.errors import UserError
+from aura.core.params import SOURCE_NAME
 
 ERROR = "_stderr"  # as `aura/evaluation/measures.py` ends the names of standard errors
 
@@ -76,8 +78,8 @@ def _sets(given: list[str] | None, *, needed: bool) -> dict[str, Path]:
     found = {}
     for word in given or []:
         name, equals, path = word.partition("=")
-        if not (name and equals and path) or name in found:
-            raise UserError(f"--set: expected NAME=PATH with a name of its own, got {word}")
+        if not (re.fullmatch(SOURCE_NAME, name) and equals and path) or name in found:
+            raise UserError(f"--set: expected NAME=PATH with a name of its own (a-z, 0-9, _ and -), got {word}")
         found[name] = places.path(path)
     if found or not needed:
         return found
@@ -96,11 +98,14 @@ def _measured(
     from aura.compare import evaluating  # here, because JAX takes seconds to import
 
     one = evaluating.evaluate(model, tokenizer, sets, context)
-    record = one.record()
-    _print("", record["sets"])
     if compare is None:
-        return record
-    other = evaluating.evaluate(compare, tokenizer, sets, context)
+        _print("", one.record()["sets"])
+        return one.record()
+    other = evaluating.evaluate(compare, tokenizer, sets, one.context)
+    if other.context < one.context:  # so that both read the same text
+        one = evaluating.evaluate(model, tokenizer, sets, other.context)
+    record = one.record()
+    _print(str(model), record["sets"])
     difference = evaluating.differences(one, other)
     _print(str(compare), other.record()["sets"])
     _print(f"{model} minus {compare}", difference)

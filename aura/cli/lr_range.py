@@ -13,7 +13,7 @@ from aura.report import charts
 def lr_range(
     low: Annotated[float, typer.Option("--from", help="The rate of the first step.")] = 1e-5,
     high: Annotated[float, typer.Option("--to", help="The rate of the last step, at most 1.")] = 1.0,
-    steps: Annotated[int, typer.Option(help="Steps between them.", min=20)] = 200,
+    steps: Annotated[int, typer.Option(help="Steps between them.", min=20, max=1_000_000)] = 200,
 ) -> None:
     """Train with a rate that grows until the loss blows up, and suggest one for pretrain.learning_rate.
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from aura.cli import places
 from aura.core import console, paths
+from aura.core.errors import UserError
 
 
 def sample(
@@ -31,6 +32,11 @@ def sample(
     ] = paths.TOKENIZER_MODEL,
 ) -> None:
     """Continue a text with the trained model, up to the end of a document or as many tokens as the model reads."""
+    for one in text:
+        try:
+            one.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"expected a text in UTF-8, got {one!r:.80}") from None
     # Here, because JAX takes seconds to import and most commands need none.
     from aura.hugging_face import loading
     from aura.training import sampling

@@ -41,7 +41,8 @@ BLOWN_UP = 1.5  # times the smallest running average of the losses: above, the t
 # large, where the model has forgotten all but the frequency of each token.
 RULE = "the rate at which the smoothed loss fell fastest"
 COLUMNS = ("loss", "running_loss", "learning_rate", "gradient_norm")
-LEAST_STEPS = 20
+LEAST_STEPS, MOST_STEPS = 20, 1_000_000
+LEAST_RATE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ def measured(tokens: Path, tokenizer_file: Path, work: Path, options: Pretrain, 
     Raises:
         UserError: the tokens cannot be read, the range is none, or the losses say nothing about its rates.
     """
-    if not 0 < rates.low < rates.high <= 1 or rates.steps < LEAST_STEPS:
+    if not LEAST_RATE <= rates.low < rates.high <= 1 or not LEAST_STEPS <= rates.steps <= MOST_STEPS:
         raise UserError(
-            f"expected 0 < from < to <= 1 and at least {LEAST_STEPS} steps, got from {rates.low:g} to "
-            f"{rates.high:g} in {rates.steps} steps."
+            f"expected {LEAST_RATE:g} <= --from < --to <= 1 and {LEAST_STEPS} to {MOST_STEPS:,} --steps, got "
+            f"--from {rates.low:g} --to {rates.high:g} --steps {rates.steps:,}"
         )
     keep_compiled()
     tokenizer = opening.load(tokenizer_file)

@@ -19,7 +19,8 @@ from aura.core.section import Model, Section, checked
 PARAMS_FILE = Path("params.yaml")
 texts_read: list[str] = []  # different ones that `read` got from PARAMS_FILE, for `stage_inputs`
 
-SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+SOURCE_NAME = r"^[a-z0-9][a-z0-9_-]*$"
+SourceName = Annotated[str, Field(pattern=SOURCE_NAME)]
 
 
 def _store_url(value: object) -> str | None:

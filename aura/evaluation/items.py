@@ -7,6 +7,7 @@ A set is read whole: it takes about four times the size of its files, at most 2 
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,11 @@ def files_of(key: str, path: Path) -> list[Path]:
     Raises:
         UserError: there are none, or one is of another kind. `key` is what messages call the set.
     """
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # a name that no disk can hold
+        raise UserError(f"{key}: expected a file or a folder, got {str(path)!r:.80} ({error.strerror})") from None
+    if is_folder:
         found = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix in TEXTS)
         if not found:
             raise UserError(f"{key}: expected files {' or '.join(TEXTS)} in the folder {path}, found none")
@@ -121,10 +126,10 @@ def read(key: str, path: Path) -> Items:
         if size > LARGEST:
             raise UserError(f"{key}: expected at most {LARGEST:,} bytes in {path}, got {size:,} or more. Take a part")
         content = file.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        digest.update(os.fsencode(f"{name}\0{len(content)}\0") + content)
         items += _lines(key, file, content) if file.suffix == ".jsonl" else [_document(key, str(file), content)]
     if not items:
-        raise UserError(f"{key}: expected records in {path}, got an empty file")
+        raise UserError(f"{key}: expected records in {path}, got none")
     return Items(items[0].kind, tuple(items), digest.hexdigest())
 
 
@@ -201,6 +206,7 @@ def _delimiter(key: str, place: str, record: Mapping[str, Any]) -> str:
     found = record.get("delimiter", " ")
     if not isinstance(found, str):
         raise UserError(f"{key}: {place}: delimiter: expected a text, got {found!r:.80}")
+    _require_unicode(key, place, "delimiter", found)
     return found
 
 
@@ -224,6 +230,10 @@ def _require_text(key: str, place: str, name: str, text: object) -> None:
     """Refuse what is no text, or nothing to predict, or no Unicode."""
     if not isinstance(text, str) or not text.strip():
         raise UserError(f"{key}: {place}: expected {name} with words, got {text!r:.80}")
+    _require_unicode(key, place, name, text)
+
+
+def _require_unicode(key: str, place: str, name: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:

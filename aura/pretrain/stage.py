@@ -29,7 +29,7 @@ def pretrain_here(options: Pretrain, profile: Path | None = None) -> RunIdentity
         return identity
     record = weights.config(paths.LANGUAGE_MODEL)
     told = (*Shape.model_fields, "own_head_width", "qk_norm")  # of the last, those that are not as usual
-    shape = {name: record["model"][name] for name in told if name in record["model"]}
+    shape = {name.removeprefix("own_"): record["model"][name] for name in told if record["model"].get(name)}
     console.summary(
         "pretrain",
         {

@@ -69,5 +69,5 @@ def test_without_tokens_the_message_says_what_makes_them(made: MiniTokens, tmp_p
 
 
 def test_a_range_that_is_none_is_refused(made: MiniTokens, tmp_path: Path):
-    with pytest.raises(UserError, match="expected 0 < from < to <= 1"):
+    with pytest.raises(UserError, match="<= --from < --to <= 1"):
         run(made, tmp_path, Range(0.1, 0.01, 60))

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,17 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path):
     }.items():
         with pytest.raises(UserError, match=words):
             read("set", tmp_path / path)
+
+
+def test_what_no_disk_or_text_can_hold_is_told(tmp_path: Path):
+    with pytest.raises(UserError, match="expected a file or a folder"):
+        read("a set", tmp_path / ("x" * 300))
+    record = {"question": "q", "choices": ["a", "b"], "answer": 0, "delimiter": "\ud800"}
+    (tmp_path / "set.jsonl").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"line 1: delimiter: expected Unicode text"):
+        read("a set", tmp_path / "set.jsonl")
+
+
+def test_names_of_files_need_not_be_unicode(tmp_path: Path):
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("a text")
+    assert len(read("a set", tmp_path).items) == 1
