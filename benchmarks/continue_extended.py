@@ -60,7 +60,7 @@ SOURCE_BYTES, HELD_OUT = 3_000_000, 0.015  # of each source at most, and the sha
 NEVER = 100_000  # steps: checkpoints and evaluations would only take time
 SHAPE = {"layers": 2, "width": 96, "heads": 4, "kv_heads": 2, "hidden": 256}
 RUN: dict[str, Any] = {"size": SHAPE, "batch_size": 8, "seq_len": 64, "eval_every": NEVER, "checkpoint_every": NEVER}
-RUN |= {"eval_tokens": 1024}
+RUN |= {"eval_tokens": 1024, "optimizer": "adamw"}
 BASE_RUN = RUN | {"steps": BASE_STEPS, "warmup_steps": 30, "learning_rate": 0.004}
 TAUGHT = [language for language in LANGUAGES if language != "English"]
 Bits = dict[str, float]  # held-out bits per byte, by language
