@@ -31,10 +31,12 @@ def test_a_small_model_fits_on_v4_and_on_v5e(planner: Project):
         told = planner.run("aura", "tpu", "plan", "--accelerator", name, "--no-find-batch", *OPTIONS).stdout
         assert f"({chips} chips, {hosts} hosts" in told
         assert "mesh data 4 x fsdp 4 x tensor 1: it fits" in told
-        for kind in ("all-gather", "reduce-scatter"):  # of weights, which fsdp spreads, and of their gradients
+        # Of weights, which fsdp spreads, of their gradients, and of the matrices that Muon orthogonalises.
+        for kind in ("all-gather", "reduce-scatter", "all-to-all"):
             assert re.search(rf"{kind} +│ +[1-9]", told), told
         held = dict(re.findall(r"│ (weights|optimiser) +│ +([0-9.]+)", told))
-        assert float(held["optimiser"]) == pytest.approx(2 * float(held["weights"]), abs=0.2)
+        # One number beside each weight of a matrix, and two beside those of tables.
+        assert float(held["weights"]) < float(held["optimiser"]) < 1.2 * float(held["weights"])
 
 
 def test_fsdp_may_be_a_part_of_a_slice_and_a_plan_covers_more_than_steps(planner: Project):
