@@ -83,6 +83,10 @@ def reader(project: Project) -> Project:
         {"instruction": f"What is {a} plus {b}?", "output": f"It is {a + b}."} for a in range(9) for b in range(9)
     ]
     (data / "instructions.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    questions = [
+        {"question": f"{a} plus {a} is", "choices": [f"{2 * a}", f"{3 * a}"], "answer": 0} for a in range(1, 9)
+    ]
+    (data / "mine.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in questions))
     (data / "corpus.txt").write_text("\n\n".join(stdlib_texts(200)), encoding="utf-8")
     return project
 
