@@ -1,7 +1,7 @@
 """Numbers of a run that its size and its budget decide: what `auto` stands for in section `pretrain` of params.yaml.
 
-Every rule is a published one, or was measured here (docs/recipe.md has the sweeps that check them). N counts the
-weights of the layers' matrices, tables of pieces left out; D counts the tokens of the run.
+Every rule is a published one, or was measured here (docs/recipe.md). N counts the weights of the layers' matrices,
+tables of pieces left out; D counts the tokens of the run.
 """
 
 import math
