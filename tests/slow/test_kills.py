@@ -97,10 +97,14 @@ def test_a_killed_stage_started_again_ends_in_the_same_bytes(built: Project, tmp
         in_the_middle = at_work and digest(project, stage) != undisturbed
         landed += in_the_middle
         seconds *= 1 if in_the_middle else 0.8  # too late: the machine was busier when the stage's time was taken
-        project.run("aura", "lock", "repair")
+        told = project.run("aura", "lock", "repair").stdout
         # By force, or DVC would take the outputs from its cache and the stage would not meet what was left behind.
         project.run("dvc", "repro", "--force", "--single-item", stage)
         assert digest(project, stage) == undisturbed
+        if (
+            "damaged in dvc.lock" in told
+        ):  # the kill fell into DVC's own writing of it, and tore entries of other stages
+            assert project.ran(project.run("dvc", "repro").stdout) == set()  # which are recalled
         assert project.lock() == lock
         assert not list(project.folder.rglob(".*.partial"))
         if landed == wanted:
