@@ -4,9 +4,10 @@
     taskset -c 0 python benchmarks/recipe.py run tiny muon 600 0.008 0.016 0.032 auto    size, optimiser, steps, rates
     python benchmarks/recipe.py table                                       Markdown
 
-A run trains on data/tokens by the stage's own step, in windows of 128 and batches of 8, on one core. It is evaluated
-ten times. Its numbers become a line of benchmarks/results/recipe.jsonl, and no run is repeated. Seconds are
-CPU seconds of training alone: on one core they are what an idle machine would show.
+A run trains on data/tokens by the stage's own step, in windows of 128 and batches of 8, on one core. Points of its
+curve are measured on 16,384 held-out tokens, and its end on 65,536. Its numbers become a line of
+benchmarks/results/recipe.jsonl, and no run is repeated. Seconds are CPU seconds of training alone: on one core they
+are what an idle machine would show.
 """
 
 import argparse
@@ -38,27 +39,33 @@ SIZES: dict[str, Any] = {
     "10m": {"layers": 6, "width": 320, "heads": 5, "kv_heads": 5, "hidden": 864},
     "30m": {"layers": 8, "width": 512, "heads": 8, "kv_heads": 8, "hidden": 1408},
 }
-EVALUATIONS = 10
+CURVE_TOKENS, END_TOKENS = 2**14, 2**16  # held out, evaluated for each point of a curve and at the end
 
 
 def options_of(run: dict[str, Any]) -> Pretrain:
     """Section pretrain of a run, by its description."""
     changes = {"size": SIZES[run["size"]], "optimizer": run["optimizer"], "steps": run["steps"], "seed": run["seed"]}
-    changes |= {"learning_rate": run["rate"], "warmup_steps": "auto", "weight_decay": "auto", "eval_tokens": 65536}
+    changes |= {
+        "learning_rate": run["rate"],
+        "warmup_steps": "auto",
+        "weight_decay": "auto",
+        "eval_tokens": CURVE_TOKENS,
+    }
     values = whole_params.changed(whole_params.load(), {f"pretrain.{name}": value for name, value in changes.items()})
     return recipe.decided(values.pretrain)
 
 
-def measured(run: dict[str, Any]) -> dict[str, Any]:
-    """Train; bits per byte and CPU seconds after each tenth of the steps."""
+def measured(run: dict[str, Any], points: int) -> dict[str, Any]:
+    """Train; bits per byte and CPU seconds after each of so many equal parts of the steps."""
     tokenizer = opening.load(paths.TOKENIZER_MODEL)
-    options = options_of(run)
-    task = Pretraining(TokenShards(paths.TOKENS, tokenizer.encoding_sha256), tokenizer, options)
+    options, shards = options_of(run), TokenShards(paths.TOKENS, tokenizer.encoding_sha256)
+    task = Pretraining(shards, tokenizer, options)
+    at_the_end = Pretraining(shards, tokenizer, options.model_copy(update={"eval_tokens": END_TOKENS})).held_out
     with jax.set_mesh(task.mesh):
         state = task.first_state()
         step = task.compiled_step(state)
         seconds, curve = 0.0, []
-        every = options.steps // EVALUATIONS
+        every = options.steps // points
         begun = time.process_time()
         taken = train(
             state, step, task.batches, task.layout, 0, options.steps, settles=lambda number: number % every == 0
@@ -68,11 +75,12 @@ def measured(run: dict[str, Any]) -> dict[str, Any]:
                 seconds += time.process_time() - begun
                 curve.append((number, round(seconds, 1), round(task.held_out.bits_per_byte(state["model"])[0], 4)))
                 begun = time.process_time()
+        bits_per_byte = at_the_end.bits_per_byte(state["model"])[0]
     return {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state["model"])),
         "learning_rate": options.learning_rate,
         "tokens": options.steps * options.batch_size * options.seq_len,
-        "bits_per_byte": curve[-1][2],
+        "bits_per_byte": round(bits_per_byte, 4),
         "seconds": curve[-1][1],
         "curve": curve,
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
@@ -84,7 +92,7 @@ def kept() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RUNS.read_text(encoding="utf-8").splitlines()] if RUNS.exists() else []
 
 
-def run_all(size: str, optimizer: str, steps: int, rates: list[str], seeds: list[int]) -> None:
+def run_all(size: str, optimizer: str, steps: int, rates: list[str], seeds: list[int], points: int) -> None:
     """Make the runs that have no line yet."""
     keep_compiled()
     keep_memory()
@@ -94,7 +102,7 @@ def run_all(size: str, optimizer: str, steps: int, rates: list[str], seeds: list
             run["rate"] = rate if rate == "auto" else float(rate)
             if any(all(line[name] == value for name, value in run.items()) for line in kept()):
                 continue
-            line = json.dumps(run | measured(run))
+            line = json.dumps(run | measured(run, points))
             with RUNS.open("a", encoding="utf-8") as file:
                 file.write(f"{line}\n")
             sys.stdout.write(f"{line}\n")
@@ -125,7 +133,7 @@ def passes(lines: list[dict[str, Any]]) -> Iterator[str]:
     for (parameters, steps), found in sorted(best.items()):
         if len(found) == 2:
             muon, adamw = found["muon"], found["adamw"]
-            passed = next((point for point in muon["curve"] if point[2] <= adamw["bits_per_byte"]), None)
+            passed = next((point for point in muon["curve"] if point[2] <= adamw["curve"][-1][2]), None)
             share = (
                 f"{passed[0] / steps:.0%} of the steps, {passed[1] / adamw['seconds']:.0%} of the time"
                 if passed
@@ -146,11 +154,14 @@ def main() -> None:
     run.add_argument("optimizer", choices=["muon", "adamw"])
     run.add_argument("steps", type=int)
     run.add_argument("rates", nargs="+", help="numbers, or auto")
+    run.add_argument("--points", type=int, default=10, help="of a curve")
     run.add_argument("--seeds", nargs="+", type=int, default=[0])
     commands.add_parser("table")
     arguments = parser.parse_args()
     if arguments.command == "run":
-        run_all(arguments.size, arguments.optimizer, arguments.steps, arguments.rates, arguments.seeds)
+        run_all(
+            arguments.size, arguments.optimizer, arguments.steps, arguments.rates, arguments.seeds, arguments.points
+        )
         return
     lines = kept()
     print("| weights | tokens | optimiser | bits per byte by rate | best rate | bits per byte | CPU s | auto |")

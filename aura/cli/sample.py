@@ -46,13 +46,13 @@ def sample(
     keep_compiled_of_project()
     loaded = loading.load(model, tokenizer)
     wish = sampling.Wish(tokens, Drawing(temperature, top_p, seed), stop or (), number)
-    room = loaded.context - max(len(sampling.prompt_of(loaded.tokenizer, one)) for one in text)
+    room = loaded.context - max(len(loaded.reader.ids(one)) for one in text)
     if 0 < room < tokens:
         console.err.print(
             f"note: the model reads {loaded.context:,} tokens at once, so a continuation has {room:,} at most, not "
             f"{tokens:,}"
         )
-    parts = sampling.continued(loaded.model, loaded.tokenizer, loaded.context, text, wish)
+    parts = sampling.continued(loaded.model, loaded.reader, text, wish)
     if len(text) * number == 1:
         _streamed(text[0], (said for [said] in parts))
         return

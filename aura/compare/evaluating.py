@@ -5,7 +5,7 @@ both (arXiv:2411.00640, section 4.2). So it is computed from the items, not from
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ def evaluate(folder: Path, tokenizer_file: Path, sets: Mapping[str, Path], conte
     """
     loaded = loading.load(folder, tokenizer_file)
     read = context_of(loaded, context)
-    opened = [open_set(name, path, loaded.tokenizer, read, 1, option="--set") for name, path in sets.items()]
+    reader = replace(loaded.reader, context=read)
+    opened = [open_set(name, path, reader, 1, option="--set") for name, path in sets.items()]
     scorer, found = Scorer(read, max(1, TOKENS // read)), []
     for one in console.track(opened, f"{folder}", total=len(opened)):
         measured = one.measure(loaded.model, scorer, lambda: False, whole=True)

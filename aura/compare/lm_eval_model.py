@@ -10,6 +10,7 @@ A task's YAML may name Python code (`!function`), which then runs: only tasks th
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 
 from aura.core.errors import UserError
-from aura.evaluation.requests import begin_id, pair_requests, windows
+from aura.evaluation.requests import pair_requests, windows
 from aura.evaluation.scoring import Scorer, lengths
 from aura.hugging_face.loading import Loaded
 from aura.training.generation import continuations
@@ -54,19 +55,19 @@ class ScoredInPlace(LM):  # type: ignore[misc, valid-type]
 
     def __init__(self, loaded: Loaded, context: int, rows: int) -> None:
         super().__init__()
-        self._model, self._tokenizer, self._context, self._rows = loaded.model, loaded.tokenizer, context, rows
+        self._model, self._reader, self._rows = loaded.model, replace(loaded.reader, context=context), rows
         self._scorer = Scorer(context, rows)
 
     @property
     def tokenizer_name(self) -> str:
         """The identity of the tokenizer, for lm-eval's records."""
-        return self._tokenizer.encoding_sha256
+        return self._reader.tokenizer.encoding_sha256
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """(ln p, whether greedy decoding gives it) of the continuation of each (context, continuation)."""
         pairs = [request.args for request in requests]
         places = [f"{request.task_name}, document {request.doc_id}" for request in requests]
-        asked = [*pair_requests(self._tokenizer, pairs, places, self._context)]
+        asked = [*pair_requests(self._reader, pairs, places)]
         scores = self._scorer.scores(self._model, asked, greedy=True)
         assert scores is not None  # noqa: S101 - nothing interrupts it
         return [(-nats, greedy) for nats, greedy in zip(scores.nats.tolist(), scores.likeliest.tolist(), strict=True)]
@@ -74,7 +75,7 @@ class ScoredInPlace(LM):  # type: ignore[misc, valid-type]
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
         """Ln p of each text."""
         places = [f"{request.task_name}, document {request.doc_id}" for request in requests]
-        of_texts = windows(self._tokenizer, [request.args[0] for request in requests], places, self._context)
+        of_texts = windows(self._reader, [request.args[0] for request in requests], places)
         scores = self._scorer.scores(self._model, [window for one in of_texts for window in one])
         assert scores is not None  # noqa: S101 - nothing interrupts it
         ends = np.cumsum([0, *map(len, of_texts)])
@@ -86,10 +87,10 @@ class ScoredInPlace(LM):  # type: ignore[misc, valid-type]
         alike: dict[tuple[int, int, float], list[tuple[int, Any]]] = {}
         for number, request in enumerate(requests):
             before, options = request.args
-            tokens = min(options.get("max_gen_toks") or ANSWER, max(1, self._context // 2))
-            ids = np.array([begin_id(self._tokenizer), *self._tokenizer.encode(before)], np.int32)
-            ids = ids[-(self._context - tokens) :]
-            length = next(length for length in reversed(lengths(self._context)) if len(ids) <= length)
+            tokens = min(options.get("max_gen_toks") or ANSWER, max(1, self._reader.context // 2))
+            ids = self._self._reader.ids(before)
+            ids = ids[-(self._reader.context - tokens) :]
+            length = next(length for length in reversed(lengths(self._reader.context)) if len(ids) <= length)
             temperature = float(options.get("temperature") or 0) if options.get("do_sample") else 0.0
             alike.setdefault((length, tokens, temperature), []).append((number, ids))
         for (length, tokens, temperature), asked in alike.items():
@@ -105,9 +106,18 @@ class ScoredInPlace(LM):  # type: ignore[misc, valid-type]
         for row, ids in enumerate(prompts):
             prompts_BxP[row, length - len(ids) :], begins_B[row] = ids, length - len(ids)
         made = continuations(
-            self._model, prompts_BxP, jax.random.key(0), temperature, begins_B, self._tokenizer.eos_id, tokens=tokens
+            self._model,
+            prompts_BxP,
+            jax.random.key(0),
+            temperature,
+            begins_B,
+            self._reader.tokenizer.eos_id,
+            tokens=tokens,
         )
-        return [self._tokenizer.decode(until_end(ids, self._tokenizer)) for ids in np.asarray(made)[: len(prompts)]]
+        return [
+            self._reader.tokenizer.decode(until_end(ids, self._reader.tokenizer))
+            for ids in np.asarray(made)[: len(prompts)]
+        ]
 
 
 def run(

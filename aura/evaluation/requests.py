@@ -5,7 +5,7 @@ continuation, and both are encoded together. The continuation is what stands aft
 the ids of the context alone. Wherever the ids of the context begin those of the whole, that is lm-eval's cut; otherwise
 lm-eval cuts by the number of ids, and may pass over a token that holds a part of the answer.
 
-A text begins with <bos>, as `aura sample` has it, or with <eos> where the tokenizer has no <bos>.
+A text begins with the token that began documents in training (`aura/tokenizer/reader.py`), as in `aura sample`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.core.errors import UserError
-from aura.tokenizer.opening import AnyTokenizer
+from aura.tokenizer.reader import Reader
 
 Ids = npt.NDArray[np.int32]
 _AT_ONCE = 4096  # texts that are encoded at once
@@ -36,40 +36,23 @@ class Request:
     cut: bool = False
 
 
-def begin_id(tokenizer: AnyTokenizer) -> int:
-    """The id before a text.
-
-    Raises:
-        UserError: the tokenizer has neither <bos> nor <eos>.
-    """
-    begin = tokenizer.eos_id if tokenizer.bos_id is None else tokenizer.bos_id
-    if begin is None:
-        raise UserError(
-            "expected a tokenizer with a token that begins or ends a document, so that a text's first token can be "
-            "scored, got one without. Name it in train_tokenizer.roles"
-        )
-    return begin
-
-
-def pair_requests(
-    tokenizer: AnyTokenizer, pairs: Sequence[tuple[str, str]], places: Sequence[str], context: int
-) -> Iterator[Request]:
+def pair_requests(reader: Reader, pairs: Sequence[tuple[str, str]], places: Sequence[str]) -> Iterator[Request]:
     """Yield the request of each (context, continuation); the context may be empty.
 
     Arguments:
-        tokenizer: of the model.
+        reader: of the texts.
         pairs: texts.
         places: of each pair, how messages name it.
-        context: tokens that the model reads at once; more of them lose their beginning.
 
     Raises:
         UserError: a continuation has no token, or alone more of them than the model reads.
     """
-    begin = begin_id(tokenizer)
+    _require_begin(reader)
+    context, encode = reader.context, reader.tokenizer.encode_batch
     for start in range(0, len(pairs), _AT_ONCE):
         part = [_moved(*pair) for pair in pairs[start : start + _AT_ONCE]]
-        befores = tokenizer.encode_batch([before for before, _ in part])
-        wholes = tokenizer.encode_batch([before + after for before, after in part])
+        befores = encode([before for before, _ in part])
+        wholes = encode([before + after for before, after in part])
         for place, before, whole in zip(places[start:], befores, wholes, strict=False):
             scored = len(whole) - _common(before, whole)
             if not 1 <= scored <= context:
@@ -77,11 +60,11 @@ def pair_requests(
                     f"{place}: expected an answer of 1 to {context:,} tokens, which the model reads at once, "
                     f"got {scored:,}"
                 )
-            ids = np.concatenate([np.array([begin], np.int32), whole])
+            ids = reader.begun(whole)
             yield Request(ids[-(context + 1) :], scored, cut=len(ids) > context + 1)
 
 
-def windows(tokenizer: AnyTokenizer, texts: Sequence[str], places: Sequence[str], context: int) -> list[list[Request]]:
+def windows(reader: Reader, texts: Sequence[str], places: Sequence[str]) -> list[list[Request]]:
     """The windows of each text: every token is scored once, after as much context as fits into its window.
 
     As in lm-eval, windows follow each other, and the last one begins earlier, so that it is as long as the others.
@@ -89,16 +72,26 @@ def windows(tokenizer: AnyTokenizer, texts: Sequence[str], places: Sequence[str]
     Raises:
         UserError: the tokenizer makes nothing of a text.
     """
-    begin, found = begin_id(tokenizer), []
+    _require_begin(reader)
+    context, found = reader.context, []
     for start in range(0, len(texts), _AT_ONCE):
-        for place, ids in zip(places[start:], tokenizer.encode_batch(texts[start : start + _AT_ONCE]), strict=False):
+        encoded = reader.tokenizer.encode_batch(texts[start : start + _AT_ONCE])
+        for place, ids in zip(places[start:], encoded, strict=False):
             if not len(ids):
                 raise UserError(f"{place}: expected a text that the tokenizer has tokens for, got none")
-            whole = np.concatenate([np.array([begin], np.int32), ids])
+            whole = reader.begun(ids)
             ends = [min(first + context, len(ids)) for first in range(0, len(ids), context)]
             scored = np.diff([0, *ends]).tolist()
             found.append([Request(whole[: end + 1][-(context + 1) :], n) for end, n in zip(ends, scored, strict=True)])
     return found
+
+
+def _require_begin(reader: Reader) -> None:
+    if reader.begin is None:
+        raise UserError(
+            "expected a tokenizer with a token that begins or ends a document, so that a text's first token can be "
+            "scored, got one without. Name it in train_tokenizer.roles"
+        )
 
 
 def _moved(before: str, after: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from aura.evaluation.requests import Request, pair_requests, windows
 from aura.evaluation.scoring import Scorer, Scores
 from aura.model.model import LanguageModel
 from aura.tokenizer.opening import AnyTokenizer
+from aura.tokenizer.reader import Reader
 
 Measures = dict[str, Measure]
 PLOTS = "evaluations"  # the folder of the plots
@@ -90,14 +91,12 @@ class TextSet(EvaluationSet):
 
     measured = ("bits_per_byte",)
 
-    def __init__(
-        self, name: str, found: Items, documents: Sequence[Document], tokenizer: AnyTokenizer, context: int, tokens: int
-    ) -> None:
-        of_documents = windows(tokenizer, [one.text for one in documents], [one.place for one in documents], context)
+    def __init__(self, name: str, found: Items, documents: Sequence[Document], reader: Reader, tokens: int) -> None:
+        of_documents = windows(reader, [one.text for one in documents], [one.place for one in documents])
         super().__init__(name, found, [[window] for one in of_documents for window in one], tokens)
         self._document = np.repeat(np.arange(len(documents)), [*map(len, of_documents)])
         shares = [
-            _shares(one, tokenizer) * len(document.text.encode())
+            _shares(one, reader.tokenizer) * len(document.text.encode())
             for one, document in zip(of_documents, documents, strict=True)
         ]
         self._bytes: Array = np.concatenate(shares)
@@ -116,12 +115,10 @@ class ChoiceSet(EvaluationSet):
 
     measured = ("accuracy", "accuracy_by_length", "bits_per_byte")
 
-    def __init__(
-        self, name: str, found: Items, choices: Sequence[Choice], tokenizer: AnyTokenizer, context: int, tokens: int
-    ) -> None:
+    def __init__(self, name: str, found: Items, choices: Sequence[Choice], reader: Reader, tokens: int) -> None:
         pairs = [(one.context, one.delimiter + choice) for one in choices for choice in one.choices]
         places = [one.place for one in choices for _ in one.choices]
-        requests = pair_requests(tokenizer, pairs, places, context)
+        requests = pair_requests(reader, pairs, places)
         super().__init__(name, found, [[next(requests) for _ in one.choices] for one in choices], tokens)
         self._right = [one.right for one in choices]
         self._bytes = [np.array([len(choice.encode()) for choice in one.choices]) for one in choices]
@@ -145,11 +142,9 @@ class ClozeSet(EvaluationSet):
     measured = ("accuracy", "bits_per_byte")
     greedy = True
 
-    def __init__(
-        self, name: str, found: Items, cloze: Sequence[Cloze], tokenizer: AnyTokenizer, context: int, tokens: int
-    ) -> None:
+    def __init__(self, name: str, found: Items, cloze: Sequence[Cloze], reader: Reader, tokens: int) -> None:
         pairs = [(one.context, one.delimiter + one.answer) for one in cloze]
-        requests = pair_requests(tokenizer, pairs, [one.place for one in cloze], context)
+        requests = pair_requests(reader, pairs, [one.place for one in cloze])
         super().__init__(name, found, [[request] for request in requests], tokens)
         self._bytes = np.array([len((one.delimiter + one.answer).encode()) for one in cloze])
 
@@ -162,16 +157,13 @@ class ClozeSet(EvaluationSet):
         }
 
 
-def open_set(
-    name: str, path: Path, tokenizer: AnyTokenizer, context: int, tokens: int, *, option: str = "pretrain.evaluate"
-) -> EvaluationSet:
+def open_set(name: str, path: Path, reader: Reader, tokens: int, *, option: str = "pretrain.evaluate") -> EvaluationSet:
     """Read a set and encode it.
 
     Arguments:
         name: of the set.
         path: of its file or folder.
-        tokenizer: of the model.
-        context: tokens that the model reads at once.
+        reader: of the model.
         tokens: about so many of them are measured in training; at least an item.
         option: the one that names the set, for messages.
 
@@ -182,7 +174,7 @@ def open_set(
     found = files.read(key, path)
     kinds = {Document.kind: TextSet, Choice.kind: ChoiceSet, Cloze.kind: ClozeSet}
     try:
-        made: EvaluationSet = kinds[found.kind](name, found, found.items, tokenizer, context, tokens)
+        made: EvaluationSet = kinds[found.kind](name, found, found.items, reader, tokens)
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     return made
@@ -193,8 +185,7 @@ class EvaluationSets:
 
     Arguments:
         paths: by the names of the sets.
-        tokenizer: of the run.
-        context: tokens of a sequence.
+        reader: of the run's tokenizer and sequences.
         rows: sequences in a batch.
         tokens: of each set that are measured during training.
 
@@ -202,9 +193,9 @@ class EvaluationSets:
         UserError: an item cannot be scored.
     """
 
-    def __init__(self, paths: Mapping[str, str], tokenizer: AnyTokenizer, context: int, rows: int, tokens: int) -> None:
-        self._scorer = Scorer(context, rows)
-        self._sets = [open_set(name, Path(path), tokenizer, context, tokens) for name, path in paths.items()]
+    def __init__(self, paths: Mapping[str, str], reader: Reader, rows: int, tokens: int) -> None:
+        self._scorer = Scorer(reader.context, rows)
+        self._sets = [open_set(name, Path(path), reader, tokens) for name, path in paths.items()]
         self.told: dict[str, dict[str, Any]] = {}  # the whole sets, as measured last
 
     @property

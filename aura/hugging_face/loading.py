@@ -17,10 +17,11 @@ from aura.hugging_face import llama_reading, peft_adapter
 from aura.hugging_face.llama_settings import require_small
 from aura.model import lora, weights
 from aura.model.model import LanguageModel
-from aura.tokenizer import opening
+from aura.tokenizer import hf_export, opening
 from aura.tokenizer.adopted import AdoptedTokenizer
 from aura.tokenizer.adopted_record import INSIDE
 from aura.tokenizer.opening import AnyTokenizer
+from aura.tokenizer.reader import Reader
 
 MADE_BY = peft_adapter.MADE_BY
 
@@ -31,15 +32,23 @@ class Loaded:
 
     Attributes:
         model: on one device.
-        tokenizer: of its ids.
-        context: tokens that it reads at once, those of a sequence of its training.
+        reader: of its texts; its context is that of a sequence of its training.
         adapted: whether it may have been adapted to conversations; models/lm was not.
     """
 
     model: LanguageModel
-    tokenizer: AnyTokenizer
-    context: int
+    reader: Reader
     adapted: bool = True
+
+    @property
+    def tokenizer(self) -> AnyTokenizer:
+        """Of its ids."""
+        return self.reader.tokenizer
+
+    @property
+    def context(self) -> int:
+        """Tokens that it reads at once."""
+        return self.reader.context
 
 
 def load(folder: Path, tokenizer_file: Path) -> Loaded:
@@ -70,7 +79,7 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
                 f"{folder} was trained on {model.config.vocab_size:,} pieces, but {file} has "
                 f"{tokenizer.vocab_size:,}. Copy the tokenizer there that it was trained on"
             )
-        return Loaded(model, tokenizer, context)
+        return Loaded(model, Reader.of(tokenizer, context, add_bos=_adds_bos(folder)))
     return _ours(folder, tokenizer_file)
 
 
@@ -95,7 +104,7 @@ def _adapted(folder: Path, tokenizer_file: Path) -> Loaded:
     base = model_folder.Trained.of(paths.LANGUAGE_MODEL, tokenizer_file.parent)
     peft_adapter.fit(record, base, folder)
     merged: LanguageModel = jax.jit(lora.merged)(weights.load(paths.LANGUAGE_MODEL), adapter)
-    return Loaded(merged, base.tokenizer, record["seq_len"])
+    return Loaded(merged, Reader.of(base.tokenizer, record["seq_len"], add_bos=base.record.get("add_bos", True)))
 
 
 def _ours(folder: Path, tokenizer_file: Path) -> Loaded:
@@ -105,4 +114,12 @@ def _ours(folder: Path, tokenizer_file: Path) -> Loaded:
             f"{folder} was trained on the tokenizer {record['tokenizer'][:16]}…, but {tokenizer_file} is "
             f"{tokenizer.encoding_sha256[:16]}…. Name the right one with --tokenizer, or run: dvc repro"
         )
-    return Loaded(weights.load(folder), tokenizer, weights.context_of(record), adapted=False)
+    reader = Reader.of(tokenizer, weights.context_of(record), add_bos=record.get("add_bos", True))
+    return Loaded(weights.load(folder), reader, adapted=False)
+
+
+def _adds_bos(folder: Path) -> bool:
+    """Whether <bos> began each training document, as far as tokenizer_config.json of a folder says so."""
+    file = folder / hf_export.CONFIG
+    require_small(file)
+    return not file.is_file() or files.read_object(file, MADE_BY).get("add_bos_token") is not False

@@ -28,6 +28,7 @@ from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import REMEDY, batch_layout, initial_state, make_step
 from aura.tokenizer import opening
 from aura.tokenizer.opening import AnyTokenizer
+from aura.tokenizer.reader import Reader
 from aura.tokenizer.scripts import dominant_script
 from aura.tokens.token_shards import TokenShards
 from aura.training import distributed, loop, spikes
@@ -100,6 +101,7 @@ def pretrain_as(
     origin |= {"waived_gates": shards.waived_gates} if shards.waived_gates else {}
     origin |= {"base": base.record} if base else {}
     origin |= {"document_masks": True} if options.masks_documents else {}
+    origin |= {} if shards.add_bos else {"add_bos": False}
     weights.save(output, model, origin, writes=distributed.is_first())
     if distributed.is_first():
         files.write_bytes(reports / "samples.txt", samples.encode())
@@ -155,7 +157,8 @@ class Pretraining:
         self.held_out = HeldOut(windows, sources, tokenizer.byte_lengths, self.layout.rows, self._document_start)
         self._windows, self._sources, self._tokenizer = windows, sources, tokenizer
         rows, tokens = self.layout.rows, options.eval_tokens
-        self.sets = EvaluationSets(options.evaluate, tokenizer, options.seq_len, rows, tokens)
+        reader = Reader.of(tokenizer, options.seq_len, add_bos=shards.add_bos)
+        self.sets = EvaluationSets(options.evaluate, reader, rows, tokens)
         self.identity = run_identity(options, shards.sha256, base.decides if base else None, self.sets.plots)
         self._rate = make_schedule(options)
         self._bits_of_window: npt.NDArray[np.float64] | None = None  # held out, after the last evaluated step

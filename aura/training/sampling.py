@@ -12,6 +12,7 @@ from aura.core.errors import UserError
 from aura.model.mesh import BATCH
 from aura.model.model import LanguageModel
 from aura.tokenizer.opening import AnyTokenizer
+from aura.tokenizer.reader import Reader
 from aura.training.answers import Answerer, Drawing
 from aura.training.generation import continuations
 
@@ -54,19 +55,17 @@ def drawn(
     return np.asarray(made_BxT.addressable_data(0))[: len(prompts_BxP)]
 
 
-def continued(
-    model: LanguageModel, tokenizer: AnyTokenizer, context: int, texts: Sequence[str], wish: Wish
-) -> Iterator[list[str]]:
+def continued(model: LanguageModel, reader: Reader, texts: Sequence[str], wish: Wish) -> Iterator[list[str]]:
     """Yield what the next tokens add to each continuation, as they are drawn; `wish.number` of each text, in a row.
 
-    A document's end ends a continuation, too. <bos> goes before a text; an adopted tokenizer may have none. The bytes
-    of a last character that is not whole are left out. All texts are drawn at once: together with its longest text,
-    a continuation has no more tokens than the context.
+    A document's end ends a continuation, too. The bytes of a last character that is not whole are left out. All texts
+    are drawn at once: together with its longest text, a continuation has no more tokens than the reader's context.
 
     Raises:
         UserError: a text has no token to continue or more than the model reads, or a stop is empty.
     """
-    prompts = [prompt for text in texts for prompt in [prompt_of(tokenizer, text)] * wish.number]
+    tokenizer, context = reader.tokenizer, reader.context
+    prompts = [prompt for text in texts for prompt in [reader.ids(text)] * wish.number]
     for text, prompt in zip(texts, prompts[:: wish.number], strict=True):
         _require_room(text, len(prompt), context)
     ends, ended_B = ends_of(tokenizer, wish.stops), np.zeros(len(prompts), bool)
@@ -76,12 +75,6 @@ def continued(
         yield [tail.text(ids) for tail, ids in zip(tails, made_BxT, strict=True)]
         ended_B |= [tail.ended for tail in tails]
     yield [tail.rest for tail in tails]
-
-
-def prompt_of(tokenizer: AnyTokenizer, text: str) -> npt.NDArray[np.int32]:
-    """The ids of a text, after <bos>."""
-    begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    return np.array([*begin, *tokenizer.encode(text)], np.int32)
 
 
 def ends_of(tokenizer: AnyTokenizer, stops: Sequence[str]) -> set[int]:

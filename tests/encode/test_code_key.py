@@ -21,6 +21,7 @@ IDLE |= {
     "merges",
     "naming_proof",
     "proof_texts",
+    "reader",
 }  # other formats, and names
 
 

@@ -9,6 +9,8 @@ import pytest
 from aura.compare import evaluating
 from aura.core import files
 from aura.core.errors import UserError
+from aura.export.llama import export
+from aura.hugging_face import loading
 from aura.pretrain import identity
 from aura.pretrain.pretrain import pretrain
 from aura.training.history import Row
@@ -93,3 +95,15 @@ def test_a_set_that_cannot_be_scored_ends_the_run_before_it_trains(made: MiniTok
     ):
         run(made, tmp_path, evaluate={"mine": bad})
     assert not (tmp_path / "reports").exists()
+
+
+def test_a_model_reads_a_text_as_training_began_documents(made: MiniTokens, tmp_path: Path):
+    apart, bos, eos = made.copy(tmp_path / "apart"), made.tokenizer.bos_id, made.tokenizer.eos_id
+    apart.encode(add_bos=False)
+    for mini, begin in ((made, bos), (apart, eos)):
+        folder = tmp_path / str(begin)
+        run(mini, folder, steps=1, warmup_steps=0)
+        export(folder / "lm", mini.spm, folder / "hf", add_bos=begin == bos)
+        for model in ("lm", "hf"):
+            reader = loading.load(folder / model, mini.spm / "spiece.model").reader
+            assert reader.ids("a text").tolist() == [begin, *mini.tokenizer.encode("a text")]

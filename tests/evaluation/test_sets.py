@@ -9,10 +9,11 @@ import pytest
 
 from aura.core.errors import UserError
 from aura.evaluation.measures import Measure
-from aura.evaluation.requests import Request, begin_id, pair_requests, windows
+from aura.evaluation.requests import Request, pair_requests, windows
 from aura.evaluation.scoring import Scorer, lengths
 from aura.evaluation.sets import open_set
 from aura.model.model import LanguageModel, ModelConfig, initial_model
+from aura.tokenizer.reader import Reader
 from tests.conftest import stdlib_texts
 from tests.mini_tokens import MiniTokens
 
@@ -40,6 +41,10 @@ def expected(model: LanguageModel, request: Request) -> tuple[float, bool]:
     return -float(chosen.sum()), bool((logits.argmax(-1) == targets).all())
 
 
+def reading(made: MiniTokens) -> Reader:
+    return Reader.of(made.tokenizer, CONTEXT, add_bos=True)
+
+
 def test_scores_are_the_models_own_in_every_length(model: LanguageModel):
     random = np.random.default_rng(0)
     requests = []
@@ -64,27 +69,28 @@ def test_shorter_programs_are_those_that_the_kernel_can_compute():
 
 def test_a_continuation_is_what_follows_the_common_beginning(made: MiniTokens):
     tokenizer = made.tokenizer
+    reader = Reader.of(tokenizer, 512, add_bos=True)
     pairs = [("The function returns ", "a value"), ("The function returns", " a value"), ("", "a value"), ("a", "b")]
-    requests = [*pair_requests(tokenizer, pairs, ["here"] * 4, 512)]
+    requests = [*pair_requests(reader, pairs, ["here"] * 4)]
     assert np.array_equal(requests[0].ids, requests[1].ids)
     assert requests[0].scored == requests[1].scored
     for (before, after), request in zip(pairs, requests, strict=True):
-        assert request.ids[0] == begin_id(tokenizer)
+        assert request.ids[0] == tokenizer.bos_id
         assert tokenizer.decode(request.ids) == before + after
         assert tokenizer.decode(request.ids[-request.scored :]).endswith(after.strip())
 
 
 def test_a_long_context_loses_its_beginning_and_is_counted(made: MiniTokens):
     text = stdlib_texts(1)[0]
-    [request] = pair_requests(made.tokenizer, [(text, " end")], ["here"], CONTEXT)
+    [request] = pair_requests(reading(made), [(text, " end")], ["here"])
     assert (len(request.ids), request.cut) == (CONTEXT + 1, True)
     with pytest.raises(UserError, match=r"there: expected an answer of 1 to 32 tokens, .*got"):
-        [*pair_requests(made.tokenizer, [("a", text)], ["there"], CONTEXT)]
+        [*pair_requests(reading(made), [("a", text)], ["there"])]
 
 
 def test_windows_score_every_token_of_a_text_once(made: MiniTokens):
     texts = stdlib_texts(3)
-    for text, of_text in zip(texts, windows(made.tokenizer, texts, texts, CONTEXT), strict=True):
+    for text, of_text in zip(texts, windows(reading(made), texts, texts), strict=True):
         scored = np.concatenate([window.ids[-window.scored :] for window in of_text])
         assert scored.tolist() == made.tokenizer.encode(text)
         assert all(len(window.ids) <= CONTEXT + 1 for window in of_text)
@@ -94,9 +100,9 @@ def test_bits_per_byte_of_a_text_are_over_its_own_bytes(made: MiniTokens, model:
     texts = stdlib_texts(5)
     for number, text in enumerate(texts):
         (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
-    one = open_set("texts", tmp_path, made.tokenizer, CONTEXT, 10**6)
+    one = open_set("texts", tmp_path, reading(made), 10**6)
     measured = one.measure(model, Scorer(CONTEXT, 4), lambda: False, whole=True)
-    nats = [sum(expected(model, each)[0] for each in of) for of in windows(made.tokenizer, texts, texts, CONTEXT)]
+    nats = [sum(expected(model, each)[0] for each in of) for of in windows(reading(made), texts, texts)]
     sizes = [len(text.encode()) for text in texts]
     whole = measured.whole["bits_per_byte"]
     assert whole.value == pytest.approx(sum(nats) / np.log(2) / sum(sizes), rel=1e-5)
@@ -110,12 +116,12 @@ def test_choices_and_cloze_are_judged_by_likelihood(made: MiniTokens, model: Lan
         {"question": text[:60], "choices": words, "answer": number % 4} for number, text in enumerate(stdlib_texts(12))
     ]
     (tmp_path / "choices.jsonl").write_text("\n".join(map(json.dumps, items)))
-    one = open_set("choices", tmp_path / "choices.jsonl", made.tokenizer, CONTEXT, 10**6)
+    one = open_set("choices", tmp_path / "choices.jsonl", reading(made), 10**6)
     measured = one.measure(model, Scorer(CONTEXT, 4), lambda: False, whole=True).whole
     right, by_length, bits = [], [], []
     for item in items:
         pairs = [(item["question"], f" {word}") for word in words]
-        requests = pair_requests(made.tokenizer, pairs, ["here"] * 4, CONTEXT)
+        requests = pair_requests(reading(made), pairs, ["here"] * 4)
         nats = np.array([expected(model, request)[0] for request in requests])
         right.append(nats.argmin() == item["answer"])
         by_length.append((nats / [*map(len, words)]).argmin() == item["answer"])
@@ -128,7 +134,7 @@ def test_choices_and_cloze_are_judged_by_likelihood(made: MiniTokens, model: Lan
 
     cloze = [{"text": item["question"], "answer": words[item["answer"]]} for item in items]
     (tmp_path / "cloze.jsonl").write_text("\n".join(map(json.dumps, cloze)))
-    other = open_set("cloze", tmp_path / "cloze.jsonl", made.tokenizer, CONTEXT, 10**6)
+    other = open_set("cloze", tmp_path / "cloze.jsonl", reading(made), 10**6)
     of_cloze = other.measure(model, Scorer(CONTEXT, 4), lambda: False, whole=True).whole
     assert of_cloze["bits_per_byte"].value == pytest.approx(told["bits_per_byte"], rel=1e-5)
     assert of_cloze["accuracy"].value == 0
@@ -137,7 +143,7 @@ def test_choices_and_cloze_are_judged_by_likelihood(made: MiniTokens, model: Lan
 def test_training_measures_a_part_spread_over_the_items(made: MiniTokens, model: LanguageModel, tmp_path: Path):
     items = [{"text": f"number {number}", "answer": "one"} for number in range(50)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, items)))
-    one = open_set("a", tmp_path / "a.jsonl", made.tokenizer, CONTEXT, 40)
+    one = open_set("a", tmp_path / "a.jsonl", reading(made), 40)
     measured = one.measure(model, Scorer(CONTEXT, 4), lambda: False, whole=True)
     alone = one.measure(model, Scorer(CONTEXT, 4), lambda: False, whole=False)
     part = measured.part["bits_per_byte"]

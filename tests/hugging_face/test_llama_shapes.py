@@ -65,8 +65,7 @@ def test_other_peoples_files_are_sampled_from_as_they_are(made: MiniTokens, tmp_
     assert (loaded.model.config.vocab_size, loaded.context) == (500, 128)
     wish = sampling.Wish(tokens=8)
     said, again = (
-        "".join(part for [part] in sampling.continued(loaded.model, loaded.tokenizer, loaded.context, ["def "], wish))
-        for _ in range(2)
+        "".join(part for [part] in sampling.continued(loaded.model, loaded.reader, ["def "], wish)) for _ in range(2)
     )
     assert said == again
 

@@ -58,7 +58,7 @@ def greatest_difference(folder: Path, pairs: list[tuple[str, str]], scratch: Pat
     """Of log-likelihoods here and there, in nats; and how many are of the likeliest tokens in one place alone."""
     loaded = loading.load(folder, folder / "spiece.model")
     context = loaded.context
-    requests = [*pair_requests(loaded.tokenizer, pairs, ["here"] * len(pairs), context)]
+    requests = [*pair_requests(loaded.reader, pairs, ["here"] * len(pairs))]
     here = Scorer(context, 8).scores(loaded.model, requests, greedy=True)
     (scratch / "pairs.json").write_text(json.dumps(pairs))
     arguments = [PYTHON, "-c", PROGRAM, folder, scratch / "pairs.json", str(context)]

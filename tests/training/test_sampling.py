@@ -1,6 +1,7 @@
 """Samples as text: ids that cut a character in two break none."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -11,6 +12,7 @@ from aura.core.errors import UserError
 from aura.model.model import ModelConfig, initial_model
 from aura.pretrain import samples
 from aura.project import whole_params
+from aura.tokenizer.reader import Reader
 from aura.tokenizer.tokenizer import Tokenizer
 from aura.train_tokenizer import artifact
 from aura.training import sampling
@@ -77,8 +79,10 @@ def test_texts_continue_together_as_alone_and_as_in_one_program(tokenizer):
     model.embedding[...] *= 20
     wish = Wish(20, Drawing(temperature=0))
 
+    reader = partial(Reader.of, tokenizer, add_bos=True)
+
     def said(*texts: str, wish: Wish = wish, context: int = 64) -> list[str]:
-        return ["".join(parts) for parts in zip(*continued(model, tokenizer, context, texts, wish), strict=True)]
+        return ["".join(parts) for parts in zip(*continued(model, reader(context), texts, wish), strict=True)]
 
     texts = ("the words", "people", "")
     together = said(*texts)
