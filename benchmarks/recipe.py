@@ -3,6 +3,7 @@
     dvc repro encode
     taskset -c 0 python benchmarks/recipe.py run tiny muon 600 0.008 0.016 0.032 auto    size, optimiser, steps, rates
     python benchmarks/recipe.py table                                       Markdown
+    python benchmarks/recipe.py picture                                     docs/recipe.svg: the best curves
 
 A run trains on data/tokens by the stage's own step, in windows of 128 and batches of 8, on one core. Points of its
 curve are measured on 16,384 held-out tokens, and its end on 65,536. Its numbers become a line of
@@ -21,7 +22,7 @@ from typing import Any
 
 import jax
 
-from aura.core import paths
+from aura.core import files, paths
 from aura.pretrain import recipe
 from aura.pretrain.options import Pretrain
 from aura.pretrain.pretrain import Pretraining
@@ -32,6 +33,7 @@ from aura.training.compiled_programs import keep_compiled
 from aura.training.kept_memory import keep_memory
 from aura.training.steps import train
 
+PICTURE = Path("docs/recipe.svg")
 RESULTS = Path(__file__).parent / "results"
 RUNS = RESULTS / "recipe.jsonl"
 SIZES: dict[str, Any] = {
@@ -124,25 +126,65 @@ def rows(lines: list[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def passes(lines: list[dict[str, Any]]) -> Iterator[str]:
-    """A row for each size and budget: when the best run of Muon passes the end of the best run of AdamW."""
+def best_runs(lines: list[dict[str, Any]]) -> Iterator[tuple[int, int, dict[str, Any], dict[str, Any]]]:
+    """(weights, steps, best run of AdamW, best run of Muon) of each size and budget that has both; seed 0."""
     best: dict[tuple[int, int], dict[str, dict[str, Any]]] = {}
     for line in sorted(lines, key=lambda line: -line["bits_per_byte"]):
         if line["seed"] == 0:
             best.setdefault((line["parameters"], line["steps"]), {})[line["optimizer"]] = line
-    for (parameters, steps), found in sorted(best.items()):
+    for sweep, found in sorted(best.items()):
         if len(found) == 2:
-            muon, adamw = found["muon"], found["adamw"]
-            passed = next((point for point in muon["curve"] if point[2] <= adamw["curve"][-1][2]), None)
-            share = (
-                f"{passed[0] / steps:.0%} of the steps, {passed[1] / adamw['seconds']:.0%} of the time"
-                if passed
-                else "never"
-            )
-            yield (
-                f"| {parameters / 1e6:.1f} M | {steps} | {adamw['bits_per_byte']:.4f} | {muon['bits_per_byte']:.4f} "
-                f"| {share} | {muon['seconds'] / adamw['seconds']:.2f} |"
-            )
+            yield *sweep, found["adamw"], found["muon"]
+
+
+def passes(lines: list[dict[str, Any]]) -> Iterator[str]:
+    """A row for each size and budget: when the best run of Muon passes the end of the best run of AdamW."""
+    for parameters, steps, adamw, muon in best_runs(lines):
+        end = adamw["curve"][-1][2]
+        passed = next((point for point in muon["curve"] if point[2] <= end), None)
+        after = (
+            f"{passed[0]} steps ({passed[0] / steps:.0%}), {passed[1]:.0f} s ({passed[1] / adamw['seconds']:.0%})"
+            if passed
+            else "never"
+        )
+        yield (
+            f"| {parameters / 1e6:.1f} M | {steps} | {adamw['bits_per_byte']:.4f} | {muon['bits_per_byte']:.4f} "
+            f"| {after} | {muon['seconds'] / adamw['seconds']:.2f} |"
+        )
+
+
+def draw(lines: list[dict[str, Any]]) -> None:
+    """Write the picture: the best curve of each optimiser over CPU seconds, for the largest budget of each size."""
+    import vl_convert
+
+    largest = {parameters: (adamw, muon) for parameters, _, adamw, muon in best_runs(lines)}
+    points = [
+        {"size": f"{parameters / 1e6:.0f} M weights", "optimizer": name, "CPU seconds": seconds, "bits per byte": bits}
+        for parameters, runs in largest.items()
+        for name, run in zip(("AdamW", "Muon"), runs, strict=True)
+        for _, seconds, bits in run["curve"]
+    ]
+    axes = {
+        name: {"field": name, "type": "quantitative", "scale": {"zero": False}}
+        for name in ("CPU seconds", "bits per byte")
+    }
+    shown = {
+        "data": {"values": points},
+        "facet": {"column": {"field": "size", "sort": None, "title": None}},
+        "spec": {
+            "width": 230,
+            "height": 180,
+            "mark": {"type": "line", "point": True},
+            "encoding": {
+                "x": axes["CPU seconds"],
+                "y": axes["bits per byte"],
+                "color": {"field": "optimizer", "title": None, "scale": {"range": ["#9aa0a6", "#245a8f"]}},
+            },
+        },
+        "resolve": {"scale": {"x": "independent", "y": "independent"}},
+        "background": "white",
+    }
+    files.write_bytes(PICTURE, vl_convert.vegalite_to_svg(shown).encode())
 
 
 def main() -> None:
@@ -157,6 +199,7 @@ def main() -> None:
     run.add_argument("--points", type=int, default=10, help="of a curve")
     run.add_argument("--seeds", nargs="+", type=int, default=[0])
     commands.add_parser("table")
+    commands.add_parser("picture")
     arguments = parser.parse_args()
     if arguments.command == "run":
         run_all(
@@ -164,6 +207,9 @@ def main() -> None:
         )
         return
     lines = kept()
+    if arguments.command == "picture":
+        draw(lines)
+        return
     print("| weights | tokens | optimiser | bits per byte by rate | best rate | bits per byte | CPU s | auto |")
     print("|---|---|---|---|---|---|---|---|")
     print("\n".join(rows(lines)))
