@@ -118,7 +118,7 @@ def rows(lines: list[dict[str, Any]]) -> Iterator[str]:
         by_rate = {line["learning_rate"]: line for line in of_sweep if line["seed"] == 0}
         best = min(by_rate.values(), key=lambda line: line["bits_per_byte"])
         told = ", ".join(f"{rate:.3g}: {by_rate[rate]['bits_per_byte']:.4f}" for rate in sorted(by_rate))
-        auto = next((line for line in of_sweep if line["rate"] == "auto" and line["seed"] == 0), None)
+        auto = by_rate.get(options_of(best | {"rate": "auto"}).learning_rate)
         loses = f"{auto['bits_per_byte'] / best['bits_per_byte'] - 1:+.2%}" if auto else ""
         yield (
             f"| {sweep[0] / 1e6:.1f} M | {best['tokens'] / 1e3:,.0f} k | {sweep[2]} | {told} "

@@ -32,7 +32,7 @@ def decided(section: PretrainSection) -> Pretrain:
         _require_no_size(section)
     weights = layer_weights(section.shape)
     steps, batch_size = _steps_and_batch(section, weights)
-    rate = MUON_RATE if section.optimizer == "muon" else adamw_rate(weights, steps * batch_size * section.seq_len)
+    rate = MUON_RATE if section.optimizer == "muon" else adamw_rate(weights, batch_size * section.seq_len)
     rules = {
         "steps": steps,
         "batch_size": batch_size,
@@ -94,8 +94,13 @@ def best_batch_of_steps(steps: int) -> float:
     return float((0.58 * steps**0.571) ** (1 / (1 - 0.571)))
 
 
-def adamw_rate(weights: int, tokens: float) -> float:
-    """The best peak rate of AdamW: 1.79 N^-0.713 D^0.307 (Li et al. 2025, arXiv:2503.04715), at most `ADAMW_MOST`."""
+def adamw_rate(weights: int, batch: float) -> float:
+    """The best peak rate of AdamW for a batch of so many tokens, at most `ADAMW_MOST`.
+
+    Li et al. 2025 (arXiv:2503.04715) give the best rate, 1.79 N^-0.713 D^0.307, beside the best batch for D. D is here
+    that for which the batch is the best one: a rate belongs to a batch, and more steps do not change it.
+    """
+    tokens = (batch / 0.58) ** (1 / 0.571)
     return float(min(ADAMW_MOST, 1.79 * weights**-0.713 * tokens**0.307))
 
 
