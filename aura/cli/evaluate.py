@@ -78,8 +78,10 @@ def _sets(given: list[str] | None, *, needed: bool) -> dict[str, Path]:
     found = {}
     for word in given or []:
         name, equals, path = word.partition("=")
-        if not (re.fullmatch(SOURCE_NAME, name) and equals and path) or name in found:
-            raise UserError(f"--set: expected NAME=PATH with a name of its own (a-z, 0-9, _ and -), got {word}")
+        if not (re.fullmatch(SOURCE_NAME, name) and equals and path):
+            raise UserError(f"--set: expected NAME=PATH with a name of a-z, 0-9, _ and -, got {word}")
+        if name in found:
+            raise UserError(f"--set: expected each name once, got {name} twice")
         found[name] = places.path(path)
     if found or not needed:
         return found

@@ -59,7 +59,7 @@ def evaluate(folder: Path, tokenizer_file: Path, sets: Mapping[str, Path], conte
     loaded = loading.load(folder, tokenizer_file)
     read = context_of(loaded, context)
     reader = replace(loaded.reader, context=read)
-    opened = [open_set(name, path, reader, 1, option="--set") for name, path in sets.items()]
+    opened = [open_set(name, path, reader, 1, f"--set {name}") for name, path in sets.items()]
     scorer, found = Scorer(read, max(1, TOKENS // read)), []
     for one in console.track(opened, f"{folder}", total=len(opened)):
         measured = one.measure(loaded.model, scorer, lambda: False, whole=True)

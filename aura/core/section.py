@@ -25,6 +25,9 @@ NUMBER_OR_AUTO = pydantic.Discriminator(lambda value: "auto" if value == "auto" 
 Auto = typing.Annotated[typing.Literal["auto"], AUTO]
 TAGS = ("number", "auto", "name", "shape")  # of such types, which pydantic inserts after a key
 
+# Of an integer that may be written as 1e9, which YAML reads as a float.
+WHOLE = pydantic.BeforeValidator(lambda value: int(value) if type(value) is float and value.is_integer() else value)
+
 Model = typing.TypeVar("Model", bound=Section)
 
 

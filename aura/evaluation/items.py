@@ -6,6 +6,7 @@ loss: a task of 199 items in place of 200 would give figures that compare with n
 A set is read whole: it takes about four times the size of its files, at most 2 GB.
 """
 
+import difflib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -20,10 +21,12 @@ LARGEST = 500_000_000  # bytes of the files of a set
 TEXTS = (".txt", ".md")
 SHAPES = (
     'text ({"text"}), multiple choice ({"question" or "context" or "query", "choices", "answer" or "label" or "gold"}) '
-    'or cloze ({"text" or "context", "answer" or "completion"})'
+    'or cloze ({"text" or "context" or "question" or "query", "answer" or "completion"})'
 )
+REMEDY = "Save it as UTF-8, or convert it with iconv"
 _CONTEXT, _RIGHT = ("question", "context", "query"), ("answer", "label", "gold")
 _BEFORE, _ANSWER = ("text", "context", "question", "query"), ("answer", "completion")
+_NO_TEXT = ("choices", *_ANSWER)  # keys that no record of a text has
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def files_of(key: str, path: Path) -> list[Path]:
         raise UserError(f"{key}: expected a file or a folder, found nothing at {path}")
     if path.suffix not in (*TEXTS, ".jsonl"):
         raise UserError(
-            f"{key}: expected a folder of texts, or a file {', '.join(TEXTS)} or .jsonl, got {path}. Give it the suffix"
+            f"{key}: expected a folder of texts, or a file {', '.join(TEXTS)} or .jsonl, got {path}. Convert it to one"
         )
     return [path]
 
@@ -137,36 +140,68 @@ def _document(key: str, place: str, content: bytes) -> Document:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{key}: {place}: expected UTF-8, got {error.reason} at byte {error.start:,}") from None
+        raise UserError(
+            f"{key}: {place}: expected UTF-8, got {error.reason} at byte {error.start:,}. {REMEDY}"
+        ) from None
     _require_text(key, place, "a text", text)
     return Document(place, text)
 
 
 def _lines(key: str, file: Path, content: bytes) -> Iterator[Item]:
-    kind: Callable[[str, str, Mapping[str, Any]], Item] | None = None
+    kind, first = "", 0
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not line.strip():
             continue
         place = f"{file}, line {number:,}"
-        try:
-            record = bounded.read_json(line)
-        except bounded.Unreadable as error:
-            raise UserError(f"{key}: {place}: expected a JSON object, got {error}") from None
-        if not isinstance(record, dict):
-            raise UserError(f"{key}: {place}: expected a JSON object, got {type(record).__name__}")
-        kind = kind or _kind_of(key, place, record)
-        yield kind(key, place, record)
+        record = _record(f"{key}: {place}", line)
+        of_line = _kind_of(record)
+        if not kind:
+            _require_kind(f"{key}: {place}", record, of_line)
+            kind, first = of_line, number
+        if of_line in _OTHERS[kind]:
+            raise UserError(
+                f"{key}: {place}: expected a record of {_NAMES[kind]}, as in line {first:,}, got one of "
+                f"{_NAMES[of_line]}. Put each kind into a file of its own"
+            )
+        yield _READERS[kind](key, place, record)
 
 
-def _kind_of(key: str, place: str, record: Mapping[str, Any]) -> Callable[[str, str, Mapping[str, Any]], Item]:
-    """The reader of all lines, by the keys of the first one."""
+def _record(place: str, line: bytes) -> dict[str, Any]:
+    try:
+        record = bounded.read_json(line.decode())
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place}: expected UTF-8, got {error.reason} at byte {error.start:,}. {REMEDY}") from None
+    except bounded.Unreadable:
+        shown = line.decode(errors="replace").strip()
+        raise UserError(f"{place}: expected a JSON object on a line of its own, got {shown!r:.80}") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{place}: expected a JSON object on a line of its own, got {line.decode().strip()!r:.80}")
+    return record
+
+
+def _kind_of(record: Mapping[str, Any]) -> str:
+    """The kind of a record by its keys; empty if it is of none."""
     if "choices" in record:
-        return _choice
+        return Choice.kind
     if any(name in record for name in _ANSWER):
-        return _cloze
-    if "text" in record:
-        return lambda key, place, record: Document(place, _text(key, place, record, ("text",)))
-    raise UserError(f"{key}: {place}: expected {SHAPES}, got the keys {', '.join(map(str, record)) or 'of nothing'}")
+        return Cloze.kind
+    return Document.kind if "text" in record else ""
+
+
+def _require_kind(place: str, record: Mapping[str, Any], kind: str) -> None:
+    """Refuse a first record of no kind, and one that is a text only because a key is misspelt."""
+    if not kind:
+        raise UserError(f"{place}: expected {SHAPES}, got the keys {', '.join(map(str, record)) or 'of nothing'}")
+    for name in record if kind == Document.kind else ():
+        if meant := difflib.get_close_matches(name.lower(), _NO_TEXT, 1, 0.75):
+            raise UserError(
+                f"{place}: unknown key {name!r:.40}; did you mean {meant[0]}? Without one, the record would be a text. "
+                "Rename the key, or leave it out"
+            )
+
+
+def _text_alone(key: str, place: str, record: Mapping[str, Any]) -> Document:
+    return Document(place, _text(key, place, record, ("text",)))
 
 
 def _choice(key: str, place: str, record: Mapping[str, Any]) -> Choice:
@@ -238,3 +273,13 @@ def _require_unicode(key: str, place: str, name: str, text: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise UserError(f"{key}: {place}: {name}: expected Unicode text, got half of a surrogate pair") from None
+
+
+_READERS: dict[str, Callable[[str, str, Mapping[str, Any]], Item]] = {
+    Document.kind: _text_alone,
+    Choice.kind: _choice,
+    Cloze.kind: _cloze,
+}
+_NAMES = {Document.kind: "text", Choice.kind: "multiple choice", Cloze.kind: "cloze"}
+# Kinds of later lines that are told as such; any other difference is told by the key that is missing.
+_OTHERS = {Document.kind: {Choice.kind, Cloze.kind}, Choice.kind: set(), Cloze.kind: {Choice.kind}}

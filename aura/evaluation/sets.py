@@ -157,7 +157,7 @@ class ClozeSet(EvaluationSet):
         }
 
 
-def open_set(name: str, path: Path, reader: Reader, tokens: int, *, option: str = "pretrain.evaluate") -> EvaluationSet:
+def open_set(name: str, path: Path, reader: Reader, tokens: int, key: str) -> EvaluationSet:
     """Read a set and encode it.
 
     Arguments:
@@ -165,12 +165,11 @@ def open_set(name: str, path: Path, reader: Reader, tokens: int, *, option: str 
         path: of its file or folder.
         reader: of the model.
         tokens: about so many of them are measured in training; at least an item.
-        option: the one that names the set, for messages.
+        key: of the set, which messages begin with, such as pretrain.evaluate.NAME.
 
     Raises:
         UserError: an item cannot be scored; the message names its file and line.
     """
-    key = f"{option}.{name}"
     found = files.read(key, path)
     kinds = {Document.kind: TextSet, Choice.kind: ChoiceSet, Cloze.kind: ClozeSet}
     try:
@@ -195,7 +194,9 @@ class EvaluationSets:
 
     def __init__(self, paths: Mapping[str, str], reader: Reader, rows: int, tokens: int) -> None:
         self._scorer = Scorer(reader.context, rows)
-        self._sets = [open_set(name, Path(path), reader, tokens) for name, path in paths.items()]
+        self._sets = [
+            open_set(name, Path(path), reader, tokens, f"pretrain.evaluate.{name}") for name, path in paths.items()
+        ]
         self.told: dict[str, dict[str, Any]] = {}  # the whole sets, as measured last
 
     @property

@@ -64,8 +64,7 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
     if not folder.is_dir():
         if folder.exists():
             raise UserError(f"{folder} is a file: expected the folder of a model, such as {paths.CHAT_MODEL}")
-        made_by = weights.MADE_BY if folder.name == "lm" else MADE_BY
-        raise UserError(f"{folder} is missing: no such model was made yet. Run: {made_by}")
+        raise UserError(f"{folder} is missing: no such model was made yet. {_remedy(folder)}")
     if (folder / peft_adapter.CONFIG).exists():
         return _adapted(folder, tokenizer_file)
     if not (folder / "config.json").exists():
@@ -81,6 +80,16 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
             )
         return Loaded(model, Reader.of(tokenizer, context, add_bos=_adds_bos(folder)))
     return _ours(folder, tokenizer_file)
+
+
+def _remedy(folder: Path) -> str:
+    """Say what makes a model that is missing, or which ones are there."""
+    made_by = {paths.LANGUAGE_MODEL: weights.MADE_BY, paths.ADAPTER: MADE_BY, paths.CHAT_MODEL: MADE_BY}
+    made_by[paths.HUGGING_FACE_MODEL] = "dvc repro export"
+    if folder in made_by:
+        return f"Run: {made_by[folder]}"
+    there = [str(known) for known in made_by if known.is_dir()]
+    return f"Name one that is there: {', '.join(there)}" if there else f"Run: {weights.MADE_BY}"
 
 
 def tokenizer_beside(folder: Path) -> tuple[Path, AnyTokenizer]:

@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from aura.core import hub_address
 from aura.core.params import SourceName
-from aura.core.section import NUMBER, NUMBER_OR_AUTO, Auto, Section
+from aura.core.section import NUMBER, NUMBER_OR_AUTO, WHOLE, Auto, Section
 from aura.model.options import MODEL_SIZES, Shape, Size, rope_base_for
 
 MASKED_FROM = 16_384  # tokens of a sequence; see `masks_documents`
@@ -22,7 +22,7 @@ def _base(value: object) -> str | None:
     raise PydanticCustomError("base_weights", f"null, a folder, or {hub_address.FORM}")
 
 
-Steps = Annotated[int, Field(ge=1, le=100_000_000), NUMBER]
+Steps = Annotated[int, Field(ge=1, le=100_000_000), WHOLE, NUMBER]
 BatchSize = Annotated[int, Field(ge=1, le=1_000_000), NUMBER]
 Rate = Annotated[float, Field(gt=0, le=1), NUMBER]
 WarmupSteps = Annotated[int, Field(ge=0), NUMBER]
@@ -86,7 +86,7 @@ class _Common(Section):
     seq_len: int = Field(ge=8, le=2**20)
     source_weights: dict[SourceName, Annotated[float, Field(ge=0, le=1_000_000)]]
     optimizer: Literal["muon", "adamw"]
-    token_budget: Annotated[int, Field(ge=1, le=10**15)] | None
+    token_budget: Annotated[int, Field(ge=1, le=10**15), WHOLE] | None
     schedule: Literal["cosine", "wsd"]
     grad_clip: float = Field(gt=0, le=1000)
     z_loss: float = Field(ge=0, le=1)

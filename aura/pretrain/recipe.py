@@ -20,6 +20,7 @@ ADAMW_MOST = (
 )
 BASE_SHARE = 0.1  # of the rate, for weights that were trained before (docs/own-tokenizer.md)
 WEIGHT_DECAY = 0.1  # measured here, docs/recipe.md
+RULES = ("steps", "batch_size", "learning_rate", "warmup_steps", "weight_decay")  # options that may be `auto`
 
 
 def decided(section: PretrainSection) -> Pretrain:
@@ -33,13 +34,14 @@ def decided(section: PretrainSection) -> Pretrain:
     weights = layer_weights(section.shape)
     steps, batch_size = _steps_and_batch(section, weights)
     rate = MUON_RATE if section.optimizer == "muon" else adamw_rate(weights, batch_size * section.seq_len)
-    rules = {
-        "steps": steps,
-        "batch_size": batch_size,
-        "learning_rate": rate if section.base is None else BASE_SHARE * rate,
-        "warmup_steps": min(WARMUP_STEPS, steps // 10),
-        "weight_decay": WEIGHT_DECAY,
-    }
+    numbers = (
+        steps,
+        batch_size,
+        rate if section.base is None else BASE_SHARE * rate,
+        min(WARMUP_STEPS, steps // 10),
+        WEIGHT_DECAY,
+    )
+    rules = dict(zip(RULES, numbers, strict=True))
     values = section.model_dump(by_alias=True)
     try:
         return Pretrain.model_validate(values | {name: rule for name, rule in rules.items() if values[name] == "auto"})
@@ -50,6 +52,20 @@ def decided(section: PretrainSection) -> Pretrain:
             f"pretrain.{name}: auto is {mistake['input']:,}, expected {limit}. Set it to a number, or change "
             "pretrain.token_budget, pretrain.batch_size or pretrain.seq_len"
         ) from None
+
+
+def told(section: PretrainSection, run: Pretrain) -> str | None:
+    """The numbers that stand for `auto`, and the tokens of the run, in one line; None if nothing was `auto`."""
+    decided_here = [name for name in RULES if getattr(section, name) == "auto"]
+    if not decided_here:
+        return None
+    numbers = ", ".join(f"{name} {_plain(getattr(run, name))}" for name in decided_here)
+    batch = run.batch_size * run.seq_len
+    return f"auto is {numbers}; the run has {run.steps * batch:,} tokens in batches of {batch:,}"
+
+
+def _plain(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:.3g}"
 
 
 def _require_no_size(section: PretrainSection) -> None:

@@ -24,7 +24,10 @@ def check() -> None:
         whole_params.load()
     except UserError as error:
         if stage := os.environ.get("DVC_STAGE"):  # DVC has removed its outputs by now
-            put_back = f"What {stage} made before comes back with: dvc checkout {stage}; or, once corrected: dvc repro"
+            put_back = (
+                f"What {stage} made before comes back with: dvc checkout {stage}; or, once corrected: dvc repro. "
+                "Reports in git come back with: git checkout -- reports"
+            )
             raise UserError(f"{error}\n{put_back}") from None
         raise
 

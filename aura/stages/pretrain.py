@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from aura.core import hub_address, params, stage_inputs
+from aura.core import console, hub_address, params, stage_inputs
 from aura.core.errors import UserError
 from aura.pretrain import recipe
 from aura.pretrain.options import PretrainSection
@@ -17,7 +17,10 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a trace of a few steps for TensorBoard")
     profile = parser.parse_args().profile
     preamble.check()
-    options = recipe.decided(params.section("pretrain", PretrainSection))
+    section = params.section("pretrain", PretrainSection)
+    options = recipe.decided(section)
+    if numbers := recipe.told(section, options):
+        console.err.print(f"note: {numbers} (docs/recipe.md)", markup=False)
     if options.base and not hub_address.is_address(options.base):
         preamble.tell_untracked("pretrain", "pretrain.from", options.base)
     for name, path in options.evaluate.items():

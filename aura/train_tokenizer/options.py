@@ -6,7 +6,7 @@ from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from aura.core import hub_address
-from aura.core.section import Section
+from aura.core.section import WHOLE, Section
 
 NAMED_SIZES = {"tiny": 2_000, "small": 8_000, "medium": 16_000, "large": 32_000, "xl": 50_000}  # pieces
 SIZE_NAMES = (*NAMED_SIZES, "auto")
@@ -39,8 +39,8 @@ class TrainTokenizer(Section):
     max_changed: float = Field(ge=0, le=1)
     model_type: Literal["unigram", "bpe"]
     vocab_size: Annotated[int | str, PlainValidator(_vocabulary_size)]
-    model_parameters: Annotated[int, Field(ge=1, le=10**13)] | None
-    token_budget: Annotated[int, Field(ge=1, le=10**15)] | None
+    model_parameters: Annotated[int, Field(ge=1, le=10**13), WHOLE] | None
+    token_budget: Annotated[int, Field(ge=1, le=10**15), WHOLE] | None
     character_coverage: float = Field(ge=0.98, le=1)  # SentencePiece's own range
     max_piece_chars: int = Field(ge=1, le=64)
     max_segments: int = Field(ge=1000, le=10**9)

@@ -35,6 +35,18 @@ def test_the_content_tells_the_kind(tmp_path: Path):
     assert isinstance(read("set", lines(tmp_path, {"context": "a b", "completion": "c"})).items[0], Cloze)
 
 
+def test_a_text_may_have_keys_that_are_no_misspelling(tmp_path: Path):
+    [item] = read("set", lines(tmp_path, {"text": "a b", "label": 1, "source": "web", "id": "x"})).items
+    assert isinstance(item, Document)
+
+
+def test_a_line_that_is_no_unicode_is_named_with_a_remedy(tmp_path: Path):
+    path = tmp_path / "set.jsonl"
+    path.write_bytes(b'{"text": "caf\xe9"}\n')
+    with pytest.raises(UserError, match=r"set.jsonl, line 1: expected UTF-8, got .* at byte 13\. Save it as UTF-8"):
+        read("set", path)
+
+
 def test_a_folder_gives_its_texts_in_order_of_their_names(tmp_path: Path):
     for name, text in {"b.txt": "second", "a/c.md": "first", "other.py": "x = 1"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -51,7 +63,17 @@ RIGHT = {"question": "Which?", "choices": ["red", "blue"], "answer": 0}
 @pytest.mark.parametrize(
     ("records", "words"),
     [
-        ([RIGHT, "{"], "set.jsonl, line 2: expected a JSON object"),
+        ([RIGHT, "{"], "set.jsonl, line 2: expected a JSON object on a line of its own, got '{'"),
+        (["[1]"], "line 1: expected a JSON object on a line of its own, got '[1]'"),
+        ([{"text": "a", "anwser": "b"}], "line 1: unknown key 'anwser'; did you mean answer"),
+        (
+            [{"text": "a"}, {"text": "a", "answer": "b"}],
+            "line 2: expected a record of text, as in line 1, got one of cl",
+        ),
+        (
+            [{"text": "a", "answer": "b"}, RIGHT],
+            "line 2: expected a record of cloze, as in line 1, got one of multiple",
+        ),
         ([RIGHT, "", {"text": "a"}], "line 3: expected a list of two or more choices, got None"),
         (
             [RIGHT, {**RIGHT, "answer": 2}],

@@ -100,7 +100,7 @@ def test_bits_per_byte_of_a_text_are_over_its_own_bytes(made: MiniTokens, model:
     texts = stdlib_texts(5)
     for number, text in enumerate(texts):
         (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
-    one = open_set("texts", tmp_path, reading(made), 10**6)
+    one = open_set("texts", tmp_path, reading(made), 10**6, "--set texts")
     measured = one.measure(model, Scorer(CONTEXT, 4), lambda: False, whole=True)
     nats = [sum(expected(model, each)[0] for each in of) for of in windows(reading(made), texts, texts)]
     sizes = [len(text.encode()) for text in texts]
@@ -116,7 +116,7 @@ def test_choices_and_cloze_are_judged_by_likelihood(made: MiniTokens, model: Lan
         {"question": text[:60], "choices": words, "answer": number % 4} for number, text in enumerate(stdlib_texts(12))
     ]
     (tmp_path / "choices.jsonl").write_text("\n".join(map(json.dumps, items)))
-    one = open_set("choices", tmp_path / "choices.jsonl", reading(made), 10**6)
+    one = open_set("choices", tmp_path / "choices.jsonl", reading(made), 10**6, "--set choices")
     measured = one.measure(model, Scorer(CONTEXT, 4), lambda: False, whole=True).whole
     right, by_length, bits = [], [], []
     for item in items:
@@ -134,7 +134,7 @@ def test_choices_and_cloze_are_judged_by_likelihood(made: MiniTokens, model: Lan
 
     cloze = [{"text": item["question"], "answer": words[item["answer"]]} for item in items]
     (tmp_path / "cloze.jsonl").write_text("\n".join(map(json.dumps, cloze)))
-    other = open_set("cloze", tmp_path / "cloze.jsonl", reading(made), 10**6)
+    other = open_set("cloze", tmp_path / "cloze.jsonl", reading(made), 10**6, "--set cloze")
     of_cloze = other.measure(model, Scorer(CONTEXT, 4), lambda: False, whole=True).whole
     assert of_cloze["bits_per_byte"].value == pytest.approx(told["bits_per_byte"], rel=1e-5)
     assert of_cloze["accuracy"].value == 0
@@ -143,7 +143,7 @@ def test_choices_and_cloze_are_judged_by_likelihood(made: MiniTokens, model: Lan
 def test_training_measures_a_part_spread_over_the_items(made: MiniTokens, model: LanguageModel, tmp_path: Path):
     items = [{"text": f"number {number}", "answer": "one"} for number in range(50)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, items)))
-    one = open_set("a", tmp_path / "a.jsonl", reading(made), 40)
+    one = open_set("a", tmp_path / "a.jsonl", reading(made), 40, "--set a")
     measured = one.measure(model, Scorer(CONTEXT, 4), lambda: False, whole=True)
     alone = one.measure(model, Scorer(CONTEXT, 4), lambda: False, whole=False)
     part = measured.part["bits_per_byte"]

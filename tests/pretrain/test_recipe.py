@@ -57,6 +57,22 @@ def test_the_rate_of_adamw_falls_with_size_and_that_of_muon_does_not():
     assert {decided(optimizer="muon", size=size).learning_rate for size in sizes} == {recipe.MUON_RATE}
 
 
+def test_a_budget_may_be_written_with_an_exponent():
+    values = PARAMS.pretrain.model_dump() | {"steps": 2e3, "token_budget": None}
+    assert recipe.decided(PretrainSection.model_validate(values)).steps == 2000
+    with pytest.raises(ValueError, match="valid integer"):
+        PretrainSection.model_validate(values | {"steps": 0.5})
+
+
+def test_what_auto_decided_is_told():
+    section = PretrainSection.model_validate(PARAMS.pretrain.model_dump() | AUTO | {"steps": 600, "batch_size": 8})
+    assert recipe.told(section, recipe.decided(section)) == (
+        "auto is learning_rate 0.016, warmup_steps 40, weight_decay 0.1; the run has 614,400 tokens in batches of 1,024"
+    )
+    given = PretrainSection.model_validate(recipe.decided(section).model_dump(by_alias=True))
+    assert recipe.told(given, recipe.decided(given)) is None
+
+
 def test_warm_up_is_at_most_a_tenth_of_a_short_run():
     assert decided(steps=20).warmup_steps == 2
     assert decided(steps=10_000).warmup_steps == recipe.WARMUP_STEPS
