@@ -71,7 +71,8 @@ def main() -> None:
             of_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             return int(of_device.get("peak_bytes_in_use", of_process))
 
-        serve(lambda: next(outcomes)["loss"], take_unread, memory, facts)
+        # `train` is a step ahead of the loss that it gives.
+        serve(lambda: next(outcomes)["loss"], take_unread, memory, facts, lambda: jax.block_until_ready(state))
 
 
 if __name__ == "__main__":
