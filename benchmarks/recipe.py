@@ -20,6 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aura.training.kept_memory import keep_memory
+
+if __name__ == "__main__":
+    keep_memory()  # before the imports below start a thread
+
 import jax
 
 from aura.core import files, paths
@@ -30,7 +35,6 @@ from aura.project import whole_params
 from aura.tokenizer import opening
 from aura.tokens.token_shards import TokenShards
 from aura.training.compiled_programs import keep_compiled
-from aura.training.kept_memory import keep_memory
 from aura.training.steps import train
 
 PICTURE = Path("docs/recipe.svg")
@@ -97,7 +101,6 @@ def kept() -> list[dict[str, Any]]:
 def run_all(size: str, optimizer: str, steps: int, rates: list[str], seeds: list[int], points: int) -> None:
     """Make the runs that have no line yet."""
     keep_compiled()
-    keep_memory()
     for rate in rates:
         for seed in seeds:
             run = {"size": size, "optimizer": optimizer, "steps": steps, "seed": seed}

@@ -11,6 +11,7 @@ def serve(
     take_unread: Callable[[int], None],
     memory: Callable[[], int],
     facts: dict[str, object],
+    settle: Callable[[], object] = lambda: None,
 ) -> None:
     """Take a step and print `facts`; then do what each line of standard input says, and print what it took.
 
@@ -19,10 +20,12 @@ def serve(
         take_unread: takes so many steps, of which no loss is read before the last one's.
         memory: the most bytes held so far, on the device if it has memory of its own.
         facts: about the program.
+        settle: waits for steps that are under way, so that a turn counts as many as it takes.
 
     A line is a number of steps, or `unread` and a number.
     """
     first = take_step()
+    settle()
     print(json.dumps({**facts, "loss": first}), flush=True)
     for line in sys.stdin:
         wall, cpu, loss = time.perf_counter(), time.process_time(), first
@@ -32,5 +35,6 @@ def serve(
         else:
             for _ in range(steps):
                 loss = take_step()
+            settle()
         took = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "loss": loss}
         print(json.dumps({**took, "memory": memory()}), flush=True)

@@ -3,6 +3,11 @@
 import argparse
 from pathlib import Path
 
+from aura.training.kept_memory import keep_memory
+
+if __name__ == "__main__":
+    keep_memory()  # before the imports below start a thread
+
 from aura.adapt.options import Adapt
 from aura.adapt.stage import adapt_here, machine_here
 from aura.core import params, stage_inputs

@@ -3,6 +3,11 @@
 import argparse
 from pathlib import Path
 
+from aura.training.kept_memory import keep_memory
+
+if __name__ == "__main__":
+    keep_memory()  # before the imports below start a thread
+
 from aura.core import console, hub_address, params, stage_inputs
 from aura.core.errors import UserError
 from aura.pretrain import recipe

@@ -9,12 +9,14 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from dvclive import Live
+from typing import TYPE_CHECKING, Any
 
 from aura.training import side_files
+
+if TYPE_CHECKING:
+    from dvclive import Live
 
 BLOCK = 10_000  # steps of one file, about 0.8 MB
 FURTHER = "/"  # in the name of a measurement that one run has and its resumption may lack: it is no column
@@ -138,19 +140,30 @@ class History:
 
 
 class Plots:
-    """The plots of a run: each step's row once, those before a resumption too.
+    """The plots of a run: each step's row once, those before a resumption too; and metrics.json at the end.
+
+    DVCLive writes them. It is imported for the first row: with pandas it takes 0.4 s, in which the second step runs.
 
     Arguments:
-        live: where to write, or None in a process that writes nothing.
+        folder: where to write, or None in a process that writes nothing.
         further: names of plots, by those of measurements that are no columns; any other such measurement has no plot.
     """
 
-    def __init__(self, live: Live | None, further: Mapping[str, str] | None = None) -> None:
-        self._live, self._further = live, further or {}
+    def __init__(self, folder: Path | None, further: Mapping[str, str] | None = None) -> None:
+        self._folder, self._further = folder, further or {}
+
+    def __enter__(self) -> "Plots":
+        """Return the plots themselves; the end of the block writes metrics.json."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write metrics.json, if there was a row."""
+        if "_live" in vars(self):
+            self._live.end()
 
     def write(self, row: Row) -> None:
         """Append the row of a step."""
-        if self._live is None:
+        if self._folder is None:
             return
         self._live.step = row.step
         for name, value in self._plotted(row):
@@ -158,7 +171,7 @@ class Plots:
 
     def copy(self, blocks: Iterator[list[Row]]) -> int:
         """Append rows as DVCLive writes them, without its call for each; how many there were."""
-        if self._live is None:
+        if self._folder is None:
             return 0
         folder, copied = Path(self._live.plots_dir, "metrics"), 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -175,6 +188,18 @@ class Plots:
                     file.writelines(of_plot)
             copied += len(rows)
         return copied
+
+    def sum_up(self, results: dict[str, Any]) -> None:
+        """Have `results` stand in metrics.json, beside the number of the last step."""
+        if self._folder is not None:
+            self._live.summary = results
+
+    @cached_property
+    def _live(self) -> "Live":
+        from dvclive import Live
+
+        # By default DVCLive edits dvc.yaml.
+        return Live(str(self._folder), dvcyaml=None, save_dvc_exp=False, report=None)
 
     def _plotted(self, row: Row) -> Iterator[tuple[str, float]]:
         """Names of the plots of a row, and their values."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import jax
-from dvclive import Live
 from jax.sharding import Mesh
 
 from aura.core import console
@@ -129,17 +128,13 @@ def run(task: Task, reports: Path, watch: Stopwatch, profile: Path | None = None
         termination = stack.enter_context(Termination(training.checkpoints.unlock))
         training.begin()
         watch.lap("initialise")
-        # By default DVCLive edits dvc.yaml.
-        live = Live(str(reports), dvcyaml=None, save_dvc_exp=False, report=None) if distributed.is_first() else None
-        if live:
-            stack.enter_context(live)
+        plots = stack.enter_context(Plots(reports if distributed.is_first() else None, task.identity.further))
         first = training.history.step
         folder = training.checkpoints.folder if training.checkpoints.worthwhile else None
         attempts = Attempts(folder, first, watch.began)
-        training.loop(Plots(live, task.identity.further), attempts, watch, termination, profile)
+        training.loop(plots, attempts, watch, termination, profile)
         results = task.results(training.state, training.last_row)
-        if live:
-            live.summary = asdict(results)  # what `with` writes to metrics.json, beside the step
+        plots.sum_up(asdict(results))
     return Trained(training.state, results, max(0, task.identity.steps - first - 1), attempts)
 
 
