@@ -11,9 +11,8 @@ import jax
 
 from tests.conftest import COMPILED, REPOSITORY
 
-FLAGS = "--xla_cpu_use_fusion_emitters=false"
-# XLA reads it when it first compiles. The key of a kept program holds it.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
+OTHERS = os.environ.get("XLA_FLAGS", "")
+FLAGS = f"{OTHERS} --xla_cpu_use_fusion_emitters=false".strip()
 
 jax.config.update("jax_disable_most_optimizations", True)
 
@@ -23,15 +22,21 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # A model is compiled anew for each run of a test, and nearly always to the same program.
-KEPT = f"{COMPILED}-unoptimised"
+KEPT = f"{COMPILED}-quick"
 jax.config.update("jax_compilation_cache_dir", KEPT)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+# XLA reads its flags here, once. Programs that tests start do not get them: they compile as a user's do.
+os.environ["XLA_FLAGS"] = FLAGS
+jax.devices()
+os.environ["XLA_FLAGS"] = OTHERS
 
 
 def environment(devices: int) -> dict[str, str]:
     """Variables for a program that compiles as quickly, on so many CPU devices, from this repository's code."""
     return os.environ | {
+        "XLA_FLAGS": FLAGS,
         "JAX_NUM_CPU_DEVICES": str(devices),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": KEPT,
