@@ -1,6 +1,7 @@
 """A real project on a mini corpus: this repository's files, small sources, small models, real git and DVC."""
 
 import ast
+import gc
 import json
 import os
 import shutil
@@ -75,7 +76,10 @@ LONGEST = (
     "tests/slow/test_processes.py",
     "tests/slow/test_checkpoint_kills.py",
     "tests/slow/test_kills.py",
+    "tests/stages/test_pipeline.py",  # builds the project for which others would wait
     "tests/pretrain/test_mesh.py",
+    "tests/stages/test_edits.py",
+    "tests/sharing/test_model_versions.py",
 )
 
 
@@ -86,6 +90,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((place for place, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Pass over all that collecting has left when garbage is looked for: modules and tests, which stay to the end."""
+    gc.freeze()
 
 
 class Project:

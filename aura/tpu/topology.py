@@ -6,6 +6,7 @@ docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e} (read in 2026); peak arithmetic 
 """
 
 import difflib
+import functools
 import itertools
 import math
 import re
@@ -170,14 +171,15 @@ def _ranges() -> str:
     return ", ".join(f"{name}-{min(known)} to {name}-{max(known)}" for name, known in sizes.items())
 
 
-def _sizes(generation: Generation) -> list[int]:
+@functools.cache
+def _sizes(generation: Generation) -> tuple[int, ...]:
     """The numbers that may stand in a name of this generation."""
     chips = list(SHAPES[generation.dimensions])
     if generation.dimensions == 3:
         # Google names whole numbers of cubes; of v4, powers of two.
         cubes = range(1, generation.max_chips // CUBE + 1)
         chips += [n * CUBE for n in cubes if generation.name != "v4" or n & (n - 1) == 0]
-    return [n * generation.cores for n in chips if _fits(generation, n)]
+    return tuple(n * generation.cores for n in chips if _fits(generation, n))
 
 
 def _fits(generation: Generation, chips: int) -> bool:

@@ -4,23 +4,29 @@ import hashlib
 import re
 import unicodedata
 
+import pytest
+
 from aura.core import unicode
 
-CHARACTERS = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+
+@pytest.fixture(scope="module")
+def characters() -> list[str]:
+    """Every character; not made while tests are collected, which every process of pytest does."""
+    return [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
 
 def digest(values: str) -> str:
     return hashlib.md5(values.encode(), usedforsecurity=False).hexdigest()
 
 
-def test_categories_and_case_are_those_of_unicode_14():
+def test_categories_and_case_are_those_of_unicode_14(characters: list[str]):
     """If this fails with a newer Python: add what its Unicode assigns to `unicode._NEWER`."""
-    assert digest("".join(map(unicode.category, CHARACTERS))) == "75afb7d92147bf0883dbe6ca3dc314b7"
-    assert digest("".join(map(str.lower, CHARACTERS))) == "8dbd6637c8d2c11b645c585f54d3218f"
+    assert digest("".join(map(unicode.category, characters))) == "75afb7d92147bf0883dbe6ca3dc314b7"
+    assert digest("".join(map(str.lower, characters))) == "8dbd6637c8d2c11b645c585f54d3218f"
 
 
-def test_classes_of_regular_expressions_are_those_of_unicode_14():
-    text = "".join(CHARACTERS)
+def test_classes_of_regular_expressions_are_those_of_unicode_14(characters: list[str]):
+    text = "".join(characters)
     assert digest("".join(re.findall(unicode.WORD, text))) == "74cd04f26abe5def84254e34b5e6ee47"
     assert digest("".join(re.findall(unicode.DIGIT, text))) == "4e68f31c86d86cffda2a571190690f74"
 

@@ -1,14 +1,13 @@
 """Sharding changes nothing but rounding: four CPU devices against one, in a process of their own."""
 
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.quick_compilation import environment
 
 # Prints, for each mesh and way to compute, the losses and gradient norms of four steps and the bits per byte after.
 PROGRAM = """
@@ -16,7 +15,6 @@ import json
 from dataclasses import replace
 from functools import partial
 import jax, numpy as np
-jax.config.update("jax_disable_most_optimizations", True)
 from aura.pretrain.step.batches import Batches, Source
 from aura.tokens.streams import TokenStream
 from aura.training.evaluation import HeldOut
@@ -57,8 +55,8 @@ print(json.dumps(said))
 
 @pytest.fixture(scope="module")
 def said() -> dict[str, dict]:
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, env=environment(devices=4), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

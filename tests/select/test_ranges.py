@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xxhash
-from datasketch import MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,6 +61,8 @@ def rank(source: str, rules: Select) -> int:
 
 
 def without_near(order: Iterable[Document], similarity: float) -> list[Document]:
+    from datasketch import MinHash, MinHashLSH  # with parts of SciPy: 0.7 s that every process of pytest would spend
+
     index, kept = MinHashLSH(threshold=min(similarity, 0.98), num_perm=128), []  # it refuses 0.985
     for one in order:
         mine = signature(one[4])
@@ -110,6 +111,8 @@ def write(folder: Path, documents: list[Document]) -> None:
 
 
 def test_signatures_are_those_of_datasketch():
+    from datasketch import MinHash
+
     texts = ["", "one", "Ä ß\u2003two", "a b c d", "a b c d e", "A b c d e f", *(f"{n} x y z " * 700 for n in range(9))]
     for text in texts:
         words = text.lower().split()
@@ -121,10 +124,14 @@ def test_signatures_are_those_of_datasketch():
 
 @pytest.mark.parametrize("similarity", [0.5, 0.63, 0.8, 0.98])
 def test_bands_are_those_of_datasketch(similarity):
+    from datasketch import MinHashLSH
+
     assert signatures.bands(similarity) == [slice(*ends) for ends in MinHashLSH(similarity, 128).hashranges]
 
 
 def test_two_signatures_that_differ_in_one_number_share_a_band_at_any_similarity():
+    from datasketch import MinHashLSH
+
     for similarity in (0.99, 1.0):
         with pytest.raises(ValueError, match="too small"):
             MinHashLSH(similarity, 128)

@@ -1,14 +1,13 @@
 """Sharding changes nothing but rounding: two CPU devices against one, in a process of their own."""
 
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.quick_compilation import environment
 
 pytestmark = pytest.mark.slow
 
@@ -73,8 +72,8 @@ print(json.dumps(said))
 
 @pytest.fixture(scope="module")
 def said() -> dict[str, list[list[float]]]:
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, env=environment(devices=2), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

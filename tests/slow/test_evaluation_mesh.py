@@ -1,14 +1,13 @@
 """Scores on meshes of CPU devices are those of one, in a process of their own."""
 
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.quick_compilation import environment
 
 pytestmark = pytest.mark.slow
 # Prints for each mesh the scores of one prefix with each piece after it, and of longer sequences.
@@ -16,7 +15,6 @@ PROGRAM = """
 import json
 from functools import partial
 import jax, numpy as np
-jax.config.update("jax_disable_most_optimizations", True)
 from aura.evaluation.requests import Request
 from aura.evaluation.scoring import Scorer
 from aura.model.mesh import make_mesh
@@ -43,8 +41,8 @@ print(json.dumps(said))
 
 
 def test_a_mesh_gives_the_scores_of_one_device():
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, env=environment(devices=4), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     for scores in said.values():
