@@ -2,9 +2,10 @@
 
     python benchmarks/sampling.py --before COMMIT
 
-Two models of random weights (tiny: the default's 1.8 million; 10M) continue 1, 8 and 64 prompts of 8 tokens with
-temperature 0.8 in one program (`continuations`), and one prompt as `aura chat` does (`Answerer`). Each program is
-compiled, then timed. The earlier code runs from `git archive`. Writes benchmarks/results/sampling.md.
+Two models of random weights (tiny: the default's 1.8 million; 10M) continue 1 or 8 prompts of 8 tokens with temperature
+0.8 as `aura sample` does (once one program, now `Answerer.answers`), and one prompt as `aura chat` does. A case
+"tiny 8 program" draws with `continuations`, as the samples of a run. Each program is compiled, then timed. The earlier
+code runs from `git archive`. Writes benchmarks/results/sampling.md.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from measure import machine
 HERE = Path(__file__).parent
 RESULT = HERE / "results/sampling.md"
 PROGRAM = HERE / "loops/sampling.py"
-CASES = ("tiny 1", "tiny chat", "tiny chat, top-p 0.9", "tiny 8", "10M 1", "10M chat", "tiny 64", "10M 8")
+CASES = ("tiny 8", "tiny 1", "10M 1", "tiny chat", "tiny chat, top-p 0.9", "10M 8", "10M chat")
 
 
 def measured(code: Path, cases: tuple[str, ...], tokens: int) -> dict[str, dict[str, float]]:
