@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from measure import machine
@@ -33,6 +34,13 @@ def measured(code: Path, cases: tuple[str, ...], tokens: int) -> dict[str, dict[
     return found
 
 
+def others(cases: Sequence[str]) -> list[str]:
+    """Rows of an earlier table that are not measured now."""
+    table = RESULT.read_text(encoding="utf-8").splitlines() if RESULT.exists() else []
+    rows = [line for line in table if line.startswith(("| tiny ", "| 10M "))]
+    return [row for row in rows if row.split("|")[1].strip() not in cases]
+
+
 def main() -> None:
     """Measure both, case by case, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,22 +48,23 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=500)
     parser.add_argument("cases", nargs="*", default=CASES)
     given = parser.parse_args()
-    rows = []
+    rows = others(given.cases)
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(["git", "archive", given.before, "aura"], check=True, capture_output=True).stdout
         subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
         for case in given.cases:
             before, now = (measured(code, (case,), given.tokens)[case] for code in (Path(folder), HERE.parent))
-            rows.append(
+            row = (
                 f"| {case} | {before['wall']:,.0f} | {now['wall']:,.0f} | {now['wall'] / before['wall']:.1f} | "
                 f"{before['cpu']:,.0f} | {now['cpu']:,.0f} | {now['cpu'] / before['cpu']:.1f} | "
                 f"{before['first']:.1f} | {now['first']:.1f} |"
             )
-            print(rows[-1], flush=True)
+            rows.append(row)
+            print(row, flush=True)
             RESULT.write_text(
                 f"# Drawing {given.tokens} tokens\n\n{machine()}; `benchmarks/sampling.py`; before: {given.before}\n\n"
                 "Tokens a second of all texts together, after compilation: by wall time, and by processor time, which\n"
-                "others disturb less. First: seconds of the first call, compilation included.\n\n"
+                "others disturb less; medians of three. First: seconds of the first call, compilation included.\n\n"
                 "| model, texts | before | now | factor | before, CPU | now, CPU | factor "
                 "| first before, s | first now, s |\n"
                 "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n",

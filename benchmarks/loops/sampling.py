@@ -2,6 +2,7 @@
 
 import json
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def timed(draw: Callable[[], object]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Time each case twice: with its compilation, and without."""
+    """Time each case with its compilation, and three times without."""
     tokens, found = int(sys.argv[1]), {}
     for case in sys.argv[2:]:
         name, kind = case.split(maxsplit=1)
@@ -49,7 +50,8 @@ def main() -> None:
 
         earlier = not hasattr(Answerer, "answers")  # `aura sample` was one program
         draw = chat if of == "chat" else program if earlier or "program" in kind else sample
-        first, (wall, cpu) = timed(draw)[0], timed(draw)
+        first, repeats = timed(draw)[0], [timed(draw) for _ in range(3)]
+        wall, cpu = (statistics.median(column) for column in zip(*repeats, strict=True))
         found[case] = {"first": first, "wall": texts * tokens / wall, "cpu": texts * tokens / cpu}
     print(json.dumps(found))
 
