@@ -5,7 +5,7 @@
 Two models of random weights (tiny: the default's 1.8 million; 10M) continue 1 or 8 prompts of 8 tokens with temperature
 0.8 as `aura sample` does (once one program, now `Answerer.answers`), and one prompt as `aura chat` does. A case
 "tiny 8 program" draws with `continuations`, as the samples of a run. Each program is compiled, then timed. The earlier
-code runs from `git archive`. Writes benchmarks/results/sampling.md.
+code runs from `git archive`. Writes benchmarks/results/sampling.md, and keeps the rows of cases that are not measured.
 """
 
 import argparse
