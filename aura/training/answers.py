@@ -7,6 +7,9 @@ The keys and values of all that was read or drawn stay, so a chat's next prompt 
 read in parts of `PART` tokens, and the cache has a power of two of places: a few programs are compiled for any length.
 Padding of the last part stands behind the prompt, where no token sees it until a drawn one takes its place.
 
+Each token reads the whole cache, empty places too, so a large cache begins short and doubles when it is full. A small
+one (`CACHE_BYTES`) has all its places at once: it costs little to read, and each length is a program to compile.
+
 The model is held twice, as it was given and as `generation.ready` lays it out. `continuations` (generation.py) draws
 the same tokens in one program, for code that is compiled itself or runs on a mesh.
 """
@@ -25,9 +28,10 @@ from aura.model.model import LanguageModel
 from aura.training.generation import Cache, Choice, Drawn, Ready, draw, empty_cache, keys_of, longer, read, ready
 
 PART = 64  # tokens of a prompt that are read at a time
-ROOM = 32  # tokens that a call draws, at most
+ROOM = 128  # tokens that a call draws, at most
 SECONDS = 0.1  # that a call is to take
 SHORTEST = 128  # places of a cache, at least
+CACHE_BYTES = 1 << 20  # of a cache that is made in its last length at once; half of the second cache of most processors
 
 Ids = npt.NDArray[np.int32]
 
@@ -92,15 +96,19 @@ class Answerer:
         tokens = min(tokens, self.context - longest)
         given_BxP = np.stack([np.pad(prompt, (longest - len(prompt), 0)) for prompt in prompts]).astype(np.int32)
         begins = np.array([longest - len(prompt) for prompt in prompts], np.int32)
-        self._read(given_BxP[:, :-1], begins if len(prompts) > 1 else None, longest + max(tokens, PART))
+        last = longest + max(tokens, PART)  # places that all of it takes
+        self._read(given_BxP[:, :-1], begins if len(prompts) > 1 else None, last)
         key, number, limit = jax.random.key(self._drawing.seed), self._answers, 1
         self._answers += 1
         last_B, done = given_BxP[:, -1], 0
         while done < tokens and not ended_B.all():
+            place = self._known.shape[1]
+            self._lengthen(place + 1, last)
             began = time.perf_counter()
             made, ended, count, self._cache = _drawn(
-                self._net, last_B, self._known.shape[1], done, ended_B, self._cache, self._begins_B, key, number,
-                self._drawing.temperature, self._drawing.top_p, self._ends_V, min(limit, tokens - done),
+                self._net, last_B, place, done, ended_B, self._cache, self._begins_B, key, number,
+                self._drawing.temperature, self._drawing.top_p, self._ends_V,
+                min(limit, tokens - done, self._length - place),
             )  # fmt: skip
             made_BxT = np.asarray(made)[:, : int(count)]
             self._known = np.concatenate([self._known, last_B[:, None], made_BxT[:, :-1]], axis=1)
@@ -110,23 +118,32 @@ class Answerer:
             limit = min(ROOM, 2 * limit, max(1, int(SECONDS / per_token)))
             yield made_BxT
 
-    def _read(self, ids_BxS: Ids, begins_B: npt.NDArray[np.int32] | None, length: int) -> None:
+    def _read(self, ids_BxS: Ids, begins_B: npt.NDArray[np.int32] | None, last: int) -> None:
         """Bring the cache to hold these ids and no others, from the first one on that it has not."""
         if self._known.shape[0] != len(ids_BxS) or not _same(self._begins_B, begins_B):
-            self._known, self._length = ids_BxS[:, :0], 0
-        wanted = 1 << (max(length, SHORTEST) - 1).bit_length()
-        if not self._length:
-            self._cache = empty_cache(self._net.model, len(ids_BxS), wanted)
-        elif wanted > self._length:
-            self._cache = longer(self._cache, wanted)
-        self._length, self._begins_B = max(wanted, self._length), begins_B
+            self._known, self._cache, self._length = ids_BxS[:, :0], [], 0
+        self._begins_B = begins_B
         both = min(self._known.shape[1], ids_BxS.shape[1])
         other = np.flatnonzero((self._known[:, :both] != ids_BxS[:, :both]).any(axis=0))
-        for begin in range(int(other[0]) if len(other) else both, ids_BxS.shape[1], PART):
+        first = int(other[0]) if len(other) else both
+        self._known = ids_BxS[:, :first]  # in case that Ctrl-C comes
+        self._lengthen(ids_BxS.shape[1] + PART, last)
+        for begin in range(first, ids_BxS.shape[1], PART):
             part_BxS = ids_BxS[:, begin : begin + PART]
             part_BxS = np.pad(part_BxS, ((0, 0), (0, PART - part_BxS.shape[1])))
             self._cache = _read(self._net, part_BxS, begin, self._cache, begins_B)
         self._known = ids_BxS
+
+    def _lengthen(self, needed: int, last: int) -> None:
+        """Give the cache the places that are needed now; up to the `last` one, if that is a small cache."""
+        texts, config = len(self._known), self._net.model.config
+        place = 2 * config.layers * texts * config.kv_heads * config.head_width
+        small = CACHE_BYTES // (place * jnp.dtype(self._net.model.compute.dtype).itemsize)
+        if needed <= self._length:
+            return
+        self._length = 1 << (max(needed, SHORTEST, min(small, last)) - 1).bit_length()
+        cache = self._cache
+        self._cache = longer(cache, self._length) if cache else empty_cache(self._net.model, texts, self._length)
 
 
 def _same(one: npt.NDArray[np.int32] | None, other: npt.NDArray[np.int32] | None) -> bool:

@@ -248,8 +248,9 @@ def _through_layers(
         x_BxSxD, stacked = jax.lax.scan(layer, x_BxSxD, (net.layers, cache))  # type: ignore[arg-type] # one for all
         return x_BxSxD, stacked
     grown: list[LayerCache] = []
+    once_traced = jax.jit(layer)  # Python runs for the first layer alone
     for block, held in zip(net.layers, cache, strict=True):
-        x_BxSxD, of_layer = layer(x_BxSxD, (block, held))
+        x_BxSxD, of_layer = once_traced(x_BxSxD, (block, held))
         grown.append(of_layer)
     return x_BxSxD, grown
 

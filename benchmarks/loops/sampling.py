@@ -1,7 +1,8 @@
-"""Draws tokens with whatever `aura` is on the path, and prints tokens a second as JSON; see benchmarks/sampling.py."""
+"""Draws tokens with the `aura` on the path, and prints tokens a second as JSON; see benchmarks/sampling.py."""
 
 import json
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -28,25 +29,29 @@ def timed(draw: Callable[[], object]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Time each case twice: with its compilation, and without."""
+    """Time each case with its compilation, and three times without."""
     tokens, found = int(sys.argv[1]), {}
     for case in sys.argv[2:]:
         name, kind = case.split(maxsplit=1)
         model = initial_model(ModelConfig(vocab_size=8000, tied_embeddings=True, **SHAPES[name]), 0)
-        if kind.startswith("chat"):
-            answerer = Answerer(model, 1024, Drawing(0.8, 0.9 if "top-p" in kind else 1.0))
-            prompt, texts = np.ones(8, np.int32), 1
+        of, drawing = kind.replace(",", " ").split()[0], Drawing(0.8, 0.9 if "top-p" in kind else 1.0)
+        texts = int(of) if of.isdecimal() else 1
+        prompts = np.ones((texts, 8), np.int32)
+        answerer = Answerer(model, 1024, drawing)
 
-            def draw(answerer: Answerer = answerer, prompt: np.ndarray = prompt) -> object:
-                return list(answerer.answer(prompt, tokens))
-        else:
-            texts = int(kind)
-            prompts = np.ones((texts, 8), np.int32)
+        def chat(answerer: Answerer = answerer, prompt: np.ndarray = prompts[0]) -> object:
+            return list(answerer.answer(prompt, tokens))
 
-            def draw(model: object = model, prompts: np.ndarray = prompts) -> object:
-                return np.asarray(continuations(model, prompts, jax.random.key(0), 0.8, tokens=tokens))
+        def sample(model: object = model, prompts: np.ndarray = prompts, drawing: Drawing = drawing) -> object:
+            return list(Answerer(model, 1024, drawing).answers(prompts, tokens, np.zeros(len(prompts), bool)))
 
-        first, (wall, cpu) = timed(draw)[0], timed(draw)
+        def program(model: object = model, prompts: np.ndarray = prompts) -> object:
+            return np.asarray(continuations(model, prompts, jax.random.key(0), 0.8, tokens=tokens))
+
+        earlier = not hasattr(Answerer, "answers")  # `aura sample` was one program
+        draw = chat if of == "chat" else program if earlier or "program" in kind else sample
+        first, repeats = timed(draw)[0], [timed(draw) for _ in range(3)]
+        wall, cpu = (statistics.median(column) for column in zip(*repeats, strict=True))
         found[case] = {"first": first, "wall": texts * tokens / wall, "cpu": texts * tokens / cpu}
     print(json.dumps(found))
 

@@ -73,3 +73,15 @@ def test_the_seed_decides_and_no_two_answers_are_drawn_alike(model: LanguageMode
 def test_a_small_top_p_is_the_likeliest(model: LanguageModel):
     drawn = [*Answerer(model, 24, Drawing(temperature=1.0, top_p=1e-6)).answer(prompt(5, 5), 8)]
     assert drawn == likeliest(model, prompt(5, 5), 8)
+
+
+def test_a_cache_that_grows_while_it_is_drawn_into_changes_no_answer(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+):
+    def drawn() -> list[int]:
+        return [*Answerer(model, 64, Drawing(temperature=1.0)).answer(prompt(6, 5), 25)]
+
+    at_once = drawn()
+    monkeypatch.setattr(answers, "CACHE_BYTES", 0)
+    monkeypatch.setattr(answers, "SHORTEST", 16)
+    assert drawn() == at_once
