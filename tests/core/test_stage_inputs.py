@@ -271,9 +271,10 @@ def test_a_stage_alone_is_parsed_as_it_is_in_the_whole_file():
 @pytest.mark.parametrize("script", [f"{stage}.py" for stage in STAGES])
 def test_every_stage_runs_between_two_looks_at_its_inputs(script: str):
     tree = ast.parse((REPOSITORY / "aura/stages" / script).read_text())
-    guarded = [node for node in tree.body if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)]
+    *others, guarded = [node for node in tree.body if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)]
+    assert all([ast.unparse(line) for line in node.body] == ["keep_memory()"] for node in others)
     run = f"stage_inputs.run('{script.removesuffix('.py')}', main)"
-    assert [ast.unparse(line) for node in guarded for line in node.body] in (
+    assert [ast.unparse(line) for line in guarded.body] in (
         [run],
         [f"if sys.argv[1:]:\n    console.run(main)\nelse:\n    {run}"],  # with arguments, it is the one-shot program
     )
