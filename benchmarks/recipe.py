@@ -145,11 +145,13 @@ def passes(lines: list[dict[str, Any]]) -> Iterator[str]:
     for parameters, steps, adamw, muon in best_runs(lines):
         end = adamw["curve"][-1][2]
         passed = next((point for point in muon["curve"] if point[2] <= end), None)
-        after = (
-            f"{passed[0]} steps ({passed[0] / steps:.0%}), {passed[1]:.0f} s ({passed[1] / adamw['seconds']:.0%})"
-            if passed
-            else "never"
-        )
+        after = "never"
+        if passed:
+            after = (
+                f"{passed[0]} steps ({passed[0] / steps:.0%}), {passed[1]:.0f} s ({passed[1] / adamw['seconds']:.0%})"
+            )
+        if len(muon["curve"]) < 5:
+            after = "its curve has too few points"
         yield (
             f"| {parameters / 1e6:.1f} M | {steps} | {adamw['bits_per_byte']:.4f} | {muon['bits_per_byte']:.4f} "
             f"| {after} | {muon['seconds'] / adamw['seconds']:.2f} |"
@@ -160,27 +162,28 @@ def draw(lines: list[dict[str, Any]]) -> None:
     """Write the picture: the best curve of each optimiser over CPU seconds, for the largest budget of each size."""
     import vl_convert
 
-    largest = {parameters: (adamw, muon) for parameters, _, adamw, muon in best_runs(lines)}
+    largest = {f"{parameters / 1e6:.1f} M weights": (adamw, muon) for parameters, _, adamw, muon in best_runs(lines)}
     points = [
-        {"size": f"{parameters / 1e6:.0f} M weights", "optimizer": name, "CPU seconds": seconds, "bits per byte": bits}
-        for parameters, runs in largest.items()
+        {"size": size, "optimizer": name, "bits": bits, "over": over, "x": x}
+        for size, runs in largest.items()
         for name, run in zip(("AdamW", "Muon"), runs, strict=True)
-        for _, seconds, bits in run["curve"]
+        for step, seconds, bits in run["curve"]
+        for over, x in (("thousand tokens", run["tokens"] * step / run["steps"] / 1e3), ("CPU seconds", seconds))
     ]
-    axes = {
-        name: {"field": name, "type": "quantitative", "scale": {"zero": False}}
-        for name in ("CPU seconds", "bits per byte")
-    }
+    scale = {"zero": False}
     shown = {
         "data": {"values": points},
-        "facet": {"column": {"field": "size", "sort": None, "title": None}},
+        "facet": {
+            "column": {"field": "size", "sort": [*largest], "title": None},
+            "row": {"field": "over", "sort": ["thousand tokens", "CPU seconds"], "title": "bits per byte over"},
+        },
         "spec": {
             "width": 230,
-            "height": 180,
+            "height": 150,
             "mark": {"type": "line", "point": True},
             "encoding": {
-                "x": axes["CPU seconds"],
-                "y": axes["bits per byte"],
+                "x": {"field": "x", "type": "quantitative", "title": None},
+                "y": {"field": "bits", "type": "quantitative", "title": None, "scale": scale},
                 "color": {"field": "optimizer", "title": None, "scale": {"range": ["#9aa0a6", "#245a8f"]}},
             },
         },
