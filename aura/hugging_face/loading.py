@@ -23,7 +23,7 @@ from aura.tokenizer.adopted_record import INSIDE
 from aura.tokenizer.opening import AnyTokenizer
 from aura.tokenizer.reader import Reader
 
-MADE_BY = peft_adapter.MADE_BY
+MADE_BY, EXPORTED_BY = peft_adapter.MADE_BY, "dvc repro export"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +84,11 @@ def load(folder: Path, tokenizer_file: Path) -> Loaded:
 
 def _remedy(folder: Path) -> str:
     """Say what makes a model that is missing, or which ones are there."""
-    made_by = {paths.LANGUAGE_MODEL: weights.MADE_BY, paths.ADAPTER: MADE_BY, paths.CHAT_MODEL: MADE_BY}
-    made_by[paths.HUGGING_FACE_MODEL] = "dvc repro export"
-    if folder in made_by:
-        return f"Run: {made_by[folder]}"
-    there = [str(known) for known in made_by if known.is_dir()]
+    ours = (paths.LANGUAGE_MODEL, paths.ADAPTER, paths.CHAT_MODEL, paths.HUGGING_FACE_MODEL)
+    made_by = dict(zip([known.name for known in ours], (weights.MADE_BY, MADE_BY, MADE_BY, EXPORTED_BY), strict=True))
+    if folder.name in made_by:
+        return f"Run: {made_by[folder.name]}"
+    there = [str(known) for known in ours if known.is_dir()]
     return f"Name one that is there: {', '.join(there)}" if there else f"Run: {weights.MADE_BY}"
 
 

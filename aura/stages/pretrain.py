@@ -25,7 +25,7 @@ def main() -> None:
     section = params.section("pretrain", PretrainSection)
     options = recipe.decided(section)
     if numbers := recipe.told(section, options):
-        console.err.print(f"note: {numbers} (docs/recipe.md)", markup=False)
+        console.out.print(f"pretrain: {numbers} (docs/recipe.md)", markup=False)
     if options.base and not hub_address.is_address(options.base):
         preamble.tell_untracked("pretrain", "pretrain.from", options.base)
     for name, path in options.evaluate.items():
