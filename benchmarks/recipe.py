@@ -159,7 +159,7 @@ def passes(lines: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def draw(lines: list[dict[str, Any]]) -> None:
-    """Write the picture: the best curve of each optimiser over CPU seconds, for the largest budget of each size."""
+    """Write the picture: each optimiser's best curve for each size's largest budget, over tokens and CPU seconds."""
     import vl_convert
 
     largest = {f"{parameters / 1e6:.1f} M weights": (adamw, muon) for parameters, _, adamw, muon in best_runs(lines)}
@@ -208,6 +208,8 @@ def main() -> None:
     commands.add_parser("picture")
     arguments = parser.parse_args()
     if arguments.command == "run":
+        if arguments.steps % arguments.points:
+            parser.error(f"expected --points that divide {arguments.steps} steps, got {arguments.points}")
         run_all(
             arguments.size, arguments.optimizer, arguments.steps, arguments.rates, arguments.seeds, arguments.points
         )

@@ -64,7 +64,8 @@ def main() -> None:
             RESULT.write_text(
                 f"# Drawing {given.tokens} tokens\n\n{machine()}; `benchmarks/sampling.py`; before: {given.before}\n\n"
                 "Tokens a second of all texts together, after compilation: by wall time, and by processor time, which\n"
-                "others disturb less; medians of three. First: seconds of the first call, compilation included.\n\n"
+                "others disturb less; medians of three. First: seconds of the first call, compilation included.\n"
+                f"{'Rows of other cases are of earlier runs.' if others(given.cases) else ''}\n\n"
                 "| model, texts | before | now | factor | before, CPU | now, CPU | factor "
                 "| first before, s | first now, s |\n"
                 "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n",

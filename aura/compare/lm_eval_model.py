@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from aura.core.errors import UserError
-from aura.evaluation.requests import pair_requests, windows
+from aura.evaluation.requests import pair_requests, require_begin, windows
 from aura.evaluation.scoring import Scorer, lengths
 from aura.hugging_face.loading import Loaded
 from aura.training.generation import continuations
@@ -83,12 +83,13 @@ class ScoredInPlace(LM):  # type: ignore[misc, valid-type]
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """The answer to each (context, options), up to the first of the texts in `until`, which is left out."""
+        require_begin(self._reader)
         answers: dict[int, str] = {}
         alike: dict[tuple[int, int, float], list[tuple[int, Any]]] = {}
         for number, request in enumerate(requests):
             before, options = request.args
             tokens = min(options.get("max_gen_toks") or ANSWER, max(1, self._reader.context // 2))
-            ids = self._self._reader.ids(before)
+            ids = self._reader.ids(before)
             ids = ids[-(self._reader.context - tokens) :]
             length = next(length for length in reversed(lengths(self._reader.context)) if len(ids) <= length)
             temperature = float(options.get("temperature") or 0) if options.get("do_sample") else 0.0

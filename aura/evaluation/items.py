@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -106,7 +107,7 @@ def files_of(key: str, path: Path) -> list[Path]:
         raise UserError(f"{key}: expected a file or a folder, found nothing at {path}")
     if path.suffix not in (*TEXTS, ".jsonl"):
         raise UserError(
-            f"{key}: expected a folder of texts, or a file {', '.join(TEXTS)} or .jsonl, got {path}. Convert it to one"
+            f"{key}: expected a folder of texts, or a file {', '.join(TEXTS)} or .jsonl, got {path}. Convert it"
         )
     return [path]
 
@@ -156,13 +157,17 @@ def _lines(key: str, file: Path, content: bytes) -> Iterator[Item]:
         record = _record(f"{key}: {place}", line)
         of_line = _kind_of(record)
         if not kind:
-            _require_kind(f"{key}: {place}", record, of_line)
+            if not of_line:
+                got = ", ".join(map(str, record)) or "of nothing"
+                raise UserError(f"{key}: {place}: expected {SHAPES}, got the keys {got}")
             kind, first = of_line, number
         if of_line in _OTHERS[kind]:
             raise UserError(
                 f"{key}: {place}: expected a record of {_NAMES[kind]}, as in line {first:,}, got one of "
                 f"{_NAMES[of_line]}. Put each kind into a file of its own"
             )
+        if kind == of_line == Document.kind:
+            _require_text_alone(f"{key}: {place}", record)
         yield _READERS[kind](key, place, record)
 
 
@@ -171,9 +176,9 @@ def _record(place: str, line: bytes) -> dict[str, Any]:
         record = bounded.read_json(line.decode())
     except UnicodeDecodeError as error:
         raise UserError(f"{place}: expected UTF-8, got {error.reason} at byte {error.start:,}. {REMEDY}") from None
-    except bounded.Unreadable:
-        shown = line.decode(errors="replace").strip()
-        raise UserError(f"{place}: expected a JSON object on a line of its own, got {shown!r:.80}") from None
+    except bounded.Unreadable as error:
+        shown = line.decode().strip()
+        raise UserError(f"{place}: expected a JSON object on a line of its own, got {shown!r:.80} ({error})") from None
     if not isinstance(record, dict):
         raise UserError(f"{place}: expected a JSON object on a line of its own, got {line.decode().strip()!r:.80}")
     return record
@@ -188,16 +193,22 @@ def _kind_of(record: Mapping[str, Any]) -> str:
     return Document.kind if "text" in record else ""
 
 
-def _require_kind(place: str, record: Mapping[str, Any], kind: str) -> None:
-    """Refuse a first record of no kind, and one that is a text only because a key is misspelt."""
-    if not kind:
-        raise UserError(f"{place}: expected {SHAPES}, got the keys {', '.join(map(str, record)) or 'of nothing'}")
-    for name in record if kind == Document.kind else ():
-        if meant := difflib.get_close_matches(name.lower(), _NO_TEXT, 1, 0.75):
+def _require_text_alone(place: str, record: Mapping[str, Any]) -> None:
+    """Refuse a record that is a text only because a key is misspelt."""
+    for name in record:
+        if meant := _misspelt(name):
             raise UserError(
-                f"{place}: unknown key {name!r:.40}; did you mean {meant[0]}? Without one, the record would be a text. "
-                "Rename the key, or leave it out"
+                f"{place}: unknown key {name!r:.40}; did you mean {meant}? Without the key {meant} the record is a "
+                "text to predict. Rename the key, or leave it out"
             )
+
+
+@lru_cache(maxsize=256)
+def _misspelt(name: str) -> str | None:
+    """The key of another kind that a name was meant to be: letters changed places, or one is missing or too much."""
+    near = difflib.get_close_matches(name.lower(), _NO_TEXT, 1, 0.75)
+    alike = near and (sorted(name.lower()) == sorted(near[0]) or difflib.get_close_matches(name.lower(), near, 1, 0.9))
+    return near[0] if alike else None
 
 
 def _text_alone(key: str, place: str, record: Mapping[str, Any]) -> Document:

@@ -47,7 +47,7 @@ def pair_requests(reader: Reader, pairs: Sequence[tuple[str, str]], places: Sequ
     Raises:
         UserError: a continuation has no token, or alone more of them than the model reads.
     """
-    _require_begin(reader)
+    require_begin(reader)
     context, encode = reader.context, reader.tokenizer.encode_batch
     for start in range(0, len(pairs), _AT_ONCE):
         part = [_moved(*pair) for pair in pairs[start : start + _AT_ONCE]]
@@ -72,7 +72,7 @@ def windows(reader: Reader, texts: Sequence[str], places: Sequence[str]) -> list
     Raises:
         UserError: the tokenizer makes nothing of a text.
     """
-    _require_begin(reader)
+    require_begin(reader)
     context, found = reader.context, []
     for start in range(0, len(texts), _AT_ONCE):
         encoded = reader.tokenizer.encode_batch(texts[start : start + _AT_ONCE])
@@ -86,7 +86,12 @@ def windows(reader: Reader, texts: Sequence[str], places: Sequence[str]) -> list
     return found
 
 
-def _require_begin(reader: Reader) -> None:
+def require_begin(reader: Reader) -> None:
+    """Refuse a tokenizer without an id to put before a text.
+
+    Raises:
+        UserError: it has neither <bos> nor <eos>.
+    """
     if reader.begin is None:
         raise UserError(
             "expected a tokenizer with a token that begins or ends a document, so that a text's first token can be "

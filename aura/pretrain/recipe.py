@@ -15,12 +15,9 @@ from aura.pretrain.options import Pretrain, PretrainSection
 TOKENS_PER_WEIGHT = 20  # Hoffmann et al. 2022 (arXiv:2203.15556)
 WARMUP_STEPS = 40  # 2 / (1 - b2) of AdamW, after which its second moments are known (Ma and Yarats, arXiv:1910.04209)
 MUON_RATE = 0.016  # the same for all widths (Jordan 2024, as in muon.py); measured here, docs/recipe.md
-ADAMW_MOST = (
-    0.003  # the best rate of 0.8 million weights, where the rule would say 0.007: measured here, docs/recipe.md
-)
+ADAMW_MOST = 0.003  # the best rate of 0.8 million weights, where the rule says 0.006: measured here, docs/recipe.md
 BASE_SHARE = 0.1  # of the rate, for weights that were trained before (docs/own-tokenizer.md)
 WEIGHT_DECAY = 0.1  # measured here, docs/recipe.md
-RULES = ("steps", "batch_size", "learning_rate", "warmup_steps", "weight_decay")  # options that may be `auto`
 
 
 def decided(section: PretrainSection) -> Pretrain:
@@ -34,14 +31,13 @@ def decided(section: PretrainSection) -> Pretrain:
     weights = layer_weights(section.shape)
     steps, batch_size = _steps_and_batch(section, weights)
     rate = MUON_RATE if section.optimizer == "muon" else adamw_rate(weights, batch_size * section.seq_len)
-    numbers = (
-        steps,
-        batch_size,
-        rate if section.base is None else BASE_SHARE * rate,
-        min(WARMUP_STEPS, steps // 10),
-        WEIGHT_DECAY,
-    )
-    rules = dict(zip(RULES, numbers, strict=True))
+    rules = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": rate if section.base is None else BASE_SHARE * rate,
+        "warmup_steps": min(WARMUP_STEPS, steps // 10),
+        "weight_decay": WEIGHT_DECAY,
+    }
     values = section.model_dump(by_alias=True)
     try:
         return Pretrain.model_validate(values | {name: rule for name, rule in rules.items() if values[name] == "auto"})
@@ -56,10 +52,10 @@ def decided(section: PretrainSection) -> Pretrain:
 
 def told(section: PretrainSection, run: Pretrain) -> str | None:
     """The numbers that stand for `auto`, and the tokens of the run, in one line; None if nothing was `auto`."""
-    decided_here = [name for name in RULES if getattr(section, name) == "auto"]
-    if not decided_here:
+    found = [name for name in Pretrain.__annotations__ if getattr(section, name) == "auto"]
+    if not found:
         return None
-    numbers = ", ".join(f"{name} {_plain(getattr(run, name))}" for name in decided_here)
+    numbers = ", ".join(f"{name} {_plain(getattr(run, name))}" for name in found)
     batch = run.batch_size * run.seq_len
     return f"auto is {numbers}; the run has {run.steps * batch:,} tokens in batches of {batch:,}"
 

@@ -26,7 +26,7 @@ def check() -> None:
         if stage := os.environ.get("DVC_STAGE"):  # DVC has removed its outputs by now
             put_back = (
                 f"What {stage} made before comes back with: dvc checkout {stage}; or, once corrected: dvc repro. "
-                "Reports in git come back with: git checkout -- reports"
+                f"Its reports in git come back with: git checkout -- reports/{stage}"
             )
             raise UserError(f"{error}\n{put_back}") from None
         raise

@@ -1,7 +1,8 @@
 """The way in which a model reads texts: its tokenizer, how much it reads at once, and what stands before a text.
 
 A model has seen a document begin after <bos>, or after another document's <eos> where training added no <bos>. A text
-that begins otherwise is read worse: a <bos> that training never added has a vector of random numbers.
+that begins otherwise is read worse: a <bos> that training never added has a vector of random numbers. Where training
+added neither, nothing begins a text as it began documents, and <eos> stands in.
 """
 
 from collections.abc import Sequence
@@ -41,4 +42,5 @@ class Reader:
 
     def begun(self, ids: Sequence[int] | Ids) -> Ids:
         """These ids, after `begin`."""
-        return np.array([*([] if self.begin is None else [self.begin]), *ids], np.int32)
+        found = np.asarray(ids, np.int32)
+        return found if self.begin is None else np.concatenate([np.array([self.begin], np.int32), found])

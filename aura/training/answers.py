@@ -126,7 +126,7 @@ class Answerer:
         both = min(self._known.shape[1], ids_BxS.shape[1])
         other = np.flatnonzero((self._known[:, :both] != ids_BxS[:, :both]).any(axis=0))
         first = int(other[0]) if len(other) else both
-        self._known = ids_BxS[:, :first]  # in case that Ctrl-C comes
+        self._known = ids_BxS[:, :first]  # if reading is interrupted below
         self._lengthen(ids_BxS.shape[1] + PART, last)
         for begin in range(first, ids_BxS.shape[1], PART):
             part_BxS = ids_BxS[:, begin : begin + PART]
@@ -141,9 +141,9 @@ class Answerer:
         small = CACHE_BYTES // (place * jnp.dtype(self._net.model.compute.dtype).itemsize)
         if needed <= self._length:
             return
-        self._length = 1 << (max(needed, SHORTEST, min(small, last)) - 1).bit_length()
-        cache = self._cache
-        self._cache = longer(cache, self._length) if cache else empty_cache(self._net.model, texts, self._length)
+        length = 1 << (max(needed, SHORTEST, min(small, last)) - 1).bit_length()
+        self._cache = longer(self._cache, length) if self._cache else empty_cache(self._net.model, texts, length)
+        self._length = length
 
 
 def _same(one: npt.NDArray[np.int32] | None, other: npt.NDArray[np.int32] | None) -> bool:

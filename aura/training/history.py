@@ -6,6 +6,7 @@ each step than that line, however long the run has been going on.
 """
 
 import math
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -153,7 +154,10 @@ class Plots:
         self._folder, self._further = folder, further or {}
 
     def __enter__(self) -> "Plots":
-        """Return the plots themselves; the end of the block writes metrics.json."""
+        """Remove what an earlier run left; the end of the block writes metrics.json."""
+        if self._folder is not None:
+            (self._folder / "metrics.json").unlink(missing_ok=True)
+            shutil.rmtree(self._folder / "plots/metrics", ignore_errors=True)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -193,6 +193,8 @@ class TrainingRun:
                     watch.lap("first_step" if step == first + 1 else "train")
                     self._record(step, outcome, termination, watch)
                     plots.write(self.last_row)
+                    if step == first + 1:
+                        watch.lap("log_and_save")  # imports DVCLive
                     self.checkpoints.check()
                     if distributed.is_first():
                         attempts.reached(step, watch.seconds["first_step"] + watch.seconds["train"])

@@ -36,7 +36,9 @@ def test_the_content_tells_the_kind(tmp_path: Path):
 
 
 def test_a_text_may_have_keys_that_are_no_misspelling(tmp_path: Path):
-    [item] = read("set", lines(tmp_path, {"text": "a b", "label": 1, "source": "web", "id": "x"})).items
+    [item] = read(
+        "set", lines(tmp_path, {"text": "a b", "label": 1, "competition": "x", "answered": "y", "complete": 1})
+    ).items
     assert isinstance(item, Document)
 
 
@@ -63,8 +65,9 @@ RIGHT = {"question": "Which?", "choices": ["red", "blue"], "answer": 0}
 @pytest.mark.parametrize(
     ("records", "words"),
     [
-        ([RIGHT, "{"], "set.jsonl, line 2: expected a JSON object on a line of its own, got '{'"),
+        ([RIGHT, "{"], "set.jsonl, line 2: expected a JSON object on a line of its own, got '{' ("),
         (["[1]"], "line 1: expected a JSON object on a line of its own, got '[1]'"),
+        ([{"text": "a"}, {"text": "a", "asnwer": "b"}], "line 2: unknown key 'asnwer'; did you mean answer"),
         ([{"text": "a", "anwser": "b"}], "line 1: unknown key 'anwser'; did you mean answer"),
         (
             [{"text": "a"}, {"text": "a", "answer": "b"}],

@@ -2,6 +2,7 @@
 
 import pytest
 
+from aura.core import bounded
 from aura.core.errors import UserError
 from aura.model.options import MODEL_SIZES
 from aura.pretrain import recipe
@@ -57,11 +58,22 @@ def test_the_rate_of_adamw_falls_with_size_and_that_of_muon_does_not():
     assert {decided(optimizer="muon", size=size).learning_rate for size in sizes} == {recipe.MUON_RATE}
 
 
-def test_a_budget_may_be_written_with_an_exponent():
-    values = PARAMS.pretrain.model_dump() | {"steps": 2e3, "token_budget": None}
-    assert recipe.decided(PretrainSection.model_validate(values)).steps == 2000
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("pretrain", "steps"),
+        ("pretrain", "token_budget"),
+        ("train_tokenizer", "token_budget"),
+        ("train_tokenizer", "model_parameters"),
+    ],
+)
+def test_a_count_may_be_written_with_an_exponent(section: str, key: str):
+    values, kind = getattr(PARAMS, section).model_dump(by_alias=True), type(getattr(PARAMS, section))
+    given = values | {"steps": "auto"} if section == "pretrain" else values | {"vocab_size": "auto"}
+    read = bounded.read_yaml(f"{key}: 2e6")
+    assert getattr(kind.model_validate(given | read), key) == 2_000_000
     with pytest.raises(ValueError, match="valid integer"):
-        PretrainSection.model_validate(values | {"steps": 0.5})
+        kind.model_validate(given | {key: 0.5})
 
 
 def test_what_auto_decided_is_told():
