@@ -26,6 +26,7 @@ from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import batch_layout, initial_state, make_step
 from aura.project import whole_params
 from aura.tokens.streams import TokenStream
+from aura.training.compiled_programs import compiled
 from aura.training.flops import flops_per_token, peak_flops
 from aura.training.steps import train
 
@@ -50,7 +51,7 @@ def main() -> None:
     batches = Batches([Source("random", TokenStream([tokens]))], options.batch_size, options.seq_len, options.seed)
     with jax.set_mesh(mesh):
         state = jax.jit(partial(initial_state, options, config, compute))()
-        step = make_step(options).lower(state, layout.shapes()).compile()
+        step = compiled(make_step(options).lower(state, layout.shapes()))
         outcomes = train(state, step, batches, layout, 0, options.steps)
         facts = {
             "version": f"jax {jax.__version__}",

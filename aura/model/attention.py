@@ -101,9 +101,16 @@ def _of_block(
         same_BxQxL = segments[0][:, :, None] == segments[1][:, None, :]
         seen_BxKxRxL &= jnp.tile(same_BxQxL, (1, G, 1))[:, None]
     scores_BxKxRxL = jnp.where(seen_BxKxRxL, scores_BxKxRxL * E**-0.5, float(np.finfo(np.float32).min))
-    weights_BxKxRxL = jax.nn.softmax(scores_BxKxRxL, axis=-1).astype(value_BxLxKxE.dtype)
-    of_rows = jnp.einsum("BKRL,BLKE->BKRE", weights_BxKxRxL, value_BxLxKxE)
-    return of_rows.reshape(B, K, G, Q, E)
+    most_BxKxRx1 = jax.lax.stop_gradient(scores_BxKxRxL.max(axis=-1, keepdims=True))
+    weights_BxKxRxL = jnp.exp(scores_BxKxRxL - most_BxKxRx1)
+    total_BxKxRx1 = weights_BxKxRxL.sum(axis=-1, keepdims=True)  # divides the narrow result, not the weights
+    of_rows = jnp.einsum(
+        "BKRL,BLKE->BKRE",
+        weights_BxKxRxL.astype(value_BxLxKxE.dtype),
+        value_BxLxKxE,
+        preferred_element_type=jnp.float32,
+    )
+    return (of_rows / total_BxKxRx1).astype(value_BxLxKxE.dtype).reshape(B, K, G, Q, E)
 
 
 def _segments(segments_BxS: jax.Array | None, begin: int, end: int) -> tuple[jax.Array, jax.Array] | None:

@@ -15,6 +15,7 @@ from aura.pretrain.options import Pretrain, PretrainSection
 TOKENS_PER_WEIGHT = 20  # Hoffmann et al. 2022 (arXiv:2203.15556)
 WARMUP_STEPS = 40  # 2 / (1 - b2) of AdamW, after which its second moments are known (Ma and Yarats, arXiv:1910.04209)
 MUON_RATE = 0.016  # the same for all widths (Jordan 2024, as in muon.py); measured here, docs/recipe.md
+MUON_STEPS = 300  # a shorter run takes a higher rate, by the root of how much shorter: measured here, docs/recipe.md
 ADAMW_MOST = 0.003  # the best rate of 0.8 million weights, where the rule says 0.006: measured here, docs/recipe.md
 BASE_SHARE = 0.1  # of the rate, for weights that were trained before (docs/own-tokenizer.md)
 WEIGHT_DECAY = 0.1  # measured here, docs/recipe.md
@@ -30,7 +31,7 @@ def decided(section: PretrainSection) -> Pretrain:
         _require_no_size(section)
     weights = layer_weights(section.shape)
     steps, batch_size = _steps_and_batch(section, weights)
-    rate = MUON_RATE if section.optimizer == "muon" else adamw_rate(weights, batch_size * section.seq_len)
+    rate = muon_rate(steps) if section.optimizer == "muon" else adamw_rate(weights, batch_size * section.seq_len)
     rules = {
         "steps": steps,
         "batch_size": batch_size,
@@ -106,14 +107,22 @@ def best_batch_of_steps(steps: int) -> float:
     return float((0.58 * steps**0.571) ** (1 / (1 - 0.571)))
 
 
+def muon_rate(steps: int) -> float:
+    """The peak rate of Muon's matrices."""
+    return MUON_RATE * math.sqrt(max(1.0, MUON_STEPS / steps))
+
+
 def adamw_rate(weights: int, batch: float) -> float:
-    """The best peak rate of AdamW for a batch of so many tokens, at most `ADAMW_MOST`.
+    """The best peak rate of AdamW for a batch of so many tokens, between Kaplan et al.'s rate and `ADAMW_MOST`.
 
     Li et al. 2025 (arXiv:2503.04715) give the best rate, 1.79 N^-0.713 D^0.307, beside the best batch for D. D is here
-    that for which the batch is the best one: a rate belongs to a batch, and more steps do not change it.
+    that for which the batch is the best one: a rate belongs to a batch, and more steps do not change it. Their rule
+    says too little for batches far below those that they tried; the rate of Kaplan et al. 2020 (arXiv:2001.08361,
+    equation D.1) is better there.
     """
     tokens = (batch / 0.58) ** (1 / 0.571)
-    return float(min(ADAMW_MOST, 1.79 * weights**-0.713 * tokens**0.307))
+    least = 0.003239 - 0.0001395 * math.log(weights)
+    return float(min(ADAMW_MOST, max(least, 1.79 * weights**-0.713 * tokens**0.307)))
 
 
 def _sequences(tokens: float, section: PretrainSection) -> int:
