@@ -47,7 +47,7 @@ def tiny(**changes: object) -> Pretrain:
     """Pretraining options that run in seconds."""
     size = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 64}
     sizes = {"size": size, "batch_size": 8, "seq_len": 32}
-    run = {"steps": 8, "warmup_steps": 2, "eval_every": 4, "eval_tokens": 1024}
+    run = {"steps": 8, "warmup_steps": 2, "learning_rate": 0.016, "eval_every": 4, "eval_tokens": 1024}
     return recipe.decided(PretrainSection.model_validate(PARAMS.pretrain.model_dump() | sizes | run | changes))
 
 

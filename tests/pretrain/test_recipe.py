@@ -58,6 +58,18 @@ def test_the_rate_of_adamw_falls_with_size_and_that_of_muon_does_not():
     assert {decided(optimizer="muon", size=size).learning_rate for size in sizes} == {recipe.MUON_RATE}
 
 
+def test_the_rate_of_adamw_in_small_batches_is_that_of_kaplan_et_al():
+    small = recipe.adamw_rate(25_690_112, 1024)
+    assert small == pytest.approx(0.003239 - 0.0001395 * 17.0616, rel=1e-4)
+    assert recipe.adamw_rate(25_690_112, 8192) > 1.5 * small
+    assert recipe.adamw_rate(10**12, 2**24) > 0  # where the rate of Kaplan et al. is below 0
+
+
+def test_a_short_run_under_muon_takes_a_higher_rate():
+    rates = [decided(steps=steps).learning_rate for steps in (10, 75, 150, 300, 10_000)]
+    assert rates == pytest.approx([0.032, 0.032, 0.016 * 2**0.5, 0.016, 0.016])
+
+
 @pytest.mark.parametrize(
     ("section", "key"),
     [

@@ -137,9 +137,7 @@ def test_the_rate_rises_to_its_peak_and_falls_to_a_tenth(schedule: str):
 
 @pytest.mark.parametrize("warmup_steps", [0, 5])
 def test_before_its_decay_a_wsd_rate_does_not_depend_on_the_number_of_steps(warmup_steps: int):
-    short, long = (
-        tiny(steps=steps, warmup_steps=warmup_steps, learning_rate=0.01, schedule="wsd") for steps in (50, 400)
-    )
+    short, long = (tiny(steps=steps, warmup_steps=warmup_steps, schedule="wsd") for steps in (50, 400))
     shared = steps_before_decay(short)
     assert shared == 30
     one, other = make_schedule(short), make_schedule(long)
