@@ -35,7 +35,7 @@ def decided(section: PretrainSection) -> Pretrain:
     rules = {
         "steps": steps,
         "batch_size": batch_size,
-        "learning_rate": rate if section.base is None else BASE_SHARE * rate,
+        "learning_rate": rate if section.base is None else BASE_SHARE * MUON_RATE,  # AdamW needs a number then
         "warmup_steps": min(WARMUP_STEPS, steps // 10),
         "weight_decay": WEIGHT_DECAY,
     }
