@@ -1,4 +1,4 @@
-"""How steps are compiled, and the folder in which JAX keeps the programs that it compiled, between runs."""
+"""Compilation of steps, and the folder in which JAX keeps the programs that it compiled, between runs."""
 
 import platform
 from pathlib import Path
