@@ -15,7 +15,7 @@ from aura.pretrain.options import Pretrain, PretrainSection
 TOKENS_PER_WEIGHT = 20  # Hoffmann et al. 2022 (arXiv:2203.15556)
 WARMUP_STEPS = 40  # 2 / (1 - b2) of AdamW, after which its second moments are known (Ma and Yarats, arXiv:1910.04209)
 MUON_RATE = 0.016  # the same for all widths (Jordan 2024, as in muon.py); measured here, docs/recipe.md
-MUON_SHORT = 300  # steps, below which a run takes a higher rate, at most twice that: measured here, docs/recipe.md
+MUON_SHORT = 150, 300  # steps, between which the rate falls by sqrt(2) to the one of longer runs: measured here
 ADAMW_MOST = 0.003  # the best rate of 0.8 million weights, where the rule says 0.006: measured here, docs/recipe.md
 BASE_SHARE = 0.1  # of the rate, for weights that were trained before (docs/own-tokenizer.md)
 WEIGHT_DECAY = 0.1  # measured here, docs/recipe.md
@@ -109,7 +109,8 @@ def best_batch_of_steps(steps: int) -> float:
 
 def muon_rate(steps: int) -> float:
     """The peak rate of Muon's matrices: a run of few steps takes larger ones."""
-    return MUON_RATE * min(2.0, math.sqrt(max(1.0, MUON_SHORT / steps)))
+    least, most = MUON_SHORT
+    return MUON_RATE * math.sqrt(most / min(max(steps, least), most))
 
 
 def adamw_rate(weights: int, batch: float) -> float:

@@ -67,7 +67,7 @@ def test_the_rate_of_adamw_in_small_batches_is_that_of_kaplan_et_al():
 
 def test_a_short_run_under_muon_takes_a_higher_rate():
     rates = [decided(steps=steps).learning_rate for steps in (10, 75, 150, 300, 10_000)]
-    assert rates == pytest.approx([0.032, 0.032, 0.016 * 2**0.5, 0.016, 0.016])
+    assert rates == pytest.approx([0.0226, 0.0226, 0.0226, 0.016, 0.016], rel=2e-3)
 
 
 @pytest.mark.parametrize(
