@@ -14,6 +14,7 @@ are what an idle machine would show.
 import argparse
 import datetime
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -98,14 +99,20 @@ def kept() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RUNS.read_text(encoding="utf-8").splitlines()] if RUNS.exists() else []
 
 
+def is_of(run: dict[str, Any], line: dict[str, Any]) -> bool:
+    """Whether a line is of this run: rates that were `auto` once are compared as numbers."""
+    same = all(line[name] == run[name] for name in ("size", "optimizer", "steps", "seed"))
+    return same and math.isclose(line["learning_rate"], run["rate"])
+
+
 def run_all(size: str, optimizer: str, steps: int, rates: list[str], seeds: list[int], points: int) -> None:
     """Make the runs that have no line yet."""
     keep_compiled()
     for rate in rates:
         for seed in seeds:
             run = {"size": size, "optimizer": optimizer, "steps": steps, "seed": seed}
-            run["rate"] = rate if rate == "auto" else float(rate)
-            if any(all(line[name] == value for name, value in run.items()) for line in kept()):
+            run["rate"] = options_of(run | {"rate": rate}).learning_rate if rate == "auto" else float(rate)
+            if any(is_of(run, line) for line in kept()):
                 continue
             line = json.dumps(run | measured(run, points))
             with RUNS.open("a", encoding="utf-8") as file:
@@ -121,7 +128,8 @@ def rows(lines: list[dict[str, Any]]) -> Iterator[str]:
         by_rate = {line["learning_rate"]: line for line in of_sweep if line["seed"] == 0}
         best = min(by_rate.values(), key=lambda line: line["bits_per_byte"])
         told = ", ".join(f"{rate:.3g}: {by_rate[rate]['bits_per_byte']:.4f}" for rate in sorted(by_rate))
-        auto = by_rate.get(options_of(best | {"rate": "auto"}).learning_rate)
+        rule = options_of(best | {"rate": "auto"}).learning_rate
+        auto = next((line for rate, line in by_rate.items() if math.isclose(rate, rule)), None)
         loses = f"{auto['bits_per_byte'] / best['bits_per_byte'] - 1:+.2%}" if auto else ""
         yield (
             f"| {sweep[0] / 1e6:.1f} M | {best['tokens'] / 1e3:,.0f} k | {sweep[2]} | {told} "

@@ -104,13 +104,9 @@ def _of_block(
     most_BxKxRx1 = jax.lax.stop_gradient(scores_BxKxRxL.max(axis=-1, keepdims=True))
     weights_BxKxRxL = jnp.exp(scores_BxKxRxL - most_BxKxRx1)
     total_BxKxRx1 = weights_BxKxRxL.sum(axis=-1, keepdims=True)  # divides the narrow result, not the weights
-    of_rows = jnp.einsum(
-        "BKRL,BLKE->BKRE",
-        weights_BxKxRxL.astype(value_BxLxKxE.dtype),
-        value_BxLxKxE,
-        preferred_element_type=jnp.float32,
-    )
-    return (of_rows / total_BxKxRx1).astype(value_BxLxKxE.dtype).reshape(B, K, G, Q, E)
+    of_rows = jnp.einsum("BKRL,BLKE->BKRE", weights_BxKxRxL.astype(value_BxLxKxE.dtype), value_BxLxKxE)
+    divided = of_rows.astype(jnp.float32) / total_BxKxRx1
+    return divided.astype(value_BxLxKxE.dtype).reshape(B, K, G, Q, E)
 
 
 def _segments(segments_BxS: jax.Array | None, begin: int, end: int) -> tuple[jax.Array, jax.Array] | None:

@@ -108,18 +108,19 @@ def best_batch_of_steps(steps: int) -> float:
 
 
 def muon_rate(steps: int) -> float:
-    """The peak rate of Muon's matrices: a run of few steps takes larger ones."""
+    """The peak rate of Muon's matrices: runs of 75 to 150 steps wanted larger ones, and one of 40 steps did not."""
     least, most = MUON_SHORT
     return MUON_RATE * math.sqrt(most / min(max(steps, least), most))
 
 
 def adamw_rate(weights: int, batch: float) -> float:
-    """The best peak rate of AdamW for a batch of so many tokens, between Kaplan et al.'s rate and `ADAMW_MOST`.
+    """The best peak rate of AdamW for a batch of so many tokens: Li et al.'s, or Kaplan et al.'s if that is higher.
 
     Li et al. 2025 (arXiv:2503.04715) give the best rate, 1.79 N^-0.713 D^0.307, beside the best batch for D. D is here
     that for which the batch is the best one: a rate belongs to a batch, and more steps do not change it. Their rule
-    says too little for batches far below those that they tried; the rate of Kaplan et al. 2020 (arXiv:2001.08361,
-    equation D.1) is better there.
+    says too little for batches far below those that they tried. The rate of Kaplan et al. 2020 (arXiv:2001.08361,
+    equation D.1), which knows no batch, is better there; measured at 26 million weights and 1,024 tokens. Small models
+    get `ADAMW_MOST`.
     """
     tokens = (batch / 0.58) ** (1 / 0.571)
     least = 0.003239 - 0.0001395 * math.log(weights)

@@ -46,7 +46,7 @@ def token_cross_entropy(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.A
 
     def local(x_TxD: jax.Array, part: jax.Array, targets_T: jax.Array) -> jax.Array:
         table_VxD = gathered_part(part, 1)
-        table_DxV = transposed(table_VxD)
+        table_DxV = table_VxD.T
 
         def chunk_nats(chunk: tuple[jax.Array, ...]) -> jax.Array:
             x_ZxD, targets_Z = chunk

@@ -111,6 +111,10 @@ def test_weights_to_begin_from_leave_their_size_open():
     assert decided(**{"from": "base", "token_budget": 10**6}).learning_rate == recipe.BASE_SHARE * recipe.MUON_RATE
 
 
+def test_the_rate_of_a_base_is_the_same_in_short_runs():
+    assert decided(**{"from": "base", "steps": 40}).learning_rate == recipe.BASE_SHARE * recipe.MUON_RATE
+
+
 def test_a_mistake_names_its_key_and_what_is_right():
     with pytest.raises(
         UserError, match=r"^[^\n]*pretrain\.learning_rate: expected a valid number, or auto; got 'high'[^\n]*$"
