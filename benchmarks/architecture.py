@@ -91,7 +91,6 @@ def run(changes: dict[str, Any]) -> dict[str, float]:
     from aura.project import whole_params
     from aura.tokenizer import opening
     from aura.tokens.token_shards import TokenShards
-    from aura.training.compiled_programs import compiled
     from aura.training.documents import document_start
     from aura.training.evaluation import HeldOut, evaluation_windows
 
@@ -107,7 +106,7 @@ def run(changes: dict[str, Any]) -> dict[str, float]:
     start = document_start(shards, tokenizer, masks=options.masks_documents)
     with jax.set_mesh(mesh):
         state = jax.jit(partial(initial_state, options, config, Compute.of(options, "cpu")))()
-        step = compiled(make_step(options, start).lower(state, layout.shapes()))
+        step = make_step(options, start).lower(state, layout.shapes()).compile()
         for number in range(options.steps):
             if number == SETTLED:
                 begun = time.process_time()

@@ -26,7 +26,6 @@ from aura.pretrain.step.batches import Batches, Source
 from aura.pretrain.step.training import batch_layout, initial_state, make_step
 from aura.project import whole_params
 from aura.tokens.streams import TokenStream
-from aura.training.compiled_programs import compiled
 from aura.training.flops import flops_per_token, peak_flops
 from aura.training.steps import train
 
@@ -51,7 +50,7 @@ def main() -> None:
     batches = Batches([Source("random", TokenStream([tokens]))], options.batch_size, options.seq_len, options.seed)
     with jax.set_mesh(mesh):
         state = jax.jit(partial(initial_state, options, config, compute))()
-        step = compiled(make_step(options).lower(state, layout.shapes()))
+        step = make_step(options).lower(state, layout.shapes()).compile()
         outcomes = train(state, step, batches, layout, 0, options.steps)
         facts = {
             "version": f"jax {jax.__version__}",

@@ -49,7 +49,7 @@ from aura.tokens.conversation_shards import ConversationShards
 from aura.tokens.token_shards import TokenShards
 from aura.training import distributed, loop
 from aura.training.batch_layout import Batch, BatchLayout, Machine, require_devices
-from aura.training.compiled_programs import compiled, keep_compiled
+from aura.training.compiled_programs import keep_compiled
 from aura.training.documents import document_start
 from aura.training.evaluation import HeldOut, evaluation_windows
 from aura.training.flops import flops_per_token
@@ -274,11 +274,11 @@ class Adaptation:
     def compiled_step(self, state: State) -> Step:
         """The step, compiled; with `adapt.teach: own`, every `own_every`-th one is the other program."""
         shapes = self.layout.shapes()
-        reference = compiled(make_step(self.options).lower(state, shapes, self.base))
+        reference = make_step(self.options).lower(state, shapes, self.base).compile()
         own = reference
         if self._own:
             answers = Answers(self._own.room.answer, end_id(self._tokenizer))
-            own = compiled(make_own_step(self.options, answers).lower(state, shapes, self.base))
+            own = make_own_step(self.options, answers).lower(state, shapes, self.base).compile()
 
         def run_step(state: State, batch: dict[str, Any]) -> tuple[State, dict[str, jax.Array]]:
             program = own if learns_from_own(self.options, self._number) else reference

@@ -38,7 +38,6 @@ from aura.tokenizer.foreign import Foreign
 from aura.tokens.mapped_ids import Ids
 from aura.tokens.streams import TokenStream, Windows
 from aura.training import evaluation
-from aura.training.compiled_programs import compiled
 from aura.training.evaluation import HeldOut
 from aura.training.run_identity import LIBRARIES
 from aura.training.steps import train
@@ -213,7 +212,7 @@ class Course:
         """Compiled once: no seed is in it."""
         state = abstract(partial(initial_state, self._options, self._config, self._compute), self._mesh)
         with jax.set_mesh(self._mesh):
-            return compiled(make_step(self._options, self._document_start).lower(state, self._layout.shapes()))
+            return make_step(self._options, self._document_start).lower(state, self._layout.shapes()).compile()
 
     def _identity(self) -> str:
         arrays = (self._tokens, self._windows, self._byte_lengths)

@@ -28,7 +28,7 @@ from aura.pretrain.step import training
 from aura.tokenizer import opening
 from aura.tokens.token_shards import TokenShards
 from aura.training import loop
-from aura.training.compiled_programs import compiled, keep_compiled
+from aura.training.compiled_programs import keep_compiled
 from aura.training.history import Row
 from aura.training.run_identity import RunIdentity, code_and_libraries
 from aura.training.steps import Outcome, State, Step
@@ -169,8 +169,8 @@ class RangeTest(Pretraining):
 
     def compiled_step(self, state: State) -> Step:
         """The step, compiled."""
-        step: Step = compiled(
-            make_step(self.options, self._rates, self._document_start).lower(state, self.layout.shapes())
+        step: Step = (
+            make_step(self.options, self._rates, self._document_start).lower(state, self.layout.shapes()).compile()
         )
         return step
 

@@ -33,7 +33,7 @@ from aura.tokenizer.scripts import dominant_script
 from aura.tokens.token_shards import TokenShards
 from aura.training import distributed, loop, spikes
 from aura.training.batch_layout import require_devices
-from aura.training.compiled_programs import compiled, keep_compiled
+from aura.training.compiled_programs import keep_compiled
 from aura.training.documents import document_start
 from aura.training.evaluation import HeldOut, evaluation_windows
 from aura.training.flops import flops_per_token
@@ -181,7 +181,7 @@ class Pretraining:
 
     def compiled_step(self, state: State) -> Step:
         """The step, compiled."""
-        step: Step = compiled(make_step(self.options, self._document_start).lower(state, self.layout.shapes()))
+        step: Step = make_step(self.options, self._document_start).lower(state, self.layout.shapes()).compile()
         return step
 
     def before(self, number: int, state: State) -> None:

@@ -1,4 +1,4 @@
-"""Compilation of steps, and the folder in which JAX keeps the programs that it compiled, between runs."""
+"""The folder in which JAX keeps the programs that it compiled, between runs."""
 
 import platform
 from pathlib import Path
@@ -8,17 +8,7 @@ import jax
 from aura.core import keys, paths
 
 COMPILED, COMPILED_BYTES = Path(".aura/compiled"), 1_000_000_000  # where XLA's programs are kept, and how much of them
-# YNNPACK is faster for sums, Eigen for large products: a step of 10 million weights takes 5 % less, tiny's 1 % more.
-CPU_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 KEPT_FROM = 0.05  # seconds of compilation; JAX keeps programs of 1 and more, and made the first state's at each start
-
-
-def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    """Compile a step for the devices of this process, with the options that are best for them.
-
-    A program for other devices, as tpu/plan.py compiles, must not get these.
-    """
-    return lowered.compile(CPU_OPTIONS if jax.default_backend() == "cpu" else None)
 
 
 def keep_compiled() -> None:

@@ -17,7 +17,6 @@ from functools import partial
 import jax, numpy as np
 from aura.pretrain.step.batches import Batches, Source
 from aura.tokens.streams import TokenStream
-from aura.training.compiled_programs import compiled
 from aura.training.evaluation import HeldOut
 from aura.model.mesh import make_mesh
 from aura.model.model import Compute, ModelConfig
@@ -43,7 +42,7 @@ for name, devices, changes in (
     with jax.set_mesh(mesh):
         state = jax.jit(partial(initial_state, options, config, compute))()
         batches = Batches([Source("all", stream)], options.batch_size, 16, 0)
-        step = compiled(make_step(options, 0).lower(state, layout.shapes()))
+        step = make_step(options, 0).lower(state, layout.shapes()).compile()
         taken = list(train(state, step, batches, layout, 0, 4))
         held_out = HeldOut(stream.windows(np.arange(10), 16), ["a"] * 10, np.full(40, 3, np.int32), 8, 0)
         numbers = [value for outcome in taken for value in outcome.values()]
