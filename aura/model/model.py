@@ -350,14 +350,14 @@ def _applied(x: jax.Array, weight: jax.Array) -> jax.Array:
         if len(weight_IxO) <= weight_IxO.shape[1] or B * S < COPIED_FROM:
             return jnp.einsum("TI,IO->TO", x_TxI, whole_IxO, out_sharding=placed(BATCH, out_axis))
         # The weight's gradient is then O x I, for which XLA on CPU copies the smaller of its two sides.
-        return jnp.einsum("TI,OI->TO", x_TxI, transposed(whole_IxO), out_sharding=placed(BATCH, out_axis))
+        return jnp.einsum("TI,OI->TO", x_TxI, _transposed(whole_IxO), out_sharding=placed(BATCH, out_axis))
 
     # Of a weight only this device's part is kept for the way back, and gathered again.
     y_TxO = jax.checkpoint(product, prevent_cse=False)(x_TxI, weight_IxO)
     return _reshaped(y_TxO, (B, S, *outer), BATCH, None, out_axis)
 
 
-def transposed(matrix: jax.Array) -> jax.Array:
+def _transposed(matrix: jax.Array) -> jax.Array:
     """Return the transpose; on a CPU a copy of it, where XLA would else undo it and read the matrix by columns."""
     whole: jax.Array = jax.lax.platform_dependent(matrix.T, cpu=jax.lax.optimization_barrier, default=lambda same: same)
     return whole

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from aura.model.mesh import BATCH, gathered_part, has_mesh, per_device, placed, summed_part
-from aura.model.model import LanguageModel, transposed
+from aura.model.model import LanguageModel
 from aura.training.documents import segments_of
 
 CHUNK = 512  # tokens whose logits exist at once, at most; 64 to 256 were slower, and so was 1,024
@@ -46,11 +46,10 @@ def token_cross_entropy(x_TxD: jax.Array, table_VxD: jax.Array, targets_T: jax.A
 
     def local(x_TxD: jax.Array, part: jax.Array, targets_T: jax.Array) -> jax.Array:
         table_VxD = gathered_part(part, 1)
-        table_DxV = table_VxD.T
 
         def chunk_nats(chunk: tuple[jax.Array, ...]) -> jax.Array:
             x_ZxD, targets_Z = chunk
-            return _nats(x_ZxD, targets_Z, table_VxD, table_DxV)[0]
+            return _nats(x_ZxD, targets_Z, table_VxD)[0]
 
         nats_CxZ: jax.Array = jax.lax.map(chunk_nats, chunks(x_TxD, targets_T))
         return nats_CxZ.reshape(-1)
@@ -83,13 +82,12 @@ def _forward(
         x_TxD: jax.Array, part: jax.Array, targets_T: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         table_VxD = gathered_part(part, 1)
-        table_DxV = transposed(table_VxD)
 
         def chunk(
             slope_DxV: jax.Array, chunk: tuple[jax.Array, ...]
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
             x_ZxD, targets_Z = chunk
-            nats_Z, lse_Z, weight_ZxV, total_Zx1, wanted_ZxD = _nats(x_ZxD, targets_Z, table_VxD, table_DxV)
+            nats_Z, lse_Z, weight_ZxV, total_Zx1, wanted_ZxD = _nats(x_ZxD, targets_Z, table_VxD)
             pull_ZxV = weight_ZxV.astype(x_ZxD.dtype)  # times a factor of each token, which its narrow sides carry
             factor_Zx1 = (1 + 2 * z_loss * lse_Z[:, None]) / (total_Zx1 * T)
             slope_ZxD = factor_Zx1 * summed(product("ZV,VD->ZD", pull_ZxV, table_VxD), "tensor") - wanted_ZxD / T
@@ -123,10 +121,10 @@ mean_cross_entropy.defvjp(_forward, _backward)
 
 
 def _nats(
-    x_ZxD: jax.Array, targets_Z: jax.Array, table_VxD: jax.Array, table_DxV: jax.Array
+    x_ZxD: jax.Array, targets_Z: jax.Array, table_VxD: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
     """Of a chunk: nats_Z, lse_Z, this device's exp(logit - largest), their total over all devices, targets' rows."""
-    logits_ZxV = product("ZD,DV->ZV", x_ZxD, table_DxV)
+    logits_ZxV = product("ZD,VD->ZV", x_ZxD, table_VxD)
     largest_Zx1 = largest(logits_ZxV.max(axis=-1, keepdims=True))
     weight_ZxV = jnp.exp(logits_ZxV - largest_Zx1)
     total_Zx1 = summed(weight_ZxV.sum(axis=-1, keepdims=True), "tensor")
