@@ -36,6 +36,7 @@ STEPS = (
     (3.3184196573706015, -2.488488024314874, 0.51004894012372),
     (2.300652019954817, -1.6689039845749747, 0.4188073119525673),
 )
+GRAM_FROM = 1.5  # outputs an input, from which `_by_gram` needs fewer operations
 MARGIN = 1.01  # singular values begin below 1 by this, for rounding would throw one above it far away (section 4.4)
 
 
@@ -120,6 +121,8 @@ def orthogonalised(matrices_NxIxO: jax.Array) -> jax.Array:
     wide = matrices_NxIxO.astype(jnp.float32)
     norm_Nx1x1 = jnp.sqrt(jnp.sum(jnp.square(wide), axis=(1, 2), keepdims=True))
     x_NxIxO = (wide / (MARGIN * jnp.maximum(norm_Nx1x1, float(np.finfo(np.float32).tiny)))).astype(matrices_NxIxO.dtype)
+    if x_NxIxO.dtype == jnp.float32 and x_NxIxO.shape[2] > GRAM_FROM * x_NxIxO.shape[1]:
+        return _by_gram(x_NxIxO)
     # A loop: compiled in half the time of five steps in a row, and not slower.
     return jax.lax.scan(_polar_step, x_NxIxO, jnp.array(STEPS, x_NxIxO.dtype))[0]
 
@@ -129,3 +132,27 @@ def _polar_step(x_NxIxO: jax.Array, coefficients: jax.Array) -> tuple[jax.Array,
     gram_NxIxI = jnp.einsum("NIO,NJO->NIJ", x_NxIxO, x_NxIxO)
     by_NxIxI = b * gram_NxIxI + c * jnp.einsum("NIJ,NJK->NIK", gram_NxIxI, gram_NxIxI)
     return a * x_NxIxO + jnp.einsum("NIJ,NJO->NIO", by_NxIxI, x_NxIxO), None
+
+
+def _by_gram(x_NxIxO: jax.Array) -> jax.Array:
+    """The same steps, taken by I x I matrices alone: the Gram matrix of x and the product of the steps' factors.
+
+    A step multiplies x by a polynomial p of its Gram matrix, which itself becomes p gram p. Rounding grows in it as the
+    smallest singular values do, so it is computed anew after two steps. That is 14 products of 2 I³ and 4 of 2 I² O in
+    place of 5 and 10. In a row, not a loop: XLA then computes several matrices of a model beside each other.
+    """
+    for steps in (STEPS[:2], STEPS[2:]):
+        gram_NxIxI = jnp.einsum("NIO,NJO->NIJ", x_NxIxO, x_NxIxO)
+        factors_NxIxI = factor_NxIxI = _factor(gram_NxIxI, steps[0])
+        for coefficients in steps[1:]:
+            gram_NxIxI = factor_NxIxI @ gram_NxIxI @ factor_NxIxI
+            factor_NxIxI = _factor(gram_NxIxI, coefficients)
+            factors_NxIxI = factors_NxIxI @ factor_NxIxI
+        x_NxIxO = factors_NxIxI @ x_NxIxO
+    return x_NxIxO
+
+
+def _factor(gram_NxIxI: jax.Array, coefficients: tuple[float, float, float]) -> jax.Array:
+    a, b, c = coefficients
+    factor_NxIxI: jax.Array = a * jnp.eye(gram_NxIxI.shape[1])[None] + b * gram_NxIxI + c * (gram_NxIxI @ gram_NxIxI)
+    return factor_NxIxI

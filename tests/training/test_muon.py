@@ -76,6 +76,18 @@ def test_singular_values_come_near_one(shape: tuple[int, ...], dtype: str, wides
     assert np.abs(np.linalg.svd(got, compute_uv=False) - 1).max() < widest
 
 
+@pytest.mark.parametrize("inputs", [64, 384])  # by the matrix itself and by its Gram matrix
+@pytest.mark.parametrize("spectrum", ["one direction", "eight directions", "steep", "flat"])
+def test_matrices_of_any_spectrum_are_those_of_a_float64_reference(inputs: int, spectrum: str):
+    """Rounding grows a thousandfold where a gradient has next to nothing, and must stay small there, too."""
+    left, _, right = np.linalg.svd(np.random.default_rng(0).standard_normal((inputs, 96)), full_matrices=False)
+    index = np.arange(left.shape[1])
+    values = {"one direction": index < 1, "eight directions": index < 8, "steep": 0.7**index, "flat": index < 1000}
+    matrix = np.float32(left * values[spectrum] @ right)
+    got = np.asarray(muon.orthogonalised(jnp.asarray(matrix)[None])[0], np.float64)
+    np.testing.assert_allclose(got, reference(np.float64(matrix)), atol=2e-5)
+
+
 def test_no_gradient_is_no_update_and_the_size_of_one_does_not_matter():
     matrix = jax.random.normal(jax.random.key(0), (1, 8, 8))
     assert not np.asarray(muon.orthogonalised(jnp.zeros((1, 8, 8)))).any()
