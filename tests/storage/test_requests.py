@@ -50,7 +50,7 @@ def extracted(folder: Path, place: ShardPlace, number: int) -> None:
     checksums.write(folder)
 
 
-@pytest.mark.parametrize(("number", "delay"), [(200, 0.02), pytest.param(1024, 0.03, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("number", "delay"), [(200, 0.05), pytest.param(1024, 0.03, marks=pytest.mark.slow)])
 def test_select_waits_for_many_requests_at_a_time(tmp_path, place, number, delay):
     extracted(tmp_path / "extracted/a", place, number)
     for again in (False, True):
