@@ -5,7 +5,6 @@ import http.server
 import json
 import os
 import re
-import select
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +223,7 @@ class Victim:
         order = {"arguments": attempt.arguments, "limits": attempt.limits, "seconds": seconds}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        ready, _, _ = select.select([self._process.stdout], [], [], seconds + 120)
+        ready = wait([self._process.stdout], seconds + 120)
         assert ready, f"{attempt.title}: no end"
         return Came(**json.loads(self._process.stdout.readline()))
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import psutil
@@ -66,7 +66,7 @@ class Warm:
 
     def ended(self, seconds: float) -> bool:
         """Whether the command ends within that time."""
-        return bool(select.select([self._server.stdout], [], [], max(seconds, 0))[0])
+        return bool(wait([self._server.stdout], max(seconds, 0)))  # select.select takes no descriptor above 1,023
 
     def status(self) -> int | None:
         """Wait for the command's exit status; None if it hangs, and then its whole group is killed."""

@@ -3,10 +3,10 @@
 import os
 import pty
 import re
-import select
 import subprocess
 import sys
 import time
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import pytest
@@ -76,7 +76,7 @@ class Terminal:
         return self.program.returncode
 
     def _read(self) -> bool:
-        ready, _, _ = select.select([self._ours], [], [], 0.1)
+        ready = wait([self._ours], 0.1)
         try:
             more = os.read(self._ours, 4096) if ready else b""
         except OSError:  # the other side is closed
