@@ -36,7 +36,7 @@ STEPS = (
     (3.3184196573706015, -2.488488024314874, 0.51004894012372),
     (2.300652019954817, -1.6689039845749747, 0.4188073119525673),
 )
-GRAM_FROM = 1.5  # outputs an input, from which `_by_gram` needs fewer operations
+GRAM_FROM = 1.5  # with more outputs per input, `_by_gram` needs fewer operations: 14 + 4 r < 5 + 10 r
 MARGIN = 1.01  # singular values begin below 1 by this, for rounding would throw one above it far away (section 4.4)
 
 
@@ -122,10 +122,14 @@ def orthogonalised(matrices_NxIxO: jax.Array) -> jax.Array:
     norm_Nx1x1 = jnp.sqrt(jnp.sum(jnp.square(wide), axis=(1, 2), keepdims=True))
     x_NxIxO = (wide / (MARGIN * jnp.maximum(norm_Nx1x1, float(np.finfo(np.float32).tiny)))).astype(matrices_NxIxO.dtype)
     if x_NxIxO.dtype == jnp.float32 and x_NxIxO.shape[2] > GRAM_FROM * x_NxIxO.shape[1]:
-        # Otherwise float32 is TF32 on GPUs and bfloat16 on TPUs, by which Gram matrices lose far more than the steps.
-        with jax.default_matmul_precision("highest"):
-            return _by_gram(x_NxIxO)
-    # A loop: compiled in half the time of five steps in a row, and not slower.
+        # On a CPU alone: others round the factors of float32 products, and a Gram matrix loses far more by that.
+        made_NxIxO: jax.Array = jax.lax.platform_dependent(x_NxIxO, cpu=_by_gram, default=_by_steps)
+        return made_NxIxO
+    return _by_steps(x_NxIxO)
+
+
+def _by_steps(x_NxIxO: jax.Array) -> jax.Array:
+    """Multiply the matrix itself; in a loop, which compiles in half the time of five steps in a row."""
     return jax.lax.scan(_polar_step, x_NxIxO, jnp.array(STEPS, x_NxIxO.dtype))[0]
 
 
@@ -137,11 +141,12 @@ def _polar_step(x_NxIxO: jax.Array, coefficients: jax.Array) -> tuple[jax.Array,
 
 
 def _by_gram(x_NxIxO: jax.Array) -> jax.Array:
-    """The same steps, taken by I x I matrices alone: the Gram matrix of x and the product of the steps' factors.
+    """The same steps, taken mostly by I x I matrices.
 
-    A step multiplies x by a polynomial p of its Gram matrix, which itself becomes p gram p. Rounding grows in it as the
-    smallest singular values do, so it is computed anew after two steps. That is 14 products of 2 I³ and 4 of 2 I² O in
-    place of 5 and 10. In a row, not a loop: XLA then computes several matrices of a model beside each other.
+    A step multiplies x by p, a polynomial of the Gram matrix G of x, and G becomes p G p. Rounding errors of G grow
+    with each step, most beside the smallest singular values. So the product of the p is multiplied into x after two
+    steps, and G is computed from x again. Five steps take 14 products of 2 I³ operations and 4 of 2 I² O; `_by_steps`
+    takes 5 and 10. The steps are not a loop, so that XLA computes several weights' matrices at the same time.
     """
     for steps in (STEPS[:2], STEPS[2:]):
         gram_NxIxI = jnp.einsum("NIO,NJO->NIJ", x_NxIxO, x_NxIxO)

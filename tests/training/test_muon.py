@@ -64,7 +64,7 @@ def test_tables_and_scales_take_a_step_of_adamw_at_their_own_rate():
         np.testing.assert_allclose(by_name(updates)[name], expected, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("shape", [(2, 32, 32), (2, 16, 48), (2, 48, 16)])
+@pytest.mark.parametrize("shape", [(2, 32, 32), (2, 32, 40), (2, 16, 48), (2, 48, 16)])
 @pytest.mark.parametrize(("dtype", "widest"), [("float32", 0.16), ("bfloat16", 0.25)])
 def test_singular_values_come_near_one(shape: tuple[int, ...], dtype: str, widest: float):
     """Those of matrices with a spectrum like a gradient's: the k-th value is 1 / k."""
@@ -76,16 +76,30 @@ def test_singular_values_come_near_one(shape: tuple[int, ...], dtype: str, wides
     assert np.abs(np.linalg.svd(got, compute_uv=False) - 1).max() < widest
 
 
-@pytest.mark.parametrize("inputs", [64, 384])  # by the matrix itself and by its Gram matrix
+@pytest.mark.parametrize("inputs", [80, 32, 384])  # by steps; by Gram matrices, of a wide matrix and of a tall one
 @pytest.mark.parametrize("spectrum", ["one direction", "eight directions", "steep", "flat"])
 def test_matrices_of_any_spectrum_are_those_of_a_float64_reference(inputs: int, spectrum: str):
-    """Rounding grows a thousandfold where a gradient has next to nothing, and must stay small there, too."""
+    """Steps multiply the smallest singular values, and rounding errors beside them, by up to 1,000."""
     left, _, right = np.linalg.svd(np.random.default_rng(0).standard_normal((inputs, 96)), full_matrices=False)
     index = np.arange(left.shape[1])
     values = {"one direction": index < 1, "eight directions": index < 8, "steep": 0.7**index, "flat": index < 1000}
     matrix = np.float32(left * values[spectrum] @ right)
     got = np.asarray(muon.orthogonalised(jnp.asarray(matrix)[None])[0], np.float64)
     np.testing.assert_allclose(got, reference(np.float64(matrix)), atol=2e-5)
+
+
+@pytest.mark.parametrize(("shape", "by_gram"), [((1, 16, 32), True), ((1, 32, 16), True), ((1, 16, 24), False)])
+def test_gram_matrices_are_for_cpus_and_float32(shape: tuple[int, ...], by_gram: bool):
+    """GPUs and TPUs round the factors of float32 products. The loop of steps is seen in the program."""
+
+    def has_loop(platform: str, dtype: str) -> bool:
+        traced = jax.jit(muon.orthogonalised).trace(jax.ShapeDtypeStruct(shape, dtype))
+        return "stablehlo.while" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+    assert has_loop("cpu", "float32") is not by_gram
+    assert has_loop("cpu", "bfloat16")
+    assert has_loop("tpu", "float32")
+    assert has_loop("cuda", "float32")
 
 
 def test_no_gradient_is_no_update_and_the_size_of_one_does_not_matter():
